@@ -1,0 +1,144 @@
+//! The load generator: many clients on one ring and one thread, every byte checked.
+//!
+//! ```text
+//!  BenchArgs ─▶ Plan ─▶ standing | churn ─▶ Findings ─▶ text or JSON, exit code
+//!                          │      ▲
+//!                      clients ─ wire ─ ring
+//! ```
+//!
+//! `plan`, `payload`, `sequence`, `traffic` and `report` are pure; the clients use the same `ring`
+//! and `ws` as the server, `ws` in the client role. One generator takes one core; what it says
+//! about the server is read from /proc.
+
+pub mod payload;
+pub mod plan;
+pub mod process;
+pub mod report;
+pub mod sequence;
+pub mod traffic;
+
+mod churn;
+mod clients;
+mod meter;
+mod standing;
+mod wire;
+
+use std::process::ExitCode;
+use std::{fmt, io};
+
+pub use plan::{BenchArgs, Kind, Plan, PlanError};
+pub use report::{Fault, Findings};
+
+use crate::ring::RingError;
+use crate::sys::rlimit;
+
+/// Why there was no run.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BenchError {
+    /// The arguments make no run.
+    Plan(PlanError),
+    /// The ring could not be made.
+    Ring(RingError),
+    /// The connections do not fit into the descriptor limit.
+    Descriptors {
+        /// Descriptors that the run needs.
+        needed: u64,
+        /// Descriptors that this process may have.
+        limit: u64,
+    },
+    /// The server's process cannot be read.
+    Server {
+        /// As given by `--server-pid`.
+        pid: u32,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// The core is not one that this process may run on.
+    Core(usize),
+    /// A system call that cannot fail here, did.
+    System(io::Error),
+}
+
+impl fmt::Display for BenchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plan(error) => error.fmt(f),
+            Self::Ring(error) => error.fmt(f),
+            Self::Descriptors { needed, limit } => write!(
+                f,
+                "{needed} descriptors are needed and {limit} are allowed: run `ulimit -n {needed}` \
+                 as root in this shell, or ask for fewer --connections"
+            ),
+            Self::Server { pid, error } => write!(
+                f,
+                "process {pid} cannot be read ({error}): give --server-pid the pid of the running \
+                 server, and run as its user or as root"
+            ),
+            Self::Core(core) => write!(
+                f,
+                "core {core} cannot be used: give --cpu one of the cores that \
+                 `taskset -cp $$` lists"
+            ),
+            Self::System(error) => write!(f, "the system refused: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for BenchError {}
+
+impl From<PlanError> for BenchError {
+    fn from(error: PlanError) -> Self {
+        Self::Plan(error)
+    }
+}
+
+impl From<RingError> for BenchError {
+    fn from(error: RingError) -> Self {
+        Self::Ring(error)
+    }
+}
+
+/// Runs the generator and prints what it found.
+///
+/// The process ends with 0 for a run that may be quoted, with 1 for one that is worthless, and
+/// with 2 if there was none.
+pub fn run(args: &BenchArgs) -> ExitCode {
+    match Plan::new(args).map_err(BenchError::from).and_then(|plan| measure(&plan)) {
+        Ok(findings) => {
+            if args.json {
+                println!("{}", findings.to_json());
+            } else {
+                print!("{findings}");
+            }
+            ExitCode::from(findings.exit_code())
+        }
+        Err(error) => {
+            eprintln!("longwire bench: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs the generator on the calling thread.
+pub fn measure(plan: &Plan) -> Result<Findings, BenchError> {
+    check_descriptors(plan)?;
+    if let Some(core) = plan.cpu
+        && !core_affinity::set_for_current(core_affinity::CoreId { id: core })
+    {
+        return Err(BenchError::Core(core));
+    }
+    match plan.kind {
+        Kind::Connect => churn::measure(plan),
+        Kind::Idle | Kind::Echo | Kind::Fanout => standing::measure(plan),
+    }
+}
+
+fn check_descriptors(plan: &Plan) -> Result<(), BenchError> {
+    let needed = plan.descriptors();
+    let limit = rlimit::raise_nofile(needed)?.soft.unwrap_or(u64::MAX);
+    if needed > limit {
+        return Err(BenchError::Descriptors { needed, limit });
+    }
+    Ok(())
+}

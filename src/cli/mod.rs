@@ -1,0 +1,85 @@
+//! The command line: one file per subcommand, each from arguments to an exit code.
+//!
+//! Standard output carries results, standard error logs and errors. An error names its cause and
+//! what mends it; exit code 1 means that, and 2 a command line that is not understood.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod bench;
+mod log;
+mod raw;
+mod value;
+
+/// A WebSocket server that holds a million long connections on one Linux host
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    log: log::LogArgs,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// A plain WebSocket server, for conformance suites and load tools
+    Raw(raw::RawArgs),
+    /// Generate load and measure what comes back
+    Bench(bench::BenchArgs),
+}
+
+/// Runs one command line to its exit code.
+pub(crate) fn run(cli: Cli) -> ExitCode {
+    let log = match log::Log::start(&cli.log) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("longwire: the log cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = match cli.command {
+        Command::Raw(args) => raw::run(args),
+        Command::Bench(args) => bench::run(args),
+    };
+    log.finish();
+    code
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_log_is_set_before_or_after_the_subcommand() {
+        for line in [
+            "longwire --log-format json raw echo --listen 127.0.0.1:0",
+            "longwire raw echo --listen 127.0.0.1:0 --log-format json",
+        ] {
+            Cli::try_parse_from(line.split(' ')).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_wrong_value_is_an_error_that_names_its_flag() {
+        for (arguments, flag) in [
+            ("--listen nowhere", "--listen"),
+            ("--max-message 64K", "--max-message"),
+            ("--shards 0", "--shards"),
+            ("--ping-interval 25", "--ping-interval"),
+            ("--log-level loud", "--log-level"),
+        ] {
+            let line = format!("longwire raw echo {arguments}");
+            let error = Cli::try_parse_from(line.split(' ')).unwrap_err().to_string();
+            assert!(error.contains(flag), "{error}");
+        }
+    }
+}

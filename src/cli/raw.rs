@@ -1,0 +1,253 @@
+//! `longwire raw`: the plain WebSocket servers, made with the public API only.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use longwire::{
+    Config, Handler, Limits, Message, Origins, Peer, Request, Route, Routes, Server, Upgrade,
+};
+
+use super::value::{Switch, bytes, duration, duration_or_off};
+
+/// What the server does, and within which limits.
+#[derive(Args, Debug)]
+pub(crate) struct RawArgs {
+    #[command(subcommand)]
+    mode: Mode,
+}
+
+#[derive(Debug, Subcommand)]
+enum Mode {
+    /// Send every message back to its sender
+    Echo(ServerArgs),
+    /// Send every message to all connections
+    Broadcast(ServerArgs),
+}
+
+#[derive(Args, Debug)]
+struct ServerArgs {
+    /// Address and port to serve; port 0 takes a free one, printed at start
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8000")]
+    listen: SocketAddr,
+
+    /// Shards, one thread and one descriptor table each; by default one per usable core, more only
+    /// where the limit of descriptors makes it necessary
+    #[arg(long, value_name = "N")]
+    shards: Option<NonZeroU32>,
+
+    /// Connections at most; more are answered with 503. By default what the limit of descriptors
+    /// allows
+    #[arg(long, value_name = "N")]
+    max_connections: Option<NonZeroU32>,
+
+    /// Bytes of one message at most; a longer one ends its connection with code 1009
+    #[arg(
+        long,
+        value_name = "BYTES",
+        value_parser = bytes,
+        default_value = "64KiB"
+    )]
+    max_message: usize,
+
+    /// Time between two pings to a connection, or off
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = duration_or_off,
+        default_value = "25s"
+    )]
+    ping_interval: Switch,
+
+    /// Time without a byte from a client after which its connection is closed, or off
+    #[arg(long, value_name = "TIME", value_parser = duration_or_off, default_value = "10m")]
+    idle_timeout: Switch,
+
+    /// Time for the opening handshake
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s")]
+    handshake_timeout: Duration,
+
+    /// Time for open connections to end after SIGTERM
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s")]
+    drain_timeout: Duration,
+}
+
+/// Runs a server until a signal stops it.
+pub(crate) fn run(args: RawArgs) -> ExitCode {
+    if let Err(error) = longwire::sys::memory::forgo_huge_pages() {
+        tracing::warn!(%error, "huge pages stay on: memory will grow in steps of 2 MiB");
+    }
+    let stopped = match args.mode {
+        Mode::Echo(args) => {
+            let limits = args.limits();
+            Server::run(args.config(), move |_shard| Echo { limits: limits.clone() })
+        }
+        Mode::Broadcast(args) => {
+            let limits = args.limits();
+            Server::run(args.config(), move |_shard| Broadcast { limits: limits.clone() })
+        }
+    };
+    match stopped {
+        Ok(counted) if counted.shards_lost == 0 => ExitCode::SUCCESS,
+        Ok(counted) => {
+            eprintln!("longwire: {} shards were lost by a panic", counted.shards_lost);
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("longwire: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl ServerArgs {
+    fn config(&self) -> Config {
+        let mut config = Config::new(self.listen);
+        config.shards = self.shards.map(NonZeroU32::get);
+        config.max_connections = self.max_connections.map(NonZeroU32::get);
+        config.ping_interval = self.ping_interval.period();
+        config.handshake_timeout = self.handshake_timeout;
+        config.drain_timeout = self.drain_timeout;
+        config
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            message_bytes_max: self.max_message,
+            idle: self.idle_timeout.period(),
+            // Conformance suites and load tools come from anywhere, and there is nothing to steal.
+            origins: Origins::ANY,
+        }
+    }
+}
+
+/// Sends every message back.
+struct Echo {
+    limits: Limits,
+}
+
+impl Handler for Echo {
+    type Connection = ();
+
+    fn routes(&mut self) -> Routes {
+        Routes::new().route(Route::new("/*").limits(self.limits.clone()))
+    }
+
+    fn upgrade(&mut self, _request: &Request<'_>) -> Upgrade<()> {
+        Upgrade::accept(())
+    }
+
+    fn message(&mut self, peer: &mut Peer<'_, Self>, message: Message<'_>) {
+        // A peer that is gone, or cut because it does not read, is counted by its shard.
+        let _uncounted = peer.send(message);
+    }
+}
+
+/// Sends every message to all connections; those on `/echo` only get their own back, so that a
+/// load tool can see what the others' messages do to them.
+struct Broadcast {
+    limits: Limits,
+}
+
+const ECHO_PATH: &str = "/echo";
+
+/// The channel that everybody is in.
+const ALL: &str = "all";
+
+/// What a connection of [`Broadcast`] is there for.
+#[derive(Clone, Copy)]
+enum Role {
+    Member,
+    Bystander,
+}
+
+impl Handler for Broadcast {
+    type Connection = Role;
+
+    fn routes(&mut self) -> Routes {
+        Routes::new()
+            .route(Route::new(ECHO_PATH).limits(self.limits.clone()))
+            .route(Route::new("/*").limits(self.limits.clone()))
+    }
+
+    fn upgrade(&mut self, request: &Request<'_>) -> Upgrade<Role> {
+        Upgrade::accept(if request.path() == ECHO_PATH { Role::Bystander } else { Role::Member })
+    }
+
+    fn open(&mut self, peer: &mut Peer<'_, Self>) {
+        if let Some(Role::Member) = peer.state()
+            && peer.join(ALL).is_err()
+        {
+            peer.close(TRY_AGAIN_LATER, "no room in the channel");
+        }
+    }
+
+    fn message(&mut self, peer: &mut Peer<'_, Self>, message: Message<'_>) {
+        match peer.state().copied() {
+            Some(Role::Bystander) => {
+                // As with `Echo`.
+                let _uncounted = peer.send(message);
+            }
+            Some(Role::Member) if peer.publish(ALL, message).is_err() => {
+                // Not in silence: the publisher learns that this message reached nobody.
+                peer.close(TRY_AGAIN_LATER, "not published");
+            }
+            Some(Role::Member) | None => {}
+        }
+    }
+
+    fn missed(&mut self, peer: &mut Peer<'_, Self>, _channel: &str, count: u64) {
+        // A plain WebSocket client has no other way to learn of a gap.
+        peer.close(TRY_AGAIN_LATER, &format!("{count} messages were lost on the way"));
+    }
+}
+
+/// The IANA registry's code for a server that is too busy (RFC 6455 §7.4.2 refers to it).
+const TRY_AGAIN_LATER: u16 = 1013;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: ServerArgs,
+    }
+
+    fn parsed(line: &str) -> ServerArgs {
+        Line::parse_from(line.split_whitespace()).args
+    }
+
+    #[test]
+    fn the_defaults_in_the_help_are_those_of_the_library() {
+        let args = parsed("raw");
+        let (shown, library) = (args.config(), Config::new(args.listen));
+        assert_eq!(shown.ping_interval, library.ping_interval);
+        assert_eq!(shown.handshake_timeout, library.handshake_timeout);
+        assert_eq!(shown.drain_timeout, library.drain_timeout);
+        assert_eq!(shown.shards, library.shards);
+        assert_eq!(shown.max_connections, library.max_connections);
+        assert_eq!(args.limits().message_bytes_max, Limits::default().message_bytes_max);
+        shown.validate().unwrap();
+    }
+
+    #[test]
+    fn every_flag_reaches_the_server() {
+        let args = parsed(
+            "raw --listen 127.0.0.2:81 --shards 3 --max-connections 500 --max-message 16MiB \
+             --ping-interval off --idle-timeout 2m --handshake-timeout 3s --drain-timeout 4s",
+        );
+        let (config, limits) = (args.config(), args.limits());
+        assert_eq!(config.listen, "127.0.0.2:81".parse().unwrap());
+        assert_eq!((config.shards, config.max_connections), (Some(3), Some(500)));
+        assert_eq!(config.ping_interval, None);
+        assert_eq!(config.handshake_timeout, Duration::from_secs(3));
+        assert_eq!(config.drain_timeout, Duration::from_secs(4));
+        assert_eq!(limits.message_bytes_max, 16 << 20);
+        assert_eq!(limits.idle, Some(Duration::from_mins(2)));
+    }
+}

@@ -1,0 +1,158 @@
+//! What a server is configured with: valid by type where it can be, checked once where not.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::limits::{
+    BACKLOG_BYTES_DEFAULT, CLOSE_TIMEOUT_DEFAULT, CONNECTION_CHANNELS_DEFAULT, DRAIN_DEFAULT,
+    HANDSHAKE_TIMEOUT_DEFAULT, OFFLOAD_QUEUE_DEFAULT, OFFLOAD_THREADS_DEFAULT,
+    OUTPUT_BYTES_DEFAULT, PARTIAL_BYTES_DEFAULT, PING_INTERVAL_DEFAULT, PONG_TIMEOUT_DEFAULT,
+    SHARDS_MAX, STALL_DEFAULT, WRITE_TIMEOUT_DEFAULT,
+};
+
+/// The configuration of a [`Server`](crate::Server). Every field has a default but `listen`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The address and port of the WebSocket listener; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Shards; by default one for each core that the process may use, or more where the limit of
+    /// descriptors asks for it.
+    pub shards: Option<u32>,
+    /// Connections of the whole server; beyond it, 503. By default as many as the limit of
+    /// descriptors allows.
+    pub max_connections: Option<u32>,
+    /// Seats of one shard, for tests of what happens when they are taken; by default as many as
+    /// `max_connections` and the descriptor limit give.
+    pub shard_capacity: Option<u32>,
+    /// Time for the request head to arrive whole.
+    pub handshake_timeout: Duration,
+    /// Time between two pings to a connection; `None` sends none.
+    pub ping_interval: Option<Duration>,
+    /// Time for the answer to the last of the pings in a row that may be missed.
+    pub pong_timeout: Duration,
+    /// Time in which a peer with unsent output must take some of it.
+    pub write_timeout: Duration,
+    /// Time for a peer to finish the close handshake.
+    pub close_timeout: Duration,
+    /// Time for all connections to close when the server stops.
+    pub drain_timeout: Duration,
+    /// Unsent bytes of one connection, beyond which it is cut.
+    pub output_bytes_max: usize,
+    /// Unsent bytes of all connections together.
+    pub backlog_bytes_max: usize,
+    /// Bytes of all request heads and messages together that have not arrived whole.
+    pub partial_bytes_max: usize,
+    /// Channels that one connection may be in.
+    pub connection_channels_max: u16,
+    /// Threads of the off-load pool; 0 makes none, and every job is refused.
+    pub offload_threads: usize,
+    /// Jobs that wait for a thread of the pool, beyond which they are refused.
+    pub offload_queue: usize,
+    /// Time in a single call of the handler that counts as a stall.
+    pub stall_threshold: Duration,
+    /// Slots of each queue between two shards; by default what the memory budget gives.
+    pub mesh_slots: Option<usize>,
+    /// Entries of each shard's completion queue; by default as many as its connections, bounded.
+    pub completion_entries: Option<u32>,
+    /// `SO_SNDBUF` of the connections; the kernel's own tuning by default.
+    pub send_buffer_bytes: Option<usize>,
+    /// `SO_RCVBUF` of the connections; the kernel's own tuning by default.
+    pub receive_buffer_bytes: Option<usize>,
+    /// How a shard's thread waits when it has nothing to do.
+    pub executor: Executor,
+}
+
+/// What runs a shard's one task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Executor {
+    /// A glommio executor, pinned to a core; it parks on its own ring.
+    #[default]
+    Glommio,
+    /// A plain thread, pinned to a core; it waits in the shard's ring. For comparison.
+    Thread,
+}
+
+impl Config {
+    /// The defaults, for this address.
+    pub fn new(listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            shards: None,
+            max_connections: None,
+            shard_capacity: None,
+            handshake_timeout: HANDSHAKE_TIMEOUT_DEFAULT,
+            ping_interval: Some(PING_INTERVAL_DEFAULT),
+            pong_timeout: PONG_TIMEOUT_DEFAULT,
+            write_timeout: WRITE_TIMEOUT_DEFAULT,
+            close_timeout: CLOSE_TIMEOUT_DEFAULT,
+            drain_timeout: DRAIN_DEFAULT,
+            output_bytes_max: OUTPUT_BYTES_DEFAULT,
+            backlog_bytes_max: BACKLOG_BYTES_DEFAULT,
+            partial_bytes_max: PARTIAL_BYTES_DEFAULT,
+            connection_channels_max: CONNECTION_CHANNELS_DEFAULT,
+            offload_threads: OFFLOAD_THREADS_DEFAULT,
+            offload_queue: OFFLOAD_QUEUE_DEFAULT,
+            stall_threshold: STALL_DEFAULT,
+            mesh_slots: None,
+            completion_entries: None,
+            send_buffer_bytes: None,
+            receive_buffer_bytes: None,
+            executor: Executor::default(),
+        }
+    }
+
+    /// Finds what no server could run with, before anything is started.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let in_range = |key, value: u64, min: u64, max: u64| {
+            let valid = (min..=max).contains(&value);
+            if valid { Ok(()) } else { Err(ConfigError { key, value, min, max }) }
+        };
+        let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let day = milliseconds(Duration::from_hours(24));
+        if let Some(shards) = self.shards {
+            in_range("shards", shards.into(), 1, SHARDS_MAX.into())?;
+        }
+        if let Some(connections) = self.max_connections {
+            in_range("max_connections", connections.into(), 1, 100_000_000)?;
+        }
+        if let Some(capacity) = self.shard_capacity {
+            in_range("shard_capacity", capacity.into(), 1, 10_000_000)?;
+        }
+        in_range("handshake_timeout (ms)", milliseconds(self.handshake_timeout), 1, day)?;
+        if let Some(interval) = self.ping_interval {
+            in_range("ping_interval (ms)", milliseconds(interval), 64, day)?;
+        }
+        in_range("pong_timeout (ms)", milliseconds(self.pong_timeout), 1, day)?;
+        in_range("write_timeout (ms)", milliseconds(self.write_timeout), 1, day)?;
+        in_range("close_timeout (ms)", milliseconds(self.close_timeout), 1, day)?;
+        in_range("drain_timeout (ms)", milliseconds(self.drain_timeout), 0, day)?;
+        let bytes_max = u64::from(u32::MAX / 2);
+        in_range("output_bytes_max", self.output_bytes_max as u64, 1024, bytes_max)?;
+        in_range("offload_threads", self.offload_threads as u64, 0, 1024)?;
+        in_range("offload_queue", self.offload_queue as u64, 1, 1 << 20)?;
+        in_range("connection_channels_max", self.connection_channels_max.into(), 1, u16::MAX.into())
+    }
+}
+
+/// A value that is out of its range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The field, with its unit.
+    pub key: &'static str,
+    /// What it was set to.
+    pub value: u64,
+    /// The least it may be.
+    pub min: u64,
+    /// The most it may be.
+    pub max: u64,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, value, min, max } = self;
+        write!(out, "{key} is {value}: set it to {min} … {max}")
+    }
+}
+
+impl std::error::Error for ConfigError {}

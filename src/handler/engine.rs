@@ -1,0 +1,158 @@
+//! The seam between an application's view of a shard and the shard itself.
+
+use std::fmt;
+use std::time::Instant;
+
+use super::{Done, Handler, Job, MessageKind};
+
+/// One connection of one shard, for as long as it lives and never another after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId {
+    index: u32,
+    serial: u32,
+}
+
+const _: () = assert!(size_of::<ConnectionId>() == 8); // applications keep a million of them
+
+impl ConnectionId {
+    #[doc(hidden)]
+    pub fn new(index: u32, serial: u32) -> Self {
+        Self { index, serial }
+    }
+
+    #[doc(hidden)]
+    pub fn index(self) -> u32 {
+        self.index
+    }
+
+    #[doc(hidden)]
+    pub fn serial(self) -> u32 {
+        self.serial
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}.{}", self.index, self.serial)
+    }
+}
+
+/// A message was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The connection is closing or gone.
+    Gone,
+    /// The peer does not read: its unsent output is at the bound, and it is being cut.
+    Overflow,
+}
+
+/// A connection did not join a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The connection is closing or gone.
+    Gone,
+    /// It is in as many channels as a connection may be.
+    ConnectionChannels,
+    /// The shard has as many channels, or members, as its limit says.
+    ShardFull,
+    /// The channel's name is empty or longer than 255 bytes.
+    Name,
+}
+
+/// A publication was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The queue to the channel's home is full: publish again later, or tell the publisher.
+    Full,
+    /// The channel's name is empty or longer than 255 bytes.
+    Name,
+    /// The payload is longer than any publication may be.
+    TooLong,
+}
+
+/// A job was not taken by the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OffloadError {
+    /// The connection is closing or gone.
+    Gone,
+    /// As many jobs wait as the pool's bound says.
+    Full,
+}
+
+macro_rules! error_texts {
+    ($($error:ident { $($variant:ident => $text:literal),+ $(,)? })+) => {$(
+        impl fmt::Display for $error {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str(match self { $(Self::$variant => $text),+ })
+            }
+        }
+        impl std::error::Error for $error {}
+    )+};
+}
+
+error_texts! {
+    SendError {
+        Gone => "the connection is closing or gone",
+        Overflow => "the peer does not read and is being cut",
+    }
+    JoinError {
+        Gone => "the connection is closing or gone",
+        ConnectionChannels => "the connection is in as many channels as it may be",
+        ShardFull => "the shard has as many channels or members as it may have",
+        Name => "a channel's name has 1 to 255 bytes",
+    }
+    PublishError {
+        Full => "the queue to the channel's home is full",
+        Name => "a channel's name has 1 to 255 bytes",
+        TooLong => "the payload is longer than a publication may be",
+    }
+    OffloadError {
+        Gone => "the connection is closing or gone",
+        Full => "the off-load pool is full",
+    }
+}
+
+/// What a shard does for its application. [`Shard`](super::Shard) is the view to program against.
+pub trait Engine<H: Handler> {
+    /// Queues a message for one connection of this shard.
+    fn send(
+        &mut self,
+        to: ConnectionId,
+        kind: MessageKind,
+        payload: &[u8],
+    ) -> Result<(), SendError>;
+    /// Starts the close handshake; output queued before it still goes out.
+    fn close(&mut self, connection: ConnectionId, code: u16, reason: &str);
+    /// Makes a connection a member of a channel; to be one already is no error.
+    fn join(&mut self, connection: ConnectionId, channel: &str) -> Result<(), JoinError>;
+    /// Ends a membership; false if there was none.
+    fn leave(&mut self, connection: ConnectionId, channel: &str) -> bool;
+    /// Publishes to all members of a channel on all shards, by way of the channel's home.
+    fn publish(
+        &mut self,
+        channel: &str,
+        kind: MessageKind,
+        payload: &[u8],
+    ) -> Result<(), PublishError>;
+    /// The application's state of an open connection.
+    fn state(&mut self, connection: ConnectionId) -> Option<&mut H::Connection>;
+    /// Hands a job to the pool.
+    fn offload(
+        &mut self,
+        connection: ConnectionId,
+        job: Job,
+        done: Done<H>,
+    ) -> Result<(), OffloadError>;
+    /// The time of this turn.
+    fn now(&self) -> Instant;
+    /// Which shard this is, from 0.
+    fn number(&self) -> usize;
+    /// How many shards there are.
+    fn shard_count(&self) -> usize;
+    /// Open connections of this shard.
+    fn open_count(&self) -> usize;
+}

@@ -1,0 +1,58 @@
+//! What an application implements, and what it may do: the public face of a shard.
+//!
+//! ```text
+//!   head ─▶ middleware ─▶ upgrade ─▶ open ─▶ message … message ─▶ close ─▶ middleware
+//!            (refuse)     (refuse)                └─▶ send, join, publish, offload, close
+//! ```
+//!
+//! Every shard has one [`Handler`] of its own: it needs no lock and no `Send`. Calls for one
+//! connection come in the order of its bytes; nothing is called after its `close`.
+//!
+//! This module names no socket and no ring. A [`Shard`] is a view of something that implements
+//! [`Engine`]: the shard's core, or a test's stand-in.
+
+mod closed;
+mod engine;
+mod message;
+mod middleware;
+mod offload;
+mod request;
+mod route;
+mod shard;
+
+pub use closed::{Cause, Closed};
+pub use engine::{ConnectionId, Engine, JoinError, OffloadError, PublishError, SendError};
+pub use message::{Message, MessageKind};
+pub use middleware::{ClosedConnection, Middleware};
+pub use offload::{Cancelled, JobPanicked};
+#[doc(hidden)]
+pub use offload::{Done, Job, Outcome};
+pub use request::{Accept, Params, Refuse, Request, Upgrade};
+pub use route::{Limits, Origins, Route, RouteMatch, Routes};
+pub use shard::{Peer, Shard};
+
+/// An application: one instance per shard.
+pub trait Handler: Sized + 'static {
+    /// The application's own state of one connection; a zero-sized type costs nothing.
+    type Connection: 'static;
+
+    /// Which paths are served, with which limits and middleware. Asked once, when the shard starts.
+    fn routes(&mut self) -> Routes {
+        Routes::any()
+    }
+
+    /// Decides on an opening handshake that is valid by RFC 6455, before the 101 is written.
+    fn upgrade(&mut self, request: &Request<'_>) -> Upgrade<Self::Connection>;
+
+    /// The connection is open: the 101 is on its way, and sends may follow.
+    fn open(&mut self, _peer: &mut Peer<'_, Self>) {}
+
+    /// A whole message arrived, fragments joined, text checked to be UTF-8.
+    fn message(&mut self, peer: &mut Peer<'_, Self>, message: Message<'_>);
+
+    /// The connection is closed for messages in both directions. Called once for every `open`.
+    fn close(&mut self, _shard: &mut Shard<'_, Self>, _state: Self::Connection, _closed: &Closed) {}
+
+    /// This member of `channel` missed `count` publications, because a queue was full.
+    fn missed(&mut self, _peer: &mut Peer<'_, Self>, _channel: &str, _count: u64) {}
+}

@@ -1,0 +1,197 @@
+//! An opening handshake that is valid by RFC 6455, and the answers an application may give.
+
+use std::net::SocketAddr;
+
+use crate::limits::ROUTE_PARAMS_MAX;
+use crate::ws::handshake::{RequestHead, Upgrade as Handshake};
+
+/// Values of a route's parameters, in the order of the path.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Params<'a> {
+    pairs: [(&'a str, &'a str); ROUTE_PARAMS_MAX],
+    count: usize,
+    rest: Option<&'a str>,
+}
+
+impl<'a> Params<'a> {
+    /// The value of `:name`.
+    pub fn value(&self, name: &str) -> Option<&'a str> {
+        self.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+
+    /// What `*` stands for, without the slash before it.
+    pub fn rest(&self) -> Option<&'a str> {
+        self.rest
+    }
+
+    /// Names and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.pairs.into_iter().take(self.count)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn push(&mut self, name: &'a str, value: &'a str) {
+        self.pairs[self.count] = (name, value);
+        self.count += 1;
+    }
+
+    pub(super) fn truncate(&mut self, count: usize) {
+        self.count = count;
+    }
+
+    pub(super) fn set_rest(&mut self, rest: &'a str) {
+        self.rest = Some(rest);
+    }
+}
+
+/// An opening handshake, before its answer.
+pub struct Request<'a> {
+    head: &'a RequestHead<'a>,
+    handshake: &'a Handshake<'a>,
+    params: Params<'a>,
+    route: &'a str,
+    peer: Option<SocketAddr>,
+}
+
+impl<'a> Request<'a> {
+    #[doc(hidden)]
+    pub fn new(
+        head: &'a RequestHead<'a>,
+        handshake: &'a Handshake<'a>,
+        params: Params<'a>,
+        route: &'a str,
+        peer: Option<SocketAddr>,
+    ) -> Self {
+        Self { head, handshake, params, route, peer }
+    }
+
+    /// The path, as it came: not percent-decoded.
+    pub fn path(&self) -> &str {
+        self.head.path()
+    }
+
+    /// What stands behind `?`, as it came.
+    pub fn query(&self) -> Option<&str> {
+        self.head.query()
+    }
+
+    /// The pattern of the matched route.
+    pub fn route(&self) -> &str {
+        self.route
+    }
+
+    /// The value of a parameter of the route.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.params.value(name)
+    }
+
+    /// All parameters of the route.
+    pub fn params(&self) -> &Params<'a> {
+        &self.params
+    }
+
+    /// The first header of that name, whatever its case.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.head.header(name)
+    }
+
+    /// All headers in their order.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.head.headers()
+    }
+
+    /// The sub-protocols the client offers, in its order of preference.
+    pub fn protocols(&self) -> impl Iterator<Item = &str> {
+        self.handshake.protocols()
+    }
+
+    /// The peer's address; unknown if it was gone again at once.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+}
+
+/// The answer to an opening handshake.
+pub enum Upgrade<C> {
+    /// 101, and the connection is open.
+    Accept(Accept<C>),
+    /// Another status, and the connection is closed.
+    Refuse(Refuse),
+}
+
+impl<C> Upgrade<C> {
+    /// Accepts, with the application's state of the connection.
+    pub fn accept(state: C) -> Self {
+        Self::Accept(Accept { state, protocol: None, headers: Vec::new() })
+    }
+
+    /// Refuses with a status, 400 to 599.
+    pub fn refuse(status: u16) -> Self {
+        Self::Refuse(Refuse::status(status))
+    }
+}
+
+/// An accepted handshake.
+pub struct Accept<C> {
+    pub(crate) state: C,
+    pub(crate) protocol: Option<String>,
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+impl<C> Accept<C> {
+    /// With the application's state of the connection.
+    pub fn new(state: C) -> Self {
+        Self { state, protocol: None, headers: Vec::new() }
+    }
+
+    /// Chooses one of the offered sub-protocols.
+    #[must_use]
+    pub fn protocol(mut self, protocol: impl Into<String>) -> Self {
+        self.protocol = Some(protocol.into());
+        self
+    }
+
+    /// Adds a header to the 101.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+}
+
+impl<C> From<Accept<C>> for Upgrade<C> {
+    fn from(accept: Accept<C>) -> Self {
+        Self::Accept(accept)
+    }
+}
+
+impl<C> From<Refuse> for Upgrade<C> {
+    fn from(refuse: Refuse) -> Self {
+        Self::Refuse(refuse)
+    }
+}
+
+/// A refused handshake: the status and headers of the answer, after which the connection closes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refuse {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+impl Refuse {
+    /// With this status, 400 to 599; another becomes 403.
+    pub fn status(status: u16) -> Self {
+        let status = if (400..600).contains(&status) { status } else { 403 };
+        Self { status, headers: Vec::new() }
+    }
+
+    /// Adds a header to the answer.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+}

@@ -1,0 +1,117 @@
+//! The application's view of its shard, and of one connection on it.
+
+use std::time::Instant;
+
+use super::engine::{JoinError, OffloadError, PublishError, SendError};
+use super::offload::halves;
+use super::{Cancelled, ConnectionId, Engine, Handler, JobPanicked, Message};
+
+/// The shard that the present call runs on.
+pub struct Shard<'a, H: Handler> {
+    engine: &'a mut dyn Engine<H>,
+}
+
+impl<'a, H: Handler> Shard<'a, H> {
+    #[doc(hidden)]
+    pub fn new(engine: &'a mut dyn Engine<H>) -> Self {
+        Self { engine }
+    }
+
+    /// One connection of this shard, open or not: what is asked of one that is gone is an error.
+    pub fn peer(&mut self, id: ConnectionId) -> Peer<'_, H> {
+        Peer { engine: &mut *self.engine, id }
+    }
+
+    /// Publishes to all members of a channel, on all shards, in one order for all of them.
+    pub fn publish(&mut self, channel: &str, message: Message<'_>) -> Result<(), PublishError> {
+        self.engine.publish(channel, message.kind(), message.payload())
+    }
+
+    /// The time of this turn.
+    pub fn now(&self) -> Instant {
+        self.engine.now()
+    }
+
+    /// Which shard this is, from 0.
+    pub fn number(&self) -> usize {
+        self.engine.number()
+    }
+
+    /// How many shards there are.
+    pub fn shard_count(&self) -> usize {
+        self.engine.shard_count()
+    }
+
+    /// Open connections of this shard.
+    pub fn open_count(&self) -> usize {
+        self.engine.open_count()
+    }
+}
+
+/// One connection, as its handler sees it.
+pub struct Peer<'a, H: Handler> {
+    engine: &'a mut dyn Engine<H>,
+    id: ConnectionId,
+}
+
+impl<'a, H: Handler> Peer<'a, H> {
+    #[doc(hidden)]
+    pub fn new(engine: &'a mut dyn Engine<H>, id: ConnectionId) -> Self {
+        Self { engine, id }
+    }
+
+    /// Its name on this shard, to find it again later.
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// The shard it lives on.
+    pub fn shard(&mut self) -> Shard<'_, H> {
+        Shard { engine: &mut *self.engine }
+    }
+
+    /// The application's state of it; `None` once it is closing.
+    pub fn state(&mut self) -> Option<&mut H::Connection> {
+        self.engine.state(self.id)
+    }
+
+    /// Queues a message; it leaves at the end of the turn, together with the turn's others.
+    pub fn send(&mut self, message: Message<'_>) -> Result<(), SendError> {
+        self.engine.send(self.id, message.kind(), message.payload())
+    }
+
+    /// Starts the close handshake. What was sent before still goes out; nothing after it does.
+    ///
+    /// The reason is cut to 123 bytes; a code that may not be sent (RFC 6455 §7.4) becomes 1000.
+    pub fn close(&mut self, code: u16, reason: &str) {
+        self.engine.close(self.id, code, reason);
+    }
+
+    /// Makes it a member of a channel. To be one already is no error.
+    pub fn join(&mut self, channel: &str) -> Result<(), JoinError> {
+        self.engine.join(self.id, channel)
+    }
+
+    /// Ends its membership; false if there was none.
+    pub fn leave(&mut self, channel: &str) -> bool {
+        self.engine.leave(self.id, channel)
+    }
+
+    /// Publishes to all members of a channel, on all shards, in one order for all of them.
+    pub fn publish(&mut self, channel: &str, message: Message<'_>) -> Result<(), PublishError> {
+        self.engine.publish(channel, message.kind(), message.payload())
+    }
+
+    /// Runs `job` on the pool, and `done` with its result back on this shard.
+    ///
+    /// If the connection is closed meanwhile, a job that waits is never run, one that runs is told
+    /// through [`Cancelled`], and `done` is dropped.
+    pub fn offload<R: Send + 'static>(
+        &mut self,
+        job: impl FnOnce(&Cancelled) -> R + Send + 'static,
+        done: impl FnOnce(&mut H, &mut Peer<'_, H>, Result<R, JobPanicked>) + 'static,
+    ) -> Result<(), OffloadError> {
+        let (job, done) = halves(job, done);
+        self.engine.offload(self.id, job, done)
+    }
+}

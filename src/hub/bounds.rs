@@ -1,0 +1,40 @@
+//! The bounds of one shard's fan-out as one value, so that a test can make them small enough to
+//! meet. What they mean, and why they are what they are, stands at the constants they come from.
+
+use crate::limits;
+
+/// The bounds of one shard's fan-out; those of [`limits`] unless a test needs smaller ones.
+#[derive(Clone, Copy, Debug)]
+pub struct FanoutBounds {
+    /// `CHANNELS_PER_SHARD_MAX`
+    pub channels_max: u32,
+    /// `MEMBERSHIPS_PER_SHARD_MAX`
+    pub memberships_max: u32,
+    /// `RUN_FRAMES_MAX`
+    pub run_frames_max: usize,
+    /// `RUN_BYTES_MAX`
+    pub run_bytes_max: usize,
+    /// `CHANNEL_QUEUE_FRAMES_MAX`
+    pub channel_queue_frames_max: usize,
+    /// `CHANNEL_QUEUE_BYTES_MAX`
+    pub channel_queue_bytes_max: usize,
+    /// `FANOUT_QUEUE_BYTES_MAX`
+    pub shard_queue_bytes_max: usize,
+    /// `FANOUT_SHARE`
+    pub share: u32,
+}
+
+impl Default for FanoutBounds {
+    fn default() -> Self {
+        Self {
+            channels_max: limits::CHANNELS_PER_SHARD_MAX,
+            memberships_max: limits::MEMBERSHIPS_PER_SHARD_MAX,
+            run_frames_max: limits::RUN_FRAMES_MAX,
+            run_bytes_max: limits::RUN_BYTES_MAX,
+            channel_queue_frames_max: limits::CHANNEL_QUEUE_FRAMES_MAX,
+            channel_queue_bytes_max: limits::CHANNEL_QUEUE_BYTES_MAX,
+            shard_queue_bytes_max: limits::FANOUT_QUEUE_BYTES_MAX,
+            share: limits::FANOUT_SHARE,
+        }
+    }
+}

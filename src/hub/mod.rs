@@ -1,0 +1,40 @@
+//! Channels: who publishes in which order, and who gets what. It knows ids, never sockets.
+//!
+//! ```text
+//! publish ─▶ Order at the channel's home ─▶ mesh ─▶ Fanout of each shard with members ─▶ sends
+//!               sequence, interest, lag                  members, runs, cursors
+//! join, leave ─▶ Fanout ─▶ interest changes ─▶ mesh ─▶ Order
+//! ```
+//!
+//! Every shard owns one [`Order`] (for the channels whose home it is, by [`Homes`]) and one
+//! [`Fanout`] (for the channels that its own connections are members of). Both are plain state
+//! machines: all of their inputs are calls, all of their outputs are returned values, and equal
+//! calls give equal values.
+//!
+//! Invariant: a shard sees the publications of a channel in sequence order, with no hole except
+//! where it is told of a gap; a member gets exactly those queued while it was a member.
+
+#![forbid(unsafe_code)]
+
+mod arena;
+mod backlog;
+mod bounds;
+mod bucket;
+mod channel;
+mod fanout;
+mod interest;
+mod memberships;
+mod names;
+mod order;
+mod rotation;
+mod shard_set;
+mod turns;
+
+pub use bounds::FanoutBounds;
+pub use bucket::{BUCKETS, Bucket, Homes, ShardId, bucket_of};
+pub use fanout::{
+    Chain, ChannelId, Delivery, Fanout, FanoutCounters, JoinError, MemberId, QueueFull,
+};
+pub use interest::InterestChange;
+pub use order::{Gap, HomeChannelId, Order, OrderCounters, OrderError, Published};
+pub use shard_set::{ShardSet, Shards};

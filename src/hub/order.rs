@@ -1,0 +1,483 @@
+//! The home's half: publications of a channel to one sequence, and to the shards that want them.
+//!
+//! The hub numbers a publication and names its targets; the caller queues it to each. A target
+//! whose queue refused it is *lagging* in that channel: what follows is counted, not queued, until
+//! a [`Gap`] with the count has found room.
+//!
+//! ```text
+//! in step ── the queue refused ──▶ lagging (missed += 1 per publication)
+//!         ◀── the gap is queued ──
+//! ```
+//!
+//! Invariant (*order*): a shard with interest is sent each publication of the channel in sequence
+//! order, with no hole except where a gap, queued in the same order, counts it.
+//!
+//! A channel exists here while some shard is interested. When the last one is not, it is forgotten
+//! and its sequence starts at 1 again.
+
+use super::arena::Key;
+use super::bucket::ShardId;
+use super::names::{NameError, Names};
+use super::rotation::Rotation;
+use super::shard_set::ShardSet;
+use std::hash::BuildHasher;
+
+/// A channel at its home. Valid while a shard is interested in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HomeChannelId(Key);
+
+/// Why a home cannot note a shard's interest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OrderError {
+    /// The name is longer than `CHANNEL_NAME_BYTES_MAX`.
+    NameTooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// This home keeps as many channels as it may.
+    ChannelsFull {
+        /// How many that is.
+        channels_max: u32,
+    },
+}
+
+impl From<NameError> for OrderError {
+    fn from(error: NameError) -> Self {
+        match error {
+            NameError::TooLong { bytes } => Self::NameTooLong { bytes },
+            NameError::Full { channels_max } => Self::ChannelsFull { channels_max },
+        }
+    }
+}
+
+/// A publication that has its place: queue it to each of `targets`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The channel, for [`Order::lagging`].
+    pub channel: HomeChannelId,
+    /// Its number in the channel, from 1.
+    pub sequence: u64,
+    /// The interested shards that are in step.
+    pub targets: ShardSet,
+}
+
+/// What a lagging shard is to be told before it is in step again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap<'a> {
+    /// The channel, for [`Order::repaired`].
+    pub channel: HomeChannelId,
+    /// Its name, for the shard.
+    pub name: &'a str,
+    /// How many publications were not queued.
+    pub missed: u64,
+    /// The number of the last one missed: the shard's next is one more.
+    pub sequence: u64,
+}
+
+/// Events counted since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OrderCounters {
+    /// Publications that were given a sequence.
+    pub published: u64,
+    /// Publications to channels in which no shard is interested.
+    pub unheard: u64,
+    /// Publications × shards that a gap stands for.
+    pub missed: u64,
+    /// Gaps that were opened by a full queue.
+    pub gaps: u64,
+    /// Interest refused because the home is full.
+    pub refused: u64,
+}
+
+/// The channels of one home.
+pub struct Order {
+    channels: Names<Ordered>,
+    /// Per shard, the channels in which it lags.
+    lagging: Box<[Rotation]>,
+    counters: OrderCounters,
+}
+
+struct Ordered {
+    sequence: u64,
+    interested: ShardSet,
+    /// The shards that lag: none at all in nearly every channel.
+    lags: Vec<Lag>,
+}
+
+struct Lag {
+    shard: ShardId,
+    missed: u64,
+}
+
+const _: () = assert!(size_of::<Ordered>() <= 48); // up to 2 Mi of them
+
+impl Order {
+    /// A home without channels, among `shard_count` shards. `hasher` is keyed at random by the
+    /// caller and never shows in what is returned.
+    pub fn new(
+        shard_count: usize,
+        channels_max: u32,
+        hasher: impl BuildHasher + Send + 'static,
+    ) -> Self {
+        Self {
+            channels: Names::new(channels_max, hasher),
+            lagging: (0..shard_count).map(|_| Rotation::default()).collect(),
+            counters: OrderCounters::default(),
+        }
+    }
+
+    /// Notes that `shard` has members in the channel; returns the sequence so far: the shard is
+    /// sent what follows. Repeating it changes nothing.
+    pub fn interested(&mut self, channel: &str, shard: ShardId) -> Result<u64, OrderError> {
+        let key = match self.channels.find(channel) {
+            Some(key) => key,
+            None => self.channels.enter(channel, Ordered::new()).inspect_err(|_| {
+                self.counters.refused += 1;
+            })?,
+        };
+        let ordered = at_mut(&mut self.channels, key);
+        ordered.interested.insert(shard);
+        Ok(ordered.sequence)
+    }
+
+    /// Notes that `shard` has no members in the channel any more, and needs no gap either.
+    pub fn uninterested(&mut self, channel: &str, shard: ShardId) {
+        let Some(key) = self.channels.find(channel) else { return };
+        let ordered = at_mut(&mut self.channels, key);
+        ordered.interested.remove(shard);
+        if let Some(index) = ordered.lag_index(shard) {
+            ordered.lags.swap_remove(index);
+            self.lagging[shard.index()].remove(key);
+        }
+        if ordered.interested.is_empty() {
+            self.channels.forget(key);
+        }
+    }
+
+    /// Gives the next publication of the channel its place. `None`: nobody is interested.
+    pub fn publish(&mut self, channel: &str) -> Option<Published> {
+        let Some(key) = self.channels.find(channel) else {
+            self.counters.unheard += 1;
+            return None;
+        };
+        let ordered = at_mut(&mut self.channels, key);
+        ordered.sequence += 1;
+        self.counters.published += 1;
+        let mut targets = ordered.interested;
+        for lag in &mut ordered.lags {
+            lag.missed += 1;
+            self.counters.missed += 1;
+            targets.remove(lag.shard);
+        }
+        Some(Published { channel: HomeChannelId(key), sequence: ordered.sequence, targets })
+    }
+
+    /// The publication just made could not be queued to `shard`, one of its targets.
+    pub fn lagging(&mut self, channel: HomeChannelId, shard: ShardId) {
+        let ordered = at_mut(&mut self.channels, channel.0);
+        assert!(ordered.interested.contains(shard), "{shard:?} was no target");
+        assert!(ordered.lag_index(shard).is_none(), "{shard:?} was no target: it lags already");
+        ordered.lags.push(Lag { shard, missed: 1 });
+        self.lagging[shard.index()].insert(channel.0);
+        self.counters.missed += 1;
+        self.counters.gaps += 1;
+    }
+
+    /// Whether `shard` lags in any channel.
+    pub fn has_repairs(&self, shard: ShardId) -> bool {
+        !self.lagging[shard.index()].is_empty()
+    }
+
+    /// The gap to queue to `shard` next, channel after channel. It stays the next one until
+    /// [`repaired`](Self::repaired) says that it was queued.
+    pub fn next_repair(&self, shard: ShardId) -> Option<Gap<'_>> {
+        let key = self.lagging[shard.index()].next()?;
+        let ordered = self.channels.get(key).expect("lagging channels are kept");
+        let index = ordered.lag_index(shard).expect("listed as lagging");
+        Some(Gap {
+            channel: HomeChannelId(key),
+            name: self.channels.name(key),
+            missed: ordered.lags[index].missed,
+            sequence: ordered.sequence,
+        })
+    }
+
+    /// The gap was queued: `shard` is in step again from the next publication on.
+    pub fn repaired(&mut self, channel: HomeChannelId, shard: ShardId) {
+        let ordered = at_mut(&mut self.channels, channel.0);
+        let index = ordered.lag_index(shard).expect("only a lagging shard is repaired");
+        ordered.lags.swap_remove(index);
+        if ordered.lags.is_empty() {
+            ordered.lags = Vec::new();
+        }
+        self.lagging[shard.index()].serve(channel.0);
+    }
+
+    /// Channels in which some shard is interested.
+    pub fn channel_count(&self) -> u32 {
+        self.channels.len()
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> OrderCounters {
+        self.counters
+    }
+}
+
+impl Ordered {
+    fn new() -> Self {
+        Self { sequence: 0, interested: ShardSet::default(), lags: Vec::new() }
+    }
+
+    fn lag_index(&self, shard: ShardId) -> Option<usize> {
+        self.lags.iter().position(|lag| lag.shard == shard)
+    }
+}
+
+fn at_mut(channels: &mut Names<Ordered>, key: Key) -> &mut Ordered {
+    channels.get_mut(key).expect("a channel is kept while a shard is interested")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::{BTreeSet, VecDeque};
+    use std::hash::RandomState;
+
+    fn shard(index: usize) -> ShardId {
+        ShardId::new(index)
+    }
+
+    fn order(channels_max: u32) -> Order {
+        Order::new(4, channels_max, RandomState::new())
+    }
+
+    #[test]
+    fn a_publication_goes_to_the_interested_shards_only() {
+        let mut order = order(10);
+        assert_eq!(order.publish("news"), None);
+        assert_eq!(order.interested("news", shard(1)), Ok(0));
+        assert_eq!(order.interested("news", shard(3)), Ok(0));
+        assert_eq!(order.interested("other", shard(0)), Ok(0));
+        let published = order.publish("news").unwrap();
+        assert_eq!(published.sequence, 1);
+        assert_eq!(published.targets.into_iter().collect::<Vec<_>>(), [shard(1), shard(3)]);
+        order.uninterested("news", shard(1));
+        let published = order.publish("news").unwrap();
+        assert_eq!(published.targets.into_iter().collect::<Vec<_>>(), [shard(3)]);
+        assert_eq!((order.counters().published, order.counters().unheard), (2, 1));
+    }
+
+    #[test]
+    fn a_channel_nobody_wants_is_forgotten_with_its_lag_and_sequence() {
+        let mut order = order(1);
+        order.interested("news", shard(0)).unwrap();
+        let published = order.publish("news").unwrap();
+        order.lagging(published.channel, shard(0));
+        assert!(order.has_repairs(shard(0)));
+        order.uninterested("news", shard(0));
+        assert_eq!((order.channel_count(), order.has_repairs(shard(0))), (0, false));
+        assert_eq!(order.next_repair(shard(0)), None);
+        assert_eq!(order.interested("other", shard(0)), Ok(0));
+    }
+
+    #[test]
+    fn a_full_home_refuses_new_channels_and_counts_it() {
+        let mut order = order(1);
+        order.interested("a", shard(0)).unwrap();
+        assert_eq!(
+            order.interested("b", shard(0)),
+            Err(OrderError::ChannelsFull { channels_max: 1 })
+        );
+        assert_eq!(order.interested("a", shard(1)), Ok(0));
+        assert_eq!(order.counters().refused, 1);
+    }
+
+    #[test]
+    fn lagging_channels_are_repaired_in_turn() {
+        let mut order = order(10);
+        for channel in ["a", "b", "c"] {
+            order.interested(channel, shard(0)).unwrap();
+        }
+        let lag = |order: &mut Order, channel: &str| {
+            let published = order.publish(channel).unwrap();
+            order.lagging(published.channel, shard(0));
+        };
+        for channel in ["a", "b", "c"] {
+            lag(&mut order, channel);
+        }
+        let mut repaired = Vec::new();
+        for _ in 0..6 {
+            let gap = order.next_repair(shard(0)).unwrap();
+            let (channel, name) = (gap.channel, gap.name.to_owned());
+            order.repaired(channel, shard(0));
+            lag(&mut order, &name);
+            repaired.push(name);
+        }
+        assert_eq!(repaired, ["a", "b", "c", "a", "b", "c"]);
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Move {
+        Interest(usize, usize, bool),
+        Publish(usize),
+        Repair(usize),
+        Receive(usize, usize),
+    }
+
+    fn moves() -> impl Strategy<Value = Move> {
+        prop_oneof![
+            2 => (0..3_usize, 0..4_usize, any::<bool>())
+                .prop_map(|(channel, shard, on)| Move::Interest(channel, shard, on)),
+            8 => (0..3_usize).prop_map(Move::Publish),
+            2 => (0..4_usize).prop_map(Move::Repair),
+            2 => (0..4_usize, 1..6_usize).prop_map(|(s, n)| Move::Receive(s, n)),
+        ]
+    }
+
+    /// What a shard reads from its queue; the channel is a number here.
+    #[derive(Clone, Copy, Debug)]
+    enum Message {
+        Begins(usize, u64),
+        Ends(usize),
+        Publication(usize, u64),
+        Gap(usize, u64, u64),
+    }
+
+    const NAMES: [&str; 3] = ["a", "b", "c"];
+    const QUEUE_MAX: usize = 4;
+
+    /// Four shards behind queues of four publications, and an order that feeds them.
+    struct Sim {
+        order: Order,
+        queues: Vec<VecDeque<Message>>,
+        /// The sequence each shard saw last of each channel that it is in.
+        seen: Vec<[Option<u64>; 3]>,
+        delivered: u64,
+        counted: u64,
+        due: u64,
+    }
+
+    impl Sim {
+        fn new() -> Self {
+            Self {
+                order: order(3),
+                queues: vec![VecDeque::new(); 4],
+                seen: vec![[None; 3]; 4],
+                delivered: 0,
+                counted: 0,
+                due: 0,
+            }
+        }
+
+        fn interested(&self) -> BTreeSet<(usize, usize)> {
+            let mut interested = BTreeSet::new();
+            for (channel, name) in NAMES.iter().enumerate() {
+                if let Some(key) = self.order.channels.find(name) {
+                    let ordered = self.order.channels.get(key).unwrap();
+                    interested.extend(ordered.interested.into_iter().map(|s| (channel, s.index())));
+                }
+            }
+            interested
+        }
+
+        fn step(&mut self, step: Move) {
+            match step {
+                Move::Interest(channel, to, true) => {
+                    let known = self.interested().contains(&(channel, to));
+                    let sequence = self.order.interested(NAMES[channel], shard(to)).unwrap();
+                    if !known {
+                        self.queues[to].push_back(Message::Begins(channel, sequence));
+                    }
+                }
+                Move::Interest(channel, to, false) => {
+                    // What was counted for a gap that is now never sent is not owed any more.
+                    if self.interested().contains(&(channel, to)) {
+                        let key = self.order.channels.find(NAMES[channel]).unwrap();
+                        let ordered = self.order.channels.get(key).unwrap();
+                        let lag = ordered.lag_index(shard(to));
+                        self.due -= lag.map_or(0, |index| ordered.lags[index].missed);
+                        self.queues[to].push_back(Message::Ends(channel));
+                    }
+                    self.order.uninterested(NAMES[channel], shard(to));
+                }
+                Move::Publish(channel) => {
+                    let interested = self.interested();
+                    self.due += interested.iter().filter(|(c, _)| *c == channel).count() as u64;
+                    let Some(published) = self.order.publish(NAMES[channel]) else { return };
+                    for target in published.targets {
+                        let queue = &mut self.queues[target.index()];
+                        if queue.len() < QUEUE_MAX {
+                            queue.push_back(Message::Publication(channel, published.sequence));
+                        } else {
+                            self.order.lagging(published.channel, target);
+                        }
+                    }
+                }
+                Move::Repair(to) => {
+                    let Some(gap) = self.order.next_repair(shard(to)) else { return };
+                    if self.queues[to].len() < QUEUE_MAX {
+                        let channel = NAMES.iter().position(|name| *name == gap.name).unwrap();
+                        let message = Message::Gap(channel, gap.missed, gap.sequence);
+                        let id = gap.channel;
+                        self.queues[to].push_back(message);
+                        self.order.repaired(id, shard(to));
+                    }
+                }
+                Move::Receive(to, count) => {
+                    for _ in 0..count {
+                        let Some(message) = self.queues[to].pop_front() else { return };
+                        self.receive(to, message);
+                    }
+                }
+            }
+        }
+
+        fn receive(&mut self, at: usize, message: Message) {
+            let seen = &mut self.seen[at];
+            match message {
+                Message::Begins(channel, sequence) => seen[channel] = Some(sequence),
+                Message::Ends(channel) => seen[channel] = None,
+                Message::Publication(channel, sequence) => {
+                    let last = seen[channel].expect("only an interested shard is sent to");
+                    assert_eq!(sequence, last + 1, "a hole or a repetition");
+                    seen[channel] = Some(sequence);
+                    self.delivered += 1;
+                }
+                Message::Gap(channel, missed, sequence) => {
+                    let last = seen[channel].expect("only an interested shard is sent to");
+                    assert_eq!(sequence, last + missed, "the gap counts what was missed");
+                    seen[channel] = Some(sequence);
+                    self.counted += missed;
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_shard_sees_every_sequence_in_order_with_no_hole_but_a_counted_gap(
+            steps in prop::collection::vec(moves(), 0..400),
+        ) {
+            let mut sim = Sim::new();
+            for step in steps {
+                sim.step(step);
+            }
+            for to in 0..4 {
+                while !sim.queues[to].is_empty() || sim.order.has_repairs(shard(to)) {
+                    sim.step(Move::Receive(to, QUEUE_MAX));
+                    sim.step(Move::Repair(to));
+                }
+            }
+            prop_assert_eq!(sim.delivered + sim.counted, sim.due);
+            for channel in 0..3 {
+                for to in 0..4 {
+                    sim.step(Move::Interest(channel, to, false));
+                }
+            }
+            prop_assert_eq!(sim.order.channel_count(), 0);
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! longwire: a WebSocket server that holds a million long connections on one Linux host.
+//!
+//! ```text
+//!  readiness ─▶ recv into the shard's buffer ─▶ ws ─▶ Handler ─▶ chains ─▶ batched sends
+//!                                                      │
+//!                       publish ─▶ channel's home ─▶ mesh ─▶ fan-out on every shard
+//! ```
+//!
+//! Each core runs one shard; a shard owns its sockets, its connections and its subscribers, and
+//! shares nothing with the others but bounded queues. To embed it, implement [`Handler`] and call
+//! [`Server::run`].
+//!
+//! # An echo server
+//!
+//! ```no_run
+//! use longwire::{Config, Handler, Message, Peer, Request, Server, Upgrade};
+//!
+//! struct Echo;
+//!
+//! impl Handler for Echo {
+//!     type Connection = ();
+//!
+//!     fn upgrade(&mut self, _request: &Request<'_>) -> Upgrade<()> {
+//!         Upgrade::accept(())
+//!     }
+//!
+//!     fn message(&mut self, peer: &mut Peer<'_, Self>, message: Message<'_>) {
+//!         let _gone = peer.send(message);
+//!     }
+//! }
+//!
+//! let config = Config::new("127.0.0.1:8000".parse()?);
+//! Server::run(config, |_shard| Echo)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # A chat room
+//!
+//! ```
+//! use longwire::{Config, Handler, Message, Peer, Request, Route, Routes, Server, Upgrade};
+//!
+//! struct Chat;
+//!
+//! impl Handler for Chat {
+//!     type Connection = String; // the room
+//!
+//!     fn routes(&mut self) -> Routes {
+//!         Routes::new().route(Route::new("/room/:name"))
+//!     }
+//!
+//!     fn upgrade(&mut self, request: &Request<'_>) -> Upgrade<String> {
+//!         Upgrade::accept(request.param("name").unwrap_or("lobby").to_owned())
+//!     }
+//!
+//!     fn open(&mut self, peer: &mut Peer<'_, Self>) {
+//!         let Some(room) = peer.state().cloned() else { return };
+//!         if peer.join(&room).is_err() {
+//!             peer.close(1013, "the room is full");
+//!         }
+//!     }
+//!
+//!     fn message(&mut self, peer: &mut Peer<'_, Self>, message: Message<'_>) {
+//!         let Some(room) = peer.state().cloned() else { return };
+//!         if peer.publish(&room, message).is_err() {
+//!             peer.close(1013, "too busy");
+//!         }
+//!     }
+//! }
+//!
+//! let config = Config::new("127.0.0.1:0".parse()?);
+//! let server = Server::start(config, |_shard| Chat)?;
+//! println!("ws://{}/room/lobby", server.address());
+//! assert_eq!(server.join().shards_lost, 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![cfg_attr(not(test), deny(clippy::unwrap_used))]
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
+
+pub mod limits;
+
+pub mod bench;
+pub mod config;
+pub mod handler;
+pub mod hub;
+pub mod mesh;
+pub mod metrics;
+pub mod ring;
+pub mod server;
+pub mod shard;
+pub mod sys;
+pub mod ws;
+
+pub use config::{Config, ConfigError};
+pub use handler::{
+    Accept, Cancelled, Cause, Closed, ClosedConnection, ConnectionId, Handler, JobPanicked,
+    JoinError, Limits, Message, MessageKind, Middleware, OffloadError, Origins, Peer, PublishError,
+    Refuse, Request, Route, Routes, SendError, Shard, Upgrade,
+};
+pub use metrics::Counters;
+pub use server::{Running, Server, Snapshot, StartError};

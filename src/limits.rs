@@ -1,0 +1,401 @@
+//! Every bound and byte budget of longwire, each with its reason, and the relations between them.
+//!
+//! Nothing in the process grows without one of these. A number that is only a default is named
+//! `…_DEFAULT` and can be configured; the others are fixed.
+
+use std::time::Duration;
+
+/// Bytes that a shard reads from one connection by one `recv(2)`, and the size of the one buffer
+/// that all its connections share.
+///
+/// 64 KiB empties a default loopback receive queue in one call and stays inside a core's L2.
+pub const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
+
+// --- RFC 6455, opening handshake ------------------------------------------------------------
+
+/// Bytes of a request head (request line, headers, empty line), as nginx's one large buffer.
+pub const HEAD_BYTES_MAX: usize = 8 * 1024;
+
+/// Bytes of one line of a request head: a URL with a token in its query fits.
+pub const HEAD_LINE_BYTES_MAX: usize = 4 * 1024;
+
+/// Headers of one request; browsers send about 15, proxies add a few.
+pub const HEAD_LINES_MAX: usize = 64;
+
+const _: () = assert!(HEAD_LINE_BYTES_MAX <= HEAD_BYTES_MAX);
+const _: () = assert!(HEAD_BYTES_MAX <= RECEIVE_BUFFER_BYTES);
+
+// --- RFC 6455, messages ---------------------------------------------------------------------
+
+/// Bytes of one message, assembled, unless a route says otherwise (Centrifugo's default).
+pub const MESSAGE_BYTES_DEFAULT: usize = 64 * 1024;
+
+/// Fragments of one message. Endless empty continuations are the attack (Netty CVE-2014-0193).
+pub const FRAGMENTS_MAX: u32 = 1024;
+
+/// Bytes that fragments of honest peers have at least, on average. A route that takes long
+/// messages takes more fragments than [`FRAGMENTS_MAX`]: one for each so many bytes.
+///
+/// 64 bytes is the smallest fragment with which the Autobahn suite sends its 4 MiB messages.
+pub const FRAGMENT_BYTES_TYPICAL_MIN: usize = 64;
+
+const _: () = assert!(MESSAGE_BYTES_DEFAULT / FRAGMENT_BYTES_TYPICAL_MIN <= FRAGMENTS_MAX as usize);
+// --- hub: order and fan-out -----------------------------------------------------------------
+
+/// Shards of one process: a channel's interested shards are one bit each, for which a home pays 16
+/// bytes per channel; the mesh has as many members, and some of them are threads without a shard.
+pub const SHARDS_MAX: u32 = 120;
+
+/// Bytes of a channel's name (Centrifugo's `channel_max_length`).
+pub const CHANNEL_NAME_BYTES_MAX: usize = 255;
+
+/// Channels that have members on one shard.
+///
+/// A personal channel for each of a million connections on one shard, at about 100 B and the
+/// length of its name: 130 MB. One with frames or losses to tell has a queue of 200 B besides.
+pub const CHANNELS_PER_SHARD_MAX: u32 = 1 << 20;
+
+/// Channels that one home keeps in order.
+///
+/// Names spread by hash, so a home holds about as many as a shard has members in; twice that
+/// leaves room for the spread, and bounds names that were chosen to fall on one home.
+pub const CHANNELS_PER_HOME_MAX: u32 = 2 * CHANNELS_PER_SHARD_MAX;
+
+/// Memberships (connection × channel) on one shard, at most 24 bytes each: 96 MiB.
+pub const MEMBERSHIPS_PER_SHARD_MAX: u32 = 1 << 22;
+
+/// Bytes that one fan-out run may hold: what is copied together and leaves as one send.
+pub const RUN_BYTES_MAX: usize = 16 * 1024;
+
+/// Frames of one run: 64 references are a kilobyte of chain, and 16 KiB of the smallest messages.
+pub const RUN_FRAMES_MAX: usize = 64;
+
+/// Bytes of frames that wait on one channel: 16 full runs. More is a channel that is published
+/// to faster than its members can be written to, and waiting would not help it.
+pub const CHANNEL_QUEUE_BYTES_MAX: usize = 16 * RUN_BYTES_MAX;
+
+/// Frames that wait on one channel: 16 full runs.
+pub const CHANNEL_QUEUE_FRAMES_MAX: usize = 16 * RUN_FRAMES_MAX;
+
+/// Bytes of frames that wait on all channels of one shard, bookkeeping included.
+pub const FANOUT_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Sends that one channel may make before the next channel with a run has its share.
+///
+/// An eighth of a turn's 512: seven other channels are served in the turn of the largest.
+pub const FANOUT_SHARE: u32 = 64;
+
+/// Channels without anything to send that one call may pass over: as many members may leave at
+/// once as a turn can be spent on, each from a channel of its own that waits for its turn.
+pub const FANOUT_SKIPS_MAX: u32 = 64;
+
+/// Queues of channels that went idle, kept for the next channel that is published to, so that a
+/// publication to an idle channel allocates nothing. About 4 KiB each.
+pub const BACKLOGS_SPARE_MAX: usize = 64;
+
+const _: () = assert!(SHARDS_MAX <= 1 << 8); // a `ShardId` is a byte
+const _: () = assert!(RUN_BYTES_MAX <= CHANNEL_QUEUE_BYTES_MAX);
+const _: () = assert!(CHANNEL_QUEUE_BYTES_MAX < FANOUT_QUEUE_BYTES_MAX);
+// --- Slab and wheel of a shard --------------------------------------------------------------
+
+/// Entries of one chunk of a shard's slab: the unit in which its memory comes and goes.
+///
+/// 4,096 × 96 B is 384 KiB: small against a shard's load, large against an allocation's cost.
+pub const SLAB_CHUNK_ENTRIES: u32 = 4096;
+
+/// Entries of one slab at most, so that the bitmap of its chunks is 64 words.
+///
+/// A shard's descriptor table ends long before (`RLIMIT_NOFILE` is a million by default).
+pub const SLAB_ENTRIES_MAX: u32 = 64 * 64 * SLAB_CHUNK_ENTRIES;
+
+/// The grain of all deadlines of connections: a 25 s heartbeat has 390 phases of this length.
+pub const WHEEL_TICK_MS: u64 = 64;
+
+/// Slots of a shard's wheel: a rotation of 8.7 minutes, beyond which a node costs one look each.
+///
+/// Heartbeats, handshakes and closes lie within; 64 KiB per shard.
+pub const WHEEL_SLOTS: u32 = 8192;
+
+const _: () = assert!(SLAB_CHUNK_ENTRIES.is_power_of_two());
+const _: () = assert!(SLAB_ENTRIES_MAX < u32::MAX - 1); // two values are links of the wheel
+const _: () = assert!(WHEEL_SLOTS.is_power_of_two());
+// --- start-up and the operating system ------------------------------------------------------
+
+/// Connections that may wait for `accept` on one listener; the kernel cuts it to
+/// `net.core.somaxconn`, whose default is the same number.
+pub const LISTEN_BACKLOG: u32 = 4096;
+
+/// Times that a busy port is tried: after SIGKILL it stays busy while the old ring is torn down,
+/// for milliseconds (6.3 ms seen).
+pub const BIND_ATTEMPTS_MAX: u32 = 26;
+
+/// Pause between two attempts to bind. All pauses together are 250 ms: a port that is still busy
+/// then belongs to somebody.
+pub const BIND_PAUSE_MS: u64 = 10;
+const _: () = assert!((BIND_ATTEMPTS_MAX as u64 - 1) * BIND_PAUSE_MS == 250);
+
+/// Descriptors in one `SCM_RIGHTS` message: the kernel's `SCM_MAX_FD`.
+pub const PASSED_FDS_MAX: usize = 253;
+
+// --- Between cores --------------------------------------------------------------------------
+
+/// Bytes of all queues of a mesh together, whatever the number of members.
+///
+/// 16 B per connection at a million of them; divided by the ordered pairs.
+pub const MESH_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Slots of one queue at most: what a shard that is late by a turn or two is sent meanwhile.
+pub const MESH_SLOTS_MAX: usize = 4096;
+
+/// Slots of one queue at least, or the mesh is not built: below, every burst is refused.
+pub const MESH_SLOTS_MIN: usize = 16;
+
+/// One slot of this many is kept for answers, so it is also how many requests to one member may
+/// wait for theirs (1,024 of 4,096: more than a turn's events).
+pub const MESH_ANSWER_SHARE: usize = 4;
+
+/// One slot of this many is kept for notices: they repair state, so they outlast deliveries.
+pub const MESH_NOTICE_SHARE: usize = 8;
+
+/// Members of a mesh: two words of its bitmaps hold them, the control and broker threads too.
+pub const MESH_MEMBERS_MAX: usize = 128;
+
+/// Bytes of a message for which also the largest mesh can be built.
+pub const MESH_MESSAGE_BYTES: usize = 56;
+
+const _: () = assert!(
+    MESH_MEMBERS_MAX * MESH_MEMBERS_MAX * MESH_SLOTS_MIN * (MESH_MESSAGE_BYTES + 8)
+        <= MESH_BYTES_MAX
+);
+// What is kept leaves at least half of a queue to everyone.
+const _: () = assert!(MESH_ANSWER_SHARE >= 4 && MESH_NOTICE_SHARE >= 4);
+/// Log lines that wait for a slow terminal or pipe; more are dropped and counted, because a shard
+/// never waits for a log. 4,096 lines of 200 bytes are under 1 MiB.
+pub const LOG_LINES_MAX: usize = 4096;
+
+/// Descriptors in every table that are not connections: standard streams, listener, log, Unix
+/// sockets of the control thread, and what a library opens for a moment.
+pub const FDS_RESERVED_BASE: u64 = 64;
+
+/// Descriptors in every table per shard of the process: its rings, eventfds and socket pairs are
+/// made before the tables part, so each table has a copy of them all.
+pub const FDS_RESERVED_PER_SHARD: u64 = 16;
+
+/// Connections of one shard: what 100 GB of kernel memory hold is more than one core serves.
+pub const SHARD_CONNECTIONS_MAX: u32 = 1 << 24;
+
+/// `SO_REUSEPORT` spreads by hash: one shard in many gets a few percent more than the mean. Room
+/// for 5 % keeps passing sockets on the exception.
+pub const SHARD_HEADROOM_PERCENT: u64 = 5;
+
+/// The executor of a shard refuses to start under this limit of locked memory, exempt or not.
+pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
+
+// --- shard: the turn ------------------------------------------------------------------------
+
+/// Ready connections that are read in one turn.
+pub const TURN_EVENTS_MAX: usize = 512;
+
+/// Time after which a turn stops reading and flushes: what others wait for at most, beside the
+/// fan-out's share.
+pub const TURN_PERIOD_MAX: Duration = Duration::from_millis(1);
+
+/// Output after which a turn stops reading and flushes.
+pub const TURN_OUTPUT_BYTES_MAX: usize = 512 * 1024;
+
+/// Bytes of the arena that a turn's output is encoded into: what one turn may make, and room for
+/// what its last event and the joins at the flush add. Untouched pages cost nothing.
+pub const ARENA_BYTES: usize = 4 * TURN_OUTPUT_BYTES_MAX;
+
+/// Bytes of one connection's input that count as its share of a turn.
+pub const TURN_SHARE_BYTES: usize = 64 * 1024;
+const _: () = assert!(TURN_SHARE_BYTES >= RECEIVE_BUFFER_BYTES); // one read is one share
+
+/// What a frame costs of the share beside its bytes: parsing an empty one takes about as long as
+/// unmasking 32 bytes.
+pub const FRAME_COST_BYTES: usize = 32;
+
+/// Sends of fan-out in one turn.
+pub const FANOUT_TURN_SHARE: usize = 512;
+
+/// Messages of other shards taken in one turn.
+pub const MESH_SHARE: usize = 256;
+
+/// Sockets admitted in one turn; also sockets taken over from other shards.
+pub const ACCEPT_SHARE: usize = 128;
+
+/// Accepted sockets that wait for a turn, beyond which accepting pauses and the kernel's backlog
+/// takes over.
+pub const ACCEPT_QUEUE_MAX: usize = 1024;
+
+/// Slots looked at in one turn of a stopping shard: as many closes as a turn reads.
+pub const DRAIN_SHARE: u32 = 512;
+
+/// Off-loaded jobs finished in one turn.
+pub const JOBS_SHARE: usize = 64;
+
+/// Nodes of the wheel looked at in one turn: a million heartbeats every 25 s are 40 per
+/// millisecond.
+pub const WHEEL_SHARE: u32 = 512;
+
+/// Silence after which a shard parks: a wake from there costs 40 us more than one in the ring.
+pub const SPIN_PERIOD: Duration = Duration::from_millis(2);
+
+/// Rest after an accept that found no descriptor or memory: ten tries a second cost nothing.
+pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+/// Entries of a shard's submission queue; a turn with more is submitted in parts.
+pub const SUBMISSION_ENTRIES: u32 = 1024;
+
+/// Entries of a completion queue: the fewest, and the most that `io_uring` takes.
+pub const COMPLETION_ENTRIES_MIN: u32 = 4096;
+/// See [`COMPLETION_ENTRIES_MIN`]. 65,536 entries are 1 MiB.
+pub const COMPLETION_ENTRIES_MAX: u32 = 65_536;
+
+// --- shard: connections ---------------------------------------------------------------------
+
+/// Connections of all shards together that are held only to be told 503.
+pub const SURPLUS_SLOTS: u32 = 64;
+
+/// Pings of one read that are answered one by one; of those beyond only the last is (RFC 6455
+/// §5.5.3), so that a flood of them does not multiply.
+pub const PONGS_PER_READ_MAX: u32 = 16;
+
+/// Pings in a row without a byte from the peer, after which it is gone.
+pub const PINGS_MISSED_MAX: u8 = 3;
+
+/// Bytes of a backlog that one send takes.
+pub const BACKLOG_SEND_BYTES: usize = 64 * 1024;
+
+/// Bytes of one publication.
+pub const PUBLICATION_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Parameters in one route's pattern.
+pub const ROUTE_PARAMS_MAX: usize = 8;
+
+// --- defaults -------------------------------------------------------------------------------
+
+/// Time for a request head: browsers on bad mobile links take seconds, attackers as long as they
+/// may (nginx gives 60 s; a handshake is one packet).
+pub const HANDSHAKE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+
+/// Time without a byte from the peer.
+pub const IDLE_DEFAULT: Duration = Duration::from_mins(10);
+
+/// Time between pings: under the 30 s after which carriers' NATs begin to forget.
+pub const PING_INTERVAL_DEFAULT: Duration = Duration::from_secs(25);
+
+/// Time for the answer to the last ping.
+pub const PONG_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+
+/// Time in which a slow peer must take at least one byte of its backlog.
+pub const WRITE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+
+/// Time for the close handshake.
+pub const CLOSE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+
+/// Time for the peer's FIN once both Close frames and ours are out: a round trip and a
+/// retransmission. A peer that keeps its socket open holds a slot for no longer.
+pub const LINGER_PERIOD_MAX: Duration = Duration::from_secs(1);
+
+/// Time for all closes when the server stops; supervisors kill after 30 s or more.
+pub const DRAIN_DEFAULT: Duration = Duration::from_secs(10);
+
+/// Unsent bytes of one connection (Centrifugo's `client.queue_max_size`).
+pub const OUTPUT_BYTES_DEFAULT: usize = 1024 * 1024;
+
+/// Unsent bytes of all connections: what 256 peers at their bound hold.
+pub const BACKLOG_BYTES_DEFAULT: usize = 256 * OUTPUT_BYTES_DEFAULT;
+
+/// Bytes of all heads and messages that have not arrived whole: 4,096 of the default size.
+pub const PARTIAL_BYTES_DEFAULT: usize = 256 * 1024 * 1024;
+const _: () = assert!(PARTIAL_BYTES_DEFAULT >= 1024 * MESSAGE_BYTES_DEFAULT);
+
+/// Channels of one connection (Centrifugo's `client.channel_limit`).
+pub const CONNECTION_CHANNELS_DEFAULT: u16 = 128;
+
+/// Threads of the off-load pool.
+pub const OFFLOAD_THREADS_DEFAULT: usize = 4;
+
+/// Jobs that wait for a thread.
+pub const OFFLOAD_QUEUE_DEFAULT: usize = 1024;
+
+/// Time in one call of the handler that others on the shard notice.
+pub const STALL_DEFAULT: Duration = Duration::from_millis(10);
+// --- The load generator ---------------------------------------------------------------------
+
+/// Connections of one generator: payloads name their connection in 24 bits, and 254 loopback
+/// addresses have ports for more than six million.
+pub const BENCH_CONNECTIONS_MAX: u32 = 4_000_000;
+const _: () = assert!(BENCH_CONNECTIONS_MAX < 1 << 24);
+const _: () = assert!(BENCH_CONNECTIONS_MAX.div_ceil(BENCH_CONNECTIONS_PER_SOURCE) <= 254);
+
+/// Connections from one source address to one target: the kernel's default range has 28,232
+/// ports, and other programs use some.
+pub const BENCH_CONNECTIONS_PER_SOURCE: u32 = 25_000;
+
+/// Source addresses of a run that opens and closes: 32 × 25,000 ports last for longer than a
+/// port on loopback has to rest (1 s, `net.ipv4.tcp_tw_reuse`).
+pub const BENCH_SOURCES_OF_CHURN: u32 = 32;
+
+/// Largest payload: what a server takes by default.
+pub const BENCH_PAYLOAD_BYTES_MAX: usize = MESSAGE_BYTES_DEFAULT;
+
+/// Messages in flight per connection (closed loop), each with a remembered time of 8 bytes.
+pub const BENCH_WINDOW_MAX: u32 = 1024;
+
+/// Messages that a run with a rate leaves unanswered on one connection before it waits. Those
+/// due meanwhile are sent late and keep their planned time.
+pub const BENCH_UNANSWERED_MAX: u64 = 64;
+
+/// Publishers of one run: every subscriber follows the sequence of each, in 16 bytes.
+pub const BENCH_PUBLISHERS_MAX: u32 = 64;
+
+/// Publications of one publisher whose send time is remembered in a closed loop. A copy that is
+/// further behind is charged from a later publication: too little, never too much.
+pub const BENCH_PUBLICATIONS_TIMED: usize = 4096;
+const _: () = assert!(BENCH_PUBLICATIONS_TIMED >= 4 * BENCH_WINDOW_MAX as usize);
+
+/// Messages a second of each probe: enough for a p99 in seconds, too few to be a load.
+pub const BENCH_PROBE_RATE: u64 = 10;
+
+/// Readable sockets that the generator serves before it hands its sends to the kernel: so a
+/// server sees arrivals spread out, and a time stamp stays near its send.
+pub const BENCH_TURN_SOCKETS_MAX: usize = 128;
+
+/// The generator's room for the sends of one turn; a fuller turn is split.
+pub const BENCH_ARENA_BYTES: usize = 1024 * 1024;
+const _: () = assert!(BENCH_ARENA_BYTES >= 2 * BENCH_PAYLOAD_BYTES_MAX);
+
+/// Submissions of one enter of the generator; more are submitted in between.
+pub const BENCH_RING_SUBMISSIONS: u32 = 1024;
+
+/// Completions that the kernel keeps for a generator: one per socket between these bounds, the
+/// upper being the kernel's own.
+pub const BENCH_RING_COMPLETIONS_MIN: u32 = 4096;
+/// See [`BENCH_RING_COMPLETIONS_MIN`].
+pub const BENCH_RING_COMPLETIONS_MAX: u32 = 65_536;
+
+/// How long the generator sleeps at most before it looks at its deadlines.
+pub const BENCH_WAIT_MAX: Duration = Duration::from_millis(10);
+
+/// Connections being opened at the same time: below the smallest usual backlog (`somaxconn`
+/// 4096), and enough to keep a server's core busy.
+pub const BENCH_OPENING_MAX: u32 = 512;
+
+/// How long one opening handshake may take.
+pub const BENCH_HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a run waits at its end for what is still under way; the rest is lost.
+pub const BENCH_DRAIN_DEADLINE: Duration = Duration::from_secs(3);
+
+/// How long messages flow at most before anything is measured: caches, branch predictors and
+/// socket buffers have settled.
+pub const BENCH_WARM_UP_MAX: Duration = Duration::from_secs(1);
+
+/// How long standing connections rest before memory is read: the allocator and the kernel give
+/// back what connecting took.
+pub const BENCH_SETTLE: Duration = Duration::from_millis(500);
+
+/// Descriptors beside the sockets: ring, standard streams, /proc files, a wake-up.
+pub const BENCH_DESCRIPTORS_SPARE: u64 = 16;

@@ -1,0 +1,162 @@
+//! The counters of one shard.
+
+use std::ops::AddAssign;
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// What happened since the start. Sum those of all shards with `+=`.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Counters {
+            $($(#[doc = $doc])+ pub $name: u64,)+
+        }
+
+        impl Counters {
+            /// Names and values, in the order of this page.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name)),+].into_iter()
+            }
+        }
+
+        impl AddAssign<&Self> for Counters {
+            fn add_assign(&mut self, other: &Self) {
+                $(self.$name += other.$name;)+
+            }
+        }
+    };
+}
+
+counters! {
+    /// Sockets accepted by this shard, those it passed on included.
+    accepted,
+    /// Sockets that came from a fuller shard.
+    passed_here,
+    /// Sockets passed to an emptier shard.
+    passed_on,
+    /// Sockets that could not be passed, because the other shard's socket was full.
+    pass_failures,
+    /// Connections told 503, or dropped, because every seat was taken.
+    refused_full,
+    /// Connections closed without an answer, because the slots for answers were taken too.
+    dropped_full,
+    /// Accepts that ended because descriptors or memory ran out, and were armed again later.
+    accept_backoffs,
+    /// Times accepting paused because accepted sockets waited for a turn.
+    accept_pauses,
+    /// Upgrades refused, for whatever reason.
+    upgrades_refused,
+    /// Request heads that did not arrive in time.
+    handshake_timeouts,
+    /// Connections opened.
+    opened,
+    /// Slots and descriptors released.
+    released,
+    /// Closed by the application.
+    closed_application,
+    /// Closed by the peer's Close frame.
+    closed_peer,
+    /// Ended by the peer without a Close frame.
+    closed_vanished,
+    /// Closed because the peer broke RFC 6455 or a limit.
+    closed_violation,
+    /// Closed because nothing was heard for the route's idle time.
+    closed_idle,
+    /// Cut because pings went unanswered.
+    closed_unresponsive,
+    /// Cut because the peer did not read.
+    closed_overflow,
+    /// Closed because the handler panicked.
+    closed_panic,
+    /// Closed because the server stops.
+    closed_shutdown,
+    /// Connections cut because they were still there at the end of the drain.
+    drain_cuts,
+    /// Frames and messages that broke a rule or a limit.
+    violations,
+    /// Connections closed by the idle deadline.
+    idle_timeouts,
+    /// Connections cut by the pong deadline.
+    pong_timeouts,
+    /// Connections cut because their backlog did not move.
+    write_timeouts,
+    /// Closes that the peer did not finish in time.
+    close_timeouts,
+    /// Closes that were complete, but for the peer's FIN, which did not come in time.
+    lingers_ended,
+    /// Bytes received.
+    received_bytes,
+    /// Frames received.
+    frames_received,
+    /// Messages received.
+    messages_received,
+    /// Messages sent to single connections.
+    messages_sent,
+    /// Sends submitted, each with one or more messages.
+    sends,
+    /// Sends that came short, so that a backlog began or went on.
+    sends_short,
+    /// Sends that failed because the connection was gone.
+    send_errors,
+    /// Receives that failed because the connection was gone.
+    receive_errors,
+    /// Connections cut because their output reached the bound.
+    output_overflows,
+    /// Connections cut because the shard's backlogs together reached theirs.
+    backlog_budget_cuts,
+    /// Connections closed because partial input of the shard reached its bound.
+    partial_budget_closes,
+    /// Pieces of output that did not fit the turn's arena and were allocated.
+    arena_overflows,
+    /// Pings sent.
+    pings_sent,
+    /// Pongs sent.
+    pongs_sent,
+    /// Pongs received.
+    pongs_received,
+    /// Pings of one read that were answered by a later one's pong.
+    pongs_coalesced,
+    /// Joins refused by a limit.
+    joins_refused,
+    /// Publications taken from the application.
+    published,
+    /// Publications refused because the queue to the home was full.
+    publishes_refused,
+    /// Publications that members on this shard missed, because a queue was full.
+    publications_missed,
+    /// Gap notices queued to shards that had missed publications.
+    gaps_sent,
+    /// Interest of shards that a home could not note.
+    interest_refused,
+    /// Deliveries of publications to members, in messages.
+    deliveries,
+    /// Mesh messages received.
+    mesh_received,
+    /// Mesh sends refused because the queue was full.
+    mesh_refused,
+    /// Wakes posted to other shards.
+    wakes_sent,
+    /// Jobs given to the pool.
+    jobs_started,
+    /// Jobs refused because the pool was full.
+    jobs_refused,
+    /// Jobs whose connection was gone before they were done.
+    jobs_cancelled,
+    /// Calls of the handler that panicked.
+    handler_panics,
+    /// Steps of the loop in which the handler took longer than the stall threshold.
+    stalls,
+    /// Microseconds spent in such steps.
+    stall_us,
+    /// Turns of the loop.
+    turns,
+    /// Times the shard parked.
+    parks,
+    /// Calls of `io_uring_enter`.
+    enters,
+    /// Completions drained.
+    completions,
+    /// Times the completion queue had spilled over.
+    completion_overflows,
+    /// Polls that the kernel ended by itself and that were armed again.
+    polls_rearmed,
+}

@@ -1,0 +1,9 @@
+//! Pure: what a shard counts: plain integers of its own, summed when somebody asks.
+//!
+//! Everything that can be full, refused, cut or retried has a counter here, under a name that
+//! says what was lost and to whom.
+#![forbid(unsafe_code)]
+
+mod counters;
+
+pub use counters::Counters;

@@ -1,0 +1,556 @@
+//! The ring itself: what can be submitted, one enter, and draining what came back.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue, opcode, squeue};
+
+use super::{Batch, Operation, Piece, RingError, Token};
+
+/// What one submission came to. Not a copy: an accept's completion owns a socket.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// What completed.
+    pub token: Token,
+    /// The operation's own result, or a negative errno.
+    pub result: i32,
+    /// More will come from the same submission. Its absence is the only end of a multishot.
+    pub more: bool,
+}
+
+impl Completion {
+    /// The connection that an accept brought, or the errno of its failure.
+    pub fn into_socket(self) -> Result<OwnedFd, i32> {
+        assert_eq!(self.token.operation(), Operation::Accept);
+        if self.result < 0 {
+            return Err(-self.result);
+        }
+        // SAFETY: the kernel opened this descriptor for us and named it in this one completion,
+        // which is consumed here.
+        Ok(unsafe { OwnedFd::from_raw_fd(self.result) })
+    }
+}
+
+/// Entries of the two queues.
+#[derive(Clone, Copy, Debug)]
+pub struct RingSize {
+    /// Submissions that leave in one enter; more are submitted in between.
+    pub submissions: u32,
+    /// Completions the kernel keeps without spilling into its overflow list.
+    pub completions: u32,
+}
+
+/// How often each operation was submitted, and how often the kernel was entered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OperationCounts {
+    submitted: [u64; Operation::COUNT],
+    /// Calls of `io_uring_enter`.
+    pub enters: u64,
+    /// Completions drained.
+    pub completions: u64,
+    /// Times the completion queue was found spilled into the kernel's overflow list.
+    pub overflows: u64,
+}
+
+impl OperationCounts {
+    /// Submissions of one operation so far.
+    pub fn submitted(&self, operation: Operation) -> u64 {
+        self.submitted[operation as usize]
+    }
+}
+
+/// Whether completions ring the registered eventfd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signals {
+    /// The owner is awake and looks by itself.
+    Off,
+    /// The owner is about to sleep on the eventfd.
+    On,
+}
+
+/// One io_uring with its batch of outgoing bytes. It belongs to the thread that made it.
+pub struct Ring {
+    uring: IoUring,
+    batch: Batch,
+    /// Addresses of connects not yet consumed by the kernel, each at a place that stays.
+    #[allow(clippy::vec_box)]
+    addresses: Vec<Box<SocketAddress>>,
+    /// The deadline of a timeout not yet consumed by the kernel.
+    deadline: Box<Timespec>,
+    /// Completions taken out early because the queues were in the way of a submission.
+    stash: Vec<Completion>,
+    /// Entries that point into the batch or the addresses are queued and not yet submitted.
+    holds_batch: bool,
+    counts: OperationCounts,
+}
+
+const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | libc::MSG_WAITALL;
+
+impl Ring {
+    /// A ring with queues of `size` and an arena of `arena_bytes` for its batches.
+    pub fn new(size: RingSize, arena_bytes: usize) -> Result<Self, RingError> {
+        let uring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_taskrun_flag()
+            .setup_submit_all()
+            .setup_cqsize(size.completions)
+            .build(size.submissions)
+            .map_err(RingError::from_setup)?;
+        Ok(Self {
+            uring,
+            batch: Batch::new(arena_bytes),
+            addresses: Vec::new(),
+            deadline: Box::new(Timespec::new()),
+            stash: Vec::new(),
+            holds_batch: false,
+            counts: OperationCounts::default(),
+        })
+    }
+
+    /// What was submitted so far.
+    pub fn counts(&self) -> &OperationCounts {
+        &self.counts
+    }
+
+    /// The batch that sends point into.
+    pub fn batch(&mut self) -> &mut Batch {
+        &mut self.batch
+    }
+
+    /// Accepts on `listener` until told otherwise, one completion per connection.
+    pub fn accept(&mut self, listener: RawFd, token: Token) {
+        let entry = opcode::AcceptMulti::new(Fd(listener)).flags(libc::SOCK_CLOEXEC).build();
+        self.push(entry, token);
+    }
+
+    /// Reports input, half-close and errors of `socket`, edge-triggered, until cancelled.
+    pub fn poll_readable(&mut self, socket: RawFd, token: Token) {
+        let entry = opcode::PollAdd::new(Fd(socket), poll_mask(libc::POLLIN | libc::POLLRDHUP))
+            .multi(true)
+            .build();
+        self.push(entry, token);
+    }
+
+    /// Reports once that `socket` takes bytes again, or that the peer has ended its half.
+    ///
+    /// The kernel reports `POLLRDHUP` to every poll. Where that is the state of things, not news,
+    /// this would complete at once and for ever: see [`poll_room`](Self::poll_room).
+    pub fn poll_writable(&mut self, socket: RawFd, token: Token) {
+        let entry = opcode::PollAdd::new(Fd(socket), poll_mask(libc::POLLOUT)).build();
+        self.push(entry, token);
+    }
+
+    /// Reports whenever `socket` takes bytes again, edge-triggered, until cancelled: the way to
+    /// wait for room after the peer has ended its half, which is reported once, at the start.
+    pub fn poll_room(&mut self, socket: RawFd, token: Token) {
+        let poll = opcode::PollAdd::new(Fd(socket), poll_mask(libc::POLLOUT)).multi(true);
+        self.push(poll.build(), token);
+    }
+
+    /// Connects `socket`. It may be reported as `-EINPROGRESS` only by a non-blocking socket.
+    pub fn connect(&mut self, socket: RawFd, to: SocketAddr, token: Token) {
+        let address = Box::new(SocketAddress::from(to));
+        let entry = opcode::Connect::new(Fd(socket), address.pointer(), address.length()).build();
+        self.addresses.push(address);
+        self.push(entry, token);
+        self.holds_batch = true;
+    }
+
+    /// Sends `piece` of the present batch. Only a failure or a short write is reported.
+    ///
+    /// One send per socket and batch: a short one followed by another would tear the stream.
+    pub fn send(&mut self, socket: RawFd, piece: Piece, token: Token) {
+        let bytes = self.batch.bytes(piece);
+        let length = u32::try_from(bytes.len()).expect("pieces are below 4 GiB");
+        let entry = opcode::Send::new(Fd(socket), bytes.as_ptr(), length)
+            .flags(SEND_FLAGS)
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS);
+        self.push(entry, token);
+        self.holds_batch = true;
+    }
+
+    /// Ends the operation that was submitted under `target`; it reports its own end.
+    pub fn cancel(&mut self, target: Token) {
+        let entry = opcode::AsyncCancel2::new(CancelBuilder::user_data(target.bits())).build();
+        self.push(entry, Token::of(Operation::Cancel));
+    }
+
+    /// Posts a wake into another ring, known by its descriptor in this thread's table.
+    pub fn wake(&mut self, ring: RawFd) {
+        let wake = Token::of(Operation::Wake);
+        let entry = opcode::MsgRingData::new(Fd(ring), 0, wake.bits(), None)
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS);
+        self.push(entry, Token::of(Operation::Wake));
+    }
+
+    /// Completes after `period`.
+    pub fn timeout(&mut self, period: Duration, token: Token) {
+        *self.deadline = Timespec::from(period);
+        let entry = opcode::Timeout::new(&raw const *self.deadline).build();
+        self.push(entry, token);
+    }
+
+    /// Hands everything queued to the kernel; with `wait`, sleeps until something completes or the
+    /// time is over.
+    pub fn enter(&mut self, wait: Option<Duration>) -> io::Result<()> {
+        let mut wait = wait;
+        loop {
+            match self.enter_once(wait) {
+                Ok(()) => {}
+                Err(error) => match error.raw_os_error() {
+                    // The time is over, or a signal came: both say "look again".
+                    Some(libc::ETIME | libc::EINTR) => {}
+                    // The kernel wants completions taken, or memory freed, first.
+                    Some(libc::EBUSY | libc::EAGAIN) => self.take_completions(),
+                    _ => return Err(error),
+                },
+            }
+            if self.uring.submission().is_empty() {
+                self.holds_batch = false;
+                return Ok(());
+            }
+            wait = None;
+        }
+    }
+
+    fn enter_once(&mut self, wait: Option<Duration>) -> io::Result<()> {
+        match wait {
+            Some(period) if !self.has_completions() => {
+                let period = Timespec::from(period);
+                let args = SubmitArgs::new().timespec(&period);
+                self.counts.enters += 1;
+                self.uring.submitter().submit_with_args(1, &args)?;
+            }
+            _ => {
+                let queue = self.uring.submission();
+                let idle = queue.is_empty() && !queue.taskrun() && !queue.cq_overflow();
+                drop(queue);
+                if !idle {
+                    self.counts.enters += 1;
+                    self.uring.submit()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a drain would find something, or the kernel has something to post.
+    pub fn has_work(&mut self) -> bool {
+        if self.has_completions() {
+            return true;
+        }
+        let queue = self.uring.submission();
+        queue.taskrun() || queue.cq_overflow()
+    }
+
+    fn has_completions(&mut self) -> bool {
+        !self.stash.is_empty() || !self.uring.completion().is_empty()
+    }
+
+    /// Appends everything that completed to `into`, the kernel's overflow list included.
+    pub fn drain(&mut self, into: &mut Vec<Completion>) -> io::Result<()> {
+        loop {
+            self.take_completions();
+            into.append(&mut self.stash);
+            if !self.uring.submission().cq_overflow() {
+                return Ok(());
+            }
+            self.counts.overflows += 1;
+            self.counts.enters += 1;
+            self.uring.submit()?;
+        }
+    }
+
+    fn take_completions(&mut self) {
+        for entry in self.uring.completion() {
+            self.counts.completions += 1;
+            self.stash.push(Completion {
+                token: Token::from_bits(entry.user_data()),
+                result: entry.result(),
+                more: cqueue::more(entry.flags()),
+            });
+        }
+    }
+
+    /// Lets the bytes of the present batch go. Everything that was sent from it must have been
+    /// submitted, and its failures drained.
+    pub fn recycle(&mut self) {
+        assert!(!self.holds_batch, "the batch outlives its sends");
+        self.batch.recycle();
+        self.addresses.clear();
+    }
+
+    /// Registers the eventfd that is written when something completes while signals are on.
+    pub fn register_signals(&mut self, eventfd: RawFd) -> io::Result<()> {
+        self.uring.submitter().register_eventfd(eventfd)?;
+        self.signals(Signals::Off);
+        Ok(())
+    }
+
+    /// Turns the eventfd on or off. Work that came while it was off raises no signal later, so
+    /// whoever turns it on looks at [`has_work`](Self::has_work) once more before sleeping.
+    pub fn signals(&mut self, signals: Signals) {
+        let queue = self.uring.completion();
+        match signals {
+            Signals::On => queue.enable_eventfd(),
+            Signals::Off => queue.disable_eventfd(),
+        }
+    }
+
+    fn push(&mut self, entry: squeue::Entry, token: Token) {
+        self.counts.submitted[token.operation() as usize] += 1;
+        let entry = entry.user_data(token.bits());
+        loop {
+            // SAFETY: every pointer in `entry` stays good until the kernel has consumed it: send
+            // bytes belong to the batch, addresses and the deadline to `self`; `recycle` asserts
+            // that no send or connect is queued before any of them goes, and the deadline stays.
+            if unsafe { self.uring.submission().push(&entry) }.is_ok() {
+                return;
+            }
+            // Full: let the kernel take what is there. An error here comes back at the next enter.
+            if self.enter(None).is_err() {
+                self.take_completions();
+            }
+        }
+    }
+}
+
+impl AsRawFd for Ring {
+    fn as_raw_fd(&self) -> RawFd {
+        self.uring.as_raw_fd()
+    }
+}
+
+fn poll_mask(events: i16) -> u32 {
+    u32::from(events.cast_unsigned())
+}
+
+/// A socket address in the form the kernel reads.
+enum SocketAddress {
+    V4(libc::sockaddr_in),
+    V6(libc::sockaddr_in6),
+}
+
+impl SocketAddress {
+    fn pointer(&self) -> *const libc::sockaddr {
+        match self {
+            Self::V4(address) => std::ptr::from_ref(address).cast(),
+            Self::V6(address) => std::ptr::from_ref(address).cast(),
+        }
+    }
+
+    fn length(&self) -> libc::socklen_t {
+        let length = match self {
+            Self::V4(address) => size_of_val(address),
+            Self::V6(address) => size_of_val(address),
+        };
+        libc::socklen_t::try_from(length).expect("tens of bytes")
+    }
+}
+
+impl From<SocketAddr> for SocketAddress {
+    fn from(address: SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(address) => Self::V4(libc::sockaddr_in {
+                sin_family: family(libc::AF_INET),
+                sin_port: address.port().to_be(),
+                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.ip().octets()) },
+                sin_zero: [0; 8],
+            }),
+            SocketAddr::V6(address) => Self::V6(libc::sockaddr_in6 {
+                sin6_family: family(libc::AF_INET6),
+                sin6_port: address.port().to_be(),
+                sin6_flowinfo: address.flowinfo(),
+                sin6_addr: libc::in6_addr { s6_addr: address.ip().octets() },
+                sin6_scope_id: address.scope_id(),
+            }),
+        }
+    }
+}
+
+fn family(family: i32) -> libc::sa_family_t {
+    libc::sa_family_t::try_from(family).expect("a small constant")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::super::{Received, receive};
+    use super::*;
+
+    const SIZE: RingSize = RingSize { submissions: 8, completions: 64 };
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn ring() -> Ring {
+        Ring::new(SIZE, 64 * 1024).expect("this machine has io_uring")
+    }
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("loopback");
+        (listener.accept().expect("connected").0, client)
+    }
+
+    fn wait_for(ring: &mut Ring, operation: Operation) -> Completion {
+        let mut seen = Vec::new();
+        for _ in 0..100 {
+            ring.enter(Some(SECOND)).expect("enter");
+            ring.drain(&mut seen).expect("drain");
+            if let Some(found) = seen.iter().position(|one| one.token.operation() == operation) {
+                return seen.swap_remove(found);
+            }
+        }
+        panic!("no {operation:?} among {seen:?}");
+    }
+
+    #[test]
+    fn a_poll_reports_each_arrival_once_and_ends_only_when_cancelled() {
+        let (server, mut client) = pair();
+        let mut ring = ring();
+        let token = Token::new(Operation::Readable, 3, 5);
+        ring.poll_readable(server.as_raw_fd(), token);
+        let mut buffer = [0; 16];
+        for round in 0..3 {
+            client.write_all(b"ping").expect("loopback");
+            let readable = wait_for(&mut ring, Operation::Readable);
+            assert_eq!((readable.token, readable.more), (token, true), "round {round}");
+            assert_eq!(receive(server.as_raw_fd(), &mut buffer), Received::Bytes(4));
+            assert_eq!(receive(server.as_raw_fd(), &mut buffer), Received::Nothing);
+        }
+        ring.cancel(token);
+        let end = wait_for(&mut ring, Operation::Readable);
+        assert_eq!((end.token, end.more, end.result), (token, false, -libc::ECANCELED));
+    }
+
+    #[test]
+    fn a_send_is_silent_when_it_succeeds_and_reports_when_it_comes_back_short() {
+        let (server, mut client) = pair();
+        let mut ring = ring();
+        let token = Token::new(Operation::Send, 1, 1);
+        let hello = ring.batch().copy(&[b"hello"]).expect("fits");
+        ring.send(server.as_raw_fd(), hello, token);
+        ring.enter(None).expect("enter");
+        let mut seen = Vec::new();
+        ring.drain(&mut seen).expect("drain");
+        assert_eq!(seen, []);
+        let mut got = [0; 5];
+        client.read_exact(&mut got).expect("sent");
+        assert_eq!(&got, b"hello");
+        ring.recycle();
+
+        let huge = ring.batch().share(vec![7; 64 << 20].into());
+        ring.send(server.as_raw_fd(), huge, token);
+        let short = wait_for(&mut ring, Operation::Send);
+        assert!(short.result > 0 && short.result < 64 << 20, "{short:?}");
+    }
+
+    #[test]
+    fn a_send_to_a_full_socket_says_so_and_takes_nothing() {
+        let (server, _client) = pair();
+        let mut ring = ring();
+        let token = Token::new(Operation::Send, 1, 1);
+        for _ in 0..2 {
+            let huge = ring.batch().share(vec![7; 64 << 20].into());
+            ring.send(server.as_raw_fd(), huge, token);
+            let _short = wait_for(&mut ring, Operation::Send);
+            ring.recycle();
+        }
+        let more = ring.batch().copy(&[b"more"]).expect("fits");
+        ring.send(server.as_raw_fd(), more, token);
+        assert_eq!(wait_for(&mut ring, Operation::Send).result, -libc::EAGAIN);
+    }
+
+    #[test]
+    #[should_panic(expected = "the batch outlives its sends")]
+    fn a_batch_with_unsubmitted_sends_is_not_recycled() {
+        let (server, _client) = pair();
+        let mut ring = ring();
+        let piece = ring.batch().copy(&[b"x"]).expect("fits");
+        ring.send(server.as_raw_fd(), piece, Token::of(Operation::Send));
+        ring.recycle();
+    }
+
+    #[test]
+    fn more_submissions_than_the_queue_holds_all_arrive() {
+        let (server, mut client) = pair();
+        let mut ring = ring();
+        for number in 0..100u8 {
+            let piece = ring.batch().copy(&[&[number]]).expect("fits");
+            ring.send(server.as_raw_fd(), piece, Token::of(Operation::Send));
+        }
+        ring.enter(None).expect("enter");
+        ring.recycle();
+        let mut got = [0; 100];
+        client.read_exact(&mut got).expect("sent");
+        assert!(got.iter().copied().eq(0..100));
+        assert_eq!(ring.counts().submitted(Operation::Send), 100);
+    }
+
+    #[test]
+    fn a_completion_queue_that_overflows_loses_nothing() {
+        let mut ring = Ring::new(RingSize { submissions: 4, completions: 8 }, 4096).expect("ring");
+        let pairs: Vec<_> = (0..64).map(|_| pair()).collect();
+        for (index, (server, _)) in (0..).zip(&pairs) {
+            let token = Token::new(Operation::Readable, 0, index);
+            ring.poll_readable(server.as_raw_fd(), token);
+        }
+        for (_, client) in &pairs {
+            (&*client).write_all(b"x").expect("loopback");
+        }
+        let mut heard = std::collections::BTreeSet::new();
+        let mut seen = Vec::new();
+        for _ in 0..100 {
+            ring.enter(Some(Duration::from_millis(100))).expect("enter");
+            seen.clear();
+            ring.drain(&mut seen).expect("drain");
+            for completion in &seen {
+                heard.insert(completion.token.index());
+                if !completion.more {
+                    let (server, _) = &pairs[completion.token.index() as usize];
+                    ring.poll_readable(server.as_raw_fd(), completion.token);
+                }
+            }
+            if heard.len() == 64 {
+                return;
+            }
+        }
+        panic!("heard of {} of 64", heard.len());
+    }
+
+    #[test]
+    fn a_wake_lands_in_the_other_ring() {
+        let mut sleeper = ring();
+        let target = sleeper.as_raw_fd();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let mut waker = ring();
+                waker.wake(target);
+                waker.enter(None).expect("enter");
+            });
+            let woken = wait_for(&mut sleeper, Operation::Wake);
+            assert_eq!(woken.token, Token::of(Operation::Wake));
+        });
+    }
+
+    #[test]
+    fn a_connect_and_an_accept_meet() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let mut ring = ring();
+        ring.accept(listener.as_raw_fd(), Token::of(Operation::Accept));
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let socket = socket.expect("a socket");
+        ring.connect(socket.as_raw_fd(), address, Token::of(Operation::Connect));
+        let accepted = wait_for(&mut ring, Operation::Accept);
+        assert!(accepted.more, "{accepted:?}");
+        accepted.into_socket().expect("accepted");
+    }
+}

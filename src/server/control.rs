@@ -1,0 +1,385 @@
+//! The control thread: starts the shards, listens to signals and commands, stops the shards.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::checks::{self, Facts};
+use super::plan::{Plan, RingShape, Wanted};
+use super::start::{Order, Parts, Report, StartError, shard_thread};
+use super::{Snapshot, pool};
+use crate::config::Config;
+use crate::handler::Handler;
+use crate::limits::{COMPLETION_ENTRIES_MAX, SUBMISSION_ENTRIES};
+use crate::mesh::{self, Class, Member, MemberId};
+use crate::shard::{Message, Seats};
+use crate::sys::bell::Bell;
+use crate::sys::signal::{Signal, Signals};
+use crate::sys::{clock, cpu, eventfd, fdpass, poll};
+
+/// What the control thread is asked from outside.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Say what was counted.
+    Snapshot(Sender<Snapshot>),
+    /// Stop, as on SIGTERM.
+    Stop,
+}
+
+/// Commands that may wait.
+const COMMANDS_MAX: usize = 64;
+
+/// What the shards may take longer than the drain timeout for the last of their closes.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// How often full queues and stopping shards are looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The control thread's half of a started server.
+pub(super) struct Control {
+    address: SocketAddr,
+    plan: Plan,
+    shard_count: usize,
+    drain_timeout: Duration,
+    /// Rounds of asking for counters; an answer to an earlier one is too late.
+    round: u64,
+    mesh: Member<Message>,
+    bells: Vec<Arc<Bell>>,
+    reports: Receiver<Report>,
+    commands: Receiver<Command>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+/// A server while it starts.
+struct Starting {
+    orders: Vec<Sender<Order>>,
+    reports: Receiver<Report>,
+    /// The sockets and pipes that every shard's descriptor table keeps.
+    keep: Vec<RawFd>,
+}
+
+impl Control {
+    /// Checks the machine, starts all threads, and returns when every shard serves.
+    pub(super) fn start<H: Handler>(
+        config: Config,
+        make: impl Fn(usize) -> H + Send + Sync + 'static,
+    ) -> Result<(Self, Sender<Command>), StartError> {
+        config.validate().map_err(StartError::Config)?;
+        let plan = plan(&config)?;
+        let shard_count = plan.shard_count as usize;
+        let mut meshes = match config.mesh_slots {
+            Some(slots) => mesh::build_with_slots(shard_count + 1, slots),
+            None => mesh::build(shard_count + 1),
+        }
+        .map_err(StartError::Mesh)?;
+        let mesh = meshes.pop().expect("one for the control thread");
+        let bells: std::io::Result<Vec<_>> =
+            (0..=shard_count).map(|_| Ok(Arc::new(Bell::new()?))).collect();
+        let bells = bells.map_err(StartError::Descriptor)?;
+        let address = config.listen;
+        let drain_timeout = config.drain_timeout;
+        let make: Arc<dyn Fn(usize) -> H + Send + Sync> = Arc::new(make);
+        let (starting, threads) = spawn(config, plan, meshes, &bells, &make)?;
+        let address = starting.steps(address)?;
+        let (sender, commands) = bounded(COMMANDS_MAX);
+        let reports = starting.reports;
+        let control = Self {
+            address,
+            plan,
+            shard_count,
+            drain_timeout,
+            round: 0,
+            mesh,
+            bells,
+            reports,
+            commands,
+            threads,
+        };
+        Ok((control, sender))
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(super) fn shard_count(&self) -> usize {
+        self.shard_count
+    }
+
+    /// What wakes this thread after a command.
+    pub(super) fn bell(&self) -> Arc<Bell> {
+        Arc::clone(self.own_bell())
+    }
+
+    fn own_bell(&self) -> &Arc<Bell> {
+        &self.bells[self.shard_count]
+    }
+
+    /// Serves until stopped; returns what was counted.
+    pub(super) fn serve(mut self, signals: Option<&Signals>) -> Snapshot {
+        tracing::info!(
+            address = %self.address,
+            shards = self.shard_count,
+            max_connections = self.plan.connections_max,
+            per_shard = self.plan.shard_connections_max,
+            "serving"
+        );
+        loop {
+            let mut wanted = [Some(self.own_bell().as_fd()), signals.map(AsFd::as_fd)];
+            poll::readable(wanted.as_mut_slice(), None);
+            self.own_bell().quiet();
+            let mut stop = false;
+            while let Ok(command) = self.commands.try_recv() {
+                match command {
+                    Command::Stop => stop = true,
+                    Command::Snapshot(answer) => {
+                        if let Some(snapshot) = self.snapshot() {
+                            // Whoever asked may have stopped waiting.
+                            let _late = answer.try_send(snapshot);
+                        }
+                    }
+                }
+            }
+            while let Some(Ok(Some(signal))) = signals.map(Signals::next) {
+                tracing::info!(?signal, "signal");
+                stop |= signal.stops();
+            }
+            if let Ok(report) = self.reports.try_recv() {
+                return self.shard_ended(&report);
+            }
+            if stop {
+                return self.stop(signals);
+            }
+        }
+    }
+
+    /// A shard ended while nobody stopped it: the process must not go on without it.
+    fn shard_ended(mut self, report: &Report) -> Snapshot {
+        if let Report::Failed(error) = report {
+            tracing::error!(%error, "a shard has failed");
+        }
+        tracing::error!("a shard ended by itself: stopping the server");
+        let mut snapshot = self.stop_all(None, self.shard_count - 1);
+        snapshot.shards_lost += 1;
+        snapshot
+    }
+
+    fn stop(mut self, signals: Option<&Signals>) -> Snapshot {
+        tracing::info!(timeout = ?self.drain_timeout, "stopping");
+        let snapshot = self.stop_all(signals, self.shard_count);
+        log_counters(&snapshot);
+        snapshot
+    }
+
+    fn stop_all(&mut self, signals: Option<&Signals>, mut left: usize) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        let mut untold: Vec<_> = self.mesh.peers().collect();
+        let deadline: Instant = clock::now() + self.drain_timeout + STOP_GRACE;
+        while left > 0 {
+            let mesh = &mut self.mesh;
+            untold.retain(|&shard| mesh.send(shard, Message::Stop, Class::Notice).is_err());
+            self.flush();
+            if let Ok(report) = self.reports.recv_timeout(LOOK) {
+                left -= 1;
+                match report {
+                    Report::Stopped(counted) => snapshot.add(&counted),
+                    _ => snapshot.shards_lost += 1,
+                }
+            }
+            let signal = signals.and_then(|signals| signals.next().ok().flatten());
+            if signal.is_some_and(Signal::stops) || clock::now() > deadline {
+                tracing::warn!(shards = left, "ending at once");
+                snapshot.forced = true;
+                return snapshot;
+            }
+        }
+        for thread in self.threads.drain(..) {
+            // A panic was reported, and counted, before the thread ended.
+            let _panicked = thread.join();
+        }
+        snapshot
+    }
+
+    /// Asks all shards at once and sums their answers; `None` if one does not answer in time.
+    fn snapshot(&mut self) -> Option<Snapshot> {
+        let mut snapshot = Snapshot::default();
+        let mut asked = 0;
+        self.round += 1;
+        let round = self.round;
+        let peers: Vec<MemberId> = self.mesh.peers().collect();
+        for shard in peers {
+            // Refused where a shard still owes answers to earlier rounds.
+            self.mesh.send(shard, Message::Count { round }, Class::Request).ok()?;
+            asked += 1;
+        }
+        self.flush();
+        let deadline = clock::now() + super::SNAPSHOT_TIMEOUT;
+        while asked > 0 && clock::now() < deadline {
+            while let Some(received) = self.mesh.receive() {
+                if let Message::Counted(counted) = received.message
+                    && counted.round == round
+                {
+                    snapshot.add(&counted);
+                    asked -= 1;
+                }
+            }
+            self.flush();
+            if asked > 0 && self.mesh.prepare_sleep() {
+                let mut wanted = [Some(self.own_bell().as_fd()), None];
+                poll::readable(wanted.as_mut_slice(), Some(LOOK));
+                self.own_bell().quiet();
+                self.mesh.woke();
+            }
+        }
+        (asked == 0).then_some(snapshot)
+    }
+
+    fn flush(&mut self) {
+        let bells = &self.bells;
+        self.mesh.flush(|member| bells[member.as_usize()].ring());
+    }
+}
+
+fn plan(config: &Config) -> Result<Plan, StartError> {
+    let ring = RingShape {
+        submissions: SUBMISSION_ENTRIES,
+        completions: config.completion_entries.unwrap_or(COMPLETION_ENTRIES_MAX),
+    };
+    // An executor of glommio has three rings of its own, of its least depth.
+    let executor = RingShape { submissions: 32, completions: 64 };
+    let wanted = Wanted {
+        listen: config.listen,
+        connections_max: config.max_connections,
+        shard_count: config.shards,
+        rings: [ring, executor, executor, executor],
+        registered_bytes: 64 * 1024,
+    };
+    let facts = Facts::gather(&wanted).map_err(StartError::Facts)?;
+    let mut plan = checks::check(&facts, &wanted).map_err(StartError::Check)?;
+    if let Some(capacity) = config.shard_capacity {
+        plan.shard_connections_max = plan.shard_connections_max.min(capacity);
+        let together = plan.shard_count.saturating_mul(capacity);
+        plan.connections_max = plan.connections_max.min(together);
+    }
+    Ok(plan)
+}
+
+type Threads = Vec<std::thread::JoinHandle<()>>;
+
+fn spawn<H: Handler>(
+    config: Config,
+    plan: Plan,
+    meshes: Vec<Member<Message>>,
+    bells: &[Arc<Bell>],
+    make: &Arc<dyn Fn(usize) -> H + Send + Sync>,
+) -> Result<(Starting, Threads), StartError> {
+    let shard_count = meshes.len();
+    let descriptor = StartError::Descriptor;
+    let pool =
+        pool::start(config.offload_threads, config.offload_queue).map_err(StartError::Thread)?;
+    let seats = Seats::new(shard_count, plan.shard_connections_max, plan.connections_max);
+    let seats = Arc::new(seats);
+    let cpus = cpu::allowed().map_err(StartError::Facts)?;
+    let hasher = std::hash::RandomState::new();
+    let config = Arc::new(config);
+    let pairs: std::io::Result<Vec<_>> = (0..shard_count).map(|_| fdpass::pair()).collect();
+    let (ins, outs): (Vec<_>, Vec<_>) = pairs.map_err(descriptor)?.into_iter().unzip();
+    let sockets = ins.iter().chain(&outs).map(AsRawFd::as_raw_fd);
+    let keep = sockets.chain(bells.iter().flat_map(|bell| bell.descriptors())).collect();
+    let pass: Vec<_> = outs.into_iter().map(Arc::new).collect();
+    let (reports_in, reports) = bounded(shard_count * 2);
+    let mut orders = Vec::new();
+    let mut threads = Vec::new();
+    for (number, (mesh, passed)) in meshes.into_iter().zip(ins).enumerate() {
+        let (order, shard_orders) = bounded(2);
+        orders.push(order);
+        let parts = Parts {
+            config: Arc::clone(&config),
+            plan,
+            number,
+            shard_count,
+            cpu: cpus.get(number % cpus.len().max(1)).copied(),
+            seats: Arc::clone(&seats),
+            mesh,
+            pool: pool.clone(),
+            bells: bells.to_vec(),
+            passed,
+            pass: pass.clone(),
+            signals: eventfd::eventfd().map_err(descriptor)?,
+            hasher: hasher.clone(),
+            orders: shard_orders,
+            reports: reports_in.clone(),
+        };
+        let make = Arc::clone(make);
+        let thread = std::thread::Builder::new()
+            .name(format!("longwire-{number}"))
+            .spawn(move || shard_thread(parts, &*make))
+            .map_err(StartError::Thread)?;
+        threads.push(thread);
+    }
+    Ok((Starting { orders, reports, keep }, threads))
+}
+
+impl Starting {
+    /// Leads all shards through the steps of the start; returns the address they listen on.
+    fn steps(&self, address: SocketAddr) -> Result<SocketAddr, StartError> {
+        let mut rings: Vec<RawFd> = vec![-1; self.orders.len()];
+        for _ in 0..self.orders.len() {
+            if let Report::Made { number, ring } = self.next()? {
+                rings[number] = ring;
+            }
+        }
+        let rings: Arc<[RawFd]> = rings.into();
+        let keep: Arc<[RawFd]> = self.keep.clone().into();
+        self.all(|| Order::Part { rings: Arc::clone(&rings), keep: Arc::clone(&keep) })?;
+        let greeted = self.all(|| Order::Greet)?;
+        let rings_work = !greeted.iter().any(|report| matches!(report, Report::Greeted(false)));
+        if !rings_work {
+            tracing::warn!("posting into another ring does not work here: waking by eventfd");
+        }
+        let (first, others) = self.orders.split_first().expect("at least one shard");
+        tell(first, Order::Claim(address))?;
+        let Report::Listening(address) = self.next()? else { return Err(StartError::ShardLost) };
+        for other in others {
+            tell(other, Order::Join(address))?;
+        }
+        for _ in others {
+            self.next()?;
+        }
+        for order in &self.orders {
+            tell(order, Order::Serve { rings_work })?;
+        }
+        Ok(address)
+    }
+
+    /// Gives all shards the same order and collects what they say.
+    fn all(&self, order: impl Fn() -> Order) -> Result<Vec<Report>, StartError> {
+        for shard in &self.orders {
+            tell(shard, order())?;
+        }
+        self.orders.iter().map(|_| self.next()).collect()
+    }
+
+    fn next(&self) -> Result<Report, StartError> {
+        match self.reports.recv() {
+            Ok(Report::Failed(error)) => Err(error),
+            Ok(Report::Lost | Report::Stopped(_)) | Err(_) => Err(StartError::ShardLost),
+            Ok(report) => Ok(report),
+        }
+    }
+}
+
+fn tell(shard: &Sender<Order>, order: Order) -> Result<(), StartError> {
+    shard.send(order).map_err(|_| StartError::ShardLost)
+}
+
+/// What was counted, without the zeros.
+fn log_counters(snapshot: &Snapshot) {
+    for (name, value) in snapshot.counters.iter().filter(|(_, value)| *value > 0) {
+        tracing::info!(name, value, "counted");
+    }
+    tracing::info!(forced = snapshot.forced, lost = snapshot.shards_lost, "stopped");
+}

@@ -1,0 +1,132 @@
+//! A whole server: its threads, and the life of the process around them.
+//!
+//! ```text
+//!   caller ─ Server::run ─▶ control ─┬─ shard 0 ─┐
+//!            (or start)     signals  ├─ shard 1  ├─ mesh
+//!                                    ├─ …       ─┘
+//!                                    └─ off-load pool
+//! ```
+//!
+//! Start is a sequence of steps that all shards take together (`start`); a fault in any of them
+//! ends all, and is returned with its cause and the command that mends it.
+
+pub mod checks;
+mod control;
+pub mod plan;
+mod pool;
+mod snapshot;
+mod start;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::config::Config;
+use crate::handler::Handler;
+use crate::sys::bell::Bell;
+use crate::sys::signal::Signals;
+
+use self::control::{Command, Control};
+pub use self::snapshot::Snapshot;
+pub use self::start::StartError;
+
+/// The server. See [`Server::run`].
+#[derive(Debug)]
+pub struct Server;
+
+impl Server {
+    /// Runs a server until SIGTERM or SIGINT has stopped it, and returns what it counted.
+    ///
+    /// `make` is called once on each shard's own thread, with the shard's number, for the
+    /// shard's [`Handler`]. The first signal stops accepting, closes every connection with 1001
+    /// and waits for the drain timeout; a second one ends at once.
+    pub fn run<H: Handler>(
+        config: Config,
+        make: impl Fn(usize) -> H + Send + Sync + 'static,
+    ) -> Result<Snapshot, StartError> {
+        let signals = Signals::block().map_err(StartError::Signals)?;
+        let (control, _commands) = Control::start(config, make)?;
+        Ok(control.serve(Some(&signals)))
+    }
+
+    /// Starts a server in the background: for tests, and for programs with signals of their own.
+    pub fn start<H: Handler>(
+        config: Config,
+        make: impl Fn(usize) -> H + Send + Sync + 'static,
+    ) -> Result<Running, StartError> {
+        let (control, commands) = Control::start(config, make)?;
+        let (address, shard_count) = (control.address(), control.shard_count());
+        let bell = control.bell();
+        let (report, reports) = bounded(1);
+        std::thread::Builder::new()
+            .name("longwire-control".into())
+            .spawn(move || {
+                // Nobody may be waiting for it.
+                let _dropped = report.send(control.serve(None));
+            })
+            .map_err(StartError::Thread)?;
+        Ok(Running { address, shard_count, commands, bell, reports })
+    }
+}
+
+/// A server in the background. Dropping it stops the server and waits for it.
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    shard_count: usize,
+    commands: Sender<Command>,
+    bell: Arc<Bell>,
+    reports: Receiver<Snapshot>,
+}
+
+/// How long a snapshot may take: every shard answers between two turns.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Running {
+    /// The address it listens on; the port that was chosen where 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many shards it has.
+    pub fn shard_count(&self) -> usize {
+        self.shard_count
+    }
+
+    /// What the shards have counted, and what they hold; `None` if the server has stopped or a
+    /// shard does not answer.
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        let (answer, answers) = bounded(1);
+        self.commands.try_send(Command::Snapshot(answer)).ok()?;
+        self.bell.ring();
+        answers.recv_timeout(SNAPSHOT_TIMEOUT).ok()
+    }
+
+    /// Begins to stop, as SIGTERM does.
+    pub fn stop(&self) {
+        // Full or gone: it is stopping already, or was told to.
+        let _stopping = self.commands.try_send(Command::Stop);
+        self.bell.ring();
+    }
+
+    /// Waits until it has stopped, by [`stop`](Self::stop) or by the loss of a shard; returns what
+    /// it counted.
+    pub fn wait(self) -> Snapshot {
+        self.reports.recv().unwrap_or_default()
+    }
+
+    /// Stops it and waits; returns what it counted.
+    pub fn join(self) -> Snapshot {
+        self.stop();
+        self.reports.recv().unwrap_or_default()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
+        let _stopped = self.reports.recv();
+    }
+}

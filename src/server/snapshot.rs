@@ -1,0 +1,55 @@
+//! What a server has counted and holds, summed over its shards.
+
+use crate::metrics::Counters;
+use crate::ring::Operation;
+use crate::shard::Counted;
+
+/// Counters of all shards, and their gauges.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Sums over all shards.
+    pub counters: Counters,
+    /// Connections in any phase, by shard.
+    pub shard_connections: Vec<u64>,
+    /// Connections in any phase.
+    pub connections: u64,
+    /// Open connections.
+    pub open: u64,
+    /// Channels with members, each counted on every shard where it has some.
+    pub channels: u64,
+    /// Unsent bytes.
+    pub backlog_bytes: u64,
+    /// Bytes of what has not arrived whole.
+    pub partial_bytes: u64,
+    /// Connections that stand in a wheel for a deadline.
+    pub timers: u64,
+    /// Entries of the ready lists.
+    pub ready: u64,
+    /// Shards that ended by a panic. Not zero only in a process that is about to end.
+    pub shards_lost: u64,
+    /// A second signal, or the drain timeout, cut the stop short.
+    pub forced: bool,
+    submitted: Vec<(Operation, u64)>,
+}
+
+impl Snapshot {
+    /// Submissions of one operation to the rings of all shards.
+    pub fn submitted(&self, operation: Operation) -> u64 {
+        let counts = self.submitted.iter();
+        counts.filter(|(one, _)| *one == operation).map(|(_, count)| count).sum()
+    }
+
+    pub(super) fn add(&mut self, shard: &Counted) {
+        self.counters += &shard.counters;
+        self.shard_connections.push(shard.connections);
+        self.connections += shard.connections;
+        self.open += shard.open;
+        self.channels += shard.channels;
+        self.backlog_bytes += shard.backlog_bytes;
+        self.partial_bytes += shard.partial_bytes;
+        self.timers += shard.timers;
+        self.ready += shard.ready;
+        self.submitted.extend_from_slice(&shard.submitted);
+    }
+}

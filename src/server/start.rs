@@ -1,0 +1,328 @@
+//! Start-up: the steps that all shards take together, and what can go wrong in each.
+//!
+//! ```text
+//!  make      executor, ring, eventfd in the common descriptor table
+//!  part      each shard's table becomes its own
+//!  greet     every pair of shards exchanges a wake; without one, bells are rung instead
+//!  listen    the first shard claims the port, the others join it
+//!  serve
+//! ```
+//!
+//! The order matters: a ring made after the tables part has a number that means another ring to
+//! the others; a listener made before it stays in the port's group after its close.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::checks::CheckError;
+use super::plan::Plan;
+use crate::config::{Config, ConfigError, Executor};
+use crate::handler::Handler;
+use crate::limits::{
+    ARENA_BYTES, COMPLETION_ENTRIES_MAX, COMPLETION_ENTRIES_MIN, SUBMISSION_ENTRIES,
+};
+use crate::mesh::{Member, MeshError};
+use crate::ring::{Operation, Ring, RingError, RingSize};
+use crate::shard::{
+    Channels, Core, Counted, Jobs, Links, Loop, Message, Parked, PoolJob, Seats, Settings,
+    address_of, run, with_executor,
+};
+use crate::sys::bell::Bell;
+use crate::sys::{clock, fdtable, socket};
+
+/// Why a server did not start.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration has a value out of its range.
+    Config(ConfigError),
+    /// The machine, or its settings, cannot carry this server.
+    Check(CheckError),
+    /// What the machine is like could not be read.
+    Facts(io::Error),
+    /// So many shards cannot be joined.
+    Mesh(MeshError),
+    /// A shard's ring could not be made.
+    Ring(RingError),
+    /// A shard's executor could not be made.
+    Executor(io::Error),
+    /// A shard could not have its own descriptor table.
+    Table(io::Error),
+    /// The address could not be listened on.
+    Listen(SocketAddr, io::Error),
+    /// Signals could not be blocked.
+    Signals(io::Error),
+    /// A thread could not be started.
+    Thread(io::Error),
+    /// An eventfd or Unix socket could not be made.
+    Descriptor(io::Error),
+    /// A shard's thread ended before it served.
+    ShardLost,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(out),
+            Self::Check(error) => error.fmt(out),
+            Self::Facts(error) => write!(out, "the machine's limits cannot be read: {error}"),
+            Self::Mesh(error) => error.fmt(out),
+            Self::Ring(error) => error.fmt(out),
+            Self::Executor(error) => write!(
+                out,
+                "the executor cannot be made ({error}): it locks 512 KiB of memory, so look at \
+                 `ulimit -l`"
+            ),
+            Self::Table(error) => write!(
+                out,
+                "a shard cannot have a descriptor table of its own ({error}): a seccomp filter \
+                 that forbids unshare(CLONE_FILES) must allow it"
+            ),
+            Self::Listen(address, error) if error.kind() == io::ErrorKind::AddrInUse => write!(
+                out,
+                "{address} is taken by another process: `ss -ltnp 'sport = :{}'` names it; stop \
+                 it, or choose another port",
+                address.port()
+            ),
+            Self::Listen(address, error) => write!(out, "cannot listen on {address}: {error}"),
+            Self::Signals(error) => write!(out, "signals cannot be blocked: {error}"),
+            Self::Thread(error) => write!(
+                out,
+                "a thread cannot be started ({error}): raise `ulimit -u`, or TasksMax= in the unit"
+            ),
+            Self::Descriptor(error) => write!(
+                out,
+                "no descriptor left at start ({error}): raise `ulimit -n`, or LimitNOFILE= in \
+                 the unit"
+            ),
+            Self::ShardLost => write!(out, "a shard's thread ended while starting; see the log"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// What the control thread tells a shard, step by step.
+pub(super) enum Order {
+    /// Part from the common table; these are everybody's rings.
+    Part { rings: Arc<[RawFd]>, keep: Arc<[RawFd]> },
+    /// Wake every other shard, and wait for their wakes.
+    Greet,
+    /// Claim the address, alone.
+    Claim(SocketAddr),
+    /// Join an address that was claimed.
+    Join(SocketAddr),
+    /// Serve, with wakes posted into rings if that works.
+    Serve { rings_work: bool },
+}
+
+/// What a shard tells the control thread.
+pub(super) enum Report {
+    Made {
+        number: usize,
+        ring: RawFd,
+    },
+    Done,
+    Greeted(bool),
+    Listening(SocketAddr),
+    Failed(StartError),
+    /// It has served, and ended.
+    Stopped(Box<Counted>),
+    /// Its thread panicked, or never came so far.
+    Lost,
+}
+
+/// Everything that a shard is made of, on the way to its thread.
+pub(super) struct Parts {
+    pub(super) config: Arc<Config>,
+    pub(super) plan: Plan,
+    pub(super) number: usize,
+    pub(super) shard_count: usize,
+    pub(super) cpu: Option<usize>,
+    pub(super) seats: Arc<Seats>,
+    pub(super) mesh: Member<Message>,
+    pub(super) pool: Sender<PoolJob>,
+    pub(super) bells: Vec<Arc<Bell>>,
+    pub(super) passed: OwnedFd,
+    pub(super) pass: Vec<Arc<OwnedFd>>,
+    pub(super) signals: OwnedFd,
+    pub(super) hasher: std::hash::RandomState,
+    pub(super) orders: Receiver<Order>,
+    pub(super) reports: Sender<Report>,
+}
+
+/// Tells the control thread of an end that nobody planned.
+struct Lost {
+    reports: Sender<Report>,
+    /// The control thread's.
+    bell: Arc<Bell>,
+    is_told: bool,
+}
+
+impl Lost {
+    fn tell(&mut self, report: Report) {
+        self.is_told = true;
+        // The control thread is gone only when the process is.
+        let _gone = self.reports.send(report);
+        self.bell.ring();
+    }
+}
+
+impl Drop for Lost {
+    fn drop(&mut self) {
+        if !self.is_told {
+            self.tell(Report::Lost);
+        }
+    }
+}
+
+/// The life of a shard's thread.
+pub(super) fn shard_thread<H: Handler>(parts: Parts, make: &dyn Fn(usize) -> H) {
+    let bell = Arc::clone(&parts.bells[parts.shard_count]);
+    let mut guard = Lost { reports: parts.reports.clone(), bell, is_told: false };
+    let (executor, cpu) = (parts.config.executor, parts.cpu);
+    let outcome = with_executor(executor, cpu, live(parts, make, executor));
+    let last = match outcome {
+        Err(error) => Report::Failed(StartError::Executor(error)),
+        Ok(Err(error)) => Report::Failed(error),
+        Ok(Ok(counted)) => Report::Stopped(Box::new(counted)),
+    };
+    guard.tell(last);
+}
+
+async fn live<H: Handler>(
+    parts: Parts,
+    make: &dyn Fn(usize) -> H,
+    executor: Executor,
+) -> Result<Counted, StartError> {
+    let number = parts.number;
+    let mut ring = Ring::new(ring_size(&parts), ARENA_BYTES).map_err(StartError::Ring)?;
+    ring.register_signals(parts.signals.as_raw_fd()).map_err(StartError::Descriptor)?;
+    let tell = |report| parts.reports.send(report).map_err(|_| StartError::ShardLost);
+    let next = || parts.orders.recv().map_err(|_| StartError::ShardLost);
+    tell(Report::Made { number, ring: ring.as_raw_fd() })?;
+    let mut rings: Arc<[RawFd]> = Arc::new([]);
+    let mut listener = None;
+    loop {
+        match next()? {
+            Order::Part { rings: all, keep } => {
+                fdtable::unshare_keeping(&keep).map_err(StartError::Table)?;
+                rings = all;
+                tell(Report::Done)?;
+            }
+            Order::Greet => tell(Report::Greeted(greet(&mut ring, number, &rings)))?,
+            Order::Claim(address) => {
+                let claimed = socket::claim(address, &listen_options(&parts.config));
+                let claimed = claimed.map_err(|error| StartError::Listen(address, error))?;
+                let bound = socket::local_addr(&claimed);
+                listener = Some(claimed);
+                let bound = bound.map_err(|error| StartError::Listen(address, error))?;
+                tell(Report::Listening(bound))?;
+            }
+            Order::Join(address) => {
+                let joined = socket::join(address, &listen_options(&parts.config));
+                listener = Some(joined.map_err(|error| StartError::Listen(address, error))?);
+                tell(Report::Listening(address))?;
+            }
+            Order::Serve { rings_work } => {
+                if !rings_work {
+                    rings = Arc::new([]);
+                }
+                break;
+            }
+        }
+    }
+    let listener = listener.expect("every shard listens before it serves");
+    let (mut shard, signals) = build(parts, make, ring, &rings);
+    let parked = Parked::new(executor, signals);
+    shard.listen(listener);
+    run(&mut shard, &parked).await;
+    Ok(shard.counted())
+}
+
+fn ring_size(parts: &Parts) -> RingSize {
+    let completions = completion_entries(&parts.config, parts.plan.shard_connections_max);
+    // The kernel refuses a completion queue that is shorter than the submission queue.
+    RingSize { submissions: SUBMISSION_ENTRIES.min(completions), completions }
+}
+
+/// Completions of one shard's ring: one for each connection, in a storm, within bounds.
+pub(super) fn completion_entries(config: &Config, shard_connections_max: u32) -> u32 {
+    config.completion_entries.unwrap_or_else(|| {
+        let wanted = shard_connections_max.checked_next_power_of_two();
+        let wanted = wanted.unwrap_or(COMPLETION_ENTRIES_MAX);
+        wanted.clamp(COMPLETION_ENTRIES_MIN, COMPLETION_ENTRIES_MAX)
+    })
+}
+
+fn listen_options(config: &Config) -> socket::ListenOptions {
+    socket::ListenOptions {
+        send_buffer_bytes: config.send_buffer_bytes,
+        receive_buffer_bytes: config.receive_buffer_bytes,
+        ..socket::ListenOptions::default()
+    }
+}
+
+/// How long the wakes of all others may take.
+const GREETING: Duration = Duration::from_secs(2);
+
+/// Exchanges a wake with every other shard; false if one did not come, or could not be posted.
+fn greet(ring: &mut Ring, number: usize, rings: &[RawFd]) -> bool {
+    for (other, &target) in rings.iter().enumerate() {
+        if other != number {
+            ring.wake(target);
+        }
+    }
+    let deadline: Instant = clock::now() + GREETING;
+    let mut missing = rings.len() - 1;
+    let mut completions = Vec::new();
+    loop {
+        let left = deadline.saturating_duration_since(clock::now());
+        let entered = ring.enter(Some(left.min(Duration::from_millis(50))));
+        if entered.and_then(|()| ring.drain(&mut completions)).is_err() {
+            return false;
+        }
+        for completion in completions.drain(..) {
+            if completion.token.operation() == Operation::Wake {
+                if completion.result < 0 {
+                    return false;
+                }
+                missing = missing.saturating_sub(1);
+            }
+        }
+        if missing == 0 {
+            return true;
+        }
+        if left.is_zero() {
+            return false;
+        }
+    }
+}
+
+fn build<H: Handler>(
+    parts: Parts,
+    make: &dyn Fn(usize) -> H,
+    ring: Ring,
+    rings: &[RawFd],
+) -> (Loop<H>, OwnedFd) {
+    let Parts { config, number, shard_count, seats, mesh, pool, bells, hasher, .. } = parts;
+    let mut handler = make(number);
+    let routes = handler.routes();
+    let settings = Settings::new(&config, number, shard_count, seats, &routes);
+    let members_max = settings.entries_max();
+    let channels = Channels::new(number, shard_count, members_max, mesh, &hasher);
+    let bell = Arc::clone(&bells[number]);
+    let in_flight_max = config.offload_queue + config.offload_threads;
+    let jobs = Jobs::new(pool, in_flight_max, Arc::clone(&bell));
+    let core = Core::new(settings, routes, channels, jobs, clock::now(), address_of);
+    let links =
+        Links { bell, bells, rings: rings.to_vec(), passed: parts.passed, pass: parts.pass };
+    let shard = Loop::new(handler, core, ring, links, config.drain_timeout, config.stall_threshold);
+    (shard, parts.signals)
+}

@@ -1,0 +1,303 @@
+//! From an accepted socket to an open connection: seats, the request head, the answer.
+//!
+//! A shard with a free seat takes a connection; a nearly full one passes it to the emptiest; when
+//! all are full it is told 503 on one of a few surplus slots, and beyond those it is closed.
+
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::connection::{Connection, Flags, PartialHead};
+use super::core::{Core, Turn};
+use super::guard;
+use super::seats::Seat;
+use super::slab::Index;
+use crate::handler::{Handler, Origins, Peer, Refuse, Request, Upgrade};
+use crate::limits::HEAD_BYTES_MAX;
+use crate::ws::handshake::{Refusal, RequestHead, check_upgrade, write_refusal};
+
+/// What to do with a new socket.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// It is a connection of this shard now.
+    Taken,
+    /// That shard has a seat reserved for it.
+    Pass(usize, OwnedFd),
+    /// There is no room for it, not even to say so: it was closed.
+    Dropped,
+}
+
+/// How an opening handshake ends.
+enum Answer<S> {
+    Open { state: S, route: u16 },
+    Refused,
+}
+
+impl<H: Handler> Core<H> {
+    /// Admits a socket that this shard accepted itself.
+    pub(crate) fn admit(&mut self, socket: OwnedFd) -> Admission {
+        self.counters.accepted += 1;
+        match self.settings.seats.reserve(self.number) {
+            Seat::Here => self.take(socket, Flags::default()),
+            Seat::On(shard) => {
+                self.counters.passed_on += 1;
+                return Admission::Pass(shard, socket);
+            }
+            Seat::None => {
+                self.counters.refused_full += 1;
+                if !self.settings.seats.reserve_surplus() {
+                    self.counters.dropped_full += 1;
+                    return Admission::Dropped;
+                }
+                self.take(socket, Flags::SURPLUS);
+            }
+        }
+        Admission::Taken
+    }
+
+    /// Takes a socket that another shard passed, with the seat it reserved.
+    pub(crate) fn take_passed(&mut self, socket: OwnedFd) {
+        self.counters.passed_here += 1;
+        self.take(socket, Flags::default());
+    }
+
+    /// A socket that another shard passed was lost on the way, or is not wanted any more.
+    pub(crate) fn passed_lost(&mut self) {
+        self.counters.pass_failures += 1;
+        self.settings.seats.release(self.number);
+    }
+
+    /// A socket for which a seat was reserved on `shard` could not be passed.
+    pub(crate) fn pass_failed(&mut self, shard: usize, socket: OwnedFd) -> Admission {
+        self.counters.pass_failures += 1;
+        self.settings.seats.release(shard);
+        if self.settings.seats.reserve_here(self.number) {
+            self.take(socket, Flags::default());
+            return Admission::Taken;
+        }
+        self.counters.refused_full += 1;
+        if self.settings.seats.reserve_surplus() {
+            self.take(socket, Flags::SURPLUS);
+            return Admission::Taken;
+        }
+        self.counters.dropped_full += 1;
+        Admission::Dropped
+    }
+
+    fn take(&mut self, socket: OwnedFd, flags: Flags) {
+        let serial = self.next_serial;
+        self.next_serial = self.next_serial.wrapping_add(1);
+        let mut connection = Connection::new(socket, serial, self.tick);
+        connection.flags = flags;
+        let Ok(index) = self.connections.insert(connection) else {
+            unreachable!("the slab has an entry for every seat and surplus slot")
+        };
+        self.watch(index);
+        self.schedule(index);
+    }
+}
+
+impl<H: Handler> Turn<'_, H> {
+    /// Takes bytes of the request head; returns how many of `bytes` belonged to it.
+    pub(super) fn take_head(&mut self, handler: &mut H, index: Index, bytes: &[u8]) -> usize {
+        let core = &mut *self.core;
+        let connection = core.connections.get_mut(index).expect("being read");
+        let earlier = connection.busy.as_mut().and_then(|busy| busy.head.take());
+        let mut partial = earlier.unwrap_or_default();
+        let before = partial.bytes.len();
+        if before == 0 {
+            // The usual case: the whole head in one read, and nothing copied.
+            match partial.scanner.scan(bytes) {
+                Ok(Some(end)) => {
+                    self.answer(handler, index, &bytes[..end]);
+                    return end;
+                }
+                Ok(None) => self.keep_head(index, partial, bytes),
+                Err(error) => self.refuse_with(index, error.into()),
+            }
+            return bytes.len();
+        }
+        core.partial_bytes -= partial.bytes.len();
+        let room = HEAD_BYTES_MAX + 1 - before;
+        partial.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        match partial.scanner.scan(&partial.bytes) {
+            Ok(Some(end)) => {
+                self.answer(handler, index, &partial.bytes[..end]);
+                return end - before;
+            }
+            Ok(None) => self.keep_head(index, partial, &[]),
+            Err(error) => self.refuse_with(index, error.into()),
+        }
+        bytes.len()
+    }
+
+    fn keep_head(&mut self, index: Index, mut partial: Box<PartialHead>, bytes: &[u8]) {
+        partial.bytes.extend_from_slice(bytes);
+        let core = &mut *self.core;
+        core.partial_bytes += partial.bytes.len();
+        core.connections.get_mut(index).expect("being read").busy().head = Some(partial);
+        if core.partial_bytes > core.settings.partial_bytes_max {
+            core.counters.partial_budget_closes += 1;
+            self.retire(index);
+        }
+    }
+
+    fn answer(&mut self, handler: &mut H, index: Index, head: &[u8]) {
+        let mut out = Vec::with_capacity(256);
+        let answer = self.decide(handler, index, head, &mut out);
+        match answer {
+            Answer::Refused => self.refuse_bytes(index, &out),
+            Answer::Open { state, route } => {
+                self.queue_frame(index, &out);
+                self.opened(handler, index, state, route);
+            }
+        }
+    }
+
+    fn opened(&mut self, handler: &mut H, index: Index, state: H::Connection, route: u16) {
+        let core = &mut *self.core;
+        let connection = core.connections.get_mut(index).expect("being upgraded");
+        connection.phase = connection.phase.on(super::phase::Event::Upgraded);
+        connection.state = Some(state);
+        connection.route = route;
+        connection.heard = core.tick;
+        connection.calm();
+        core.open_count += 1;
+        core.counters.opened += 1;
+        core.start_heartbeat(index);
+        core.schedule(index);
+        let id = core.id(index);
+        if guard(|| handler.open(&mut Peer::new(self, id))).is_none() {
+            self.panicked(index);
+        }
+    }
+
+    /// Looks at a whole head and writes its answer into `out`.
+    fn decide(
+        &mut self,
+        handler: &mut H,
+        index: Index,
+        head: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Answer<H::Connection> {
+        match self.try_decide(handler, index, head, out) {
+            Ok(answer) => answer,
+            Err(refusal) => {
+                tracing::debug!(connection = %self.core.id(index), %refusal, "upgrade refused");
+                out.clear();
+                refusal.write(out);
+                Answer::Refused
+            }
+        }
+    }
+
+    fn try_decide(
+        &mut self,
+        handler: &mut H,
+        index: Index,
+        head: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Answer<H::Connection>, Refusal> {
+        let core = &mut *self.core;
+        let connection = core.connections.get(index).expect("being read");
+        if connection.flags.has(Flags::SURPLUS) {
+            return Err(Refusal::Full);
+        }
+        let peer: Option<SocketAddr> = (core.address_of)(connection.socket.as_fd());
+        let head = RequestHead::parse(head)?;
+        let handshake = check_upgrade(&head)?;
+        let routes = &core.routes;
+        let found = routes.find(head.path()).ok_or(Refusal::Path)?;
+        let (number, params) = (found.number, found.params);
+        let limits = routes.limits_of(number);
+        if !origin_is_allowed(&limits.origins, handshake.origin(), head.header("host")) {
+            return Err(Refusal::Origin);
+        }
+        let pattern = routes.pattern_of(number);
+        let request = Request::new(&head, &handshake, params, pattern, peer);
+        let verdict = core.links_before(number, &request);
+        let upgrade = match verdict {
+            Ok(ControlFlow::Continue(())) => guard(|| handler.upgrade(&request)).ok_or(()),
+            Ok(ControlFlow::Break(refuse)) => Ok(refuse.into()),
+            Err(()) => Err(()),
+        };
+        match upgrade {
+            Ok(Upgrade::Accept(accept)) => {
+                let headers = accept.headers.iter().map(|(name, value)| (&**name, &**value));
+                match handshake.accept(out, accept.protocol.as_deref(), headers) {
+                    Ok(()) => return Ok(Answer::Open { state: accept.state, route: number }),
+                    Err(error) => {
+                        tracing::error!(%error, "the handler's answer cannot be written");
+                        write_status(out, 500, "the answer cannot be written");
+                    }
+                }
+            }
+            Ok(Upgrade::Refuse(refuse)) => write_handler_refusal(out, &refuse),
+            Err(()) => {
+                core.counters.handler_panics += 1;
+                tracing::error!("the handler panicked on an upgrade");
+                write_status(out, 500, "internal error");
+            }
+        }
+        Ok(Answer::Refused)
+    }
+
+    fn refuse_with(&mut self, index: Index, refusal: Refusal) {
+        let mut out = Vec::with_capacity(256);
+        refusal.write(&mut out);
+        self.refuse_bytes(index, &out);
+    }
+
+    /// The request head did not arrive in time.
+    pub(super) fn refuse_late(&mut self, index: Index) {
+        self.refuse_with(index, Refusal::HeadTimeout);
+    }
+
+    fn refuse_bytes(&mut self, index: Index, answer: &[u8]) {
+        self.core.counters.upgrades_refused += 1;
+        self.queue_frame(index, answer);
+        let phase = self.core.connections.get(index).map(|one| one.phase);
+        if phase == Some(super::phase::Phase::Handshake) {
+            self.seal(index);
+        }
+    }
+}
+
+impl<H: Handler> Core<H> {
+    /// The steps before the upgrade, from the outermost; an error is a panic of one.
+    fn links_before(&self, route: u16, request: &Request<'_>) -> Result<ControlFlow<Refuse>, ()> {
+        for link in self.routes.links(route) {
+            match guard(|| link.borrow_mut().before_upgrade(request)) {
+                Some(ControlFlow::Continue(())) => {}
+                Some(refused) => return Ok(refused),
+                None => return Err(()),
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+fn origin_is_allowed(origins: &Origins, origin: Option<&[u8]>, host: Option<&[u8]>) -> bool {
+    match (origins, origin) {
+        (Origins::Allowed(list), origin) => list.allows(origin),
+        (Origins::SameHost, None) => true,
+        (Origins::SameHost, Some(origin)) => {
+            let authority =
+                origin.strip_prefix(b"https://").or_else(|| origin.strip_prefix(b"http://"));
+            authority.zip(host).is_some_and(|(one, other)| one.eq_ignore_ascii_case(other))
+        }
+    }
+}
+
+fn write_handler_refusal(out: &mut Vec<u8>, refuse: &Refuse) {
+    let headers = refuse.headers.iter().map(|(name, value)| (&**name, &**value));
+    if let Err(error) = write_refusal(out, refuse.status, headers, "refused") {
+        tracing::error!(%error, "the handler's refusal cannot be written");
+        out.clear();
+        write_status(out, 500, "the answer cannot be written");
+    }
+}
+
+fn write_status(out: &mut Vec<u8>, status: u16, text: &str) {
+    write_refusal(out, status, [], text).expect("no header, so none that is refused");
+}

@@ -1,0 +1,328 @@
+//! A shard without its I/O: bytes and time in, effects and output out.
+//!
+//! ```text
+//!  accepted, readable, received, writable, expired, job done, mesh message
+//!      └─▶ Core + handler ─▶ chains of output, effects (watch, shut, cancel), ended connections
+//! ```
+//!
+//! [`Core`] is the state; a [`Turn`] is that state together with the batch that its output goes
+//! into, and is what the application sees behind its `Shard`. The parts stand in files of their
+//! own: admission, inbound, outbound, deadlines, endings, channels, jobs.
+//!
+//! Invariants:
+//! * *One life, one serial.* An index is used with the serial it was issued with, or not at all.
+//! * *The loop releases.* A slot is freed only by [`Core::release`], after the polls of its life
+//!   have ended and the batch that its last send pointed into was recycled.
+
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::channels::Channels;
+use super::connection::{AddressOf, Connection, Flags};
+use super::ending::Ending;
+use super::jobs::Jobs;
+use super::message::Counted;
+use super::output::Output;
+use super::phase::Phase;
+use super::ready::Ready;
+use super::settings::Settings;
+use super::slab::{Index, Slab};
+use super::wheel::{Tick, Wheel};
+use crate::handler::{ConnectionId, Handler, Routes};
+use crate::metrics::Counters;
+use crate::ring::{Batch, Operation, Token};
+
+/// What the loop does for the core, at once and in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Arm the multishot poll for input.
+    Watch(Index),
+    /// Arm a poll for room.
+    WatchWritable(Index),
+    /// Cancel the poll for room, which has found some; its end is taken as the news.
+    EndRoomPoll(Index),
+    /// `shutdown(2)` of the write side.
+    ShutWrite(Index),
+    /// `shutdown(2)` of both sides, then cancel the polls.
+    Shut(Index),
+}
+
+/// All state of one shard.
+pub(crate) struct Core<H: Handler> {
+    pub(super) number: usize,
+    pub(super) shard_count: usize,
+    pub(super) settings: Settings,
+    pub(super) routes: Routes,
+    pub(super) connections: Slab<Connection<H::Connection>>,
+    pub(super) wheel: Wheel,
+    pub(super) ready: Ready,
+    pub(super) output: Output,
+    pub(super) channels: Channels,
+    pub(super) jobs: Jobs<H>,
+    /// Connections that left `Open`, until the handler has heard of it.
+    pub(super) endings: VecDeque<Ending<H::Connection>>,
+    /// With the serial of the connection meant: its slot may be another's when they are applied.
+    pub(super) effects: Vec<(u32, Effect)>,
+    /// Retiring connections whose polls have all ended.
+    pub(super) retired: Vec<Index>,
+    /// Connections that can send more of their backlog in the next flush.
+    pub(super) writable: Vec<Index>,
+    pub(super) next_serial: u32,
+    pub(super) open_count: usize,
+    /// Bytes of all backlogs, and of all partial messages and heads.
+    pub(super) backlog_bytes: usize,
+    pub(super) partial_bytes: usize,
+    pub(super) counters: Counters,
+    pub(super) now: Instant,
+    pub(super) tick: Tick,
+    /// The application was called since the loop last looked at the time.
+    pub(super) called: bool,
+    /// Asks the kernel for a peer's address.
+    pub(super) address_of: AddressOf,
+}
+
+impl<H: Handler> Core<H> {
+    pub(crate) fn new(
+        settings: Settings,
+        routes: Routes,
+        channels: Channels,
+        jobs: Jobs<H>,
+        now: Instant,
+        address_of: AddressOf,
+    ) -> Self {
+        let wheel = Wheel::new(now);
+        let tick = wheel.tick_of(now);
+        Self {
+            number: settings.number,
+            shard_count: settings.shard_count,
+            connections: Slab::new(settings.entries_max()),
+            settings,
+            routes,
+            wheel,
+            ready: Ready::default(),
+            output: Output::default(),
+            channels,
+            jobs,
+            endings: VecDeque::new(),
+            effects: Vec::new(),
+            retired: Vec::new(),
+            writable: Vec::new(),
+            next_serial: 0,
+            open_count: 0,
+            backlog_bytes: 0,
+            partial_bytes: 0,
+            counters: Counters::default(),
+            now,
+            tick,
+            called: false,
+            address_of,
+        }
+    }
+
+    /// Moves time forward; everything in the turn happens at this time.
+    pub(crate) fn set_now(&mut self, now: Instant) {
+        self.now = now;
+        self.tick = self.wheel.tick_of(now);
+    }
+
+    pub(crate) fn counters(&mut self) -> &mut Counters {
+        &mut self.counters
+    }
+
+    /// The next thing for the loop to do.
+    pub(crate) fn take_effects(&mut self, into: &mut Vec<(u32, Effect)>) {
+        into.append(&mut self.effects);
+    }
+
+    pub(crate) fn serial(&self, index: Index) -> u32 {
+        self.connections.get(index).map_or(0, |connection| connection.serial)
+    }
+
+    /// The connection that `serial` names, not another in its slot.
+    pub(super) fn living(
+        &mut self,
+        index: Index,
+        serial: u32,
+    ) -> Option<&mut Connection<H::Connection>> {
+        let connection = self.connections.get_mut(index)?;
+        (connection.serial == serial).then_some(connection)
+    }
+
+    /// The connection that a token names; tokens carry 28 bits of the serial.
+    pub(super) fn by_token(&mut self, token: Token) -> Option<&mut Connection<H::Connection>> {
+        let connection = self.connections.get_mut(Index::new(token.index()))?;
+        let same = (connection.serial ^ token.generation()) & Token::GENERATION_MASK == 0;
+        same.then_some(connection)
+    }
+
+    pub(super) fn open(&mut self, id: ConnectionId) -> Option<&mut Connection<H::Connection>> {
+        self.living(Index::new(id.index()), id.serial()).filter(|one| one.phase.is_open())
+    }
+
+    pub(super) fn id(&self, index: Index) -> ConnectionId {
+        ConnectionId::new(index.as_u32(), self.serial(index))
+    }
+
+    /// Input, half-close or an error was reported for a connection.
+    pub(crate) fn readable(&mut self, token: Token, half_closed: bool) {
+        let Some(connection) = self.by_token(token) else { return };
+        if half_closed {
+            connection.flags.set(Flags::HALF_CLOSED);
+        }
+        self.make_ready(Index::new(token.index()));
+    }
+
+    /// Puts a connection on the ready list, once, unless its reading is paused.
+    pub(super) fn make_ready(&mut self, index: Index) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        let flags = &mut connection.flags;
+        if connection.phase == Phase::Retiring || flags.has(Flags::READY) {
+            return;
+        }
+        // A paused one comes back through `resume`, which looks at the socket afresh.
+        let is_paused = flags.has(Flags::PAUSED) && connection.phase.is_open();
+        if !is_paused || flags.has(Flags::HALF_CLOSED) {
+            flags.set(Flags::READY);
+            let serial = connection.serial;
+            self.ready.push(index, serial);
+        }
+    }
+
+    /// A poll reported its end.
+    pub(crate) fn poll_ended(&mut self, token: Token) {
+        let index = Index::new(token.index());
+        let readable = token.operation() == Operation::Readable;
+        let Some(connection) = self.by_token(token) else { return };
+        let flag = if readable { Flags::READ_WATCHED } else { Flags::WRITE_WATCHED };
+        connection.flags.clear(flag);
+        connection.polls -= 1;
+        match connection.phase {
+            Phase::Retiring if connection.polls == 0 => self.retired.push(index),
+            Phase::Retiring => {}
+            // A completion queue that spilled over ends multishots: arm it again, and look, for
+            // the edge may have gone with it.
+            _ if readable => {
+                self.counters.polls_rearmed += 1;
+                self.watch(index);
+                self.make_ready(index);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn watch(&mut self, index: Index) {
+        let connection = self.connections.get_mut(index).expect("watched while it lives");
+        connection.flags.set(Flags::READ_WATCHED);
+        connection.polls += 1;
+        let serial = connection.serial;
+        self.effects.push((serial, Effect::Watch(index)));
+    }
+
+    /// Waits for room in the socket at `index`.
+    pub(super) fn watch_writable(&mut self, index: Index) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        if connection.phase != Phase::Retiring {
+            connection.flags.set(Flags::WRITE_WATCHED);
+            connection.polls += 1;
+            let serial = connection.serial;
+            self.effects.push((serial, Effect::WatchWritable(index)));
+        }
+    }
+
+    /// The poll for room goes on after it found some: ends it.
+    pub(super) fn end_room_poll(&mut self, token: Token) {
+        if self.by_token(token).is_some() {
+            let serial = self.serial(Index::new(token.index()));
+            self.effects.push((serial, Effect::EndRoomPoll(Index::new(token.index()))));
+        }
+    }
+
+    /// Whether the peer is known to have sent FIN.
+    pub(super) fn is_half_closed(&self, index: Index) -> bool {
+        self.connections.get(index).is_some_and(|one| one.flags.has(Flags::HALF_CLOSED))
+    }
+
+    /// The earliest time at which something is due by the wheel.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.wheel.next_deadline()
+    }
+
+    /// Whether there is work that no completion will announce.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.ready.is_empty()
+            || self.output.len() > 0
+            || !self.writable.is_empty()
+            || !self.effects.is_empty()
+            || !self.endings.is_empty()
+            || !self.retired.is_empty()
+            || self.channels.has_work()
+    }
+
+    /// Frees the slots of connections that nothing names any more, and closes their sockets.
+    /// The caller has just recycled the batch.
+    pub(crate) fn release(&mut self) {
+        while let Some(index) = self.retired.pop() {
+            let connection = self.connections.remove(index);
+            assert_eq!((connection.phase, connection.polls), (Phase::Retiring, 0), "{index:?}");
+            assert!(!connection.timer.is_scheduled(), "cancelled when it retired");
+            self.counters.released += 1;
+            if connection.flags.has(Flags::SURPLUS) {
+                self.settings.seats.release_surplus();
+            } else {
+                self.settings.seats.release(self.number);
+            }
+        }
+    }
+
+    /// The polls that a connection has in the kernel.
+    pub(super) fn armed(&self, index: Index) -> impl Iterator<Item = Operation> + use<H> {
+        let flags = self.connections.get(index).map_or(Flags::default(), |one| one.flags);
+        let readable = flags.has(Flags::READ_WATCHED).then_some(Operation::Readable);
+        let writable = flags.has(Flags::WRITE_WATCHED).then_some(Operation::Writable);
+        readable.into_iter().chain(writable)
+    }
+
+    /// The pattern of a connection's route, for a log.
+    pub(super) fn route_of(&self, index: Index) -> &str {
+        let route = self.connections.get(index).map_or(0, |connection| connection.route);
+        self.routes.pattern_of(route)
+    }
+
+    /// What was counted, and what is held now.
+    pub(super) fn counted(&self) -> Counted {
+        let mut counters = self.counters.clone();
+        counters.publications_missed = self.channels.missed;
+        counters.gaps_sent = self.channels.gaps_sent;
+        counters.interest_refused = self.channels.interest_refused;
+        Counted {
+            round: 0,
+            counters,
+            connections: self.connections.len().into(),
+            open: self.open_count as u64,
+            channels: self.channels.channel_count().into(),
+            backlog_bytes: self.backlog_bytes as u64,
+            partial_bytes: self.partial_bytes as u64,
+            timers: self.wheel.len().into(),
+            ready: self.ready.len() as u64,
+            submitted: Vec::new(),
+        }
+    }
+
+    /// Slots that a connection may be in.
+    pub(crate) fn entries_max(&self) -> u32 {
+        self.settings.entries_max()
+    }
+
+    /// Connections in any phase.
+    pub(crate) fn connection_count(&self) -> u32 {
+        self.connections.len()
+    }
+}
+
+/// The core during one turn, with the batch its output goes into.
+pub(crate) struct Turn<'a, H: Handler> {
+    pub(crate) core: &'a mut Core<H>,
+    pub(crate) batch: &'a mut Batch,
+}

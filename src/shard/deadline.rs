@@ -1,0 +1,158 @@
+//! What is due when: handshake, idle, heartbeat, slow output, close.
+//!
+//! A connection stands in the wheel once, at its earliest deadline. Bytes from the peer do not
+//! move it: when it fires, the facts say whether anything is really due, and where it stands next.
+
+use super::connection::{Connection, Flags};
+use super::core::{Core, Turn};
+use super::phase::Phase;
+use super::settings::Settings;
+use super::slab::Index;
+use super::wheel::Tick;
+use crate::handler::{Cause, Handler};
+use crate::limits::PINGS_MISSED_MAX;
+use crate::ws::close::code;
+
+/// Something that a connection is due for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    /// The request head is not complete in time.
+    Handshake,
+    /// Nothing was heard for the route's idle time.
+    Idle,
+    /// A ping.
+    Ping,
+    /// The last of the pings in a row was not answered in time.
+    Unresponsive,
+    /// The backlog did not move for the write timeout.
+    Stalled,
+    /// The peer did not finish the close in time.
+    Close,
+}
+
+/// The deadline that comes first, and what it is for.
+fn earliest<S>(
+    connection: &Connection<S>,
+    settings: &Settings,
+    idle_ticks: Option<u32>,
+) -> Option<(Tick, Due)> {
+    let heard = connection.heard;
+    match connection.phase {
+        Phase::Handshake => Some((heard.plus(settings.handshake_ticks), Due::Handshake)),
+        Phase::Closing | Phase::Discarding | Phase::Lingering => Some((connection.due, Due::Close)),
+        Phase::Retiring => None,
+        Phase::Open => {
+            let stalled = connection.busy.as_ref().filter(|busy| !busy.backlog.is_empty());
+            let stalled = stalled.map(|busy| (busy.moved.plus(settings.write_ticks), Due::Stalled));
+            let idle = idle_ticks.map(|ticks| (heard.plus(ticks), Due::Idle));
+            let ping = settings.ping_ticks.map(|_| {
+                let unanswered = connection.misses >= PINGS_MISSED_MAX;
+                (connection.due, if unanswered { Due::Unresponsive } else { Due::Ping })
+            });
+            [stalled, idle, ping]
+                .into_iter()
+                .flatten()
+                .reduce(|first, other| if other.0.is_before(first.0) { other } else { first })
+        }
+    }
+}
+
+impl<H: Handler> Core<H> {
+    fn earliest_of(&self, index: Index) -> Option<(Tick, Due)> {
+        let connection = self.connections.get(index)?;
+        let idle = self.settings.idle_ticks(connection.route);
+        earliest(connection, &self.settings, idle)
+    }
+
+    /// Puts a connection into the wheel where its facts say.
+    pub(super) fn schedule(&mut self, index: Index) {
+        match self.earliest_of(index) {
+            Some((tick, _)) => self.wheel.schedule(&mut self.connections, index, tick),
+            None => {
+                self.wheel.cancel(&mut self.connections, index);
+            }
+        }
+    }
+
+    /// The first heartbeat of a connection: a phase of its own within one interval.
+    pub(super) fn start_heartbeat(&mut self, index: Index) {
+        let Some(ticks) = self.settings.ping_ticks else { return };
+        let soonest = self.tick.plus(ticks / 2);
+        let due = self.wheel.emptiest_near(soonest, ticks / 2);
+        self.connections.get_mut(index).expect("just opened").due = due;
+    }
+}
+
+impl<H: Handler> Turn<'_, H> {
+    pub(super) fn reschedule(&mut self, index: Index) {
+        self.core.schedule(index);
+    }
+
+    /// Handles what is due, within `looks` nodes of the wheel.
+    pub(crate) fn expire(&mut self, handler: &mut H, looks: &mut u32) {
+        loop {
+            let core = &mut *self.core;
+            let now = core.now;
+            let Some(index) = core.wheel.expire(&mut core.connections, now, looks) else { return };
+            let due = self.core.earliest_of(index);
+            if let Some((tick, due)) = due
+                && !self.core.tick.is_before(tick)
+            {
+                self.fire(index, due);
+                self.tell_endings(handler);
+            }
+            if self.core.connections.get(index).is_some_and(|one| one.phase != Phase::Retiring) {
+                self.core.schedule(index);
+            }
+        }
+    }
+
+    fn fire(&mut self, index: Index, due: Due) {
+        let core = &mut *self.core;
+        let connection = core.connections.get_mut(index).expect("it was in the wheel");
+        match due {
+            Due::Handshake => {
+                core.counters.handshake_timeouts += 1;
+                self.refuse_late(index);
+            }
+            // It is not read from until its output has left: that nothing was heard says nothing,
+            // and the write timeout watches over it.
+            Due::Idle if connection.backlog_bytes() > 0 => connection.heard = core.tick,
+            Due::Ping | Due::Unresponsive if connection.backlog_bytes() > 0 => {
+                connection.misses = 0;
+                connection.due = core.tick.plus(core.settings.ping_ticks.expect("pings are on"));
+            }
+            Due::Idle => {
+                core.counters.idle_timeouts += 1;
+                self.close_from_here(index, Cause::Idle, code::GOING_AWAY, "idle");
+            }
+            Due::Ping => {
+                let interval = core.settings.ping_ticks.expect("pings are on");
+                connection.misses += 1;
+                // After the last of the pings in a row the peer has the pong timeout, not longer.
+                let last = connection.misses >= PINGS_MISSED_MAX;
+                let wait = if last { core.settings.pong_ticks.min(interval) } else { interval };
+                connection.due = core.tick.plus(wait);
+                core.counters.pings_sent += 1;
+                self.queue_frame(index, &crate::ws::encode::PING);
+            }
+            Due::Unresponsive => {
+                core.counters.pong_timeouts += 1;
+                self.cut(index, Cause::Unresponsive, code::ABNORMAL, "no pong");
+            }
+            Due::Stalled => {
+                core.counters.write_timeouts += 1;
+                self.cut(index, Cause::Overflow, code::POLICY_VIOLATION, "write timeout");
+            }
+            Due::Close => {
+                if connection.phase == Phase::Lingering && connection.flags.has(Flags::PEER_CLOSED)
+                {
+                    core.counters.lingers_ended += 1;
+                } else {
+                    core.counters.close_timeouts += 1;
+                }
+                self.retire(index);
+            }
+        }
+    }
+}

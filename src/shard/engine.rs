@@ -1,0 +1,160 @@
+//! What the application's calls do: the shard behind the handler's view of it.
+
+use std::time::Instant;
+
+use super::connection::Flags;
+use super::core::Turn;
+use super::slab::Index;
+use crate::handler::{
+    Cause, ConnectionId, Done, Engine, Handler, Job, JoinError, MessageKind, OffloadError, Peer,
+    PublishError, SendError,
+};
+use crate::limits::{CHANNEL_NAME_BYTES_MAX, PUBLICATION_BYTES_MAX};
+use crate::ws::encode_header;
+
+use super::guard;
+
+impl<H: Handler> Engine<H> for Turn<'_, H> {
+    fn send(
+        &mut self,
+        to: ConnectionId,
+        kind: MessageKind,
+        payload: &[u8],
+    ) -> Result<(), SendError> {
+        if self.core.open(to).is_none() {
+            return Err(SendError::Gone);
+        }
+        let header = encode_header(true, kind.into(), payload.len(), None);
+        let piece = self.copied(&[&header, payload]);
+        self.queue(Index::new(to.index()), piece)?;
+        self.core.counters.messages_sent += 1;
+        Ok(())
+    }
+
+    fn close(&mut self, connection: ConnectionId, code: u16, reason: &str) {
+        if self.core.open(connection).is_some() {
+            let index = Index::new(connection.index());
+            self.close_from_here(index, Cause::Application, code, reason);
+        }
+    }
+
+    fn join(&mut self, connection: ConnectionId, channel: &str) -> Result<(), JoinError> {
+        check_name(channel).map_err(|()| JoinError::Name)?;
+        let core = &mut *self.core;
+        if core.open(connection).is_none() {
+            return Err(JoinError::Gone);
+        }
+        let index = Index::new(connection.index());
+        let channel_count = core.open(connection).map_or(0, |one| one.channel_count);
+        let joined = if channel_count < core.settings.connection_channels_max {
+            core.channels.join(index, channel)
+        } else if core.channels.is_member(index, channel) {
+            Ok(false)
+        } else {
+            Err(JoinError::ConnectionChannels)
+        };
+        match joined {
+            Ok(is_new) => {
+                let connection = core.open(connection).expect("seen above");
+                connection.channel_count += u16::from(is_new);
+            }
+            Err(_) => core.counters.joins_refused += 1,
+        }
+        joined.map(drop)
+    }
+
+    fn leave(&mut self, connection: ConnectionId, channel: &str) -> bool {
+        let core = &mut *self.core;
+        if core.open(connection).is_none() {
+            return false;
+        }
+        let left = core.channels.leave(Index::new(connection.index()), channel);
+        core.open(connection).expect("seen above").channel_count -= u16::from(left);
+        left
+    }
+
+    fn publish(
+        &mut self,
+        channel: &str,
+        kind: MessageKind,
+        payload: &[u8],
+    ) -> Result<(), PublishError> {
+        check_name(channel).map_err(|()| PublishError::Name)?;
+        if payload.len() > PUBLICATION_BYTES_MAX {
+            return Err(PublishError::TooLong);
+        }
+        let header = encode_header(true, kind.into(), payload.len(), None);
+        let frame = [&header, payload].concat().into();
+        let published = self.core.channels.publish(channel, frame);
+        match published {
+            Ok(()) => self.core.counters.published += 1,
+            Err(_) => self.core.counters.publishes_refused += 1,
+        }
+        published
+    }
+
+    fn state(&mut self, connection: ConnectionId) -> Option<&mut H::Connection> {
+        self.core.open(connection)?.state.as_mut()
+    }
+
+    fn offload(
+        &mut self,
+        connection: ConnectionId,
+        job: Job,
+        done: Done<H>,
+    ) -> Result<(), OffloadError> {
+        let core = &mut *self.core;
+        if core.open(connection).is_none() {
+            return Err(OffloadError::Gone);
+        }
+        match core.jobs.start(connection, job, done) {
+            Ok(()) => {
+                core.counters.jobs_started += 1;
+                core.open(connection).expect("seen above").flags.set(Flags::JOBS);
+                Ok(())
+            }
+            Err(error) => {
+                core.counters.jobs_refused += 1;
+                Err(error)
+            }
+        }
+    }
+
+    fn now(&self) -> Instant {
+        self.core.now
+    }
+
+    fn number(&self) -> usize {
+        self.core.number
+    }
+
+    fn shard_count(&self) -> usize {
+        self.core.shard_count
+    }
+
+    fn open_count(&self) -> usize {
+        self.core.open_count
+    }
+}
+
+impl<H: Handler> Turn<'_, H> {
+    /// Finishes jobs that came back from the pool, at most `budget` of them.
+    pub(crate) fn finish_jobs(&mut self, handler: &mut H, budget: usize) {
+        for _ in 0..budget {
+            let Some((id, done, outcome)) = self.core.jobs.next_done() else { return };
+            if self.core.open(id).is_none() {
+                continue;
+            }
+            self.core.called = true;
+            if guard(|| done(handler, &mut Peer::new(self, id), outcome)).is_none() {
+                self.panicked(Index::new(id.index()));
+            }
+            self.tell_endings(handler);
+        }
+    }
+}
+
+fn check_name(channel: &str) -> Result<(), ()> {
+    let valid = (1..=CHANNEL_NAME_BYTES_MAX).contains(&channel.len());
+    if valid { Ok(()) } else { Err(()) }
+}

@@ -1,0 +1,46 @@
+//! What shards and the control thread say to each other over the mesh.
+
+use std::sync::Arc;
+
+use crate::metrics::Counters;
+use crate::ring::{Frame, Operation};
+
+/// One message of the mesh. Small: the queues between all shards share one budget.
+#[derive(Clone, Debug)]
+pub(crate) enum Message {
+    /// To a channel's home: give this publication its place in the order.
+    Publish { channel: Arc<str>, frame: Frame },
+    /// From a channel's home: deliver this to the members you have.
+    Deliver { channel: Arc<str>, frame: Frame },
+    /// From a channel's home: you missed this many, for want of room.
+    Gap { channel: Arc<str>, missed: u64 },
+    /// To a channel's home: this shard has members in it now.
+    Interested { channel: Arc<str> },
+    /// To a channel's home: this shard has none any more.
+    Uninterested { channel: Arc<str> },
+    /// From the control thread: close everything, and end.
+    Stop,
+    /// From the control thread: say what you have counted, in this round of asking.
+    Count { round: u64 },
+    /// The answer to [`Message::Count`].
+    Counted(Box<Counted>),
+}
+
+const _: () = assert!(size_of::<Message>() <= 40);
+
+/// What one shard has counted, and what it holds now.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counted {
+    /// The round that was asked for.
+    pub(crate) round: u64,
+    pub(crate) counters: Counters,
+    pub(crate) connections: u64,
+    pub(crate) open: u64,
+    pub(crate) channels: u64,
+    pub(crate) backlog_bytes: u64,
+    pub(crate) partial_bytes: u64,
+    pub(crate) timers: u64,
+    pub(crate) ready: u64,
+    /// Submissions to the ring, by operation.
+    pub(crate) submitted: Vec<(Operation, u64)>,
+}

@@ -1,0 +1,53 @@
+//! One core's share of the server: its connections, and the loop that moves their bytes.
+//!
+//! ```text
+//!  enter ring ─▶ drain ─▶ settle sends, release slots
+//!      ▲                    │
+//!      │                    ▼  each with a share of the turn
+//!      │          mesh, jobs, accepts, deadlines, ready connections, fan-out
+//!      │                    │
+//!      └─ wakes ◀─ flush ◀──┘
+//! ```
+//!
+//! Everything that decides is pure and stands in the files around `core`; `loop` does the I/O and
+//! `wait` sleeps. A shard shares nothing with the others but the mesh and the seat counters.
+
+mod admission;
+mod bitmap;
+mod channels;
+mod connection;
+mod core;
+mod deadline;
+mod ending;
+mod engine;
+#[path = "loop.rs"]
+mod event_loop;
+mod inbound;
+mod jobs;
+mod message;
+mod outbound;
+#[doc(hidden)]
+pub mod output;
+mod phase;
+mod ready;
+mod seats;
+mod settings;
+pub mod slab;
+mod wait;
+pub mod wheel;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+pub(crate) use self::channels::Channels;
+pub(crate) use self::core::Core;
+pub(crate) use self::event_loop::{Links, Loop, address_of};
+pub(crate) use self::jobs::{Jobs, PoolJob};
+pub(crate) use self::message::{Counted, Message};
+pub(crate) use self::seats::Seats;
+pub(crate) use self::settings::Settings;
+pub(crate) use self::wait::{Parked, run, with_executor};
+
+/// Calls foreign code (the handler, a middleware, a job): its panic is a value.
+fn guard<R>(call: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(call)).ok()
+}

@@ -1,0 +1,73 @@
+//! What a handler does when it hears of an end is done.
+//!
+//! Setup: a handler that, in `close`, sends to one connection that watches; and one whose making
+//! panics. Claims: the watcher hears of every end, also of one found by a failed send in the very
+//! drain that told it; a shard that is lost ends the server instead of being missed in silence.
+
+#![allow(clippy::unwrap_used, reason = "tests panic on purpose")]
+
+#[path = "support/fleet.rs"]
+mod fleet;
+
+use longwire::{Closed, ConnectionId, Handler, Message, Peer, Request, Server, Shard, Upgrade};
+
+use fleet::{Client, config};
+
+/// Tells its first connection of the end of every other.
+#[derive(Default)]
+struct Watched {
+    watcher: Option<ConnectionId>,
+}
+
+impl Handler for Watched {
+    type Connection = ();
+
+    fn upgrade(&mut self, _request: &Request<'_>) -> Upgrade<()> {
+        Upgrade::accept(())
+    }
+
+    fn open(&mut self, peer: &mut Peer<'_, Self>) {
+        let id = peer.id();
+        self.watcher.get_or_insert(id);
+    }
+
+    fn message(&mut self, peer: &mut Peer<'_, Self>, _message: Message<'_>) {
+        // Output in flight when the peer is gone: the send fails, and that ends it.
+        for _ in 0..50 {
+            let _ended = peer.send(Message::text("here you are"));
+        }
+    }
+
+    fn close(&mut self, shard: &mut Shard<'_, Self>, _state: (), _closed: &Closed) {
+        if let Some(watcher) = self.watcher {
+            shard.peer(watcher).send(Message::text("one is gone")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_watcher_hears_of_every_end() {
+    const COUNT: usize = 200;
+    let server = Server::start(config(1, 500), |_shard| Watched::default()).unwrap();
+    let mut watcher = Client::connect(server.address());
+    for _ in 0..COUNT {
+        let mut client = Client::connect(server.address());
+        client.send("ask");
+        client.send("ask");
+        client.reset();
+    }
+    for _ in 0..COUNT {
+        assert_eq!(watcher.text(), "one is gone");
+    }
+}
+
+#[test]
+fn a_lost_shard_ends_the_server() {
+    let server = Server::start(config(2, 100), |shard| {
+        assert_ne!(shard, 1, "a handler that cannot be made");
+        Watched::default()
+    })
+    .unwrap();
+    // Nobody asks it to stop: it hears of the loss by itself.
+    assert_eq!(server.wait().shards_lost, 1);
+}
