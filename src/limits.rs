@@ -218,6 +218,10 @@ pub const FRAME_COST_BYTES: usize = 32;
 /// Sends of fan-out in one turn.
 pub const FANOUT_TURN_SHARE: usize = 512;
 
+/// Members told of their joins in one turn. While some are left nothing is read and nothing is
+/// fanned out, so joins never come faster than they are told of.
+pub const JOINS_SHARE: usize = 1024;
+
 /// Messages of other shards taken in one turn.
 pub const MESH_SHARE: usize = 256;
 
