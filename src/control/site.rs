@@ -136,8 +136,8 @@ impl Site {
                     None => break,
                 },
                 socket = accept(internal.as_ref()) => {
-                    let serving = connection::serve(socket, Vec::new(), routes.public(), routes.stop());
-                    connections.spawn(serving);
+                    let (public, stop) = (routes.public(), routes.stop());
+                    connections.spawn(connection::serve(socket, Vec::new(), public, stop));
                 }
                 Some(_) = connections.join_next() => {}
             }
