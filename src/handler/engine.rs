@@ -57,6 +57,8 @@ pub enum JoinError {
     ConnectionChannels,
     /// The shard has as many channels, or members, as its limit says.
     ShardFull,
+    /// The channel's home has as many channels as its limit says.
+    HomeFull,
     /// The channel's name is empty or longer than 255 bytes.
     Name,
 }
@@ -103,6 +105,7 @@ error_texts! {
         Gone => "the connection is closing or gone",
         ConnectionChannels => "the connection is in as many channels as it may be",
         ShardFull => "the shard has as many channels or members as it may have",
+        HomeFull => "the channel's home has as many channels as it may have",
         Name => "a channel's name has 1 to 255 bytes",
     }
     PublishError {

@@ -53,6 +53,21 @@ pub trait Handler: Sized + 'static {
     /// The connection is closed for messages in both directions. Called once for every `open`.
     fn close(&mut self, _shard: &mut Shard<'_, Self>, _state: Self::Connection, _closed: &Closed) {}
 
+    /// A [`Peer::join`] that made a new membership has come to its end. `Ok`: the channel's home
+    /// knows of this member, and every publication that the home orders from now on reaches it;
+    /// nothing of the channel has been delivered to it before. `Err`: the home has no room for the
+    /// channel, and the membership is over.
+    ///
+    /// Called once for each such join, never from within it, and not at all if the member has
+    /// left, or the connection was closed, before.
+    fn joined(
+        &mut self,
+        _peer: &mut Peer<'_, Self>,
+        _channel: &str,
+        _result: Result<(), JoinError>,
+    ) {
+    }
+
     /// This member of `channel` missed `count` publications, because a queue was full.
     fn missed(&mut self, _peer: &mut Peer<'_, Self>, _channel: &str, _count: u64) {}
 }

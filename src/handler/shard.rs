@@ -87,7 +87,8 @@ impl<'a, H: Handler> Peer<'a, H> {
         self.engine.close(self.id, code, reason);
     }
 
-    /// Makes it a member of a channel. To be one already is no error.
+    /// Makes it a member of a channel; [`Handler::joined`] says when the channel's home knows. To
+    /// be a member already is no error, and nothing more is said of it.
     pub fn join(&mut self, channel: &str) -> Result<(), JoinError> {
         self.engine.join(self.id, channel)
     }

@@ -15,6 +15,8 @@ pub(super) struct Channel<F> {
     pub(super) backlog: Option<Box<Backlog<F>>>,
     pub(super) home: ShardId,
     pub(super) stance: Stance,
+    /// The number of the question that its home was asked last.
+    pub(super) ask: u32,
     /// Its key has a place among the turns, and so must not be given to another channel.
     pub(super) has_turn: bool,
 }
@@ -23,7 +25,14 @@ const _: () = assert!(size_of::<Channel<()>>() <= 40); // up to 1 Mi of them
 
 impl<F> Channel<F> {
     pub(super) fn new(home: ShardId) -> Self {
-        Self { members: Vec::new(), backlog: None, home, stance: Stance::Away, has_turn: false }
+        Self {
+            members: Vec::new(),
+            backlog: None,
+            home,
+            stance: Stance::Away,
+            ask: 0,
+            has_turn: false,
+        }
     }
 
     pub(super) fn member_count(&self) -> u32 {

@@ -17,7 +17,8 @@ use super::backlog::{Backlog, Step};
 use super::bounds::FanoutBounds;
 use super::bucket::{Homes, ShardId};
 use super::channel::Channel;
-use super::interest::{Interest, InterestChange};
+use super::interest::{Answer, Interest, InterestChange, Stance, Told};
+use super::joining::{Announcement, Joining};
 use super::memberships::Memberships;
 use super::names::{NameError, Names};
 use super::turns::Turns;
@@ -121,6 +122,9 @@ pub struct Fanout<F> {
     channels: Names<Channel<F>>,
     memberships: Memberships,
     interest: Interest,
+    joining: Joining,
+    /// The number of the next question to a home.
+    next_ask: u32,
     homes: Homes,
     bounds: FanoutBounds,
     turns: Turns,
@@ -147,6 +151,8 @@ impl<F> Fanout<F> {
             channels: Names::new(bounds.channels_max, hasher),
             memberships: Memberships::new(members_max),
             interest: Interest::new(homes.shard_count()),
+            joining: Joining::default(),
+            next_ask: 0,
             homes,
             bounds,
             turns: Turns::new(bounds.share),
@@ -159,7 +165,8 @@ impl<F> Fanout<F> {
 
     // --- Members ----------------------------------------------------------------------------
 
-    /// Makes `member` a member of the channel: it gets what is queued from now on.
+    /// Makes `member` a member of the channel: it gets what is queued from now on, and an
+    /// [`Announcement`] once the home has answered.
     ///
     /// How many channels one connection may be in is the caller's to bound.
     pub fn join(&mut self, channel: &str, member: MemberId) -> Result<ChannelId, JoinError> {
@@ -190,6 +197,9 @@ impl<F> Fanout<F> {
         let list_bytes = channel.list_bytes();
         channel.append(key, member, &mut self.memberships);
         self.list_bytes += channel.list_bytes() - list_bytes;
+        if channel.stance == Stance::Here {
+            self.joining.joined(member, key);
+        }
         Ok(ChannelId(key))
     }
 
@@ -257,22 +267,92 @@ impl<F> Fanout<F> {
         !self.interest.is_empty(home)
     }
 
-    /// Hands the changes that wait for `home` to `queue`, until it says that one did not fit.
-    /// What was queued is settled; the rest waits.
+    /// Hands the changes that wait for `home` to `tell`, until it says that one did not fit.
+    /// What was told is settled; the rest waits.
     pub fn drain_changes(
         &mut self,
         home: ShardId,
-        mut queue: impl FnMut(InterestChange<'_>) -> bool,
+        mut tell: impl FnMut(InterestChange<'_>) -> Told,
     ) {
         while let Some(key) = self.interest.next(home) {
             let on = at(&self.channels, key).stance.is_on();
-            if !queue(InterestChange { channel: self.channels.name(key), on }) {
+            let ask = self.next_ask;
+            let told = tell(InterestChange { channel: self.channels.name(key), on, ask });
+            if told == Told::NoRoom {
                 return;
             }
-            let stance = &mut at_mut(&mut self.channels, key).stance;
-            self.interest.told(home, key, stance);
-            self.forget_if_unused(key);
+            let channel = at_mut(&mut self.channels, key);
+            self.interest.told(home, key, &mut channel.stance);
+            if on {
+                channel.ask = ask;
+                self.next_ask = ask.wrapping_add(1);
+            }
+            match told {
+                Told::Answered(answer) if on => self.settle(key, answer),
+                _ => self.forget_if_unused(key),
+            }
         }
+    }
+
+    /// Takes a home's answer to the interest it was told of with the number `ask`; false if it
+    /// answers a question that is not asked any more.
+    pub fn answered(&mut self, channel: &str, ask: u32, answer: Answer) -> bool {
+        let Some(key) = self.channels.find(channel) else { return false };
+        let asked = at(&self.channels, key);
+        let is_awaited = asked.stance.awaits_answer() && asked.ask == ask;
+        if is_awaited {
+            self.settle(key, answer);
+        }
+        is_awaited
+    }
+
+    fn settle(&mut self, key: Key, answer: Answer) {
+        let channel = at_mut(&mut self.channels, key);
+        self.interest.answered(channel.home, key, &mut channel.stance, answer);
+        match channel.stance {
+            Stance::Here => {
+                for &member in &channel.members {
+                    self.joining.joined(member, key);
+                }
+            }
+            Stance::Refused => self.joining.refused(key),
+            _ => self.forget_if_unused(key),
+        }
+    }
+
+    /// Whether a member is to hear what became of its join. It does before anything is delivered.
+    pub fn has_announcements(&self) -> bool {
+        !self.joining.is_empty()
+    }
+
+    /// The next member to hear what became of its join.
+    pub fn next_announcement(&mut self) -> Option<Announcement> {
+        while let Some((member, key)) = self.joining.next_joined() {
+            let is_known = self.channels.get(key).is_some_and(|one| one.stance == Stance::Here);
+            if is_known && self.memberships.end_wait(member, key) {
+                let channel = self.channels.name(key).into();
+                return Some(Announcement { member, channel, is_member: true });
+            }
+        }
+        loop {
+            let key = self.joining.first_refused()?;
+            let refused = self.channels.get(key).filter(|one| one.stance == Stance::Refused);
+            let Some(&member) = refused.and_then(|channel| channel.members.last()) else {
+                self.joining.end_refused();
+                continue;
+            };
+            let channel = self.channels.name(key).into();
+            self.leave(ChannelId(key), member);
+            return Some(Announcement { member, channel, is_member: false });
+        }
+    }
+
+    /// The channel of this name, if what its home sends now is for its members: they joined, and
+    /// the home has confirmed that it knows. What comes otherwise was sent to an interest that
+    /// has ended.
+    pub fn receiving(&self, channel: &str) -> Option<ChannelId> {
+        let key = self.channels.find(channel)?;
+        (at(&self.channels, key).stance == Stance::Here).then_some(ChannelId(key))
     }
 
     /// Whether the home does not know yet that members came to the channel, or that they left.

@@ -26,8 +26,33 @@ struct Page {
 
 struct Membership {
     channel: Key,
-    position: u32,
+    place: Place,
     next: Option<Key>,
+}
+
+/// A position, and in its highest bit whether the member has yet to hear that it has joined.
+#[derive(Clone, Copy)]
+struct Place(u32);
+
+impl Place {
+    const WAITS: u32 = 1 << 31;
+
+    fn waiting_at(position: u32) -> Self {
+        assert!(position < Self::WAITS, "memberships are bounded far below");
+        Self(position | Self::WAITS)
+    }
+
+    fn position(self) -> u32 {
+        self.0 & !Self::WAITS
+    }
+
+    fn waits(self) -> bool {
+        self.0 & Self::WAITS != 0
+    }
+
+    fn moved_to(self, position: u32) -> Self {
+        Self(position | self.0 & Self::WAITS)
+    }
 }
 
 const _: () = assert!(size_of::<Slot<Membership>>() == 12); // up to 4 Mi of them
@@ -42,30 +67,35 @@ impl Memberships {
         self.memberships.len()
     }
 
-    /// Notes that `member` stands at `position` of `channel`, where it was not before.
+    /// Notes that `member` stands at `position` of `channel`, where it was not before, and waits to
+    /// hear that it has joined.
     pub(super) fn add(&mut self, member: MemberId, channel: Key, position: u32) {
         let next = self.head(member);
-        let key = self.memberships.insert(Membership { channel, position, next });
+        let key = self.memberships.insert(Membership {
+            channel,
+            place: Place::waiting_at(position),
+            next,
+        });
         self.set_head(member, Some(key));
     }
 
     /// Ends the membership; returns the position it had, `None` if there was none.
     pub(super) fn remove(&mut self, member: MemberId, channel: Key) -> Option<u32> {
         let (previous, found) = self.find(member, channel)?;
-        let Membership { position, next, .. } = self.memberships.remove(found);
+        let Membership { place, next, .. } = self.memberships.remove(found);
         match previous {
             None => self.set_head(member, next),
             Some(previous) => self.at_mut(previous).next = next,
         }
-        Some(position)
+        Some(place.position())
     }
 
     /// Ends any one membership; returns its channel and position.
     pub(super) fn pop(&mut self, member: MemberId) -> Option<(Key, u32)> {
         let head = self.head(member)?;
-        let Membership { channel, position, next } = self.memberships.remove(head);
+        let Membership { channel, place, next } = self.memberships.remove(head);
         self.set_head(member, next);
-        Some((channel, position))
+        Some((channel, place.position()))
     }
 
     pub(super) fn contains(&self, member: MemberId, channel: Key) -> bool {
@@ -75,7 +105,17 @@ impl Memberships {
     /// Notes that `member` now stands elsewhere in `channel`.
     pub(super) fn move_to(&mut self, member: MemberId, channel: Key, position: u32) {
         let (_, found) = self.find(member, channel).expect("listed members have a membership");
-        self.at_mut(found).position = position;
+        let place = &mut self.at_mut(found).place;
+        *place = place.moved_to(position);
+    }
+
+    /// Ends the wait of `member` to hear that it has joined; false if it does not wait.
+    pub(super) fn end_wait(&mut self, member: MemberId, channel: Key) -> bool {
+        let Some((_, found)) = self.find(member, channel) else { return false };
+        let place = &mut self.at_mut(found).place;
+        let waited = place.waits();
+        *place = Place(place.position());
+        waited
     }
 
     /// Bytes of memory behind the memberships, without the table of pages, whose size is fixed.

@@ -3,7 +3,7 @@
 //! ```text
 //! publish ─▶ Order at the channel's home ─▶ mesh ─▶ Fanout of each shard with members ─▶ sends
 //!               sequence, interest, lag                  members, runs, cursors
-//! join, leave ─▶ Fanout ─▶ interest changes ─▶ mesh ─▶ Order
+//! join, leave ─▶ Fanout ─▶ interest changes ─▶ mesh ─▶ Order ─▶ mesh ─▶ Fanout ─▶ joined
 //! ```
 //!
 //! Every shard owns one [`Order`] (for the channels whose home it is, by [`Homes`]) and one
@@ -23,6 +23,7 @@ mod bucket;
 mod channel;
 mod fanout;
 mod interest;
+mod joining;
 mod memberships;
 mod names;
 mod order;
@@ -35,6 +36,7 @@ pub use bucket::{BUCKETS, Bucket, Homes, ShardId, bucket_of};
 pub use fanout::{
     Chain, ChannelId, Delivery, Fanout, FanoutCounters, JoinError, MemberId, QueueFull,
 };
-pub use interest::InterestChange;
+pub use interest::{Answer, InterestChange, Told};
+pub use joining::Announcement;
 pub use order::{Gap, HomeChannelId, Order, OrderCounters, OrderError, Published};
 pub use shard_set::{ShardSet, Shards};

@@ -123,6 +123,8 @@ counters! {
     publishes_refused,
     /// Publications that members on this shard missed, because a queue was full.
     publications_missed,
+    /// Publications that reached this shard for an interest that had ended, and were nobody's.
+    publications_stale,
     /// Gap notices queued to shards that had missed publications.
     gaps_sent,
     /// Interest of shards that a home could not note.

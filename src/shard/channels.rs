@@ -6,8 +6,9 @@
 //!                        └─no──▶ mesh ─▶ home
 //! ```
 //!
-//! Invariant: everything about one channel travels between two shards in one FIFO, so a join made
-//! before a publication is seen by the home before it.
+//! Invariants: everything about one channel travels between two shards in one FIFO, so a join made
+//! before a publication is seen by the home before it, and the home's answer to the join stands
+//! before all that is ordered after it; a member is told of its join before it is sent anything.
 
 use std::sync::Arc;
 
@@ -17,7 +18,8 @@ use super::message::Message;
 use super::slab::Index;
 use crate::handler::{ConnectionId, Handler, JoinError, Peer, PublishError};
 use crate::hub::{
-    Chain, Fanout, FanoutBounds, Homes, JoinError as HubJoinError, MemberId, Order, ShardId,
+    Announcement, Answer, Chain, Fanout, FanoutBounds, Homes, JoinError as HubJoinError, MemberId,
+    Order, ShardId, Told,
 };
 use crate::limits::{CHANNELS_PER_HOME_MAX, RUN_FRAMES_MAX};
 use crate::mesh::{Class, Member, MemberId as MeshId};
@@ -36,6 +38,8 @@ pub(crate) struct Channels {
     pub(super) missed: u64,
     pub(super) gaps_sent: u64,
     pub(super) interest_refused: u64,
+    /// Publications that came for an interest that had ended.
+    pub(super) stale: u64,
 }
 
 impl Channels {
@@ -46,10 +50,22 @@ impl Channels {
         mesh: Member<Message>,
         hasher: &std::hash::RandomState,
     ) -> Self {
+        Self::with_home(here, shard_count, members_max, CHANNELS_PER_HOME_MAX, mesh, hasher)
+    }
+
+    /// The same with a home of another size.
+    fn with_home(
+        here: usize,
+        shard_count: usize,
+        members_max: u32,
+        home_channels_max: u32,
+        mesh: Member<Message>,
+        hasher: &std::hash::RandomState,
+    ) -> Self {
         let homes = Homes::dealt(shard_count);
         let bounds = FanoutBounds::default();
         let fanout = Fanout::new(homes.clone(), members_max, bounds, hasher.clone());
-        let order = Order::new(shard_count, CHANNELS_PER_HOME_MAX, hasher.clone());
+        let order = Order::new(shard_count, home_channels_max, hasher.clone());
         Self {
             here: ShardId::new(here),
             homes,
@@ -60,11 +76,12 @@ impl Channels {
             missed: 0,
             gaps_sent: 0,
             interest_refused: 0,
+            stale: 0,
         }
     }
 
     pub(super) fn has_work(&self) -> bool {
-        self.fanout.has_work()
+        self.fanout.has_work() || self.fanout.has_announcements()
     }
 
     /// Makes a connection a member; false if it was one.
@@ -118,17 +135,20 @@ impl Channels {
         }
         let Self { fanout, order, mesh, here, interest_refused, .. } = self;
         fanout.drain_changes(home, |change| {
-            if home == *here {
-                note_interest(order, change.channel, home, change.on, interest_refused);
-                return true;
+            if home == *here && change.on {
+                return Told::Answered(note(order, change.channel, home, interest_refused));
             }
-            let channel = change.channel.into();
-            let message = if change.on {
-                Message::Interested { channel }
+            if home == *here {
+                order.uninterested(change.channel, home);
+                return Told::Sent;
+            }
+            let (channel, ask) = (change.channel.into(), change.ask);
+            let sent = if change.on {
+                mesh.send(member(home), Message::Interested { channel, ask }, Class::Request)
             } else {
-                Message::Uninterested { channel }
+                mesh.send(member(home), Message::Uninterested { channel }, Class::Notice)
             };
-            mesh.send(member(home), message, Class::Notice).is_ok()
+            if sent.is_ok() { Told::Sent } else { Told::NoRoom }
         });
     }
 
@@ -148,29 +168,28 @@ impl Channels {
         }
     }
 
-    /// A message of another shard about a channel.
+    /// A message of another member of the mesh about a channel.
     pub(super) fn take(&mut self, from: MeshId, message: Message) {
-        let from = from.as_usize();
         match message {
             Message::Publish { channel, frame } => self.publish_in_order(&channel, &frame),
             Message::Deliver { channel, frame } => self.deliver(&channel, frame),
             Message::Gap { channel, missed } => {
-                if let Some(id) = self.fanout.find(&channel) {
+                if let Some(id) = self.fanout.receiving(&channel) {
                     self.missed += missed;
                     self.fanout.miss(id, missed);
                 }
             }
-            Message::Interested { channel } | Message::Uninterested { channel }
-                if from >= self.homes.shard_count() =>
-            {
-                tracing::error!(%channel, from, "interest from outside the shards");
+            Message::Interested { channel, ask } => {
+                let shard = ShardId::new(from.as_usize());
+                let answer = note(&mut self.order, &channel, shard, &mut self.interest_refused);
+                self.mesh.answer(from, Message::InterestAnswered { channel, ask, answer });
             }
-            Message::Interested { channel } => {
-                let shard = ShardId::new(from);
-                note_interest(&mut self.order, &channel, shard, true, &mut self.interest_refused);
+            Message::InterestAnswered { channel, ask, answer } => {
+                // An answer to a question that is not asked any more says nothing.
+                let _is_awaited = self.fanout.answered(&channel, ask, answer);
             }
             Message::Uninterested { channel } => {
-                self.order.uninterested(&channel, ShardId::new(from));
+                self.order.uninterested(&channel, ShardId::new(from.as_usize()));
             }
             Message::Stop | Message::Count { .. } | Message::Counted(_) => {
                 unreachable!("the loop takes these itself")
@@ -193,7 +212,10 @@ impl Channels {
     }
 
     fn deliver(&mut self, channel: &str, frame: Frame) {
-        let Some(id) = self.fanout.find(channel) else { return };
+        let Some(id) = self.fanout.receiving(channel) else {
+            self.stale += 1;
+            return;
+        };
         let bytes = frame.len();
         if self.fanout.deliver(id, frame, bytes).is_err() {
             self.missed += 1;
@@ -249,12 +271,15 @@ fn joined(frames: &[Frame], batch: &mut Batch) -> Piece {
     batch.copy(parts).unwrap_or_else(|| batch.share(parts.concat().into()))
 }
 
-fn note_interest(order: &mut Order, channel: &str, shard: ShardId, on: bool, refused: &mut u64) {
-    if !on {
-        order.uninterested(channel, shard);
-    } else if let Err(error) = order.interested(channel, shard) {
-        *refused += 1;
-        tracing::error!(channel, ?error, "the home cannot note a shard's interest");
+/// Notes a shard's interest at this home.
+fn note(order: &mut Order, channel: &str, shard: ShardId, refused: &mut u64) -> Answer {
+    match order.interested(channel, shard) {
+        Ok(_) => Answer::Confirmed,
+        Err(error) => {
+            *refused += 1;
+            tracing::warn!(channel, ?error, "the home cannot note a shard's interest");
+            Answer::Refused
+        }
     }
 }
 
@@ -263,9 +288,34 @@ fn member(shard: ShardId) -> MeshId {
 }
 
 impl<H: Handler> Turn<'_, H> {
+    /// Tells at most `budget` members what became of their joins; returns how many it was.
+    pub(crate) fn announce(&mut self, handler: &mut H, budget: usize) -> usize {
+        let mut count = 0;
+        while count < budget {
+            let Some(next) = self.core.channels.fanout.next_announcement() else { break };
+            count += 1;
+            let Announcement { member, channel, is_member } = next;
+            let index = Index::new(member.0);
+            let id: ConnectionId = self.core.id(index);
+            let Some(connection) = self.core.open(id) else { continue };
+            connection.channel_count -= u16::from(!is_member);
+            self.core.called = true;
+            let result = if is_member { Ok(()) } else { Err(JoinError::HomeFull) };
+            let peer = &mut Peer::new(self, id);
+            if guard(|| handler.joined(peer, &channel, result)).is_none() {
+                self.panicked(index);
+            }
+            self.tell_endings(handler);
+        }
+        count
+    }
+
     /// Delivers to at most `budget` members; returns how many it was.
     pub(crate) fn fan_out(&mut self, handler: &mut H, budget: usize) -> usize {
         let mut count = 0;
+        if self.core.channels.fanout.has_announcements() {
+            return count; // whoever has not heard of its join gets nothing yet
+        }
         while count < budget {
             let Some(next) = self.core.channels.next(self.batch) else { break };
             count += 1;
@@ -286,5 +336,98 @@ impl<H: Handler> Turn<'_, H> {
             self.tell_endings(handler);
         }
         count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two shards with a home for one channel each, and no threads.
+    fn shards() -> [Channels; 2] {
+        let hasher = std::hash::RandomState::new();
+        let members = crate::mesh::build_with_slots(2, 64).expect("two members").into_iter();
+        let mut shards = members
+            .zip(0..)
+            .map(|(mesh, here)| Channels::with_home(here, 2, 100, 1, mesh, &hasher));
+        std::array::from_fn(|_| shards.next().expect("two"))
+    }
+
+    /// The first names whose home is `shard`.
+    fn names_at(shard: usize) -> [String; 2] {
+        let homes = Homes::dealt(2);
+        let mut names = (0..).map(|number| format!("channel-{number}"));
+        let at_home = |name: &String| homes.home_of_channel(name) == ShardId::new(shard);
+        std::array::from_fn(|_| names.find(at_home).expect("there are names enough"))
+    }
+
+    /// Hands over what each shard has for the other, in turns, until nobody has anything.
+    fn exchange(shards: &mut [Channels; 2]) {
+        for shard in &mut *shards {
+            shard.mesh.flush(|_| {});
+        }
+        loop {
+            let mut count = 0;
+            for shard in &mut *shards {
+                while let Some(received) = shard.mesh.receive() {
+                    shard.take(received.from, received.message);
+                    count += 1;
+                }
+                shard.catch_up();
+                shard.mesh.flush(|_| {});
+            }
+            if count == 0 {
+                return;
+            }
+        }
+    }
+
+    fn told(shard: &mut Channels) -> Vec<(u32, bool)> {
+        std::iter::from_fn(|| shard.fanout.next_announcement())
+            .map(|told| (told.member.0, told.is_member))
+            .collect()
+    }
+
+    #[test]
+    fn a_full_home_here_or_elsewhere_ends_the_membership() {
+        for home in [0, 1] {
+            let mut shards = shards();
+            let names = names_at(home);
+            for (name, index) in names.iter().zip([4, 5]) {
+                assert_eq!(shards[0].join(Index::new(index), name), Ok(true));
+            }
+            exchange(&mut shards);
+            assert_eq!(told(&mut shards[0]), [(4, true), (5, false)], "home {home}");
+            assert!(shards[0].is_member(Index::new(4), &names[0]));
+            assert!(!shards[0].is_member(Index::new(5), &names[1]));
+            assert_eq!(shards[home].interest_refused, 1);
+            // Once there is room again, the same join is confirmed.
+            assert!(shards[0].leave(Index::new(4), &names[0]));
+            exchange(&mut shards);
+            assert_eq!(shards[0].join(Index::new(5), &names[1]), Ok(true));
+            exchange(&mut shards);
+            assert_eq!(told(&mut shards[0]), [(5, true)], "home {home}");
+        }
+    }
+
+    #[test]
+    fn a_delivery_for_an_interest_that_has_ended_is_counted_and_nobodys() {
+        let mut shards = shards();
+        let [name, _] = names_at(1);
+        let index = Index::new(4);
+        assert_eq!(shards[0].join(index, &name), Ok(true));
+        exchange(&mut shards);
+        assert_eq!(told(&mut shards[0]), [(4, true)]);
+        // The home sends, and the member leaves and comes back before it arrives.
+        assert_eq!(shards[1].publish(&name, Arc::new(*b"old")), Ok(()));
+        assert!(shards[0].leave(index, &name));
+        assert_eq!(shards[0].join(index, &name), Ok(true));
+        exchange(&mut shards);
+        assert_eq!((shards[0].stale, shards[0].fanout.queue_bytes()), (1, 0));
+        assert_eq!(told(&mut shards[0]), [(4, true)]);
+        assert_eq!(shards[1].publish(&name, Arc::new(*b"new")), Ok(()));
+        exchange(&mut shards);
+        assert_eq!(shards[0].stale, 1);
+        assert_eq!(shards[0].fanout.next().expect("a delivery").frames, [Arc::from(*b"new")]);
     }
 }

@@ -296,6 +296,7 @@ impl<H: Handler> Core<H> {
         counters.publications_missed = self.channels.missed;
         counters.gaps_sent = self.channels.gaps_sent;
         counters.interest_refused = self.channels.interest_refused;
+        counters.publications_stale = self.channels.stale;
         Counted {
             round: 0,
             counters,

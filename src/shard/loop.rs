@@ -18,9 +18,9 @@ use super::outbound::Send;
 use super::slab::Index;
 use crate::handler::Handler;
 use crate::limits::{
-    ACCEPT_BACKOFF, ACCEPT_QUEUE_MAX, ACCEPT_SHARE, FANOUT_TURN_SHARE, JOBS_SHARE, MESH_SHARE,
-    RECEIVE_BUFFER_BYTES, SPIN_PERIOD, TURN_EVENTS_MAX, TURN_OUTPUT_BYTES_MAX, TURN_PERIOD_MAX,
-    WHEEL_SHARE,
+    ACCEPT_BACKOFF, ACCEPT_QUEUE_MAX, ACCEPT_SHARE, FANOUT_TURN_SHARE, JOBS_SHARE, JOINS_SHARE,
+    MESH_SHARE, RECEIVE_BUFFER_BYTES, SPIN_PERIOD, TURN_EVENTS_MAX, TURN_OUTPUT_BYTES_MAX,
+    TURN_PERIOD_MAX, WHEEL_SHARE,
 };
 use crate::mesh::{Class, MemberId, Received as MeshReceived};
 use crate::ring::{Completion, Operation, Ring, Signals, Token, receive};
@@ -310,11 +310,23 @@ impl<H: Handler> Loop<H> {
         let (mut turn, handler) = self.turn_parts();
         turn.expire(handler, &mut looks);
         self.time("deadline");
-        worked |= self.read_ready(began);
+        worked |= self.announce();
+        if !self.core.channels.fanout.has_announcements() {
+            worked |= self.read_ready(began);
+            worked |= self.announce();
+        }
         let (mut turn, handler) = self.turn_parts();
         worked |= turn.fan_out(handler, FANOUT_TURN_SHARE) > 0;
         self.time("fan-out");
         worked
+    }
+
+    /// Tells members what became of their joins.
+    fn announce(&mut self) -> bool {
+        let (mut turn, handler) = self.turn_parts();
+        let told = turn.announce(handler, JOINS_SHARE) > 0;
+        self.time("joined");
+        told
     }
 
     fn take_messages(&mut self) -> bool {
@@ -331,6 +343,11 @@ impl<H: Handler> Loop<H> {
                     assert!(owes_answer, "a count is a request");
                     let counted = Box::new(Counted { round, ..self.counted() });
                     self.core.channels.mesh.answer(from, Message::Counted(counted));
+                }
+                Message::Interested { .. } | Message::Uninterested { .. }
+                    if from.as_usize() >= self.core.shard_count =>
+                {
+                    unreachable!("only shards have members")
                 }
                 message => self.core.channels.take(from, message),
             }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::hub::Answer;
 use crate::metrics::Counters;
 use crate::ring::{Frame, Operation};
 
@@ -14,8 +15,10 @@ pub(crate) enum Message {
     Deliver { channel: Arc<str>, frame: Frame },
     /// From a channel's home: you missed this many, for want of room.
     Gap { channel: Arc<str>, missed: u64 },
-    /// To a channel's home: this shard has members in it now.
-    Interested { channel: Arc<str> },
+    /// To a channel's home: this shard has members in it now. A request.
+    Interested { channel: Arc<str>, ask: u32 },
+    /// The home's answer to [`Message::Interested`].
+    InterestAnswered { channel: Arc<str>, ask: u32, answer: Answer },
     /// To a channel's home: this shard has none any more.
     Uninterested { channel: Arc<str> },
     /// From the control thread: close everything, and end.

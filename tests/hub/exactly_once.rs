@@ -4,7 +4,8 @@
 
 use super::{MEMBERS_MAX, fanout, settle};
 use longwire::hub::{
-    Chain, ChannelId, Delivery, Fanout, FanoutBounds, InterestChange, JoinError, MemberId, ShardId,
+    Answer, Chain, ChannelId, Delivery, Fanout, FanoutBounds, InterestChange, JoinError, MemberId,
+    ShardId, Told,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -159,15 +160,15 @@ impl Model {
 
     fn tell(&mut self, home: usize, mut room: u32) {
         let homes = &mut self.homes;
-        self.fanout.drain_changes(ShardId::new(home), |InterestChange { channel, on }| {
+        self.fanout.drain_changes(ShardId::new(home), |InterestChange { channel, on, .. }| {
             if room == 0 {
-                return false;
+                return Told::NoRoom;
             }
             room -= 1;
             let channel = NAMES.iter().position(|known| *known == channel).unwrap();
             assert_ne!(homes[channel], on, "told what it knew");
             homes[channel] = on;
-            true
+            Told::Answered(Answer::Confirmed)
         });
     }
 

@@ -3,15 +3,19 @@
 //! back while its channel's change waits always reaches its own publisher.
 
 use super::{fanout, settle};
-use longwire::hub::{Fanout, FanoutBounds, Homes, JoinError, MemberId, Order, ShardId};
+use longwire::hub::{
+    Answer, Fanout, FanoutBounds, Homes, JoinError, MemberId, Order, ShardId, Told,
+};
 use std::hash::RandomState;
+
+const CONFIRMED: Told = Told::Answered(Answer::Confirmed);
 
 fn changes(fanout: &mut Fanout<u32>, shard_count: usize) -> Vec<(String, bool)> {
     let mut changes = Vec::new();
     for home in 0..shard_count {
         fanout.drain_changes(ShardId::new(home), |change| {
             changes.push((change.channel.to_owned(), change.on));
-            true
+            CONFIRMED
         });
     }
     changes
@@ -55,7 +59,7 @@ fn a_change_that_was_not_sent_keeps_its_channel_and_so_the_bound_holds() {
     fanout.join("a", MemberId(0)).unwrap();
     settle(&mut fanout, 1);
     fanout.leave_all(MemberId(0));
-    fanout.drain_changes(ShardId::new(0), |_| false);
+    fanout.drain_changes(ShardId::new(0), |_| Told::NoRoom);
     assert!(fanout.is_pending("a"));
     assert_eq!(fanout.join("b", MemberId(0)), Err(JoinError::ChannelsFull { channels_max: 1 }));
     assert_eq!(fanout.counters().joins_refused, 1);
@@ -70,11 +74,11 @@ fn a_home_without_room_does_not_hold_up_the_others() {
     for number in 0..100 {
         fanout.join(&format!("channel {number}"), MemberId(number)).unwrap();
     }
-    fanout.drain_changes(ShardId::new(0), |_| false);
+    fanout.drain_changes(ShardId::new(0), |_| Told::NoRoom);
     for home in 1..4 {
         fanout.drain_changes(ShardId::new(home), |change| {
             assert_eq!(homes.home_of_channel(change.channel).index(), home);
-            true
+            CONFIRMED
         });
     }
     let waiting = (0..4).filter(|&home| fanout.has_changes(ShardId::new(home)));
@@ -101,10 +105,13 @@ fn a_publication_held_back_while_the_change_waits_reaches_its_publisher() {
     let home = ShardId::new(0);
     let id = fanout.join("a", MemberId(0)).unwrap();
     // No room for the change: whoever published now would publish to nobody.
-    fanout.drain_changes(home, |_| false);
+    fanout.drain_changes(home, |_| Told::NoRoom);
     assert!(fanout.is_pending("a"));
     assert_eq!(order.publish("a"), None);
-    fanout.drain_changes(home, |change| order.interested(change.channel, home).is_ok());
+    fanout.drain_changes(home, |change| {
+        order.interested(change.channel, home).unwrap();
+        CONFIRMED
+    });
     assert!(!fanout.is_pending("a"));
     let published = order.publish("a").expect("the home knows");
     assert!(published.targets.contains(home));

@@ -5,11 +5,12 @@
 
 mod exactly_once;
 mod interest;
+mod joined;
 mod memory;
 mod one_order;
 mod turns;
 
-use longwire::hub::{Fanout, FanoutBounds, Homes, MemberId, ShardId};
+use longwire::hub::{Answer, Fanout, FanoutBounds, Homes, MemberId, ShardId, Told};
 use std::hash::RandomState;
 
 const MEMBERS_MAX: u32 = 1 << 20;
@@ -19,10 +20,10 @@ fn fanout<F>(shard_count: usize, bounds: FanoutBounds) -> Fanout<F> {
     Fanout::new(Homes::dealt(shard_count), MEMBERS_MAX, bounds, RandomState::new())
 }
 
-/// Tells every home everything.
+/// Tells every home everything, and hears that it knows.
 fn settle<F>(fanout: &mut Fanout<F>, shard_count: usize) {
     for home in 0..shard_count {
-        fanout.drain_changes(ShardId::new(home), |_| true);
+        fanout.drain_changes(ShardId::new(home), |_| Told::Answered(Answer::Confirmed));
     }
 }
 
