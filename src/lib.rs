@@ -81,6 +81,7 @@ pub mod limits;
 
 pub mod bench;
 pub mod config;
+pub mod control;
 pub mod handler;
 pub mod hub;
 pub mod mesh;

@@ -413,3 +413,15 @@ pub const BENCH_SETTLE: Duration = Duration::from_millis(500);
 
 /// Descriptors beside the sockets: ring, standard streams, /proc files, a wake-up.
 pub const BENCH_DESCRIPTORS_SPARE: u64 = 16;
+
+// --- The control thread ---------------------------------------------------------------------
+
+/// Time for an answer of the shards to the control thread. They answer within a turn or two; one
+/// that is stalled for longer is what the caller should hear of.
+pub const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Time for one request head after its first byte, as on a shard.
+pub const HTTP_HEAD_TIMEOUT: Duration = HANDSHAKE_TIMEOUT_DEFAULT;
+
+/// Time for what is still being answered when the server has stopped otherwise.
+pub const HTTP_STOP_TIMEOUT: Duration = Duration::from_secs(2);

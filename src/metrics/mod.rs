@@ -5,5 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod counters;
+mod snapshot;
 
 pub use counters::Counters;
+pub use snapshot::Snapshot;

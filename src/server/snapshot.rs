@@ -1,6 +1,6 @@
 //! What a server has counted and holds, summed over its shards.
 
-use crate::metrics::Counters;
+use crate::metrics::{self, Counters};
 use crate::ring::Operation;
 use crate::shard::Counted;
 
@@ -38,6 +38,20 @@ impl Snapshot {
     pub fn submitted(&self, operation: Operation) -> u64 {
         let counts = self.submitted.iter();
         counts.filter(|(one, _)| *one == operation).map(|(_, count)| count).sum()
+    }
+
+    /// The numbers alone, for those who report them and know no ring.
+    pub fn totals(&self) -> metrics::Snapshot {
+        metrics::Snapshot {
+            counters: self.counters.clone(),
+            shard_connections: self.shard_connections.clone(),
+            open: self.open,
+            channels: self.channels,
+            backlog_bytes: self.backlog_bytes,
+            partial_bytes: self.partial_bytes,
+            timers: self.timers,
+            ready: self.ready,
+        }
     }
 
     pub(super) fn add(&mut self, shard: &Counted) {

@@ -62,7 +62,9 @@ const ARROWS: [(&str, &[&str]); 17] = [
             "sys",
         ],
     ),
-    ("control", &["mesh", "protocol", "metrics", "config"]),
+    // `ws` beside the agreed arrows: a request head must mean the same to the shard that hands its
+    // connection over and to the control thread that reads the next one, so both have one parser.
+    ("control", &["mesh", "protocol", "metrics", "config", "ws"]),
     ("cluster", &["mesh", "protocol", "metrics", "config"]),
     // Beside the agreed arrows: a server is generic over its handler, builds the mesh, sizes the
     // rings and sums the metrics.

@@ -1,0 +1,61 @@
+//! What the control thread asks the shards for, and how long it waits for an answer.
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::limits::ASK_TIMEOUT;
+use crate::metrics::Snapshot;
+
+/// One question to the shards. Whoever drops the answer's sender has answered "no".
+#[derive(Debug)]
+pub enum Ask {
+    /// Give this publication its place in the channel's order.
+    Publish {
+        /// The channel's name, valid by [`CHANNEL_NAME_BYTES_MAX`](crate::limits).
+        channel: String,
+        /// What its members are sent.
+        frame: Publication,
+        /// `Ok` as soon as it is queued to the channel's home.
+        answer: oneshot::Sender<Result<(), Busy>>,
+    },
+    /// Say what was counted; `None` if a shard did not answer in time.
+    Snapshot {
+        /// Where to.
+        answer: oneshot::Sender<Option<Snapshot>>,
+    },
+}
+
+/// One text message of the client protocol, whole; the shard puts it into a WebSocket frame once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// UTF-8, and one line.
+    pub text: Vec<u8>,
+}
+
+/// The queue to a channel's home is full, or nobody answered in time: ask again later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busy;
+
+/// The asking side: never waits longer than [`ASK_TIMEOUT`] in all.
+#[derive(Clone, Debug)]
+pub(super) struct Asks(mpsc::Sender<Ask>);
+
+impl Asks {
+    pub(super) fn new(asks: mpsc::Sender<Ask>) -> Self {
+        Self(asks)
+    }
+
+    /// What all shards counted; `None` if one of them does not answer.
+    pub(super) async fn snapshot(&self) -> Option<Snapshot> {
+        let (answer, answered) = oneshot::channel();
+        self.ask(Ask::Snapshot { answer }, answered).await.flatten()
+    }
+
+    async fn ask<A>(&self, ask: Ask, answered: oneshot::Receiver<A>) -> Option<A> {
+        let asking = async {
+            self.0.send(ask).await.ok()?;
+            answered.await.ok()
+        };
+        timeout(ASK_TIMEOUT, asking).await.ok().flatten()
+    }
+}

@@ -1,0 +1,23 @@
+//! HTTP that is no WebSocket: the API, health, metrics and pages, on one thread of tokio.
+//!
+//! ```text
+//!  shards ── socket + bytes read so far ──▶ Arrival ─▶ Gate ─▶ hyper ─▶ public routes ──┐
+//!  internal listener ───────────────────────────────▶ Gate ─▶ hyper ─▶ internal routes ─┤
+//!  shards ◀── mesh ◀── server ◀── Ask (publish, snapshot), answered by oneshot ─────────┘
+//! ```
+//!
+//! Invariants: a request head means the same here as on a shard, because the same parser judges
+//! every one of them before hyper sees it; nothing here waits for a client without a deadline or
+//! buffers for one without a bound; no shard ever waits for this thread.
+#![forbid(unsafe_code)]
+
+mod ask;
+mod connection;
+mod routes;
+mod settings;
+mod site;
+
+pub use crate::metrics::Snapshot;
+pub use ask::{Ask, Busy, Publication};
+pub use settings::{ErrorMode, HttpApi, Settings};
+pub use site::{Arrival, Live, Site, SiteError};

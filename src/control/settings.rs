@@ -1,0 +1,67 @@
+//! What the control thread is told at its start.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// Settings of a [`Site`](super::Site). [`Default`] is what `longwire serve` starts from.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// The page with the chat at `/`, and with it a server that is open to everybody.
+    pub dev: bool,
+    /// What this node calls itself in `/api/info`.
+    pub node_name: String,
+    /// What `longwire_node_build` says: version and commit.
+    pub version: String,
+    /// Where `/metrics`, `/debug` and `/health` are served to the operator; `None`: nowhere.
+    pub internal_listen: Option<SocketAddr>,
+    /// Connections that the shards take, for the metrics; 0: unknown.
+    pub connections_max: u64,
+    /// The HTTP API of the public port.
+    pub http_api: HttpApi,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            dev: false,
+            node_name: "longwire".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            internal_listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9000))),
+            connections_max: 0,
+            http_api: HttpApi::default(),
+        }
+    }
+}
+
+/// The HTTP API. It can be exchanged while the site serves: see [`Live`](super::Live).
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct HttpApi {
+    /// What back ends authenticate with; without one, no request is let in.
+    pub key: Option<String>,
+    /// No authentication at all.
+    pub insecure: bool,
+    /// How errors are told to those who do not say how in `X-Centrifugo-Error-Mode`.
+    pub error_mode: ErrorMode,
+}
+
+impl std::fmt::Debug for HttpApi {
+    /// Without the key, which is a secret.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("HttpApi")
+            .field("key", &self.key.as_ref().map(|_| "…"))
+            .field("insecure", &self.insecure)
+            .field("error_mode", &self.error_mode)
+            .finish()
+    }
+}
+
+/// Where an error of the API stands in its answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ErrorMode {
+    /// Status 200, and the error in the body.
+    #[default]
+    Body,
+    /// A status that fits the error, whose object is the body.
+    Transport,
+}

@@ -1,0 +1,196 @@
+//! The control thread's work as one future: takes connections in, and ends when it is told to.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+
+use socket2::{Domain, SockRef};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::ask::{Ask, Asks};
+use super::connection;
+use super::routes::Routes;
+use super::settings::{HttpApi, Settings};
+use crate::limits::{ACCEPT_BACKOFF, HTTP_STOP_TIMEOUT};
+
+/// A connection that a shard hands over, because its request is for no WebSocket.
+pub struct Arrival {
+    /// TCP or Unix, with nothing written to it yet.
+    pub socket: OwnedFd,
+    /// The client's address, as trusted proxies state it.
+    pub peer: Option<SocketAddr>,
+    /// What was read from it: the first request's head, and perhaps more.
+    pub bytes: Vec<u8>,
+    /// Its place among the connections that the site may have; dropped with the connection.
+    pub seat: Box<dyn Send>,
+}
+
+impl fmt::Debug for Arrival {
+    /// Without the bytes, which may hold a key.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Arrival").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+/// Everything that is needed to answer HTTP.
+#[derive(Debug)]
+pub struct Site {
+    settings: Settings,
+    api: watch::Sender<HttpApi>,
+    internal: Option<TcpListener>,
+}
+
+/// Changes what a serving [`Site`] may be changed in.
+#[derive(Clone, Debug)]
+pub struct Live {
+    api: watch::Sender<HttpApi>,
+}
+
+impl Live {
+    /// Exchanges key and modes of the HTTP API, from the next request on.
+    pub fn set_http_api(&self, api: HttpApi) {
+        self.api.send_replace(api);
+    }
+}
+
+/// A site cannot serve.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SiteError {
+    /// The internal port cannot be listened on.
+    Internal {
+        /// Which address.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+impl fmt::Display for SiteError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Internal { address, error } => {
+                write!(out, "cannot listen on the internal address {address}: {error}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for SiteError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Internal { error, .. } => Some(error),
+        }
+    }
+}
+
+impl Site {
+    /// Takes the internal port, if there is to be one, so that a busy one is known at the start.
+    pub fn new(settings: Settings) -> Result<Self, SiteError> {
+        let listen = |address| {
+            let failed = |error| SiteError::Internal { address, error };
+            let listener = TcpListener::bind(address).map_err(failed)?;
+            listener.set_nonblocking(true).map_err(failed)?;
+            Ok(listener)
+        };
+        let internal = settings.internal_listen.map(listen).transpose()?;
+        let (api, _) = watch::channel(settings.http_api.clone());
+        Ok(Self { settings, api, internal })
+    }
+
+    /// What can be changed while the site serves.
+    pub fn live(&self) -> Live {
+        Live { api: self.api.clone() }
+    }
+
+    /// Where the internal port is, with the number that the kernel chose for port 0.
+    pub fn internal_address(&self) -> Option<SocketAddr> {
+        self.internal.as_ref().and_then(|listener| listener.local_addr().ok())
+    }
+
+    /// Serves, within a runtime of tokio that has I/O and time.
+    ///
+    /// Once `stop` says true, connections end after the request they are at, and readiness says
+    /// so. Ends when `arrivals` has been closed as well, and what is under way is answered or
+    /// [`HTTP_STOP_TIMEOUT`] has passed.
+    pub async fn serve(
+        self,
+        mut arrivals: mpsc::Receiver<Arrival>,
+        asks: mpsc::Sender<Ask>,
+        stop: watch::Receiver<bool>,
+    ) {
+        let internal = self.internal.and_then(|listener| {
+            let listener = tokio::net::TcpListener::from_std(listener);
+            listener.inspect_err(|error| tracing::error!(%error, "no internal port")).ok()
+        });
+        let routes = Routes::new(self.settings.dev, Asks::new(asks), stop);
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                arrival = arrivals.recv() => match arrival {
+                    Some(arrival) => admit(&mut connections, arrival, &routes),
+                    None => break,
+                },
+                socket = accept(internal.as_ref()) => {
+                    let (public, stop) = (routes.public(), routes.stop());
+                    connections.spawn(connection::serve(socket, Vec::new(), public, stop));
+                }
+                Some(_) = connections.join_next() => {}
+            }
+        }
+        let ended = async { while connections.join_next().await.is_some() {} };
+        if timeout(HTTP_STOP_TIMEOUT, ended).await.is_err() {
+            tracing::warn!("HTTP requests were cut short by the end of the server");
+        }
+    }
+}
+
+/// The next connection to the internal port; never, if there is none.
+async fn accept(listener: Option<&tokio::net::TcpListener>) -> TcpStream {
+    let Some(listener) = listener else { return std::future::pending().await };
+    loop {
+        match listener.accept().await {
+            Ok((socket, _)) => return socket,
+            Err(error) => {
+                // Out of descriptors or memory: both come back, and asking at once does not help.
+                tracing::warn!(%error, "the internal port cannot accept");
+                sleep(ACCEPT_BACKOFF).await;
+            }
+        }
+    }
+}
+
+fn admit(connections: &mut JoinSet<()>, arrival: Arrival, routes: &Routes) {
+    let Arrival { socket, peer, bytes, seat } = arrival;
+    let (routes, stop) = (routes.public(), routes.stop());
+    let serving = async move {
+        match Socket::adopt(socket) {
+            Ok(Socket::Tcp(socket)) => connection::serve(socket, bytes, routes, stop).await,
+            Ok(Socket::Unix(socket)) => connection::serve(socket, bytes, routes, stop).await,
+            Err(error) => tracing::warn!(%error, ?peer, "a socket that cannot be served"),
+        }
+        drop(seat);
+    };
+    connections.spawn(serving);
+}
+
+/// What a shard's listener accepts.
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    fn adopt(socket: OwnedFd) -> io::Result<Self> {
+        let handle = SockRef::from(&socket);
+        handle.set_nonblocking(true)?;
+        if handle.domain()? == Domain::UNIX {
+            return UnixStream::from_std(socket.into()).map(Self::Unix);
+        }
+        TcpStream::from_std(socket.into()).map(Self::Tcp)
+    }
+}

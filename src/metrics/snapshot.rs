@@ -1,0 +1,32 @@
+//! What all shards together have counted and hold now, as plain numbers for whoever reports them.
+
+use super::Counters;
+
+/// Sums over all shards at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// What happened since the start.
+    pub counters: Counters,
+    /// Connections in any phase, by shard.
+    pub shard_connections: Vec<u64>,
+    /// Open WebSocket connections.
+    pub open: u64,
+    /// Channels with members, each counted on every shard where it has some.
+    pub channels: u64,
+    /// Unsent bytes.
+    pub backlog_bytes: u64,
+    /// Bytes of what has not arrived whole.
+    pub partial_bytes: u64,
+    /// Connections that stand in a wheel for a deadline.
+    pub timers: u64,
+    /// Entries of the ready lists.
+    pub ready: u64,
+}
+
+impl Snapshot {
+    /// Connections in any phase, on all shards.
+    pub fn connections(&self) -> u64 {
+        self.shard_connections.iter().sum()
+    }
+}
