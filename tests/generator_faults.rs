@@ -67,8 +67,8 @@ fn plan(kind: Kind, target: SocketAddr, change: impl Fn(&mut BenchArgs)) -> Plan
     let mut plan = Plan::new(&args).unwrap();
     plan.warm_up = Duration::from_millis(20);
     plan.measured = Duration::from_millis(150);
-    plan.handshake_deadline = Duration::from_millis(300);
-    plan.drain_deadline = Duration::from_millis(200);
+    // A run without a fault ends when all is there; one that lost a message takes as long as this.
+    plan.drain_deadline = Duration::from_secs(2);
     plan
 }
 
@@ -214,9 +214,10 @@ fn answers_are_refused_by_class() {
 
 #[test]
 fn a_port_where_nobody_listens_refuses() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let target = listener.local_addr().unwrap();
-    drop(listener);
+    // Bound but not listening: the port is nobody else's meanwhile.
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let target = socket.local_addr().unwrap().as_socket().unwrap();
     assert_eq!(run(&plan(Kind::Idle, target, |_| ())).failures.refused, 3);
     assert_eq!(run(&plan(Kind::Connect, target, |args| args.window = 1)).connected, 0);
 }
@@ -235,12 +236,14 @@ fn attempts_under_way_are_bounded() {
         shared.lock().unwrap().0 -= 1;
         Ok(())
     });
-    let mut plan = plan(Kind::Idle, target, |args| (args.bare, args.connections) = (false, 900));
+    let attempts = 3 * BENCH_OPENING_MAX;
+    let mut plan =
+        plan(Kind::Idle, target, |args| (args.bare, args.connections) = (false, attempts));
     plan.handshake_deadline = Duration::from_secs(1);
-    assert_eq!(run(&plan).failures.total(), 900);
-    // Those given up may overlap with the next for a moment, on the peer's side.
+    assert_eq!(run(&plan).failures.total(), u64::from(attempts));
+    // Those given up may overlap with the next, on the side of a peer that is slow to see it.
     let most = counts.lock().unwrap().1;
-    assert!(most <= BENCH_OPENING_MAX + 100, "{most} at once");
+    assert!(most <= 2 * BENCH_OPENING_MAX, "{most} at once");
 }
 
 #[test]
@@ -252,7 +255,9 @@ fn a_peer_that_never_answers_times_out() {
             }
         }
     });
-    let findings = run(&plan(Kind::Idle, target, |args| args.bare = false));
+    let mut plan = plan(Kind::Idle, target, |args| args.bare = false);
+    plan.handshake_deadline = Duration::from_millis(300);
+    let findings = run(&plan);
     assert_eq!((findings.failures.timeout, findings.failures.total()), (3, 3));
 }
 
@@ -350,7 +355,9 @@ fn a_subscriber_that_misses_a_publication_is_seen_among_those_that_do_not() {
 #[test]
 fn handshakes_are_counted_and_their_slots_used_again() {
     let target = peer(|stream| upgraded(stream)?.echo());
-    let findings = run(&plan(Kind::Connect, target, |args| (args.bare, args.window) = (false, 2)));
+    let mut plan = plan(Kind::Connect, target, |args| (args.bare, args.window) = (false, 2));
+    plan.measured = Duration::from_secs(1);
+    let findings = run(&plan);
     assert_eq!(findings.faults(), [], "{findings}");
     assert!(findings.connected > 4, "more than the two slots: {findings}");
 }

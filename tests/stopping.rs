@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use fleet::{Client, config, message, request, wait_for, wait_until_empty};
+use longwire::limits::DRAIN_SHARE;
 use longwire::{Config, Handler, Message, Peer, Request, Server, Upgrade};
 
 #[path = "support/fleet.rs"]
@@ -33,8 +34,9 @@ impl Handler for Echo {
 
 #[test]
 fn everybody_is_told_1001_and_the_rest_is_cut_at_the_deadline() {
-    const IDLE: usize = 2000;
-    let drain_timeout = Duration::from_secs(3);
+    // More than one share of a stopping turn, few enough to be told long before the deadline.
+    const IDLE: usize = DRAIN_SHARE as usize + 88;
+    let drain_timeout = Duration::from_secs(6);
     let config = Config { drain_timeout, close_timeout: Duration::from_mins(1), ..config(2, 3000) };
     let server = Server::start(config, |_shard| Echo).expect("starts");
     let address = server.address();
@@ -47,7 +49,7 @@ fn everybody_is_told_1001_and_the_rest_is_cut_at_the_deadline() {
     let mut says_nothing = Client::dial(address);
     says_nothing.write(&request("/").as_bytes()[..20]);
     wait_for(&server, "all states", |now| {
-        now.connections == 2002 && now.backlog_bytes > 0 && now.partial_bytes > 20
+        now.connections == IDLE as u64 + 2 && now.backlog_bytes > 0 && now.partial_bytes > 20
     });
     server.stop();
     for client in &mut idle {
@@ -61,10 +63,11 @@ fn everybody_is_told_1001_and_the_rest_is_cut_at_the_deadline() {
     assert_eq!(says_nothing.frame(), None, "it was never open");
     let last = server.join();
     let counters = &last.counters;
-    assert_eq!((counters.closed_shutdown, counters.opened), (2001, 2001));
+    let opened = IDLE as u64 + 1;
+    assert_eq!((counters.closed_shutdown, counters.opened), (opened, opened));
     assert_eq!(counters.drain_cuts, 2, "who never read and who never answered");
     assert_eq!((counters.lingers_ended, counters.close_timeouts), (1, 0));
-    assert_eq!((counters.released, last.shards_lost, last.forced), (2002, 0, false));
+    assert_eq!((counters.released, last.shards_lost, last.forced), (opened + 1, 0, false));
     drop((keeps_its_socket, never_answers, reads_nothing));
 }
 
