@@ -268,6 +268,10 @@ pub const PONGS_PER_READ_MAX: u32 = 16;
 /// Pings in a row without a byte from the peer, after which it is gone.
 pub const PINGS_MISSED_MAX: u8 = 3;
 
+/// Messages that an application may use as heartbeats on one shard: three bits of a connection's
+/// flags say which is its own.
+pub const HEARTBEAT_MESSAGES_MAX: usize = 7;
+
 /// Bytes of a backlog that one send takes.
 pub const BACKLOG_SEND_BYTES: usize = 64 * 1024;
 
@@ -291,6 +295,12 @@ pub const PING_INTERVAL_DEFAULT: Duration = Duration::from_secs(25);
 
 /// Time for the answer to the last ping.
 pub const PONG_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+
+/// Time between two heartbeats by message (Centrifugo's `client.ping_interval`).
+pub const MESSAGE_PING_INTERVAL_DEFAULT: Duration = Duration::from_secs(25);
+
+/// Time for the answer to a heartbeat by message (Centrifugo's `client.pong_timeout`).
+pub const MESSAGE_PONG_TIMEOUT_DEFAULT: Duration = Duration::from_secs(8);
 
 /// Time in which a slow peer must take at least one byte of its backlog.
 pub const WRITE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);

@@ -42,7 +42,8 @@ use std::time::Duration;
 
 use crate::limits::{
     BACKLOG_BYTES_DEFAULT, CLOSE_TIMEOUT_DEFAULT, CONNECTION_CHANNELS_DEFAULT, CONNECTIONS_MAX,
-    DRAIN_DEFAULT, HANDSHAKE_TIMEOUT_DEFAULT, OFFLOAD_QUEUE_DEFAULT, OFFLOAD_THREADS_DEFAULT,
+    DRAIN_DEFAULT, HANDSHAKE_TIMEOUT_DEFAULT, MESSAGE_PING_INTERVAL_DEFAULT,
+    MESSAGE_PONG_TIMEOUT_DEFAULT, OFFLOAD_QUEUE_DEFAULT, OFFLOAD_THREADS_DEFAULT,
     OUTPUT_BYTES_DEFAULT, PARTIAL_BYTES_DEFAULT, PING_INTERVAL_DEFAULT, PONG_TIMEOUT_DEFAULT,
     SHARDS_MAX, STALL_DEFAULT, WRITE_TIMEOUT_DEFAULT,
 };
@@ -67,6 +68,11 @@ pub struct Config {
     pub ping_interval: Option<Duration>,
     /// Time for the answer to the last of the pings in a row that may be missed.
     pub pong_timeout: Duration,
+    /// Time between two heartbeats by message, to connections that were accepted with one; `None`
+    /// sends none.
+    pub message_ping_interval: Option<Duration>,
+    /// Time for the answer to a heartbeat by message (3012 after it).
+    pub message_pong_timeout: Duration,
     /// Time in which a peer with unsent output must take some of it.
     pub write_timeout: Duration,
     /// Time for a peer to finish the close handshake.
@@ -120,6 +126,8 @@ impl Config {
             handshake_timeout: HANDSHAKE_TIMEOUT_DEFAULT,
             ping_interval: Some(PING_INTERVAL_DEFAULT),
             pong_timeout: PONG_TIMEOUT_DEFAULT,
+            message_ping_interval: Some(MESSAGE_PING_INTERVAL_DEFAULT),
+            message_pong_timeout: MESSAGE_PONG_TIMEOUT_DEFAULT,
             write_timeout: WRITE_TIMEOUT_DEFAULT,
             close_timeout: CLOSE_TIMEOUT_DEFAULT,
             drain_timeout: DRAIN_DEFAULT,
@@ -160,6 +168,11 @@ impl Config {
             in_range("ping_interval (ms)", milliseconds(interval), 64, day)?;
         }
         in_range("pong_timeout (ms)", milliseconds(self.pong_timeout), 1, day)?;
+        if let Some(interval) = self.message_ping_interval {
+            in_range("message_ping_interval (ms)", milliseconds(interval), 64, day)?;
+        }
+        let pong_timeout = milliseconds(self.message_pong_timeout);
+        in_range("message_pong_timeout (ms)", pong_timeout, 1, day)?;
         in_range("write_timeout (ms)", milliseconds(self.write_timeout), 1, day)?;
         in_range("close_timeout (ms)", milliseconds(self.close_timeout), 1, day)?;
         in_range("drain_timeout (ms)", milliseconds(self.drain_timeout), 0, day)?;

@@ -13,6 +13,7 @@
 
 mod closed;
 mod engine;
+mod heartbeat;
 mod message;
 mod middleware;
 mod offload;
@@ -22,6 +23,7 @@ mod shard;
 
 pub use closed::{Cause, Closed};
 pub use engine::{ConnectionId, Engine, JoinError, OffloadError, PublishError, SendError};
+pub use heartbeat::Heartbeat;
 pub use message::{Message, MessageKind};
 pub use middleware::{ClosedConnection, Middleware};
 pub use offload::{Cancelled, JobPanicked};

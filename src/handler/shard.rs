@@ -82,9 +82,16 @@ impl<'a, H: Handler> Peer<'a, H> {
 
     /// Starts the close handshake. What was sent before still goes out; nothing after it does.
     ///
-    /// The reason is cut to 123 bytes; a code that may not be sent (RFC 6455 §7.4) becomes 1000.
+    /// The reason is cut to 123 bytes. An application's own codes are 3000 to 4999; one that may
+    /// not be sent (RFC 6455 §7.4) becomes 1000.
     pub fn close(&mut self, code: u16, reason: &str) {
         self.engine.close(self.id, code, reason);
+    }
+
+    /// To be called when the peer has answered its heartbeat by message (see
+    /// [`Accept::heartbeat`](super::Accept::heartbeat)); false if no answer is awaited.
+    pub fn answer_heartbeat(&mut self) -> bool {
+        self.engine.answer_heartbeat(self.id)
     }
 
     /// Makes it a member of a channel; [`Handler::joined`] says when the channel's home knows. To

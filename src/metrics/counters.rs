@@ -77,6 +77,8 @@ counters! {
     idle_timeouts,
     /// Connections cut by the pong deadline.
     pong_timeouts,
+    /// Connections closed because the application's heartbeat was not answered.
+    message_pong_timeouts,
     /// Connections cut because their backlog did not move.
     write_timeouts,
     /// Closes that the peer did not finish in time.
@@ -99,8 +101,10 @@ counters! {
     send_errors,
     /// Receives that failed because the connection was gone.
     receive_errors,
-    /// Connections cut because their output reached the bound.
+    /// Connections closed because their output reached the bound.
     output_overflows,
+    /// Of those, cut without a Close frame, because the peer did not read.
+    overflow_cuts,
     /// Connections cut because the shard's backlogs together reached theirs.
     backlog_budget_cuts,
     /// Connections closed because partial input of the shard reached its bound.
@@ -109,6 +113,8 @@ counters! {
     arena_overflows,
     /// Pings sent.
     pings_sent,
+    /// Heartbeats sent as messages of the application's.
+    message_pings_sent,
     /// Pongs sent.
     pongs_sent,
     /// Pongs received.

@@ -13,7 +13,7 @@ use super::guard;
 use super::seats::Seat;
 use super::slab::Index;
 use crate::handler::{Handler, Origins, Peer, Refuse, Request, Upgrade};
-use crate::limits::HEAD_BYTES_MAX;
+use crate::limits::{HEAD_BYTES_MAX, HEARTBEAT_MESSAGES_MAX};
 use crate::ws::handshake::{Refusal, RequestHead, check_upgrade, write_refusal};
 
 /// What to do with a new socket.
@@ -29,7 +29,7 @@ pub(crate) enum Admission {
 
 /// How an opening handshake ends.
 enum Answer<S> {
-    Open { state: S, route: u16 },
+    Open { state: S, route: u16, heartbeat: u8 },
     Refused,
 }
 
@@ -147,8 +147,9 @@ impl<H: Handler> Turn<'_, H> {
         let answer = self.decide(handler, index, head, &mut out);
         match answer {
             Answer::Refused => self.refuse_bytes(index, &out),
-            Answer::Open { state, route } => {
+            Answer::Open { state, route, heartbeat } => {
                 self.queue_frame(index, &out);
+                self.core.start_heartbeat(index, heartbeat);
                 self.opened(handler, index, state, route);
             }
         }
@@ -164,7 +165,6 @@ impl<H: Handler> Turn<'_, H> {
         connection.calm();
         core.open_count += 1;
         core.counters.opened += 1;
-        core.start_heartbeat(index);
         core.schedule(index);
         let id = core.id(index);
         if guard(|| handler.open(&mut Peer::new(self, id))).is_none() {
@@ -224,10 +224,19 @@ impl<H: Handler> Turn<'_, H> {
         match upgrade {
             Ok(Upgrade::Accept(accept)) => {
                 let headers = accept.headers.iter().map(|(name, value)| (&**name, &**value));
-                match handshake.accept(out, accept.protocol.as_deref(), headers) {
-                    Ok(()) => return Ok(Answer::Open { state: accept.state, route: number }),
-                    Err(error) => {
+                let written = handshake.accept(out, accept.protocol.as_deref(), headers);
+                match (written, core.heartbeats.number(accept.heartbeat)) {
+                    (Ok(()), Some(heartbeat)) => {
+                        let state = accept.state;
+                        return Ok(Answer::Open { state, route: number, heartbeat });
+                    }
+                    (Err(error), _) => {
                         tracing::error!(%error, "the handler's answer cannot be written");
+                        write_status(out, 500, "the answer cannot be written");
+                    }
+                    (Ok(()), None) => {
+                        tracing::error!(max = HEARTBEAT_MESSAGES_MAX, "too many heartbeats");
+                        out.clear();
                         write_status(out, 500, "the answer cannot be written");
                     }
                 }

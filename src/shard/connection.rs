@@ -10,6 +10,7 @@ use super::phase::Phase;
 use super::slab::Index;
 use super::wheel::{Node, Tick};
 use crate::handler::Handler;
+use crate::limits::HEARTBEAT_MESSAGES_MAX;
 use crate::ws::Assembler;
 use crate::ws::handshake::HeadScanner;
 
@@ -115,6 +116,10 @@ impl Flags {
     pub(super) const READ_WATCHED: Self = Self(1 << 7);
     /// `recv` has said that the peer's stream is over.
     pub(super) const ENDED: Self = Self(1 << 8);
+    /// The peer was asked with the application's heartbeat, and has not answered.
+    pub(super) const ASKED: Self = Self(1 << 9);
+    /// Where the number of its heartbeat stands, in three bits.
+    const HEARTBEAT_SHIFT: u32 = 13;
 
     pub(super) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
@@ -126,6 +131,17 @@ impl Flags {
 
     pub(super) fn clear(&mut self, flag: Self) {
         self.0 &= !flag.0;
+    }
+
+    /// The number of its heartbeat; 0 is the Ping frame.
+    pub(super) fn heartbeat(self) -> u8 {
+        (self.0 >> Self::HEARTBEAT_SHIFT).to_le_bytes()[0]
+    }
+
+    pub(super) fn set_heartbeat(&mut self, number: u8) {
+        assert!(usize::from(number) <= HEARTBEAT_MESSAGES_MAX, "three bits");
+        let others = (1 << Self::HEARTBEAT_SHIFT) - 1;
+        self.0 = self.0 & others | u16::from(number) << Self::HEARTBEAT_SHIFT;
     }
 }
 

@@ -22,6 +22,7 @@ use std::time::Instant;
 use super::channels::Channels;
 use super::connection::{AddressOf, Connection, Flags};
 use super::ending::Ending;
+use super::heartbeat::Heartbeats;
 use super::jobs::Jobs;
 use super::message::Counted;
 use super::output::Output;
@@ -61,6 +62,7 @@ pub(crate) struct Core<H: Handler> {
     pub(super) output: Output,
     pub(super) channels: Channels,
     pub(super) jobs: Jobs<H>,
+    pub(super) heartbeats: Heartbeats,
     /// Connections that left `Open`, until the handler has heard of it.
     pub(super) endings: VecDeque<Ending<H::Connection>>,
     /// With the serial of the connection meant: its slot may be another's when they are applied.
@@ -105,6 +107,7 @@ impl<H: Handler> Core<H> {
             output: Output::default(),
             channels,
             jobs,
+            heartbeats: Heartbeats::default(),
             endings: VecDeque::new(),
             effects: Vec::new(),
             retired: Vec::new(),

@@ -5,12 +5,12 @@
 
 use super::connection::{Connection, Flags};
 use super::core::{Core, Turn};
+use super::heartbeat::{Beat, next_beat};
 use super::phase::Phase;
 use super::settings::Settings;
 use super::slab::Index;
 use super::wheel::Tick;
 use crate::handler::{Cause, Handler};
-use crate::limits::PINGS_MISSED_MAX;
 use crate::ws::close::code;
 
 /// Something that a connection is due for.
@@ -20,10 +20,8 @@ enum Due {
     Handshake,
     /// Nothing was heard for the route's idle time.
     Idle,
-    /// A ping.
-    Ping,
-    /// The last of the pings in a row was not answered in time.
-    Unresponsive,
+    /// The next step of its heartbeat.
+    Beat(Beat),
     /// The backlog did not move for the write timeout.
     Stalled,
     /// The peer did not finish the close in time.
@@ -45,11 +43,9 @@ fn earliest<S>(
             let stalled = connection.busy.as_ref().filter(|busy| !busy.backlog.is_empty());
             let stalled = stalled.map(|busy| (busy.moved.plus(settings.write_ticks), Due::Stalled));
             let idle = idle_ticks.map(|ticks| (heard.plus(ticks), Due::Idle));
-            let ping = settings.ping_ticks.map(|_| {
-                let unanswered = connection.misses >= PINGS_MISSED_MAX;
-                (connection.due, if unanswered { Due::Unresponsive } else { Due::Ping })
-            });
-            [stalled, idle, ping]
+            let beat = next_beat(connection, settings);
+            let beat = beat.map(|beat| (connection.due, Due::Beat(beat)));
+            [stalled, idle, beat]
                 .into_iter()
                 .flatten()
                 .reduce(|first, other| if other.0.is_before(first.0) { other } else { first })
@@ -72,14 +68,6 @@ impl<H: Handler> Core<H> {
                 self.wheel.cancel(&mut self.connections, index);
             }
         }
-    }
-
-    /// The first heartbeat of a connection: a phase of its own within one interval.
-    pub(super) fn start_heartbeat(&mut self, index: Index) {
-        let Some(ticks) = self.settings.ping_ticks else { return };
-        let soonest = self.tick.plus(ticks / 2);
-        let due = self.wheel.emptiest_near(soonest, ticks / 2);
-        self.connections.get_mut(index).expect("just opened").due = due;
     }
 }
 
@@ -118,31 +106,14 @@ impl<H: Handler> Turn<'_, H> {
             // It is not read from until its output has left: that nothing was heard says nothing,
             // and the write timeout watches over it.
             Due::Idle if connection.backlog_bytes() > 0 => connection.heard = core.tick,
-            Due::Ping | Due::Unresponsive if connection.backlog_bytes() > 0 => {
-                connection.misses = 0;
-                connection.due = core.tick.plus(core.settings.ping_ticks.expect("pings are on"));
-            }
             Due::Idle => {
                 core.counters.idle_timeouts += 1;
                 self.close_from_here(index, Cause::Idle, code::GOING_AWAY, "idle");
             }
-            Due::Ping => {
-                let interval = core.settings.ping_ticks.expect("pings are on");
-                connection.misses += 1;
-                // After the last of the pings in a row the peer has the pong timeout, not longer.
-                let last = connection.misses >= PINGS_MISSED_MAX;
-                let wait = if last { core.settings.pong_ticks.min(interval) } else { interval };
-                connection.due = core.tick.plus(wait);
-                core.counters.pings_sent += 1;
-                self.queue_frame(index, &crate::ws::encode::PING);
-            }
-            Due::Unresponsive => {
-                core.counters.pong_timeouts += 1;
-                self.cut(index, Cause::Unresponsive, code::ABNORMAL, "no pong");
-            }
+            Due::Beat(beat) => self.beat(index, beat),
             Due::Stalled => {
                 core.counters.write_timeouts += 1;
-                self.cut(index, Cause::Overflow, code::POLICY_VIOLATION, "write timeout");
+                self.cut_slow(index, "write timeout");
             }
             Due::Close => {
                 if connection.phase == Phase::Lingering && connection.flags.has(Flags::PEER_CLOSED)

@@ -212,8 +212,8 @@ impl<H: Handler> Turn<'_, H> {
                     self.cut(index, Cause::Shutdown, code::ABNORMAL, "");
                 }
                 Some(Phase::Open) => {
-                    let reason = "server is stopping";
-                    self.close_from_here(index, Cause::Shutdown, code::GOING_AWAY, reason);
+                    let (code, reason) = self.core.farewell_of(index);
+                    self.close_from_here(index, Cause::Shutdown, code, reason);
                 }
                 Some(Phase::Handshake) => self.retire(index),
                 Some(Phase::Closing | Phase::Discarding | Phase::Lingering) => {}
@@ -248,6 +248,13 @@ impl<H: Handler> Turn<'_, H> {
                 }
             }
         }
+    }
+}
+
+impl<H: Handler> Core<H> {
+    fn farewell_of(&self, index: Index) -> (u16, &'static str) {
+        let route = self.connections.get(index).map_or(0, |connection| connection.route);
+        self.routes.farewell_of(route)
     }
 }
 

@@ -38,6 +38,11 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
         }
     }
 
+    fn answer_heartbeat(&mut self, connection: ConnectionId) -> bool {
+        let is_open = self.core.open(connection).is_some();
+        is_open && self.core.answer_heartbeat(Index::new(connection.index()))
+    }
+
     fn join(&mut self, connection: ConnectionId, channel: &str) -> Result<(), JoinError> {
         check_name(channel).map_err(|()| JoinError::Name)?;
         let core = &mut *self.core;

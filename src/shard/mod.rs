@@ -22,6 +22,7 @@ mod ending;
 mod engine;
 #[path = "loop.rs"]
 mod event_loop;
+mod heartbeat;
 mod inbound;
 mod jobs;
 mod message;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::config::section::{DAY_MS, section};
 use crate::config::setting::{Bytes, Item, Period};
 use crate::limits::{
-    CONNECTION_CHANNELS_DEFAULT, CONNECTIONS_MAX, OUTPUT_BYTES_DEFAULT, PING_INTERVAL_DEFAULT,
+    CONNECTION_CHANNELS_DEFAULT, CONNECTIONS_MAX, MESSAGE_PING_INTERVAL_DEFAULT,
+    MESSAGE_PONG_TIMEOUT_DEFAULT, OUTPUT_BYTES_DEFAULT,
 };
 
 section! {
@@ -19,9 +20,9 @@ section! {
         /// Whether everybody may do everything, without a token. For development.
         insecure: bool = false;
         /// Time between two pings to a client.
-        ping_interval: Period = Period::Every(PING_INTERVAL_DEFAULT), in 64..=DAY_MS;
+        ping_interval: Period = Period::Every(MESSAGE_PING_INTERVAL_DEFAULT), in 64..=DAY_MS;
         /// Time for the answer to a ping, less than the time between two.
-        pong_timeout: Duration = Duration::from_secs(8), in 1..=DAY_MS;
+        pong_timeout: Duration = MESSAGE_PONG_TIMEOUT_DEFAULT, in 1..=DAY_MS;
         /// Time for a new connection to authenticate itself.
         stale_close_delay: Duration = Duration::from_secs(10), in 1..=DAY_MS;
         /// Channels that one client may be subscribed to.
