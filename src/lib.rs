@@ -89,6 +89,7 @@ pub mod metrics;
 pub mod protocol;
 pub mod ring;
 pub mod server;
+pub mod session;
 pub mod shard;
 pub mod sys;
 pub mod ws;

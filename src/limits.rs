@@ -281,6 +281,19 @@ pub const PUBLICATION_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Parameters in one route's pattern.
 pub const ROUTE_PARAMS_MAX: usize = 8;
 
+// --- Client protocol ------------------------------------------------------------------------
+
+/// Replies and pushes that are packed into one message: what the reference packs, and every
+/// client takes.
+pub const MESSAGE_REPLIES_MAX: usize = 16;
+
+/// Bytes of commands of one client that wait for the one under way, beyond one frame, which always
+/// fits. A client that sends more before an answer is told 3013.
+pub const DEFERRED_BYTES_MAX: usize = 2 * MESSAGE_BYTES_DEFAULT;
+
+/// Time for the first command (Centrifugo's `client.stale_close_delay`).
+pub const STALE_CLOSE_DELAY_DEFAULT: Duration = Duration::from_secs(10);
+
 // --- defaults -------------------------------------------------------------------------------
 
 /// Time for a request head: browsers on bad mobile links take seconds, attackers as long as they
