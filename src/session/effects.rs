@@ -12,7 +12,6 @@ pub struct Span(Range<usize>);
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Effect {
     /// The client has connected: it need not hurry any more.
     Connected,
@@ -62,6 +61,13 @@ impl Effects {
             self.text.shrink_to(TEXT_BYTES_KEPT);
         }
         next
+    }
+
+    /// Forgets what an earlier step has left, because it was cut short: it was for another client.
+    pub fn clear(&mut self) {
+        self.queue.clear();
+        self.text.clear();
+        self.outbox.clear();
     }
 
     /// The bytes of a span, until [`take`](Self::take) has said that there is nothing left.

@@ -15,6 +15,7 @@
 mod admission;
 mod bitmap;
 mod channels;
+mod client_counters;
 mod connection;
 mod core;
 mod deadline;
@@ -32,6 +33,7 @@ pub mod output;
 mod phase;
 mod ready;
 mod seats;
+mod sessions;
 mod settings;
 pub mod slab;
 mod wait;
@@ -45,6 +47,7 @@ pub(crate) use self::event_loop::{Links, Loop, address_of};
 pub(crate) use self::jobs::{Jobs, PoolJob};
 pub(crate) use self::message::{Counted, Message};
 pub(crate) use self::seats::Seats;
+pub use self::sessions::{SessionSettings, SessionSettingsError, Sessions};
 pub(crate) use self::settings::Settings;
 pub(crate) use self::wait::{Parked, run, with_executor};
 
