@@ -34,8 +34,8 @@ impl Deferred {
         self.len() == 0
     }
 
-    /// Appends the lines of a frame, or of the rest of one. A single one always fits: its size has a bound of its
-    /// own.
+    /// Appends the lines of a frame, or of the rest of one. A single one always fits: its size has
+    /// a bound of its own.
     pub(super) fn append(&mut self, frame: &[u8]) -> Result<(), DeferredFull> {
         self.bytes.drain(..self.read);
         self.read = 0;

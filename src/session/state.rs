@@ -209,7 +209,11 @@ mod tests {
         rig.frame("{\"connect\":{},\"id\":1}\n{\"subscribe\":{\"channel\":\"a\"},\"id\":2}\n");
         let version = env!("CARGO_PKG_VERSION");
         let connected = format!(
-            r#"{{"id":1,"connect":{{"client":"{CLIENT}","version":"{version}","ping":25,"pong":true}}}}"#
+            concat!(
+                r#"{{"id":1,"connect":{{"client":"{}","version":"{}","#,
+                r#""ping":25,"pong":true}}}}"#
+            ),
+            CLIENT, version
         );
         assert_eq!(rig.lines(), [connected], "the subscription waits for its home");
         assert!(rig.has_connected);
