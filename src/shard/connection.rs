@@ -118,6 +118,8 @@ impl Flags {
     pub(super) const ENDED: Self = Self(1 << 8);
     /// The peer was asked with the application's heartbeat, and has not answered.
     pub(super) const ASKED: Self = Self(1 << 9);
+    /// Its request is for no WebSocket: it waits to be handed over, and is not read from.
+    pub(super) const LEAVING: Self = Self(1 << 10);
     /// Where the number of its heartbeat stands, in three bits.
     const HEARTBEAT_SHIFT: u32 = 13;
 
