@@ -86,6 +86,7 @@ pub mod handler;
 pub mod hub;
 pub mod mesh;
 pub mod metrics;
+pub mod protocol;
 pub mod ring;
 pub mod server;
 pub mod shard;

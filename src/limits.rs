@@ -364,6 +364,18 @@ pub const OFFLOAD_QUEUE_DEFAULT: usize = 1024;
 
 /// Time in one call of the handler that others on the shard notice.
 pub const STALL_DEFAULT: Duration = Duration::from_millis(10);
+// --- configuration ---------------------------------------------------------------------------
+
+/// Bytes of a configuration file: a thousand times the longest that anybody has written by hand.
+pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;
+
+/// Tables within tables of a configuration file; the deepest key of ours has three names.
+pub const CONFIG_DEPTH_MAX: usize = 16;
+
+/// Connections that one process may be asked for: as many as [`SHARDS_MAX`] hold and more than
+/// the memory of any machine does; beyond it a number is a slip of the keyboard.
+pub const CONNECTIONS_MAX: u32 = 100_000_000;
+
 // --- The load generator ---------------------------------------------------------------------
 
 /// Connections of one generator: payloads name their connection in 24 bits, and 254 loopback

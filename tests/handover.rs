@@ -9,6 +9,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use fleet::{Client, config, wait_for};
@@ -18,8 +19,8 @@ use longwire::{Config, Handler, Message, Peer, Request, Route, Routes, Running, 
 #[path = "support/fleet.rs"]
 mod fleet;
 
-/// Echoes on `/ws`, and nowhere else.
-struct Echo;
+/// Echoes on `/ws`, and nowhere else; asked to stand, it waits for the test twice.
+struct Echo(Arc<Barrier>);
 
 impl Handler for Echo {
     type Connection = ();
@@ -33,6 +34,10 @@ impl Handler for Echo {
     }
 
     fn message(&mut self, peer: &mut Peer<'_, Self>, message: Message<'_>) {
+        if message.as_text() == Some("stand") {
+            self.0.wait();
+            self.0.wait();
+        }
         peer.send(message).expect("this client reads");
     }
 }
@@ -44,7 +49,15 @@ fn site() -> Site {
 }
 
 fn server(config: Config) -> Running {
-    Server::start_site(config, site(), |_shard| Echo).expect("starts")
+    standing(config).0
+}
+
+/// A server, and the barrier that its shards stand at when they are asked to.
+fn standing(config: Config) -> (Running, Arc<Barrier>) {
+    let barrier = Arc::new(Barrier::new(2));
+    let shared = Arc::clone(&barrier);
+    let make = move |_shard| Echo(Arc::clone(&shared));
+    (Server::start_site(config, site(), make).expect("starts"), barrier)
 }
 
 fn get(path: &str) -> String {
@@ -113,13 +126,19 @@ fn nothing_is_lost_wherever_the_request_was_cut() {
 /// A burst larger than what waits at the door: all are answered, none with 503.
 #[test]
 fn a_burst_of_requests_waits_for_the_control_thread() {
-    let server = server(config(1, 1100));
+    let (server, barrier) = standing(config(1, 1100));
+    let mut stander = Client::connect_to(server.address(), "/ws");
     let mut clients: Vec<_> = (0..900).map(|_| Client::dial(server.address())).collect();
-    let padding = "x".repeat(3000);
-    let request = format!("GET /health HTTP/1.1\r\nHost: here\r\nX-Padding: {padding}\r\n\r\n");
+    wait_for(&server, "all are accepted", |now| now.connections == 901);
+    stander.send("stand");
+    barrier.wait();
+    let padding = format!("X-Padding: {}\r\n", "x".repeat(3500)).repeat(2);
+    let request = format!("GET /health HTTP/1.1\r\nHost: here\r\n{padding}\r\n");
     for client in &mut clients {
         client.write(request.as_bytes());
     }
+    // Now the shard finds them all at once.
+    barrier.wait();
     for client in &mut clients {
         assert_eq!(answer(client), (200, "{}".to_owned()));
     }
@@ -130,8 +149,8 @@ fn a_burst_of_requests_waits_for_the_control_thread() {
 #[test]
 fn over_the_bound_of_http_connections_it_is_503_until_one_has_ended() {
     let server = server(Config { http_connections_max: 3, ..config(2, 100) });
-    let mut held: Vec<_> = (0..3).map(|_| Client::dial(server.address())).collect();
-    for client in &mut held {
+    let mut seated: Vec<_> = (0..3).map(|_| Client::dial(server.address())).collect();
+    for client in &mut seated {
         client.write(get("/health").as_bytes());
         assert_eq!(answer(client).0, 200);
     }
@@ -145,7 +164,7 @@ fn over_the_bound_of_http_connections_it_is_503_until_one_has_ended() {
     }
     let mut socket = Client::connect_to(server.address(), "/ws");
     socket.echo(1);
-    held.pop();
+    seated.pop();
     // Its seat comes back once the control thread has seen its end.
     let deadline = std::time::Instant::now() + fleet::PATIENCE;
     loop {
@@ -181,7 +200,8 @@ fn late_and_long_heads_are_refused_by_the_shard() {
 
 #[test]
 fn without_a_site_it_is_404_as_ever() {
-    let with_none = Server::start(config(1, 100), |_shard| Echo).expect("starts");
+    let make = |_shard| Echo(Arc::new(Barrier::new(2)));
+    let with_none = Server::start(config(1, 100), make).expect("starts");
     let with_no_seats = server(Config { http_connections_max: 0, ..config(1, 100) });
     for server in [with_none, with_no_seats] {
         let mut client = Client::dial(server.address());

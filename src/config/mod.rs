@@ -1,15 +1,51 @@
 //! What a server is configured with: valid by type where it can be, checked once where not.
+//!
+//! ```text
+//!  file, environment, flags ─▶ Raw (all optional) ─▶ Serve (valid by type) ─▶ longwire serve
+//!  a program's own numbers ─────────────────────────────────────▶ Config ─▶ Server::run
+//! ```
+#![forbid(unsafe_code)]
+
+mod change;
+mod cidr;
+mod fault;
+mod format;
+pub mod fuzz;
+mod key;
+mod listen;
+pub mod measure;
+mod names;
+mod raw;
+mod section;
+pub mod serve;
+mod setting;
+mod template;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use change::Changes;
+pub use cidr::{Cidr, CidrError};
+pub use fault::{Fault, Source};
+pub use format::Format;
+pub use key::{Key, Kind, VARIABLE_PREFIX};
+pub use listen::{Listen, ListenError, UNIX_MODE_DEFAULT};
+pub use raw::Raw;
+pub use serve::{Serve, keys};
+pub use setting::{Bytes, Item, Period, Port, Secret, Setting};
+pub use template::template;
+pub use value::{Entry, Malformed, Value};
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::limits::{
-    BACKLOG_BYTES_DEFAULT, CLOSE_TIMEOUT_DEFAULT, CONNECTION_CHANNELS_DEFAULT, DRAIN_DEFAULT,
-    HANDSHAKE_TIMEOUT_DEFAULT, HTTP_CONNECTIONS_DEFAULT, MESSAGE_PING_INTERVAL_DEFAULT,
-    MESSAGE_PONG_TIMEOUT_DEFAULT, OFFLOAD_QUEUE_DEFAULT, OFFLOAD_THREADS_DEFAULT,
-    OUTPUT_BYTES_DEFAULT, PARTIAL_BYTES_DEFAULT, PING_INTERVAL_DEFAULT, PONG_TIMEOUT_DEFAULT,
-    SHARDS_MAX, STALL_DEFAULT, WRITE_TIMEOUT_DEFAULT,
+    BACKLOG_BYTES_DEFAULT, CLOSE_TIMEOUT_DEFAULT, CONNECTION_CHANNELS_DEFAULT, CONNECTIONS_MAX,
+    DRAIN_DEFAULT, HANDSHAKE_TIMEOUT_DEFAULT, HTTP_CONNECTIONS_DEFAULT,
+    MESSAGE_PING_INTERVAL_DEFAULT, MESSAGE_PONG_TIMEOUT_DEFAULT, OFFLOAD_QUEUE_DEFAULT,
+    OFFLOAD_THREADS_DEFAULT, OUTPUT_BYTES_DEFAULT, PARTIAL_BYTES_DEFAULT, PING_INTERVAL_DEFAULT,
+    PONG_TIMEOUT_DEFAULT, SHARDS_MAX, STALL_DEFAULT, WRITE_TIMEOUT_DEFAULT,
 };
 
 /// The configuration of a [`Server`](crate::Server). Every field has a default but `listen`.
@@ -126,7 +162,7 @@ impl Config {
             in_range("shards", shards.into(), 1, SHARDS_MAX.into())?;
         }
         if let Some(connections) = self.max_connections {
-            in_range("max_connections", connections.into(), 1, 100_000_000)?;
+            in_range("max_connections", connections.into(), 1, CONNECTIONS_MAX.into())?;
         }
         if let Some(capacity) = self.shard_capacity {
             in_range("shard_capacity", capacity.into(), 1, 10_000_000)?;

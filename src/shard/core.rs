@@ -78,6 +78,8 @@ pub(crate) struct Core<H: Handler> {
     pub(super) writable: Vec<Index>,
     pub(super) next_serial: u32,
     pub(super) open_count: usize,
+    /// Something hangs on the settling of the last flush: reading goes on, a close goes on.
+    pub(super) settles_soon: bool,
     /// Bytes of all backlogs, and of all partial messages and heads.
     pub(super) backlog_bytes: usize,
     pub(super) partial_bytes: usize,
@@ -120,6 +122,7 @@ impl<H: Handler> Core<H> {
             writable: Vec::new(),
             next_serial: 0,
             open_count: 0,
+            settles_soon: false,
             backlog_bytes: 0,
             partial_bytes: 0,
             counters: Counters::default(),
@@ -260,8 +263,14 @@ impl<H: Handler> Core<H> {
 
     /// Whether there is work that no completion will announce.
     pub(crate) fn has_work(&self) -> bool {
-        !self.ready.is_empty()
-            || self.output.len() > 0
+        self.output.len() > 0 || self.is_pressed()
+    }
+
+    /// Whether the next turn may not wait. Plain output may: nothing hangs on its settling, and a
+    /// send that fails ends the wait by itself.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.settles_soon
+            || !self.ready.is_empty()
             || !self.writable.is_empty()
             || !self.effects.is_empty()
             || !self.endings.is_empty()

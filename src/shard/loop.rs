@@ -176,7 +176,12 @@ impl<H: Handler> Loop<H> {
     }
 
     fn has_work(&self) -> bool {
-        self.core.has_work() || !self.accepted.is_empty() || self.passed_ready || self.rung
+        self.core.has_work() || self.is_pressed()
+    }
+
+    /// Whether there is something to do that no completion will announce.
+    fn is_pressed(&self) -> bool {
+        self.core.is_pressed() || !self.accepted.is_empty() || self.passed_ready || self.rung
     }
 
     /// Submits what the last turn queued and waits if there is nothing to do; true if it waited.
@@ -202,7 +207,7 @@ impl<H: Handler> Loop<H> {
             Service::Running => false,
             Service::Draining { cursor, .. } => cursor < self.core.entries_max(),
         };
-        if self.has_work() || has_closes {
+        if self.is_pressed() || has_closes {
             return Duration::ZERO;
         }
         let accept = match self.accepting {

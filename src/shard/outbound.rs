@@ -101,8 +101,19 @@ impl<H: Handler> Turn<'_, H> {
             if let Some(send) = self.flush_chain(number) {
                 sends.push(send);
             }
+            self.core.settles_soon |= self.hangs_on(number);
             number += 1;
         }
+    }
+
+    /// Whether settling the chain does more than forget it.
+    fn hangs_on(&self, number: u32) -> bool {
+        let chain = self.core.output.chain(number);
+        let connection = self.core.connections.get(Index::new(chain.index));
+        let is_plain = connection.is_some_and(|one| {
+            one.phase.is_open() && one.backlog_bytes() == 0 && !one.flags.has(Flags::PAUSED)
+        });
+        !(is_plain && matches!(chain.sent, Sent::Chain(_)))
     }
 
     fn flush_chain(&mut self, number: u32) -> Option<Send> {
@@ -221,6 +232,7 @@ impl<H: Handler> Turn<'_, H> {
             number += 1;
         }
         self.core.output.clear();
+        self.core.settles_soon = false;
         self.core.channels.forget_pieces();
     }
 
