@@ -126,7 +126,8 @@ fn nothing_is_lost_wherever_the_request_was_cut() {
 /// A burst larger than what waits at the door: all are answered, none with 503.
 #[test]
 fn a_burst_of_requests_waits_for_the_control_thread() {
-    let (server, barrier) = standing(config(1, 1100));
+    let config = Config { door_bytes: Some(16 * 1024), ..config(1, 1100) };
+    let (server, barrier) = standing(config);
     let mut stander = Client::connect_to(server.address(), "/ws");
     let mut clients: Vec<_> = (0..900).map(|_| Client::dial(server.address())).collect();
     wait_for(&server, "all are accepted", |now| now.connections == 901);
@@ -137,10 +138,14 @@ fn a_burst_of_requests_waits_for_the_control_thread() {
     for client in &mut clients {
         client.write(request.as_bytes());
     }
-    // Now the shard finds them all at once.
+    // Now the shard finds them all at once, and more comes while they wait.
     barrier.wait();
+    for client in clients.iter_mut().rev() {
+        client.write(get("/").as_bytes());
+    }
     for client in &mut clients {
         assert_eq!(answer(client), (200, "{}".to_owned()));
+        assert_eq!(answer(client), (200, "longwire is running.\n".to_owned()));
     }
     let counters = server.snapshot().expect("it runs").counters;
     assert_eq!((counters.http_handed_over, counters.http_refused_full), (900, 0));

@@ -90,6 +90,9 @@ pub struct Config {
     /// Connections that a site may serve HTTP at the same time, beyond which 503; 0 hands none
     /// over to it.
     pub http_connections_max: u32,
+    /// Bytes of requests that wait between shards and site, for tests of what happens when there
+    /// is no room; [`DOOR_BYTES`](crate::limits::DOOR_BYTES) by default.
+    pub door_bytes: Option<usize>,
     /// Threads of the off-load pool; 0 makes none, and every job is refused.
     pub offload_threads: usize,
     /// Jobs that wait for a thread of the pool, beyond which they are refused.
@@ -139,6 +142,7 @@ impl Config {
             partial_bytes_max: PARTIAL_BYTES_DEFAULT,
             connection_channels_max: CONNECTION_CHANNELS_DEFAULT,
             http_connections_max: HTTP_CONNECTIONS_DEFAULT,
+            door_bytes: None,
             offload_threads: OFFLOAD_THREADS_DEFAULT,
             offload_queue: OFFLOAD_QUEUE_DEFAULT,
             stall_threshold: STALL_DEFAULT,

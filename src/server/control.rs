@@ -185,7 +185,8 @@ fn make_door(config: &Config, has_site: bool) -> Result<Option<(Door, DoorEnd)>,
     }
     let (inside, outside) = fdpass::pair().map_err(StartError::Descriptor)?;
     // A burst waits here and not in the shards; the kernel may grant less.
-    socket::set_send_buffer(&outside, DOOR_BYTES).map_err(StartError::Descriptor)?;
+    let bytes = config.door_bytes.unwrap_or(DOOR_BYTES);
+    socket::set_send_buffer(&outside, bytes).map_err(StartError::Descriptor)?;
     let seats = Arc::new(DoorSeats::new(config.http_connections_max));
     let door = Door { seats: Arc::clone(&seats), socket: Arc::new(outside) };
     Ok(Some((door, DoorEnd { seats, socket: inside })))
