@@ -89,6 +89,7 @@ pub mod metrics;
 pub mod protocol;
 pub mod ring;
 pub mod server;
+pub mod session;
 pub mod shard;
 pub mod sys;
 pub mod ws;
@@ -101,3 +102,5 @@ pub use handler::{
 };
 pub use metrics::Counters;
 pub use server::{Hooks, Running, Server, Snapshot, StartError};
+pub use server::{Running, Server, Snapshot, StartError};
+pub use shard::{SessionSettings, SessionSettingsError, Sessions};

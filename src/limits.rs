@@ -305,6 +305,18 @@ pub const ARRIVALS_SHARE: usize = 64;
 
 /// Questions to the shards that wait for a round of answers.
 pub const ASKERS_MAX: usize = 64;
+// --- Client protocol ------------------------------------------------------------------------
+
+/// Replies and pushes that are packed into one message: what the reference packs, and every
+/// client takes.
+pub const MESSAGE_REPLIES_MAX: usize = 16;
+
+/// Bytes of commands of one client that wait for the one under way, beyond one frame, which always
+/// fits. A client that sends more before an answer is told 3013.
+pub const DEFERRED_BYTES_MAX: usize = 2 * MESSAGE_BYTES_DEFAULT;
+
+/// Time for the first command (Centrifugo's `client.stale_close_delay`).
+pub const STALE_CLOSE_DELAY_DEFAULT: Duration = Duration::from_secs(10);
 
 // --- defaults -------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@
 mod admission;
 mod bitmap;
 mod channels;
+mod client_counters;
 mod connection;
 mod core;
 mod deadline;
@@ -34,6 +35,7 @@ mod phase;
 mod publisher;
 mod ready;
 mod seats;
+mod sessions;
 mod settings;
 pub mod slab;
 mod wait;
@@ -49,6 +51,7 @@ pub(crate) use self::jobs::{Jobs, PoolJob};
 pub(crate) use self::message::{Counted, Message};
 pub(crate) use self::publisher::Publisher;
 pub(crate) use self::seats::Seats;
+pub use self::sessions::{SessionSettings, SessionSettingsError, Sessions};
 pub(crate) use self::settings::Settings;
 pub(crate) use self::wait::{Parked, run, with_executor};
 
