@@ -102,5 +102,4 @@ pub use handler::{
 };
 pub use metrics::Counters;
 pub use server::{Hooks, Running, Server, Snapshot, StartError};
-pub use server::{Running, Server, Snapshot, StartError};
 pub use shard::{SessionSettings, SessionSettingsError, Sessions};
