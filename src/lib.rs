@@ -101,5 +101,5 @@ pub use handler::{
     PublishError, Refuse, Request, Route, Routes, SendError, Shard, Upgrade,
 };
 pub use metrics::Counters;
-pub use server::{Running, Server, Snapshot, StartError};
+pub use server::{Hooks, Running, Server, Snapshot, StartError};
 pub use shard::{SessionSettings, SessionSettingsError, Sessions};

@@ -281,6 +281,30 @@ pub const PUBLICATION_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Parameters in one route's pattern.
 pub const ROUTE_PARAMS_MAX: usize = 8;
 
+/// Bytes of a message that hands a request over, before the request itself: an address.
+pub const HANDOVER_HEAD_BYTES: usize = 19;
+
+/// Bytes of a message that hands a request over: a head that came in parts, and one read more.
+pub const HANDOVER_BYTES_MAX: usize = HANDOVER_HEAD_BYTES + HEAD_BYTES_MAX + RECEIVE_BUFFER_BYTES;
+
+/// Bytes that wait at the control thread's door, as far as the kernel grants it: some 800 requests
+/// without a body.
+pub const DOOR_BYTES: usize = 1024 * 1024;
+
+/// Questions of the site that wait for the control thread's main task.
+pub const ASKS_MAX: usize = 1024;
+
+/// Questions of the site answered before the control thread looks at something else.
+pub const ASKS_SHARE: usize = 64;
+
+/// Rest before the next try, when the control thread has not taken earlier requests yet.
+pub const HANDOVER_PAUSE: Duration = Duration::from_millis(2);
+
+/// Requests taken from the shards before the control thread looks at something else.
+pub const ARRIVALS_SHARE: usize = 64;
+
+/// Questions to the shards that wait for a round of answers.
+pub const ASKERS_MAX: usize = 64;
 // --- Client protocol ------------------------------------------------------------------------
 
 /// Replies and pushes that are packed into one message: what the reference packs, and every
@@ -340,6 +364,9 @@ const _: () = assert!(PARTIAL_BYTES_DEFAULT >= 1024 * MESSAGE_BYTES_DEFAULT);
 
 /// Channels of one connection (Centrifugo's `client.channel_limit`).
 pub const CONNECTION_CHANNELS_DEFAULT: u16 = 128;
+
+/// Connections that are served HTTP at the same time: back ends keep a few each, pages none.
+pub const HTTP_CONNECTIONS_DEFAULT: u32 = 1000;
 
 /// Threads of the off-load pool.
 pub const OFFLOAD_THREADS_DEFAULT: usize = 4;

@@ -45,6 +45,10 @@ counters! {
     accept_pauses,
     /// Upgrades refused, for whatever reason.
     upgrades_refused,
+    /// Connections whose request was for no WebSocket, handed over to the control thread.
+    http_handed_over,
+    /// Such connections told 503, because the control thread has as many as it may have.
+    http_refused_full,
     /// Request heads that did not arrive in time.
     handshake_timeouts,
     /// Connections opened.

@@ -123,6 +123,8 @@ impl Flags {
     pub(super) const ASKED: Self = Self(1 << 9);
     /// The application has set an alarm.
     pub(super) const ALARM: Self = Self(1 << 10);
+    /// Its request is for no WebSocket: it waits to be handed over, and is not read from.
+    pub(super) const LEAVING: Self = Self(1 << 11);
     /// Where the number of its heartbeat stands, in three bits.
     const HEARTBEAT_SHIFT: u32 = 13;
 

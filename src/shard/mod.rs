@@ -23,6 +23,7 @@ mod ending;
 mod engine;
 #[path = "loop.rs"]
 mod event_loop;
+mod handover;
 mod heartbeat;
 mod inbound;
 mod jobs;
@@ -31,6 +32,7 @@ mod outbound;
 #[doc(hidden)]
 pub mod output;
 mod phase;
+mod publisher;
 mod ready;
 mod seats;
 mod sessions;
@@ -44,8 +46,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub(crate) use self::channels::Channels;
 pub(crate) use self::core::Core;
 pub(crate) use self::event_loop::{Links, Loop, address_of};
+pub(crate) use self::handover::{DoorSeats, Handed};
 pub(crate) use self::jobs::{Jobs, PoolJob};
 pub(crate) use self::message::{Counted, Message};
+pub(crate) use self::publisher::Publisher;
 pub(crate) use self::seats::Seats;
 pub use self::sessions::{SessionSettings, SessionSettingsError, Sessions};
 pub(crate) use self::settings::Settings;
