@@ -493,3 +493,41 @@ pub const HTTP_HEAD_TIMEOUT: Duration = HANDSHAKE_TIMEOUT_DEFAULT;
 
 /// Time for what is still being answered when the server has stopped otherwise.
 pub const HTTP_STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Time without a request on a connection that is kept: longer than the minute for which
+/// balancers and clients keep theirs, so that they close first.
+pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// Time in which a client takes at least one byte of its answer.
+pub const HTTP_WRITE_TIMEOUT: Duration = WRITE_TIMEOUT_DEFAULT;
+
+/// Time for a whole body: 4 MiB at 1.1 Mbit/s.
+pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes of one body: a broadcast to 20,000 channels of long names.
+pub const HTTP_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of all bodies that are held at a time: 16 of the longest, or 64 KiB on each of 1,024
+/// connections. Each pays for what has arrived, so those who send nothing hold nothing.
+pub const HTTP_BODIES_BYTES_MAX: usize = 16 * HTTP_BODY_BYTES_MAX;
+
+/// Bytes that are read from an HTTP connection at a time.
+pub const HTTP_READ_BYTES: usize = 16 * 1024;
+
+/// Bytes that are read and thrown away behind a last answer, so that it is not lost by a reset.
+pub const HTTP_LINGER_BYTES_MAX: u64 = 256 * 1024;
+
+const _: () = assert!(HEAD_BYTES_MAX <= HTTP_READ_BYTES);
+const _: () = assert!(HTTP_BODY_BYTES_MAX <= PUBLICATION_BYTES_MAX);
+
+/// Connections to the internal port: a scraper or two, and people.
+pub const INTERNAL_CONNECTIONS_MAX: usize = 64;
+
+/// Bytes of an `X-Request-ID` that is taken over: a UUID has 36, trace headers have 55.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Channels of one broadcast.
+pub const BROADCAST_CHANNELS_MAX: usize = 20_000;
+
+/// Bytes of all messages that one broadcast becomes: they are all made before the first leaves.
+pub const BROADCAST_BYTES_MAX: usize = 64 * 1024 * 1024;
