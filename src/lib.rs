@@ -89,6 +89,7 @@ pub mod metrics;
 pub mod protocol;
 pub mod ring;
 pub mod server;
+pub mod session;
 pub mod shard;
 pub mod sys;
 pub mod ws;
@@ -100,4 +101,5 @@ pub use handler::{
     PublishError, Refuse, Request, Route, Routes, SendError, Shard, Upgrade,
 };
 pub use metrics::Counters;
-pub use server::{Running, Server, Snapshot, StartError};
+pub use server::{Hooks, Running, Server, Snapshot, StartError};
+pub use shard::{SessionSettings, SessionSettingsError, Sessions};

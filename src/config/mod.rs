@@ -42,10 +42,10 @@ use std::time::Duration;
 
 use crate::limits::{
     BACKLOG_BYTES_DEFAULT, CLOSE_TIMEOUT_DEFAULT, CONNECTION_CHANNELS_DEFAULT, CONNECTIONS_MAX,
-    DRAIN_DEFAULT, HANDSHAKE_TIMEOUT_DEFAULT, MESSAGE_PING_INTERVAL_DEFAULT,
-    MESSAGE_PONG_TIMEOUT_DEFAULT, OFFLOAD_QUEUE_DEFAULT, OFFLOAD_THREADS_DEFAULT,
-    OUTPUT_BYTES_DEFAULT, PARTIAL_BYTES_DEFAULT, PING_INTERVAL_DEFAULT, PONG_TIMEOUT_DEFAULT,
-    SHARDS_MAX, STALL_DEFAULT, WRITE_TIMEOUT_DEFAULT,
+    DRAIN_DEFAULT, HANDSHAKE_TIMEOUT_DEFAULT, HTTP_CONNECTIONS_DEFAULT,
+    MESSAGE_PING_INTERVAL_DEFAULT, MESSAGE_PONG_TIMEOUT_DEFAULT, OFFLOAD_QUEUE_DEFAULT,
+    OFFLOAD_THREADS_DEFAULT, OUTPUT_BYTES_DEFAULT, PARTIAL_BYTES_DEFAULT, PING_INTERVAL_DEFAULT,
+    PONG_TIMEOUT_DEFAULT, SHARDS_MAX, STALL_DEFAULT, WRITE_TIMEOUT_DEFAULT,
 };
 
 /// The configuration of a [`Server`](crate::Server). Every field has a default but `listen`.
@@ -87,6 +87,12 @@ pub struct Config {
     pub partial_bytes_max: usize,
     /// Channels that one connection may be in.
     pub connection_channels_max: u16,
+    /// Connections that a site may serve HTTP at the same time, beyond which 503; 0 hands none
+    /// over to it.
+    pub http_connections_max: u32,
+    /// Bytes of requests that wait between shards and site, for tests of what happens when there
+    /// is no room; [`DOOR_BYTES`](crate::limits::DOOR_BYTES) by default.
+    pub door_bytes: Option<usize>,
     /// Threads of the off-load pool; 0 makes none, and every job is refused.
     pub offload_threads: usize,
     /// Jobs that wait for a thread of the pool, beyond which they are refused.
@@ -135,6 +141,8 @@ impl Config {
             backlog_bytes_max: BACKLOG_BYTES_DEFAULT,
             partial_bytes_max: PARTIAL_BYTES_DEFAULT,
             connection_channels_max: CONNECTION_CHANNELS_DEFAULT,
+            http_connections_max: HTTP_CONNECTIONS_DEFAULT,
+            door_bytes: None,
             offload_threads: OFFLOAD_THREADS_DEFAULT,
             offload_queue: OFFLOAD_QUEUE_DEFAULT,
             stall_threshold: STALL_DEFAULT,

@@ -70,6 +70,9 @@ pub trait Handler: Sized + 'static {
     ) {
     }
 
+    /// The alarm that was set for the connection ([`Peer::set_alarm`]) is due.
+    fn alarm(&mut self, _peer: &mut Peer<'_, Self>) {}
+
     /// This member of `channel` missed `count` publications, because a queue was full.
     fn missed(&mut self, _peer: &mut Peer<'_, Self>, _channel: &str, _count: u64) {}
 }

@@ -42,7 +42,7 @@ pub enum Request<'a> {
     /// A message to the back end, without a reply.
     Send,
     /// Brings a new connection token.
-    Refresh,
+    Refresh(Refresh<'a>),
     /// Brings a new subscription token.
     SubRefresh(SubRefresh<'a>),
 }
@@ -51,7 +51,7 @@ impl Request<'_> {
     /// The channel that the command is about; empty if the client left it out.
     pub fn channel(&self) -> Option<&str> {
         match self {
-            Self::Pong | Self::Connect(_) | Self::Rpc | Self::Send | Self::Refresh => None,
+            Self::Pong | Self::Connect(_) | Self::Rpc | Self::Send | Self::Refresh(_) => None,
             Self::Subscribe(request) => Some(&request.channel),
             Self::Unsubscribe(request) | Self::Presence(request) | Self::PresenceStats(request) => {
                 Some(&request.channel)
@@ -150,6 +150,15 @@ pub struct History<'a> {
     pub channel: Text<'a>,
 }
 
+/// Brings a new connection token.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Refresh<'a> {
+    /// The token.
+    #[serde(borrow)]
+    pub token: Text<'a>,
+}
+
 /// Brings a new subscription token.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
@@ -186,8 +195,8 @@ pub(super) struct Envelope<'a> {
     rpc: Option<IgnoredAny>,
     #[serde(deserialize_with = "object")]
     send: Option<IgnoredAny>,
-    #[serde(deserialize_with = "object")]
-    refresh: Option<IgnoredAny>,
+    #[serde(borrow, deserialize_with = "object")]
+    refresh: Option<Refresh<'a>>,
     #[serde(borrow, deserialize_with = "object")]
     sub_refresh: Option<SubRefresh<'a>>,
 }
@@ -215,7 +224,7 @@ impl<'a> Envelope<'a> {
             Self { history: Some(request), .. } => Request::History(request),
             Self { rpc: Some(_), .. } => Request::Rpc,
             Self { send: Some(_), .. } => Request::Send,
-            Self { refresh: Some(_), .. } => Request::Refresh,
+            Self { refresh: Some(request), .. } => Request::Refresh(request),
             Self { sub_refresh: Some(request), .. } => Request::SubRefresh(request),
             _ => return None,
         };

@@ -60,10 +60,15 @@ pub struct Commands<'a> {
 impl<'a> Commands<'a> {
     /// The commands of a frame in JSON.
     pub fn json(frame: &'a [u8]) -> Self {
-        Self { rest: Some(frame.strip_suffix(b"\n").unwrap_or(frame)) }
+        Self::lines(frame.strip_suffix(b"\n").unwrap_or(frame))
     }
 
-    /// What has not been read; `None` at the end.
+    /// The same without the line feed that may stand behind a frame.
+    pub fn lines(lines: &'a [u8]) -> Self {
+        Self { rest: Some(lines) }
+    }
+
+    /// The lines that have not been read; `None` at the end.
     pub fn rest(&self) -> Option<&'a [u8]> {
         self.rest
     }

@@ -28,7 +28,9 @@ mod text;
 
 pub use client_id::{ClientId, Lineage};
 pub use code::{Disconnect, DisconnectCode, ErrorCode, ReplyError, UnsubscribeCode};
-pub use command::{Channel, Command, Connect, History, Publish, Request, SubRefresh, Subscribe};
+pub use command::{
+    Channel, Command, Connect, History, Publish, Refresh, Request, SubRefresh, Subscribe,
+};
 pub use format::Format;
 pub use lines::{Commands, Malformed};
 pub use push::{ClientInfo, Publication, Push};

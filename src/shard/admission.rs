@@ -29,8 +29,16 @@ pub(crate) enum Admission {
 
 /// How an opening handshake ends.
 enum Answer<S> {
-    Open { state: S, route: u16, heartbeat: u8 },
+    Open {
+        state: S,
+        route: u16,
+        heartbeat: u8,
+    },
     Refused,
+    /// It is for no WebSocket, and there is somebody who answers such requests.
+    Leave {
+        peer: Option<SocketAddr>,
+    },
 }
 
 impl<H: Handler> Core<H> {
@@ -109,7 +117,8 @@ impl<H: Handler> Turn<'_, H> {
             // The usual case: the whole head in one read, and nothing copied.
             match partial.scanner.scan(bytes) {
                 Ok(Some(end)) => {
-                    self.answer(handler, index, &bytes[..end]);
+                    let (head, rest) = bytes.split_at(end);
+                    self.answer(handler, index, head, rest);
                     return end;
                 }
                 Ok(None) => self.keep_head(index, partial, bytes),
@@ -122,7 +131,8 @@ impl<H: Handler> Turn<'_, H> {
         partial.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
         match partial.scanner.scan(&partial.bytes) {
             Ok(Some(end)) => {
-                self.answer(handler, index, &partial.bytes[..end]);
+                let rest = &bytes[end - before..];
+                self.answer(handler, index, &partial.bytes[..end], rest);
                 return end - before;
             }
             Ok(None) => self.keep_head(index, partial, &[]),
@@ -142,11 +152,13 @@ impl<H: Handler> Turn<'_, H> {
         }
     }
 
-    fn answer(&mut self, handler: &mut H, index: Index, head: &[u8]) {
+    /// Answers a whole head; `rest` is what came behind it.
+    fn answer(&mut self, handler: &mut H, index: Index, head: &[u8], rest: &[u8]) {
         let mut out = Vec::with_capacity(256);
         let answer = self.decide(handler, index, head, &mut out);
         match answer {
             Answer::Refused => self.refuse_bytes(index, &out),
+            Answer::Leave { peer } => self.leave(index, peer, &[head, rest]),
             Answer::Open { state, route, heartbeat } => {
                 self.queue_frame(index, &out);
                 self.core.start_heartbeat(index, heartbeat);
@@ -205,9 +217,13 @@ impl<H: Handler> Turn<'_, H> {
         }
         let peer: Option<SocketAddr> = (core.address_of)(connection.socket.as_fd());
         let head = RequestHead::parse(head)?;
-        let handshake = check_upgrade(&head)?;
         let routes = &core.routes;
-        let found = routes.find(head.path()).ok_or(Refusal::Path)?;
+        let found = routes.find(head.path());
+        if found.is_none() && core.settings.door.is_some() {
+            return Ok(Answer::Leave { peer });
+        }
+        let handshake = check_upgrade(&head)?;
+        let found = found.ok_or(Refusal::Path)?;
         let (number, params) = (found.number, found.params);
         let limits = routes.limits_of(number);
         if !origin_is_allowed(&limits.origins, handshake.origin(), head.header("host")) {
@@ -251,7 +267,7 @@ impl<H: Handler> Turn<'_, H> {
         Ok(Answer::Refused)
     }
 
-    fn refuse_with(&mut self, index: Index, refusal: Refusal) {
+    pub(super) fn refuse_with(&mut self, index: Index, refusal: Refusal) {
         let mut out = Vec::with_capacity(256);
         refusal.write(&mut out);
         self.refuse_bytes(index, &out);

@@ -29,6 +29,8 @@ pub(super) struct Connection<S> {
     pub(super) heard: Tick,
     /// When the next ping is due; once closing, when the patience with the peer ends.
     pub(super) due: Tick,
+    /// When the application is to be called, if it has asked for that.
+    pub(super) alarm: Tick,
     /// Its chain in the output of this turn.
     pub(super) chain: u32,
     /// Its route.
@@ -65,6 +67,7 @@ impl<S> Connection<S> {
             timer: Node::default(),
             heard: now,
             due: now,
+            alarm: now,
             chain: NONE,
             route: 0,
             channel_count: 0,
@@ -118,6 +121,10 @@ impl Flags {
     pub(super) const ENDED: Self = Self(1 << 8);
     /// The peer was asked with the application's heartbeat, and has not answered.
     pub(super) const ASKED: Self = Self(1 << 9);
+    /// The application has set an alarm.
+    pub(super) const ALARM: Self = Self(1 << 10);
+    /// Its request is for no WebSocket: it waits to be handed over, and is not read from.
+    pub(super) const LEAVING: Self = Self(1 << 11);
     /// Where the number of its heartbeat stands, in three bits.
     const HEARTBEAT_SHIFT: u32 = 13;
 

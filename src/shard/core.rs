@@ -22,6 +22,7 @@ use std::time::Instant;
 use super::channels::Channels;
 use super::connection::{AddressOf, Connection, Flags};
 use super::ending::Ending;
+use super::handover::Leaver;
 use super::heartbeat::Heartbeats;
 use super::jobs::Jobs;
 use super::message::Counted;
@@ -48,6 +49,8 @@ pub(crate) enum Effect {
     ShutWrite(Index),
     /// `shutdown(2)` of both sides, then cancel the polls.
     Shut(Index),
+    /// Cancel the polls, and leave the connection alone: its socket is somebody else's.
+    Detach(Index),
 }
 
 /// All state of one shard.
@@ -67,6 +70,8 @@ pub(crate) struct Core<H: Handler> {
     pub(super) endings: VecDeque<Ending<H::Connection>>,
     /// With the serial of the connection meant: its slot may be another's when they are applied.
     pub(super) effects: Vec<(u32, Effect)>,
+    /// Connections that wait to be handed over, in the order of their requests.
+    pub(super) leavers: VecDeque<Leaver>,
     /// Retiring connections whose polls have all ended.
     pub(super) retired: Vec<Index>,
     /// Connections that can send more of their backlog in the next flush.
@@ -112,6 +117,7 @@ impl<H: Handler> Core<H> {
             heartbeats: Heartbeats::default(),
             endings: VecDeque::new(),
             effects: Vec::new(),
+            leavers: VecDeque::new(),
             retired: Vec::new(),
             writable: Vec::new(),
             next_serial: 0,

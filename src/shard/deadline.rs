@@ -1,16 +1,19 @@
-//! What is due when: handshake, idle, heartbeat, slow output, close.
+//! What is due when: handshake, idle, heartbeat, slow output, the application's alarm, close.
 //!
 //! A connection stands in the wheel once, at its earliest deadline. Bytes from the peer do not
 //! move it: when it fires, the facts say whether anything is really due, and where it stands next.
 
+use std::time::Duration;
+
 use super::connection::{Connection, Flags};
 use super::core::{Core, Turn};
+use super::guard;
 use super::heartbeat::{Beat, next_beat};
 use super::phase::Phase;
 use super::settings::Settings;
 use super::slab::Index;
-use super::wheel::Tick;
-use crate::handler::{Cause, Handler};
+use super::wheel::{Tick, ticks_in};
+use crate::handler::{Cause, Handler, Peer};
 use crate::ws::close::code;
 
 /// Something that a connection is due for.
@@ -24,6 +27,8 @@ enum Due {
     Beat(Beat),
     /// The backlog did not move for the write timeout.
     Stalled,
+    /// The application wanted to be called.
+    Alarm,
     /// The peer did not finish the close in time.
     Close,
 }
@@ -45,7 +50,9 @@ fn earliest<S>(
             let idle = idle_ticks.map(|ticks| (heard.plus(ticks), Due::Idle));
             let beat = next_beat(connection, settings);
             let beat = beat.map(|beat| (connection.due, Due::Beat(beat)));
-            [stalled, idle, beat]
+            let is_set = connection.flags.has(Flags::ALARM);
+            let alarm = is_set.then_some((connection.alarm, Due::Alarm));
+            [stalled, idle, beat, alarm]
                 .into_iter()
                 .flatten()
                 .reduce(|first, other| if other.0.is_before(first.0) { other } else { first })
@@ -71,6 +78,20 @@ impl<H: Handler> Core<H> {
     }
 }
 
+impl<H: Handler> Core<H> {
+    /// Has the application called after this time, or not at all.
+    pub(super) fn set_alarm(&mut self, index: Index, after: Option<Duration>) {
+        let tick = self.tick;
+        let connection = self.connections.get_mut(index).expect("open");
+        connection.flags.clear(Flags::ALARM);
+        if let Some(after) = after {
+            connection.flags.set(Flags::ALARM);
+            connection.alarm = tick.plus(ticks_in(after));
+        }
+        self.schedule(index);
+    }
+}
+
 impl<H: Handler> Turn<'_, H> {
     pub(super) fn reschedule(&mut self, index: Index) {
         self.core.schedule(index);
@@ -86,12 +107,25 @@ impl<H: Handler> Turn<'_, H> {
             if let Some((tick, due)) = due
                 && !self.core.tick.is_before(tick)
             {
-                self.fire(index, due);
+                match due {
+                    Due::Alarm => self.alarm(handler, index),
+                    due => self.fire(index, due),
+                }
                 self.tell_endings(handler);
             }
             if self.core.connections.get(index).is_some_and(|one| one.phase != Phase::Retiring) {
                 self.core.schedule(index);
             }
+        }
+    }
+
+    fn alarm(&mut self, handler: &mut H, index: Index) {
+        let connection = self.core.connections.get_mut(index).expect("it was in the wheel");
+        connection.flags.clear(Flags::ALARM);
+        let id = self.core.id(index);
+        self.core.called = true;
+        if guard(|| handler.alarm(&mut Peer::new(self, id))).is_none() {
+            self.panicked(index);
         }
     }
 
@@ -115,6 +149,7 @@ impl<H: Handler> Turn<'_, H> {
                 core.counters.write_timeouts += 1;
                 self.cut_slow(index, "write timeout");
             }
+            Due::Alarm => unreachable!("the handler is called for it"),
             Due::Close => {
                 if connection.phase == Phase::Lingering && connection.flags.has(Flags::PEER_CLOSED)
                 {

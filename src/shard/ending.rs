@@ -170,6 +170,11 @@ impl<H: Handler> Turn<'_, H> {
 
     /// Shuts the socket down and waits for the kernel to let go of it.
     pub(super) fn retire(&mut self, index: Index) {
+        self.retire_with(index, Effect::Shut(index));
+    }
+
+    /// The same with another last effect on the socket.
+    pub(super) fn retire_with(&mut self, index: Index, last: Effect) {
         self.drop_partial(index);
         let core = &mut *self.core;
         let connection = core.connections.get_mut(index).expect("retired once");
@@ -179,7 +184,7 @@ impl<H: Handler> Turn<'_, H> {
         core.backlog_bytes -= connection.backlog_bytes();
         connection.busy = None;
         connection.phase = connection.phase.on(Event::Over);
-        core.effects.push((connection.serial, Effect::Shut(index)));
+        core.effects.push((connection.serial, last));
         if connection.polls == 0 {
             core.retired.push(index);
         }

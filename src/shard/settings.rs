@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::handover::DoorSeats;
 use super::seats::Seats;
 use super::wheel::ticks_in;
 use crate::config::Config;
@@ -15,6 +16,8 @@ pub(crate) struct Settings {
     pub(super) number: usize,
     pub(super) shard_count: usize,
     pub(super) seats: Arc<Seats>,
+    /// Seats of the control thread; without them nothing is handed over.
+    pub(super) door: Option<Arc<DoorSeats>>,
     pub(super) handshake_ticks: u32,
     ping: Beats,
     message_ping: Beats,
@@ -56,6 +59,7 @@ impl Settings {
         number: usize,
         shard_count: usize,
         seats: Arc<Seats>,
+        door: Option<Arc<DoorSeats>>,
         routes: &Routes,
     ) -> Self {
         let numbers = 0..u16::try_from(routes.count()).expect("numbered with 16 bits");
@@ -70,6 +74,7 @@ impl Settings {
             number,
             shard_count,
             seats,
+            door,
             handshake_ticks: ticks_in(config.handshake_timeout),
             ping: Beats::new(config.ping_interval, config.pong_timeout),
             message_ping: Beats::new(config.message_ping_interval, config.message_pong_timeout),
