@@ -384,6 +384,22 @@ pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;
 /// Tables within tables of a configuration file; the deepest key of ours has three names.
 pub const CONFIG_DEPTH_MAX: usize = 16;
 
+/// User memory of one connected client before it subscribes, at most: its entry of the slab (88
+/// bytes), its place in the slab's and the wheel's tables, and what its allocator rounds up.
+pub const CONNECTION_USER_BYTES: u64 = 250;
+
+/// Kernel memory of one established TCP connection with its poll: 3.64-3.85 KB and 256 B (sock,
+/// inode, file, dentry), as measured on Linux 6.18.
+pub const CONNECTION_KERNEL_BYTES: u64 = 4_100;
+
+/// Bytes of one membership of [`MEMBERSHIPS_PER_SHARD_MAX`].
+pub const MEMBERSHIP_BYTES: u64 = 24;
+
+/// What a shard has before its first connection: its arena, its receive buffer, its wheel, its
+/// rings with the executor's, and its stack as far as it is touched.
+pub const SHARD_BYTES: u64 = 8 * 1024 * 1024;
+const _: () = assert!(SHARD_BYTES >= (ARENA_BYTES + RECEIVE_BUFFER_BYTES) as u64);
+
 /// Connections that one process may be asked for: as many as [`SHARDS_MAX`] hold and more than
 /// the memory of any machine does; beyond it a number is a slip of the keyboard.
 pub const CONNECTIONS_MAX: u32 = 100_000_000;

@@ -1,5 +1,6 @@
 //! Which path is answered by what, on the public port and on the internal one.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -26,6 +27,8 @@ pub(super) struct Context {
     pub(super) bodies: Budget,
     pub(super) traffic: Traffic,
     pub(super) identity: Arc<api::Identity>,
+    /// Namespaces in which channels may be published to, beside those without one.
+    pub(super) namespaces: Arc<BTreeSet<String>>,
     /// Connections that the shards take; 0: unknown.
     pub(super) connections_max: u64,
 }
@@ -86,6 +89,7 @@ impl Routes {
             bodies: Budget::default(),
             traffic: traffic.clone(),
             identity: Arc::new(identity),
+            namespaces: Arc::new(settings.namespaces),
             connections_max: settings.connections_max,
         };
         let health = Router::new()
@@ -95,7 +99,7 @@ impl Routes {
         let page = if settings.dev { page::routes() } else { Router::new().route("/", get(plain)) };
         let public = health.clone().merge(page).route("/api/{method}", any(api::serve));
         let internal = health
-            .route("/metrics", get(exposition::metrics))
+            .route("/metrics", get(exposition::scrape))
             .route("/debug", get(debug::debug))
             .route("/", get("longwire, internal: /metrics /debug /health\n"));
         let finish = |routes: Router<Context>| routes.fallback(absent).with_state(context.clone());

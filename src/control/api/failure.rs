@@ -12,6 +12,8 @@ use crate::control::settings::{ErrorMode, HttpApi};
 pub(super) enum Code {
     /// The shards could not do it now; they may later.
     Internal,
+    /// The channel's namespace is not configured.
+    UnknownChannel,
     /// There is no such thing.
     NotFound,
     /// The command makes no sense.
@@ -24,6 +26,7 @@ impl Code {
     fn number(self) -> u16 {
         match self {
             Self::Internal => 100,
+            Self::UnknownChannel => 102,
             Self::NotFound => 104,
             Self::BadRequest => 107,
             Self::NotAvailable => 108,
@@ -33,6 +36,7 @@ impl Code {
     fn text(self) -> &'static str {
         match self {
             Self::Internal => "internal server error",
+            Self::UnknownChannel => "unknown channel",
             Self::NotFound => "not found",
             Self::BadRequest => "bad request",
             Self::NotAvailable => "not available",
@@ -43,7 +47,7 @@ impl Code {
     fn status(self) -> StatusCode {
         match self {
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::UnknownChannel | Self::NotFound => StatusCode::NOT_FOUND,
             Self::BadRequest | Self::NotAvailable => StatusCode::BAD_REQUEST,
         }
     }

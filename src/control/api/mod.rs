@@ -104,10 +104,8 @@ pub(super) async fn serve(
 
 async fn carry_out(context: &Context, command: Command, body: &[u8]) -> Result<Response, Failure> {
     match command {
-        Command::Publish => publish::publish(&context.asks, body).await.map(|done| result(&done)),
-        Command::Broadcast => {
-            publish::broadcast(&context.asks, body).await.map(|done| result(&done))
-        }
+        Command::Publish => publish::publish(context, body).await.map(|done| result(&done)),
+        Command::Broadcast => publish::broadcast(context, body).await.map(|done| result(&done)),
         Command::Info => info::info(context).await.map(|done| result(&done)),
     }
 }

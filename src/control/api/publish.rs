@@ -4,7 +4,7 @@
 //! Invariant: data is embedded as it came; it is never parsed into a tree and built again.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use super::failure::{ApiError, Code, Failure};
-use crate::control::ask::{Asks, Publication};
+use crate::control::ask::Publication;
+use crate::control::routes::Context;
 use crate::limits::{BROADCAST_BYTES_MAX, BROADCAST_CHANNELS_MAX, CHANNEL_NAME_BYTES_MAX};
 use crate::protocol::{self, Push, channel, json};
 
@@ -65,25 +66,25 @@ enum Response {
 }
 
 /// One publication to one channel.
-pub(super) async fn publish(asks: &Asks, body: &[u8]) -> Result<Published, Failure> {
-    let publication = single(body)?;
-    match asks.publish(vec![publication]).await[..] {
+pub(super) async fn publish(context: &Context, body: &[u8]) -> Result<Published, Failure> {
+    let publication = single(body, &context.namespaces)?;
+    match context.asks.publish(vec![publication]).await[..] {
         [Ok(())] => Ok(Published {}),
         _ => Err(busy().into()),
     }
 }
 
-fn single(body: &[u8]) -> Result<(String, Publication), Failure> {
+fn single(body: &[u8], namespaces: &BTreeSet<String>) -> Result<(String, Publication), Failure> {
     let command = Command::read(body)?;
     let content = Content::of(&command)?;
-    let channel = valid(command.channel.as_deref().unwrap_or_default())?;
+    let channel = valid(command.channel.as_deref().unwrap_or_default(), namespaces)?;
     Ok((channel.to_owned(), content.publication(channel)))
 }
 
 /// The same publication to many channels.
-pub(super) async fn broadcast(asks: &Asks, body: &[u8]) -> Result<Broadcasted, Failure> {
-    let (verdicts, publications) = many(body)?;
-    let mut published = asks.publish(publications).await.into_iter();
+pub(super) async fn broadcast(context: &Context, body: &[u8]) -> Result<Broadcasted, Failure> {
+    let (verdicts, publications) = many(body, &context.namespaces)?;
+    let mut published = context.asks.publish(publications).await.into_iter();
     let responses = verdicts.into_iter().map(|verdict| {
         let queued = verdict.and_then(|()| match published.next() {
             Some(Ok(())) => Ok(()),
@@ -97,7 +98,7 @@ pub(super) async fn broadcast(asks: &Asks, body: &[u8]) -> Result<Broadcasted, F
 /// A verdict on every channel, and the publications to those that can be published to.
 type Many = (Vec<Result<(), ApiError>>, Vec<(String, Publication)>);
 
-fn many(body: &[u8]) -> Result<Many, Failure> {
+fn many(body: &[u8], namespaces: &BTreeSet<String>) -> Result<Many, Failure> {
     let command = Command::read(body)?;
     let content = Content::of(&command)?;
     let channels = command.channels.as_deref().unwrap_or_default();
@@ -109,7 +110,7 @@ fn many(body: &[u8]) -> Result<Many, Failure> {
     if channels.len() > BROADCAST_CHANNELS_MAX || bytes_max > BROADCAST_BYTES_MAX {
         return refused("too many channels for one broadcast of this size");
     }
-    let verdicts: Vec<_> = channels.iter().map(|name| valid(name)).collect();
+    let verdicts: Vec<_> = channels.iter().map(|name| valid(name, namespaces)).collect();
     let valid = verdicts.iter().flatten();
     let publications = valid.map(|&name| (name.to_owned(), content.publication(name))).collect();
     Ok((verdicts.into_iter().map(|verdict| verdict.map(|_| ())).collect(), publications))
@@ -120,7 +121,7 @@ fn busy() -> ApiError {
 }
 
 /// A channel that can be published to.
-fn valid(name: &str) -> Result<&str, ApiError> {
+fn valid<'n>(name: &'n str, namespaces: &BTreeSet<String>) -> Result<&'n str, ApiError> {
     let refused = |about| Err(ApiError::new(Code::BadRequest, about));
     if name.is_empty() {
         return refused("channel is empty");
@@ -130,6 +131,9 @@ fn valid(name: &str) -> Result<&str, ApiError> {
     }
     if !channel::is_well_formed(name) {
         return refused("channel is not ASCII");
+    }
+    if channel::namespace(name).is_some_and(|namespace| !namespaces.contains(namespace)) {
+        return Err(ApiError::new(Code::UnknownChannel, "its namespace is not configured"));
     }
     Ok(name)
 }

@@ -54,6 +54,7 @@ async fn a_command_that_makes_no_sense_is_an_error_in_the_body() {
         ("publish", r#"{"channel":"","data":1}"#, 107),
         ("publish", r#"{"channel":"ü","data":1}"#, 107),
         ("publish", &long, 107),
+        ("publish", r#"{"channel":"ns:a","data":1}"#, 102),
         ("publish", r#"{"channel":"a","b64data":"?"}"#, 107),
         ("publish", r#"{"channel":"a","b64data":"bm8ganNvbg=="}"#, 107),
         ("publish", r#"{"channel":"a","data":1,"idempotency_key":"k"}"#, 108),
@@ -71,7 +72,12 @@ async fn a_command_that_makes_no_sense_is_an_error_in_the_body() {
 
         let mode = format!("{KEY}X-Centrifugo-Error-Mode: transport\r\n");
         let answer = stage.post(&format!("/api/{method}"), &mode, body).await;
-        assert_eq!(answer.status, if code == 100 { 500 } else { 400 }, "{body}");
+        let status = match code {
+            100 => 500,
+            102 => 404,
+            _ => 400,
+        };
+        assert_eq!(answer.status, status, "{body}");
         let plain: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
         assert_eq!(plain, error["error"], "{body}");
         stage.published.try_recv().ok();
@@ -111,6 +117,20 @@ async fn a_broadcast_answers_for_each_channel_in_order() {
     assert_eq!(responses[0]["result"], serde_json::json!({}));
     let channels: Vec<String> = stage.published().into_iter().map(|(channel, _)| channel).collect();
     assert_eq!(channels, ["a", "full", "b"]);
+}
+
+#[tokio::test]
+async fn a_configured_namespace_can_be_published_to() {
+    let mut settings = keyed();
+    settings.namespaces = ["ns".to_owned()].into();
+    let stage = stage(settings);
+    for (channel, part) in
+        [("ns:a", r#"{"result":{}}"#), ("$ns:a", r#"{"result":{}}"#), ("other:a", "102")]
+    {
+        let body = format!(r#"{{"channel":"{channel}","data":1}}"#);
+        let answer = stage.post("/api/publish", KEY, &body).await;
+        assert!(answer.body.contains(part), "{channel}: {}", answer.body);
+    }
 }
 
 /// A broadcast is bounded by its channels, and by what its messages would take together.

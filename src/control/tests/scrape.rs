@@ -66,6 +66,8 @@ fn held() -> Snapshot {
         ..Snapshot::default()
     };
     snapshot.counters.opened = 5;
+    snapshot.counters.client_connects = 4;
+    snapshot.counters.disconnects_stale = 2;
     snapshot.counters.received_bytes = 1000;
     snapshot.counters.stall_us = 2_500_000;
     snapshot
@@ -90,7 +92,8 @@ async fn a_scrape_tells_everything_that_is_counted() {
         ("longwire_stall_seconds_total", 2.5),
         ("longwire_node_num_clients", 3.0),
         ("longwire_node_build{version=\"1.2.3 \\\"q\\\"\"}", 1.0),
-        ("longwire_client_connections_accepted_total{transport=\"websocket\"}", 5.0),
+        ("longwire_client_connections_accepted_total{transport=\"websocket\"}", 4.0),
+        ("longwire_client_num_server_disconnects_total{code=\"3502\"}", 2.0),
         ("longwire_http_connections{port=\"internal\"}", 1.0),
         ("longwire_http_requests_total{route=\"/api/publish\",status=\"200\"}", 2.0),
         ("longwire_http_requests_total{route=\"other\",status=\"404\"}", 1.0),
