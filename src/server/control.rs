@@ -69,23 +69,31 @@ impl Control {
     ) -> Result<(Self, Sender<Command>), StartError> {
         config.validate().map_err(StartError::Config)?;
         let plan = plan(&config)?;
+        config.validate_shares(plan.shard_count).map_err(StartError::Config)?;
         let shard_count = plan.shard_count as usize;
         let mut meshes = match config.mesh_slots {
             Some(slots) => mesh::build_with_slots(shard_count + 1, slots),
             None => mesh::build(shard_count + 1),
         }
         .map_err(StartError::Mesh)?;
-        let mesh = meshes.pop().expect("one for the control thread");
+        let mut mesh = meshes.pop().expect("one for the control thread");
         let bells: std::io::Result<Vec<_>> =
             (0..=shard_count).map(|_| Ok(Arc::new(Bell::new()?))).collect();
         let bells = bells.map_err(StartError::Descriptor)?;
         let address = config.listen;
         let drain_timeout = config.drain_timeout;
         let make: Arc<dyn Fn(usize) -> H + Send + Sync> = Arc::new(make);
-        let (starting, threads) = spawn(config, plan, meshes, &bells, &make)?;
-        let address = starting.steps(address)?;
+        let mut threads = Vec::new();
+        let started = spawn(config, plan, meshes, &bells, &make, &mut threads)
+            .and_then(|starting| Ok((starting.steps(address)?, starting.reports)));
+        let (address, reports) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                abandon(&mut mesh, &bells, threads);
+                return Err(error);
+            }
+        };
         let (sender, commands) = bounded(COMMANDS_MAX);
-        let reports = starting.reports;
         let control = Self {
             address,
             plan,
@@ -269,13 +277,27 @@ fn plan(config: &Config) -> Result<Plan, StartError> {
 
 type Threads = Vec<std::thread::JoinHandle<()>>;
 
+/// Waits for the threads of a start that failed. Without orders they end by themselves; one that
+/// serves already is told to.
+fn abandon(mesh: &mut Member<Message>, bells: &[Arc<Bell>], threads: Threads) {
+    for shard in mesh.peers().collect::<Vec<_>>() {
+        mesh.send(shard, Message::Stop, Class::Notice).expect("nothing was sent before");
+    }
+    mesh.flush(|member| bells[member.as_usize()].ring());
+    for thread in threads {
+        // A panic was reported before the thread ended.
+        let _panicked = thread.join();
+    }
+}
+
 fn spawn<H: Handler>(
     config: Config,
     plan: Plan,
     meshes: Vec<Member<Message>>,
     bells: &[Arc<Bell>],
     make: &Arc<dyn Fn(usize) -> H + Send + Sync>,
-) -> Result<(Starting, Threads), StartError> {
+    threads: &mut Threads,
+) -> Result<Starting, StartError> {
     let shard_count = meshes.len();
     let descriptor = StartError::Descriptor;
     let pool =
@@ -292,7 +314,6 @@ fn spawn<H: Handler>(
     let pass: Vec<_> = outs.into_iter().map(Arc::new).collect();
     let (reports_in, reports) = bounded(shard_count * 2);
     let mut orders = Vec::new();
-    let mut threads = Vec::new();
     for (number, (mesh, passed)) in meshes.into_iter().zip(ins).enumerate() {
         let (order, shard_orders) = bounded(2);
         orders.push(order);
@@ -320,7 +341,7 @@ fn spawn<H: Handler>(
             .map_err(StartError::Thread)?;
         threads.push(thread);
     }
-    Ok((Starting { orders, reports, keep }, threads))
+    Ok(Starting { orders, reports, keep })
 }
 
 impl Starting {
