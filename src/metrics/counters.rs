@@ -161,4 +161,6 @@ counters! {
     completion_overflows,
     /// Polls that the kernel ended by itself and that were armed again.
     polls_rearmed,
+    /// Polls that the kernel refused, for want of memory, and that are armed again after a rest.
+    polls_refused,
 }

@@ -16,6 +16,7 @@ use super::core::{Core, Effect, Turn};
 use super::message::{Counted, Message};
 use super::outbound::Send;
 use super::slab::Index;
+use super::unarmed::is_refusal;
 use crate::handler::Handler;
 use crate::limits::{
     ACCEPT_BACKOFF, ACCEPT_QUEUE_MAX, ACCEPT_SHARE, FANOUT_TURN_SHARE, JOBS_SHARE, JOINS_SHARE,
@@ -203,7 +204,7 @@ impl<H: Handler> Loop<H> {
             Accepting::Armed | Accepting::Cancelled | Accepting::Off => None,
         };
         let now = self.core.now;
-        let deadlines = [self.core.next_deadline(), accept];
+        let deadlines = [self.core.next_deadline(), self.core.rests_until(), accept];
         let nearest = deadlines.into_iter().flatten().min();
         nearest.map_or(longest, |at| at.saturating_duration_since(now).min(longest))
     }
@@ -230,7 +231,7 @@ impl<H: Handler> Loop<H> {
                     self.core.readable(token, result & i32::from(gone) != 0);
                 }
                 if !more {
-                    self.core.poll_ended(token);
+                    self.core.poll_ended(token, result);
                 }
             }
             Operation::Writable => self.take_writable(token, result, more),
@@ -240,13 +241,13 @@ impl<H: Handler> Loop<H> {
                 self.links.bell.quiet();
                 self.rung = true;
                 if !more {
-                    self.watch_bell();
+                    self.watch_again(token, result);
                 }
             }
             Operation::Passed => {
                 self.passed_ready = true;
                 if !more {
-                    self.watch_passed();
+                    self.watch_again(token, result);
                 }
             }
             Operation::Wake if result < 0 => {
@@ -269,7 +270,7 @@ impl<H: Handler> Loop<H> {
             }
             return;
         }
-        self.core.poll_ended(token);
+        self.core.poll_ended(token, result);
         if room || result == -libc::ECANCELED {
             self.turn_parts().0.writable(token);
         } else if result > 0 {
@@ -303,6 +304,9 @@ impl<H: Handler> Loop<H> {
             self.time("job");
             self.rung = self.core.jobs.has_results();
             worked = true;
+        }
+        for token in self.core.take_rested() {
+            self.rearm(token);
         }
         worked |= self.admit();
         worked |= self.take_passed();
@@ -352,8 +356,7 @@ impl<H: Handler> Loop<H> {
                 message => self.core.channels.take(from, message),
             }
         }
-        // There may be more: the next turn must not wait.
-        self.rung = true;
+        // There may be more: the mesh does not let this shard sleep on it.
         true
     }
 
@@ -521,6 +524,19 @@ impl<H: Handler> Loop<H> {
         }
         self.passed_ready = true;
         true
+    }
+
+    /// Arms a poll that has ended: at once, or after a rest if the kernel refused it.
+    fn watch_again(&mut self, token: Token, result: i32) {
+        if is_refusal(result) { self.core.rest_poll(token) } else { self.rearm(token) }
+    }
+
+    fn rearm(&mut self, token: Token) {
+        match token.operation() {
+            Operation::Bell => self.watch_bell(),
+            Operation::Passed => self.watch_passed(),
+            _ => self.core.rearm(token),
+        }
     }
 
     fn watch_bell(&mut self) {

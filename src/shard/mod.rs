@@ -33,6 +33,9 @@ mod ready;
 mod seats;
 mod settings;
 pub mod slab;
+#[cfg(test)]
+mod tests;
+mod unarmed;
 mod wait;
 pub mod wheel;
 
