@@ -12,6 +12,14 @@ macro_rules! counters {
         }
 
         impl Counters {
+            /// How many there are.
+            pub const COUNT: usize = [$(stringify!($name)),+].len();
+
+            /// All values, in the order of this page.
+            pub fn values_mut(&mut self) -> [&mut u64; Self::COUNT] {
+                [$(&mut self.$name),+]
+            }
+
             /// Names and values, in the order of this page.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($name), self.$name)),+].into_iter()

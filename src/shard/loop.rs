@@ -341,7 +341,7 @@ impl<H: Handler> Loop<H> {
                 return count > 0;
             };
             self.core.counters().mesh_received += 1;
-            match message {
+            match message.checked() {
                 Message::Stop => self.stop(),
                 Message::Count { round } => {
                     assert!(owes_answer, "a count is a request");

@@ -31,6 +31,7 @@ pub mod output;
 mod phase;
 mod ready;
 mod seats;
+mod serial;
 mod settings;
 pub mod slab;
 #[cfg(test)]
