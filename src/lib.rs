@@ -86,17 +86,20 @@ pub mod handler;
 pub mod hub;
 pub mod mesh;
 pub mod metrics;
+pub mod protocol;
 pub mod ring;
 pub mod server;
+pub mod session;
 pub mod shard;
 pub mod sys;
 pub mod ws;
 
 pub use config::{Config, ConfigError};
 pub use handler::{
-    Accept, Cancelled, Cause, Closed, ClosedConnection, ConnectionId, Handler, JobPanicked,
-    JoinError, Limits, Message, MessageKind, Middleware, OffloadError, Origins, Peer, PublishError,
-    Refuse, Request, Route, Routes, SendError, Shard, Upgrade,
+    Accept, Cancelled, Cause, Closed, ClosedConnection, ConnectionId, Handler, Heartbeat,
+    JobPanicked, JoinError, Limits, Message, MessageKind, Middleware, OffloadError, Origins, Peer,
+    PublishError, Refuse, Request, Route, Routes, SendError, Shard, Upgrade,
 };
 pub use metrics::Counters;
-pub use server::{Running, Server, Snapshot, StartError};
+pub use server::{Hooks, Running, Server, Snapshot, StartError};
+pub use shard::{SessionSettings, SessionSettingsError, Sessions};

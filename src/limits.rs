@@ -278,6 +278,10 @@ pub const PONGS_PER_READ_MAX: u32 = 16;
 /// Pings in a row without a byte from the peer, after which it is gone.
 pub const PINGS_MISSED_MAX: u8 = 3;
 
+/// Messages that an application may use as heartbeats on one shard: three bits of a connection's
+/// flags say which is its own.
+pub const HEARTBEAT_MESSAGES_MAX: usize = 7;
+
 /// Bytes of a backlog that one send takes.
 pub const BACKLOG_SEND_BYTES: usize = 64 * 1024;
 
@@ -286,6 +290,43 @@ pub const PUBLICATION_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Parameters in one route's pattern.
 pub const ROUTE_PARAMS_MAX: usize = 8;
+
+/// Bytes of a message that hands a request over, before the request itself: an address.
+pub const HANDOVER_HEAD_BYTES: usize = 19;
+
+/// Bytes of a message that hands a request over: a head that came in parts, and one read more.
+pub const HANDOVER_BYTES_MAX: usize = HANDOVER_HEAD_BYTES + HEAD_BYTES_MAX + RECEIVE_BUFFER_BYTES;
+
+/// Bytes that wait at the control thread's door, as far as the kernel grants it: some 800 requests
+/// without a body.
+pub const DOOR_BYTES: usize = 1024 * 1024;
+
+/// Questions of the site that wait for the control thread's main task.
+pub const ASKS_MAX: usize = 1024;
+
+/// Questions of the site answered before the control thread looks at something else.
+pub const ASKS_SHARE: usize = 64;
+
+/// Rest before the next try, when the control thread has not taken earlier requests yet.
+pub const HANDOVER_PAUSE: Duration = Duration::from_millis(2);
+
+/// Requests taken from the shards before the control thread looks at something else.
+pub const ARRIVALS_SHARE: usize = 64;
+
+/// Questions to the shards that wait for a round of answers.
+pub const ASKERS_MAX: usize = 64;
+// --- Client protocol ------------------------------------------------------------------------
+
+/// Replies and pushes that are packed into one message: what the reference packs, and every
+/// client takes.
+pub const MESSAGE_REPLIES_MAX: usize = 16;
+
+/// Bytes of commands of one client that wait for the one under way, beyond one frame, which always
+/// fits. A client that sends more before an answer is told 3013.
+pub const DEFERRED_BYTES_MAX: usize = 2 * MESSAGE_BYTES_DEFAULT;
+
+/// Time for the first command (Centrifugo's `client.stale_close_delay`).
+pub const STALE_CLOSE_DELAY_DEFAULT: Duration = Duration::from_secs(10);
 
 // --- defaults -------------------------------------------------------------------------------
 
@@ -301,6 +342,12 @@ pub const PING_INTERVAL_DEFAULT: Duration = Duration::from_secs(25);
 
 /// Time for the answer to the last ping.
 pub const PONG_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+
+/// Time between two heartbeats by message (Centrifugo's `client.ping_interval`).
+pub const MESSAGE_PING_INTERVAL_DEFAULT: Duration = Duration::from_secs(25);
+
+/// Time for the answer to a heartbeat by message (Centrifugo's `client.pong_timeout`).
+pub const MESSAGE_PONG_TIMEOUT_DEFAULT: Duration = Duration::from_secs(8);
 
 /// Time in which a slow peer must take at least one byte of its backlog.
 pub const WRITE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
@@ -328,6 +375,9 @@ const _: () = assert!(PARTIAL_BYTES_DEFAULT >= 1024 * MESSAGE_BYTES_DEFAULT);
 /// Channels of one connection (Centrifugo's `client.channel_limit`).
 pub const CONNECTION_CHANNELS_DEFAULT: u16 = 128;
 
+/// Connections that are served HTTP at the same time: back ends keep a few each, pages none.
+pub const HTTP_CONNECTIONS_DEFAULT: u32 = 1000;
+
 /// Threads of the off-load pool.
 pub const OFFLOAD_THREADS_DEFAULT: usize = 4;
 
@@ -336,6 +386,18 @@ pub const OFFLOAD_QUEUE_DEFAULT: usize = 1024;
 
 /// Time in one call of the handler that others on the shard notice.
 pub const STALL_DEFAULT: Duration = Duration::from_millis(10);
+// --- configuration ---------------------------------------------------------------------------
+
+/// Bytes of a configuration file: a thousand times the longest that anybody has written by hand.
+pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;
+
+/// Tables within tables of a configuration file; the deepest key of ours has three names.
+pub const CONFIG_DEPTH_MAX: usize = 16;
+
+/// Connections that one process may be asked for: as many as [`SHARDS_MAX`] hold and more than
+/// the memory of any machine does; beyond it a number is a slip of the keyboard.
+pub const CONNECTIONS_MAX: u32 = 100_000_000;
+
 // --- The load generator ---------------------------------------------------------------------
 
 /// Connections of one generator: payloads name their connection in 24 bits, and 254 loopback

@@ -56,3 +56,19 @@ fn ten_thousand_echoes_are_few_enters() {
     let enters = after.counters.enters - before.counters.enters;
     assert!(enters < MESSAGES / 2, "{enters} enters for {MESSAGES} messages");
 }
+
+#[test]
+fn an_echo_alone_takes_one_enter() {
+    const ECHOES: u64 = 1000;
+    let server = Server::start(config(1, 100), |_shard| Echo).expect("starts");
+    let mut client = Client::connect(server.address());
+    client.echo(10);
+    let before = server.snapshot().expect("it runs").counters;
+    client.echo(usize::try_from(ECHOES).expect("few"));
+    let after = server.snapshot().expect("it runs").counters;
+    // The enter that submits an echo also waits for the next message. A machine so slow that the
+    // shard parks in between adds one that timed out, and those around the parking.
+    let parks = after.parks - before.parks;
+    let enters = after.enters - before.enters;
+    assert!(enters < ECHOES + ECHOES / 2 + 4 * parks + 10, "{enters} enters, {parks} parks");
+}

@@ -36,9 +36,10 @@ STOP_SECONDS = 15
 # Attempts at one run: a machine that was busy with something else gets one more chance.
 ATTEMPTS = 2
 
-# Rate of a row whose closed loop made the generator the bottleneck, relative to the lowest
-# throughput seen there: what every server of the row can serve with room to spare.
-PACED_SHARE = 0.7
+# Rates of a row whose closed loop made the generator the bottleneck, relative to the lowest
+# throughput seen there, from the first on until it no longer is: a paced generator wakes more
+# often for the same work, so a rate that the servers serve easily can still be too much for it.
+PACED_SHARES = (0.7, 0.5, 0.35)
 
 
 class Unmeasured(Exception):
@@ -298,9 +299,13 @@ def measure_row(setup, row, rounds, seconds):
     rate = min(messages)
     if row.kind == "fanout":
         rate /= int(row.load[row.load.index("--connections") + 1])
-    rate = max(1, int(PACED_SHARE * rate))
-    row.notes.append(f"paced at {rate:,}/s: a closed loop made the generator the bottleneck")
-    return measure(setup, row, rounds, seconds, rate)
+    for share in PACED_SHARES:
+        paced = max(1, int(share * rate))
+        table = measure(setup, row, rounds, seconds, paced)
+        if not any(run["saturated"] for runs in table for run in runs.values()):
+            break
+    row.notes.append(f"paced at {paced:,}/s: a closed loop made the generator the bottleneck")
+    return table
 
 
 def show_cost(run):

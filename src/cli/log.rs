@@ -6,41 +6,62 @@
 
 use std::io::{self, Write};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use longwire::config::serve::{Filter, Log as Settings, LogFormat};
+use longwire::config::{Raw, Serve, keys};
 use longwire::limits::LOG_LINES_MAX;
 use longwire::sys::signal;
 use tracing::Subscriber;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::{EnvFilter, reload};
 
 /// How the process logs.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct LogArgs {
     /// How a line looks
-    #[arg(long, global = true, value_enum, default_value_t, env = "LONGWIRE_LOG_FORMAT")]
-    log_format: Format,
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        value_parser = ["text", "json"],
+        env = "LONGWIRE_LOG_FORMAT"
+    )]
+    log_format: Option<String>,
 
     /// What is logged: error, warn, info, debug, trace or off; or by module:
-    /// `info,longwire::shard=debug`
+    /// `info,longwire::shard=debug`. By default info
     #[arg(
         long,
         global = true,
         value_name = "FILTER",
-        default_value = "info",
-        value_parser = level,
+        value_parser = filter,
         env = "LONGWIRE_LOG_LEVEL"
     )]
-    log_level: String,
+    log_level: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// One line for people
-    #[default]
-    Text,
-    /// One JSON object
-    Json,
+impl LogArgs {
+    /// Lays them over weaker sources.
+    pub(crate) fn lay(&self, raw: &mut Raw) {
+        for (path, value) in [("log.format", &self.log_format), ("log.level", &self.log_level)] {
+            if let Some(value) = value {
+                let key = keys().find(|key| key.path == path).expect("a key");
+                raw.lay_flag(key, vec![value.clone()]);
+            }
+        }
+    }
+
+    /// The settings of commands that have no other configuration.
+    pub(crate) fn settings(&self) -> Settings {
+        let mut raw = Raw::new();
+        self.lay(&mut raw);
+        Serve::new(raw).expect("checked when they were parsed").log
+    }
+}
+
+fn filter(text: &str) -> Result<String, String> {
+    Filter::new(text).map(|filter| filter.as_str().to_owned())
 }
 
 /// The running log; keep it until the last event, then [`finish`](Self::finish).
@@ -52,11 +73,14 @@ pub(crate) struct Log {
 
 impl Log {
     /// Makes the log of this process. Fails if there is one already.
-    pub(crate) fn start(args: &LogArgs) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        let (log, writer) = Self::over(io::stderr());
-        let subscriber = subscriber(args, writer);
+    pub(crate) fn start(
+        settings: &Settings,
+    ) -> Result<Self, tracing::subscriber::SetGlobalDefaultError> {
+        let (worker, writer) = worker(io::stderr());
+        let dropped = writer.error_counter();
+        let (subscriber, _) = subscriber(settings, writer);
         tracing::subscriber::set_global_default(subscriber)?;
-        Ok(log)
+        Ok(Self { worker, dropped })
     }
 
     /// Writes what waits, and says on standard error how many lines did not fit.
@@ -68,42 +92,47 @@ impl Log {
             count => eprintln!("longwire: {count} log lines were dropped: nobody read fast enough"),
         }
     }
-
-    fn over(sink: impl Write + Send + 'static) -> (Self, NonBlocking) {
-        let builder = NonBlockingBuilder::default()
-            .buffered_lines_limit(LOG_LINES_MAX)
-            .lossy(true)
-            .thread_name("log");
-        // The server blocks its signals later; a thread that had not would die of the first one.
-        let (writer, worker) = signal::shielded(|| builder.finish(sink));
-        let dropped = writer.error_counter();
-        (Self { worker, dropped }, writer)
-    }
 }
 
-fn level(text: &str) -> Result<String, String> {
-    // `EnvFilter` takes any word for the name of a target; a single word is meant to be a level.
-    let word = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if word && text.parse::<tracing::level_filters::LevelFilter>().is_err() {
-        return Err("not a level: use error, warn, info, debug, trace or off".to_owned());
-    }
-    EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+/// Where lines are written, and what they are handed to.
+fn worker(sink: impl Write + Send + 'static) -> (WorkerGuard, NonBlocking) {
+    let builder = NonBlockingBuilder::default()
+        .buffered_lines_limit(LOG_LINES_MAX)
+        .lossy(true)
+        .thread_name("log");
+    // The server blocks its signals later; a thread that had not would die of the first one.
+    let (writer, worker) = signal::shielded(|| builder.finish(sink));
+    (worker, writer)
 }
 
-fn subscriber<W>(args: &LogArgs, writer: W) -> Box<dyn Subscriber + Send + Sync>
+/// Exchanges the filter of a running log.
+type Refilter = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
+
+fn subscriber<W>(settings: &Settings, writer: W) -> (Box<dyn Subscriber + Send + Sync>, Refilter)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_new(&args.log_level).expect("checked when it was parsed");
     let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(env_filter(&settings.level))
         .with_writer(writer)
         .with_thread_names(true)
         .with_ansi(false);
-    match args.log_format {
-        Format::Text => Box::new(lines.finish()),
-        Format::Json => Box::new(lines.json().flatten_event(true).finish()),
+    match settings.format {
+        LogFormat::Text => {
+            let lines = lines.with_filter_reloading();
+            let handle = lines.reload_handle();
+            (Box::new(lines.finish()), Box::new(move |filter| handle.reload(filter)))
+        }
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_filter_reloading();
+            let handle = lines.reload_handle();
+            (Box::new(lines.finish()), Box::new(move |filter| handle.reload(filter)))
+        }
     }
+}
+
+fn env_filter(filter: &Filter) -> EnvFilter {
+    EnvFilter::try_new(filter.as_str()).expect("checked when it was read")
 }
 
 #[cfg(test)]
@@ -132,18 +161,22 @@ mod tests {
         }
     }
 
-    fn lines_of(format: Format, filter: &str, events: impl FnOnce()) -> Vec<String> {
+    fn settings(format: LogFormat, filter: &str) -> Settings {
+        Settings { level: Filter::new(filter).unwrap(), format }
+    }
+
+    fn lines_of(format: LogFormat, filter: &str, events: impl FnOnce(&Refilter)) -> Vec<String> {
         let (sent, lines) = channel();
-        let (log, writer) = Log::over(Lines { sent, gate: None });
-        let args = LogArgs { log_format: format, log_level: filter.to_owned() };
-        with_default(subscriber(&args, writer), events);
-        log.finish();
+        let (worker, writer) = worker(Lines { sent, gate: None });
+        let (subscriber, refilter) = subscriber(&settings(format, filter), writer);
+        with_default(subscriber, || events(&refilter));
+        drop(worker);
         lines.iter().collect()
     }
 
     #[test]
     fn json_lines_are_objects_with_their_fields() {
-        let lines = lines_of(Format::Json, "info", || tracing::info!(shard = 3, "ready"));
+        let lines = lines_of(LogFormat::Json, "info", |_| tracing::info!(shard = 3, "ready"));
         let line: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
         assert_eq!(line["level"], "INFO");
         assert_eq!(line["message"], "ready");
@@ -152,18 +185,18 @@ mod tests {
 
     #[test]
     fn text_lines_carry_level_message_and_fields_without_colours() {
-        let lines = lines_of(Format::Text, "info", || tracing::warn!(shard = 3, "slow"));
+        let lines = lines_of(LogFormat::Text, "info", |_| tracing::warn!(shard = 3, "slow"));
         assert!(lines[0].contains("WARN") && lines[0].contains("slow shard=3"), "{lines:?}");
         assert!(!lines[0].contains('\u{1b}'));
     }
 
     #[test]
     fn events_below_the_level_are_left_out() {
-        let events = || {
+        let events = |_: &Refilter| {
             tracing::debug!("too fine");
             tracing::error!("kept");
         };
-        let lines = lines_of(Format::Text, "info", events);
+        let lines = lines_of(LogFormat::Text, "info", events);
         assert_eq!(lines.len(), 1, "{lines:?}");
     }
 
@@ -171,27 +204,32 @@ mod tests {
     fn a_log_that_nobody_reads_stops_no_thread_and_counts_what_it_drops() {
         let (sent, lines) = channel();
         let (open, gate) = channel();
-        let (log, writer) = Log::over(Lines { sent, gate: Some(gate) });
-        let args = LogArgs { log_format: Format::Text, log_level: "info".to_owned() };
+        let (worker, writer) = worker(Lines { sent, gate: Some(gate) });
+        let dropped = writer.error_counter();
+        let (subscriber, _) = subscriber(&settings(LogFormat::Text, "info"), writer);
         let wanted = 2 * LOG_LINES_MAX;
-        with_default(subscriber(&args, writer), || {
+        with_default(subscriber, || {
             for number in 0..wanted {
                 tracing::info!(number, "line");
             }
         });
         // All events have returned while the sink still waits for its first line.
-        let dropped = log.dropped.clone();
         assert!(dropped.dropped_lines() >= wanted - LOG_LINES_MAX - 1);
         open.send(()).unwrap();
-        log.finish();
+        drop(worker);
         assert_eq!(lines.iter().count() + dropped.dropped_lines(), wanted);
     }
 
     #[test]
-    fn a_misspelt_level_is_refused() {
-        assert!(level("info").is_ok());
-        assert!(level("warn,longwire::shard=debug").is_ok());
-        assert!(level("inof").is_err());
-        assert!(level("longwire::shard=loud").is_err());
+    fn the_filter_of_a_running_log_is_exchanged() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let lines = lines_of(format, "info", |refilter| {
+                tracing::debug!("before");
+                refilter(EnvFilter::new("debug")).unwrap();
+                tracing::debug!("after");
+            });
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            assert!(lines[0].contains("after"), "{lines:?}");
+        }
     }
 }

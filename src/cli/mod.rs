@@ -3,18 +3,23 @@
 //! Standard output carries results, standard error logs and errors. An error names its cause and
 //! what mends it; exit code 1 means that, and 2 a command line that is not understood.
 
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod check;
+mod flags;
+mod load;
 mod log;
+mod manual;
 mod raw;
 mod value;
 
 /// A WebSocket server that holds a million long connections on one Linux host
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true, max_term_width = 100)]
+#[command(version = VERSION, arg_required_else_help = true, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(flatten)]
     log: log::LogArgs,
@@ -23,29 +28,61 @@ pub(crate) struct Cli {
     command: Command,
 }
 
+/// Version and commit.
+pub(crate) const VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), " (", env!("LONGWIRE_COMMIT"), ")");
+
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Check a configuration, and say what is wrong with it
+    Check(check::CheckArgs),
+    /// Write a configuration file with every key, its default and its meaning
+    DefaultConfig(check::DefaultConfigArgs),
     /// A plain WebSocket server, for conformance suites and load tools
     Raw(raw::RawArgs),
     /// Generate load and measure what comes back
     Bench(bench::BenchArgs),
+    /// Write completions for a shell
+    Completions(manual::CompletionsArgs),
+    /// Write a manual page
+    Man(manual::ManArgs),
 }
 
 /// Runs one command line to its exit code.
 pub(crate) fn run(cli: Cli) -> ExitCode {
-    let log = match log::Log::start(&cli.log) {
+    match cli.command {
+        Command::Check(args) => check::check(&args, &cli.log),
+        Command::DefaultConfig(args) => check::default_config(&args),
+        Command::Raw(args) => logged(&cli.log, || raw::run(args)),
+        Command::Bench(args) => logged(&cli.log, || bench::run(args)),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::man(&args),
+    }
+}
+
+/// Runs a command with a log around it.
+fn logged(args: &log::LogArgs, command: impl FnOnce() -> ExitCode) -> ExitCode {
+    let log = match log::Log::start(&args.settings()) {
         Ok(log) => log,
         Err(error) => {
             eprintln!("longwire: the log cannot start: {error}");
             return ExitCode::FAILURE;
         }
     };
-    let code = match cli.command {
-        Command::Raw(args) => raw::run(args),
-        Command::Bench(args) => bench::run(args),
-    };
+    let code = command();
     log.finish();
     code
+}
+
+/// Writes a result to standard output. Whoever closes it has read enough.
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            eprintln!("longwire: standard output: {error}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 #[cfg(test)]

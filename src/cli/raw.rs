@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use longwire::config::Period;
 use longwire::{
     Config, Handler, Limits, Message, Origins, Peer, Request, Route, Routes, Server, Upgrade,
 };
 
-use super::value::{Switch, bytes, duration, duration_or_off};
+use super::value::{bytes, duration, duration_or_off};
 
 /// What the server does, and within which limits.
 #[derive(Args, Debug)]
@@ -59,11 +60,11 @@ struct ServerArgs {
         value_parser = duration_or_off,
         default_value = "25s"
     )]
-    ping_interval: Switch,
+    ping_interval: Period,
 
     /// Time without a byte from a client after which its connection is closed, or off
     #[arg(long, value_name = "TIME", value_parser = duration_or_off, default_value = "10m")]
-    idle_timeout: Switch,
+    idle_timeout: Period,
 
     /// Time for the opening handshake
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s")]
@@ -112,7 +113,7 @@ impl ServerArgs {
         let mut config = Config::new(self.listen);
         config.shards = self.shards.map(NonZeroU32::get);
         config.max_connections = self.max_connections.map(NonZeroU32::get);
-        config.ping_interval = self.ping_interval.period();
+        config.ping_interval = self.ping_interval.time();
         config.handshake_timeout = self.handshake_timeout;
         config.drain_timeout = self.drain_timeout;
         // The one limit that can be raised from here; each shard has room for one such message.
@@ -125,7 +126,7 @@ impl ServerArgs {
     fn limits(&self) -> Limits {
         Limits {
             message_bytes_max: self.max_message,
-            idle: self.idle_timeout.period(),
+            idle: self.idle_timeout.time(),
             // Conformance suites and load tools come from anywhere, and there is nothing to steal.
             origins: Origins::ANY,
         }

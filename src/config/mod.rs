@@ -1,4 +1,40 @@
 //! What a server is configured with: valid by type where it can be, checked once where not.
+//!
+//! ```text
+//!  file, environment, flags ─▶ Raw (all optional) ─▶ Serve (valid by type) ─▶ longwire serve
+//!  a program's own numbers ─────────────────────────────────────▶ Config ─▶ Server::run
+//! ```
+#![forbid(unsafe_code)]
+
+mod change;
+mod cidr;
+mod fault;
+mod format;
+pub mod fuzz;
+mod key;
+mod listen;
+pub mod measure;
+mod names;
+mod raw;
+mod section;
+pub mod serve;
+mod setting;
+mod template;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use change::Changes;
+pub use cidr::{Cidr, CidrError};
+pub use fault::{Fault, Source};
+pub use format::Format;
+pub use key::{Key, Kind, VARIABLE_PREFIX};
+pub use listen::{Listen, ListenError, UNIX_MODE_DEFAULT};
+pub use raw::Raw;
+pub use serve::{Serve, keys};
+pub use setting::{Bytes, Item, Period, Port, Secret, Setting};
+pub use template::template;
+pub use value::{Entry, Malformed, Value};
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -6,8 +42,9 @@ use std::time::Duration;
 
 use crate::limits::{
     BACKLOG_BYTES_DEFAULT, CLOSE_TIMEOUT_DEFAULT, COMPLETION_ENTRIES_MAX,
-    COMPLETION_ENTRIES_TEST_MIN, CONNECTION_CHANNELS_DEFAULT, DRAIN_DEFAULT,
-    HANDSHAKE_TIMEOUT_DEFAULT, HEAD_BYTES_MAX, MESH_SLOTS_MAX, OFFLOAD_QUEUE_DEFAULT,
+    COMPLETION_ENTRIES_TEST_MIN, CONNECTION_CHANNELS_DEFAULT, CONNECTIONS_MAX, DRAIN_DEFAULT,
+    HANDSHAKE_TIMEOUT_DEFAULT, HEAD_BYTES_MAX, HTTP_CONNECTIONS_DEFAULT, MESH_SLOTS_MAX,
+    MESSAGE_PING_INTERVAL_DEFAULT, MESSAGE_PONG_TIMEOUT_DEFAULT, OFFLOAD_QUEUE_DEFAULT,
     OFFLOAD_THREADS_DEFAULT, OUTPUT_BYTES_DEFAULT, PARTIAL_BYTES_DEFAULT, PING_INTERVAL_DEFAULT,
     PONG_TIMEOUT_DEFAULT, SHARDS_MAX, STALL_DEFAULT, WRITE_TIMEOUT_DEFAULT,
 };
@@ -32,6 +69,11 @@ pub struct Config {
     pub ping_interval: Option<Duration>,
     /// Time for the answer to the last of the pings in a row that may be missed.
     pub pong_timeout: Duration,
+    /// Time between two heartbeats by message, to connections that were accepted with one; `None`
+    /// sends none.
+    pub message_ping_interval: Option<Duration>,
+    /// Time for the answer to a heartbeat by message (3012 after it).
+    pub message_pong_timeout: Duration,
     /// Time in which a peer with unsent output must take some of it.
     pub write_timeout: Duration,
     /// Time for a peer to finish the close handshake.
@@ -46,6 +88,12 @@ pub struct Config {
     pub partial_bytes_max: usize,
     /// Channels that one connection may be in.
     pub connection_channels_max: u16,
+    /// Connections that a site may serve HTTP at the same time, beyond which 503; 0 hands none
+    /// over to it.
+    pub http_connections_max: u32,
+    /// Bytes of requests that wait between shards and site, for tests of what happens when there
+    /// is no room; [`DOOR_BYTES`](crate::limits::DOOR_BYTES) by default.
+    pub door_bytes: Option<usize>,
     /// Threads of the off-load pool; 0 makes none, and every job is refused.
     pub offload_threads: usize,
     /// Jobs that wait for a thread of the pool, beyond which they are refused.
@@ -85,6 +133,8 @@ impl Config {
             handshake_timeout: HANDSHAKE_TIMEOUT_DEFAULT,
             ping_interval: Some(PING_INTERVAL_DEFAULT),
             pong_timeout: PONG_TIMEOUT_DEFAULT,
+            message_ping_interval: Some(MESSAGE_PING_INTERVAL_DEFAULT),
+            message_pong_timeout: MESSAGE_PONG_TIMEOUT_DEFAULT,
             write_timeout: WRITE_TIMEOUT_DEFAULT,
             close_timeout: CLOSE_TIMEOUT_DEFAULT,
             drain_timeout: DRAIN_DEFAULT,
@@ -92,6 +142,8 @@ impl Config {
             backlog_bytes_max: BACKLOG_BYTES_DEFAULT,
             partial_bytes_max: PARTIAL_BYTES_DEFAULT,
             connection_channels_max: CONNECTION_CHANNELS_DEFAULT,
+            http_connections_max: HTTP_CONNECTIONS_DEFAULT,
+            door_bytes: None,
             offload_threads: OFFLOAD_THREADS_DEFAULT,
             offload_queue: OFFLOAD_QUEUE_DEFAULT,
             stall_threshold: STALL_DEFAULT,
@@ -115,7 +167,7 @@ impl Config {
             in_range("shards", shards.into(), 1, SHARDS_MAX.into())?;
         }
         if let Some(connections) = self.max_connections {
-            in_range("max_connections", connections.into(), 1, 100_000_000)?;
+            in_range("max_connections", connections.into(), 1, CONNECTIONS_MAX.into())?;
         }
         if let Some(capacity) = self.shard_capacity {
             in_range("shard_capacity", capacity.into(), 1, 10_000_000)?;
@@ -125,6 +177,11 @@ impl Config {
             in_range("ping_interval (ms)", milliseconds(interval), 64, day)?;
         }
         in_range("pong_timeout (ms)", milliseconds(self.pong_timeout), 1, day)?;
+        if let Some(interval) = self.message_ping_interval {
+            in_range("message_ping_interval (ms)", milliseconds(interval), 64, day)?;
+        }
+        let pong_timeout = milliseconds(self.message_pong_timeout);
+        in_range("message_pong_timeout (ms)", pong_timeout, 1, day)?;
         in_range("write_timeout (ms)", milliseconds(self.write_timeout), 1, day)?;
         in_range("close_timeout (ms)", milliseconds(self.close_timeout), 1, day)?;
         in_range("drain_timeout (ms)", milliseconds(self.drain_timeout), 0, day)?;
@@ -198,7 +255,7 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 #[cfg(test)]
-mod tests {
+mod validity {
     use super::*;
 
     fn config(change: impl Fn(&mut Config)) -> Config {

@@ -1,9 +1,10 @@
 //! The seam between an application's view of a shard and the shard itself.
 
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Done, Handler, Job, MessageKind};
+use crate::metrics::Counters;
 
 /// One connection of one shard, for as long as it lives and never another after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -130,10 +131,18 @@ pub trait Engine<H: Handler> {
     ) -> Result<(), SendError>;
     /// Starts the close handshake; output queued before it still goes out.
     fn close(&mut self, connection: ConnectionId, code: u16, reason: &str);
+    /// The answer to its heartbeat by message came; false if none was awaited.
+    fn answer_heartbeat(&mut self, connection: ConnectionId) -> bool;
     /// Makes a connection a member of a channel; to be one already is no error.
     fn join(&mut self, connection: ConnectionId, channel: &str) -> Result<(), JoinError>;
     /// Ends a membership; false if there was none.
     fn leave(&mut self, connection: ConnectionId, channel: &str) -> bool;
+    /// Whether a connection is a member of a channel.
+    fn is_member(&self, connection: ConnectionId, channel: &str) -> bool;
+    /// Sets the alarm of a connection, or takes it back.
+    fn set_alarm(&mut self, connection: ConnectionId, after: Option<Duration>);
+    /// What this shard has counted.
+    fn counters(&mut self) -> &mut Counters;
     /// Publishes to all members of a channel on all shards, by way of the channel's home.
     fn publish(
         &mut self,

@@ -13,6 +13,7 @@
 
 mod closed;
 mod engine;
+mod heartbeat;
 mod message;
 mod middleware;
 mod offload;
@@ -22,6 +23,7 @@ mod shard;
 
 pub use closed::{Cause, Closed};
 pub use engine::{ConnectionId, Engine, JoinError, OffloadError, PublishError, SendError};
+pub use heartbeat::Heartbeat;
 pub use message::{Message, MessageKind};
 pub use middleware::{ClosedConnection, Middleware};
 pub use offload::{Cancelled, JobPanicked};
@@ -67,6 +69,9 @@ pub trait Handler: Sized + 'static {
         _result: Result<(), JoinError>,
     ) {
     }
+
+    /// The alarm that was set for the connection ([`Peer::set_alarm`]) is due.
+    fn alarm(&mut self, _peer: &mut Peer<'_, Self>) {}
 
     /// This member of `channel` missed `count` publications, because a queue was full.
     fn missed(&mut self, _peer: &mut Peer<'_, Self>, _channel: &str, _count: u64) {}

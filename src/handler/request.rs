@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::Heartbeat;
 use crate::limits::ROUTE_PARAMS_MAX;
 use crate::ws::handshake::{RequestHead, Upgrade as Handshake};
 
@@ -125,7 +126,7 @@ pub enum Upgrade<C> {
 impl<C> Upgrade<C> {
     /// Accepts, with the application's state of the connection.
     pub fn accept(state: C) -> Self {
-        Self::Accept(Accept { state, protocol: None, headers: Vec::new() })
+        Self::Accept(Accept::new(state))
     }
 
     /// Refuses with a status, 400 to 599.
@@ -139,18 +140,27 @@ pub struct Accept<C> {
     pub(crate) state: C,
     pub(crate) protocol: Option<String>,
     pub(crate) headers: Vec<(String, String)>,
+    pub(crate) heartbeat: Heartbeat,
 }
 
 impl<C> Accept<C> {
     /// With the application's state of the connection.
     pub fn new(state: C) -> Self {
-        Self { state, protocol: None, headers: Vec::new() }
+        Self { state, protocol: None, headers: Vec::new(), heartbeat: Heartbeat::Ping }
     }
 
     /// Chooses one of the offered sub-protocols.
     #[must_use]
     pub fn protocol(mut self, protocol: impl Into<String>) -> Self {
         self.protocol = Some(protocol.into());
+        self
+    }
+
+    /// Asks the peer with this whether it is still there. An application may use up to
+    /// [`HEARTBEAT_MESSAGES_MAX`](crate::limits::HEARTBEAT_MESSAGES_MAX) different messages.
+    #[must_use]
+    pub fn heartbeat(mut self, heartbeat: Heartbeat) -> Self {
+        self.heartbeat = heartbeat;
         self
     }
 

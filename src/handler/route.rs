@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::{Middleware, Params};
 use crate::limits::{IDLE_DEFAULT, MESSAGE_BYTES_DEFAULT, ROUTE_PARAMS_MAX};
+use crate::ws::close::{code, may_be_sent};
 use crate::ws::handshake::AllowedOrigins;
 
 /// Which `Origin` headers a route accepts. Requests without one do not come from a browser's page
@@ -55,20 +56,56 @@ type Link = RefCell<Box<dyn Middleware>>;
 pub struct Route {
     pattern: String,
     limits: Limits,
+    farewell: Words,
+    overflow: Option<Words>,
     chain: Vec<Link>,
 }
+
+/// A close code and its reason.
+type Words = (u16, &'static str);
 
 impl Route {
     /// A route for `pattern`: `/chat`, `/user/:id`, `/ws/*`. A `*` is the last segment and stands
     /// for the rest of the path, also an empty one.
     pub fn new(pattern: impl Into<String>) -> Self {
-        Self { pattern: pattern.into(), limits: Limits::default(), chain: Vec::new() }
+        Self {
+            pattern: pattern.into(),
+            limits: Limits::default(),
+            farewell: (code::GOING_AWAY, "server is stopping"),
+            overflow: None,
+            chain: Vec::new(),
+        }
     }
 
     /// Sets all limits.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// What connections are told when the server stops, instead of 1001.
+    ///
+    /// # Panics
+    ///
+    /// If the code may not be sent (RFC 6455 §7.4): the program itself is wrong then.
+    #[must_use]
+    pub fn farewell(mut self, code: u16, reason: &'static str) -> Self {
+        assert!(may_be_sent(code), "{code} may not be sent");
+        self.farewell = (code, reason);
+        self
+    }
+
+    /// What connections are told whose output reached its bound, instead of 1008. A peer that
+    /// does not read is cut; the code is then only what [`Closed`](super::Closed) says.
+    ///
+    /// # Panics
+    ///
+    /// If the code may not be sent (RFC 6455 §7.4).
+    #[must_use]
+    pub fn overflow(mut self, code: u16, reason: &'static str) -> Self {
+        assert!(may_be_sent(code), "{code} may not be sent");
+        self.overflow = Some((code, reason));
         self
     }
 
@@ -167,6 +204,17 @@ impl Routes {
     /// The pattern of a route.
     pub fn pattern_of(&self, number: u16) -> &str {
         &self.known[usize::from(number)].pattern
+    }
+
+    /// What connections of a route are told when the server stops.
+    pub fn farewell_of(&self, number: u16) -> (u16, &'static str) {
+        self.known[usize::from(number)].farewell
+    }
+
+    /// What connections of a route are told when their output reached its bound, if the route
+    /// says so.
+    pub fn overflow_of(&self, number: u16) -> Option<(u16, &'static str)> {
+        self.known[usize::from(number)].overflow
     }
 
     /// How many routes there are.

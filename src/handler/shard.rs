@@ -1,10 +1,11 @@
 //! The application's view of its shard, and of one connection on it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::engine::{JoinError, OffloadError, PublishError, SendError};
 use super::offload::halves;
 use super::{Cancelled, ConnectionId, Engine, Handler, JobPanicked, Message};
+use crate::metrics::Counters;
 
 /// The shard that the present call runs on.
 pub struct Shard<'a, H: Handler> {
@@ -25,6 +26,11 @@ impl<'a, H: Handler> Shard<'a, H> {
     /// Publishes to all members of a channel, on all shards, in one order for all of them.
     pub fn publish(&mut self, channel: &str, message: Message<'_>) -> Result<(), PublishError> {
         self.engine.publish(channel, message.kind(), message.payload())
+    }
+
+    /// What this shard has counted since the start, for the application to count its own there.
+    pub fn counters(&mut self) -> &mut Counters {
+        self.engine.counters()
     }
 
     /// The time of this turn.
@@ -82,15 +88,34 @@ impl<'a, H: Handler> Peer<'a, H> {
 
     /// Starts the close handshake. What was sent before still goes out; nothing after it does.
     ///
-    /// The reason is cut to 123 bytes; a code that may not be sent (RFC 6455 §7.4) becomes 1000.
+    /// The reason is cut to 123 bytes. An application's own codes are 3000 to 4999; one that may
+    /// not be sent (RFC 6455 §7.4) becomes 1000.
     pub fn close(&mut self, code: u16, reason: &str) {
         self.engine.close(self.id, code, reason);
+    }
+
+    /// To be called when the peer has answered its heartbeat by message (see
+    /// [`Accept::heartbeat`](super::Accept::heartbeat)); false if no answer is awaited.
+    pub fn answer_heartbeat(&mut self) -> bool {
+        self.engine.answer_heartbeat(self.id)
     }
 
     /// Makes it a member of a channel; [`Handler::joined`] says when the channel's home knows. To
     /// be a member already is no error, and nothing more is said of it.
     pub fn join(&mut self, channel: &str) -> Result<(), JoinError> {
         self.engine.join(self.id, channel)
+    }
+
+    /// Whether it is a member of a channel, from a join that was not refused until it leaves.
+    pub fn is_member(&self, channel: &str) -> bool {
+        self.engine.is_member(self.id, channel)
+    }
+
+    /// Has [`Handler::alarm`] called after this time, once, instead of any earlier alarm; `None`
+    /// takes it back. As exact as the shard's wheel, whose tick is
+    /// [`WHEEL_TICK_MS`](crate::limits::WHEEL_TICK_MS).
+    pub fn set_alarm(&mut self, after: Option<Duration>) {
+        self.engine.set_alarm(self.id, after);
     }
 
     /// Ends its membership; false if there was none.

@@ -53,6 +53,10 @@ counters! {
     accept_pauses,
     /// Upgrades refused, for whatever reason.
     upgrades_refused,
+    /// Connections whose request was for no WebSocket, handed over to the control thread.
+    http_handed_over,
+    /// Such connections told 503, because the control thread has as many as it may have.
+    http_refused_full,
     /// Request heads that did not arrive in time.
     handshake_timeouts,
     /// Connections opened.
@@ -85,6 +89,8 @@ counters! {
     idle_timeouts,
     /// Connections cut by the pong deadline.
     pong_timeouts,
+    /// Connections closed because the application's heartbeat was not answered.
+    message_pong_timeouts,
     /// Connections cut because their backlog did not move.
     write_timeouts,
     /// Closes that the peer did not finish in time.
@@ -107,8 +113,10 @@ counters! {
     send_errors,
     /// Receives that failed because the connection was gone.
     receive_errors,
-    /// Connections cut because their output reached the bound.
+    /// Connections closed because their output reached the bound.
     output_overflows,
+    /// Of those, cut without a Close frame, because the peer did not read.
+    overflow_cuts,
     /// Connections cut because the shard's backlogs together reached theirs.
     backlog_budget_cuts,
     /// Connections closed because partial input of the shard reached its bound.
@@ -117,6 +125,8 @@ counters! {
     arena_overflows,
     /// Pings sent.
     pings_sent,
+    /// Heartbeats sent as messages of the application's.
+    message_pings_sent,
     /// Pongs sent.
     pongs_sent,
     /// Pongs received.
@@ -145,6 +155,50 @@ counters! {
     mesh_refused,
     /// Wakes posted to other shards.
     wakes_sent,
+    /// Clients of the protocol that connected.
+    client_connects,
+    /// Commands of theirs.
+    client_commands,
+    /// Replies to them, errors included.
+    client_replies,
+    /// Publishes of theirs that were taken.
+    client_publishes,
+    /// Subscriptions that began.
+    client_subscribes,
+    /// Subscriptions that ended before their connection, whoever ended them.
+    client_unsubscribes,
+    /// Subscriptions that ended because publications were lost (2500).
+    unsubscribes_insufficient_state,
+    /// Error replies: the server could not do it now (100).
+    errors_internal,
+    /// Error replies: the namespace is not configured (102).
+    errors_unknown_channel,
+    /// Error replies: the client may not do this (103).
+    errors_permission_denied,
+    /// Error replies: the client is in the channel (105).
+    errors_already_subscribed,
+    /// Error replies: the client is in as many channels as it may be (106).
+    errors_limit_exceeded,
+    /// Error replies: the command makes no sense (107).
+    errors_bad_request,
+    /// Error replies: the feature is switched off (108).
+    errors_not_available,
+    /// Error replies: too much at once (111).
+    errors_too_many_requests,
+    /// Error replies with another code.
+    errors_other,
+    /// Clients disconnected because they sent more before an answer than may wait (3013).
+    disconnects_too_many_requests,
+    /// Clients disconnected over a token (3500).
+    disconnects_invalid_token,
+    /// Clients disconnected because they broke the protocol, or may not connect (3501).
+    disconnects_bad_request,
+    /// Clients disconnected because they did not connect in time (3502).
+    disconnects_stale,
+    /// Clients disconnected over a command that is not served (3508).
+    disconnects_not_available,
+    /// Clients disconnected with another code of the protocol.
+    disconnects_other,
     /// Jobs given to the pool.
     jobs_started,
     /// Jobs refused because the pool was full.

@@ -1,24 +1,26 @@
-//! The control thread: starts the shards, listens to signals and commands, stops the shards.
+//! The control thread's half of a server, and how it starts the shards.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::checks::{self, Facts};
 use super::plan::{Plan, RingShape, Wanted};
-use super::start::{Order, Parts, Report, StartError, shard_thread};
-use super::{Snapshot, pool};
+use super::serving::Serving;
+use super::start::{Door, Order, Parts, Report, StartError, shard_thread};
+use super::{Hooks, Snapshot, pool};
 use crate::config::Config;
+use crate::control::Site;
 use crate::handler::Handler;
-use crate::limits::{COMPLETION_ENTRIES_MAX, SUBMISSION_ENTRIES};
-use crate::mesh::{self, Class, Member, MemberId};
-use crate::shard::{Message, Seats};
+use crate::limits::{COMPLETION_ENTRIES_MAX, DOOR_BYTES, SUBMISSION_ENTRIES};
+use crate::mesh::{self, Class, Member};
+use crate::shard::{DoorSeats, Message, Seats};
 use crate::sys::bell::Bell;
-use crate::sys::signal::{Signal, Signals};
-use crate::sys::{clock, cpu, eventfd, fdpass, poll};
+use crate::sys::signal::Signals;
+use crate::sys::{cpu, eventfd, fdpass, socket};
 
 /// What the control thread is asked from outside.
 #[derive(Debug)]
@@ -32,25 +34,25 @@ pub(super) enum Command {
 /// Commands that may wait.
 const COMMANDS_MAX: usize = 64;
 
-/// What the shards may take longer than the drain timeout for the last of their closes.
-const STOP_GRACE: Duration = Duration::from_secs(2);
-
-/// How often full queues and stopping shards are looked at.
-const LOOK: Duration = Duration::from_millis(50);
-
 /// The control thread's half of a started server.
 pub(super) struct Control {
     address: SocketAddr,
     plan: Plan,
     shard_count: usize,
-    drain_timeout: Duration,
-    /// Rounds of asking for counters; an answer to an earlier one is too late.
-    round: u64,
-    mesh: Member<Message>,
+    pub(super) drain_timeout: Duration,
+    pub(super) mesh: Member<Message>,
     bells: Vec<Arc<Bell>>,
-    reports: Receiver<Report>,
-    commands: Receiver<Command>,
+    pub(super) reports: Receiver<Report>,
+    pub(super) commands: Receiver<Command>,
+    /// Where requests come in that are for no WebSocket; taken by the site.
+    pub(super) door: Option<DoorEnd>,
     threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+/// The control thread's end of the door.
+pub(super) struct DoorEnd {
+    pub(super) seats: Arc<DoorSeats>,
+    pub(super) socket: OwnedFd,
 }
 
 /// A server while it starts.
@@ -65,6 +67,7 @@ impl Control {
     /// Checks the machine, starts all threads, and returns when every shard serves.
     pub(super) fn start<H: Handler>(
         config: Config,
+        has_site: bool,
         make: impl Fn(usize) -> H + Send + Sync + 'static,
     ) -> Result<(Self, Sender<Command>), StartError> {
         config.validate().map_err(StartError::Config)?;
@@ -83,8 +86,9 @@ impl Control {
         let address = config.listen;
         let drain_timeout = config.drain_timeout;
         let make: Arc<dyn Fn(usize) -> H + Send + Sync> = Arc::new(make);
+        let (door, door_end) = make_door(&config, has_site)?.unzip();
         let mut threads = Vec::new();
-        let started = spawn(config, plan, meshes, &bells, &make, &mut threads)
+        let started = spawn(config, plan, meshes, &bells, door.as_ref(), &make, &mut threads)
             .and_then(|starting| Ok((starting.steps(address)?, starting.reports)));
         let (address, reports) = match started {
             Ok(started) => started,
@@ -99,11 +103,11 @@ impl Control {
             plan,
             shard_count,
             drain_timeout,
-            round: 0,
             mesh,
             bells,
             reports,
             commands,
+            door: door_end,
             threads,
         };
         Ok((control, sender))
@@ -119,15 +123,23 @@ impl Control {
 
     /// What wakes this thread after a command.
     pub(super) fn bell(&self) -> Arc<Bell> {
-        Arc::clone(self.own_bell())
+        Arc::clone(&self.bells[self.shard_count])
     }
 
-    fn own_bell(&self) -> &Arc<Bell> {
-        &self.bells[self.shard_count]
+    pub(super) fn flush(&mut self) {
+        let bells = &self.bells;
+        self.mesh.flush(|member| bells[member.as_usize()].ring());
     }
 
-    /// Serves until stopped; returns what was counted.
-    pub(super) fn serve(mut self, signals: Option<&Signals>) -> Snapshot {
+    /// After all shards have reported their end.
+    pub(super) fn join_threads(&mut self) {
+        for thread in self.threads.drain(..) {
+            // A panic was reported, and counted, before the thread ended.
+            let _panicked = thread.join();
+        }
+    }
+
+    pub(super) fn log_serving(&self) {
         tracing::info!(
             address = %self.address,
             shards = self.shard_count,
@@ -135,119 +147,18 @@ impl Control {
             per_shard = self.plan.shard_connections_max,
             "serving"
         );
-        loop {
-            let mut wanted = [Some(self.own_bell().as_fd()), signals.map(AsFd::as_fd)];
-            poll::readable(wanted.as_mut_slice(), None);
-            self.own_bell().quiet();
-            let mut stop = false;
-            while let Ok(command) = self.commands.try_recv() {
-                match command {
-                    Command::Stop => stop = true,
-                    Command::Snapshot(answer) => {
-                        if let Some(snapshot) = self.snapshot() {
-                            // Whoever asked may have stopped waiting.
-                            let _late = answer.try_send(snapshot);
-                        }
-                    }
-                }
-            }
-            while let Some(Ok(Some(signal))) = signals.map(Signals::next) {
-                tracing::info!(?signal, "signal");
-                stop |= signal.stops();
-            }
-            if let Ok(report) = self.reports.try_recv() {
-                return self.shard_ended(&report);
-            }
-            if stop {
-                return self.stop(signals);
-            }
-        }
     }
 
-    /// A shard ended while nobody stopped it: the process must not go on without it.
-    fn shard_ended(mut self, report: &Report) -> Snapshot {
-        if let Report::Failed(error) = report {
-            tracing::error!(%error, "a shard has failed");
-        }
-        tracing::error!("a shard ended by itself: stopping the server");
-        let mut snapshot = self.stop_all(None, self.shard_count - 1);
-        snapshot.shards_lost += 1;
-        snapshot
-    }
-
-    fn stop(mut self, signals: Option<&Signals>) -> Snapshot {
-        tracing::info!(timeout = ?self.drain_timeout, "stopping");
-        let snapshot = self.stop_all(signals, self.shard_count);
-        log_counters(&snapshot);
-        snapshot
-    }
-
-    fn stop_all(&mut self, signals: Option<&Signals>, mut left: usize) -> Snapshot {
-        let mut snapshot = Snapshot::default();
-        let mut untold: Vec<_> = self.mesh.peers().collect();
-        let deadline: Instant = clock::now() + self.drain_timeout + STOP_GRACE;
-        while left > 0 {
-            let mesh = &mut self.mesh;
-            untold.retain(|&shard| mesh.send(shard, Message::Stop, Class::Notice).is_err());
-            self.flush();
-            if let Ok(report) = self.reports.recv_timeout(LOOK) {
-                left -= 1;
-                match report {
-                    Report::Stopped(counted) => snapshot.add(&counted),
-                    _ => snapshot.shards_lost += 1,
-                }
-            }
-            let signal = signals.and_then(|signals| signals.next().ok().flatten());
-            if signal.is_some_and(Signal::stops) || clock::now() > deadline {
-                tracing::warn!(shards = left, "ending at once");
-                snapshot.forced = true;
-                return snapshot;
-            }
-        }
-        for thread in self.threads.drain(..) {
-            // A panic was reported, and counted, before the thread ended.
-            let _panicked = thread.join();
-        }
-        snapshot
-    }
-
-    /// Asks all shards at once and sums their answers; `None` if one does not answer in time.
-    fn snapshot(&mut self) -> Option<Snapshot> {
-        let mut snapshot = Snapshot::default();
-        let mut asked = 0;
-        self.round += 1;
-        let round = self.round;
-        let peers: Vec<MemberId> = self.mesh.peers().collect();
-        for shard in peers {
-            // Refused where a shard still owes answers to earlier rounds.
-            self.mesh.send(shard, Message::Count { round }, Class::Request).ok()?;
-            asked += 1;
-        }
-        self.flush();
-        let deadline = clock::now() + super::SNAPSHOT_TIMEOUT;
-        while asked > 0 && clock::now() < deadline {
-            while let Some(received) = self.mesh.receive() {
-                if let Message::Counted(counted) = received.message
-                    && counted.round == round
-                {
-                    snapshot.add(&counted);
-                    asked -= 1;
-                }
-            }
-            self.flush();
-            if asked > 0 && self.mesh.prepare_sleep() {
-                let mut wanted = [Some(self.own_bell().as_fd()), None];
-                poll::readable(wanted.as_mut_slice(), Some(LOOK));
-                self.own_bell().quiet();
-                self.mesh.woke();
-            }
-        }
-        (asked == 0).then_some(snapshot)
-    }
-
-    fn flush(&mut self) {
-        let bells = &self.bells;
-        self.mesh.flush(|member| bells[member.as_usize()].ring());
+    /// Serves until stopped; returns what was counted.
+    pub(super) fn serve(
+        self,
+        signals: Option<Signals>,
+        site: Option<Site>,
+        hooks: Hooks,
+    ) -> Result<Snapshot, StartError> {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_io().enable_time().build().map_err(StartError::Descriptor)?;
+        runtime.block_on(async { Ok(Serving::new(self, signals, site, hooks)?.run().await) })
     }
 }
 
@@ -275,6 +186,20 @@ fn plan(config: &Config) -> Result<Plan, StartError> {
     Ok(plan)
 }
 
+/// Both ends of the way for requests that are for no WebSocket, if somebody is to answer them.
+fn make_door(config: &Config, has_site: bool) -> Result<Option<(Door, DoorEnd)>, StartError> {
+    if !has_site || config.http_connections_max == 0 {
+        return Ok(None);
+    }
+    let (inside, outside) = fdpass::pair().map_err(StartError::Descriptor)?;
+    // A burst waits here and not in the shards; the kernel may grant less.
+    let bytes = config.door_bytes.unwrap_or(DOOR_BYTES);
+    socket::set_send_buffer(&outside, bytes).map_err(StartError::Descriptor)?;
+    let seats = Arc::new(DoorSeats::new(config.http_connections_max));
+    let door = Door { seats: Arc::clone(&seats), socket: Arc::new(outside) };
+    Ok(Some((door, DoorEnd { seats, socket: inside })))
+}
+
 type Threads = Vec<std::thread::JoinHandle<()>>;
 
 /// Waits for the threads of a start that failed. Without orders they end by themselves; one that
@@ -295,6 +220,7 @@ fn spawn<H: Handler>(
     plan: Plan,
     meshes: Vec<Member<Message>>,
     bells: &[Arc<Bell>],
+    door: Option<&Door>,
     make: &Arc<dyn Fn(usize) -> H + Send + Sync>,
     threads: &mut Threads,
 ) -> Result<Starting, StartError> {
@@ -310,6 +236,7 @@ fn spawn<H: Handler>(
     let pairs: std::io::Result<Vec<_>> = (0..shard_count).map(|_| fdpass::pair()).collect();
     let (ins, outs): (Vec<_>, Vec<_>) = pairs.map_err(descriptor)?.into_iter().unzip();
     let sockets = ins.iter().chain(&outs).map(AsRawFd::as_raw_fd);
+    let sockets = sockets.chain(door.map(|door| door.socket.as_raw_fd()));
     let keep = sockets.chain(bells.iter().flat_map(|bell| bell.descriptors())).collect();
     let pass: Vec<_> = outs.into_iter().map(Arc::new).collect();
     let (reports_in, reports) = bounded(shard_count * 2);
@@ -329,6 +256,7 @@ fn spawn<H: Handler>(
             bells: bells.to_vec(),
             passed,
             pass: pass.clone(),
+            door: door.cloned(),
             signals: eventfd::eventfd().map_err(descriptor)?,
             hasher: hasher.clone(),
             orders: shard_orders,
@@ -395,12 +323,4 @@ impl Starting {
 
 fn tell(shard: &Sender<Order>, order: Order) -> Result<(), StartError> {
     shard.send(order).map_err(|_| StartError::ShardLost)
-}
-
-/// What was counted, without the zeros.
-fn log_counters(snapshot: &Snapshot) {
-    for (name, value) in snapshot.counters.iter().filter(|(_, value)| *value > 0) {
-        tracing::info!(name, value, "counted");
-    }
-    tracing::info!(forced = snapshot.forced, lost = snapshot.shards_lost, "stopped");
 }

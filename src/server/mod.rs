@@ -12,8 +12,11 @@
 
 pub mod checks;
 mod control;
+mod door;
 pub mod plan;
 mod pool;
+mod rounds;
+mod serving;
 mod snapshot;
 mod start;
 
@@ -24,6 +27,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::config::Config;
+use crate::control::Site;
 use crate::handler::Handler;
 use crate::sys::bell::Bell;
 use crate::sys::signal::Signals;
@@ -48,8 +52,21 @@ impl Server {
         make: impl Fn(usize) -> H + Send + Sync + 'static,
     ) -> Result<Snapshot, StartError> {
         let signals = Signals::block().map_err(StartError::Signals)?;
-        let (control, _commands) = Control::start(config, make)?;
-        Ok(control.serve(Some(&signals)))
+        let (control, _commands) = Control::start(config, false, make)?;
+        control.serve(Some(signals), None, Hooks::default())
+    }
+
+    /// The same with a site: requests that match no route are handed over to it, and SIGHUP calls
+    /// the hook for it. A stop waits for the requests under way, too.
+    pub fn run_site<H: Handler>(
+        config: Config,
+        site: Site,
+        hooks: Hooks,
+        make: impl Fn(usize) -> H + Send + Sync + 'static,
+    ) -> Result<Snapshot, StartError> {
+        let signals = Signals::block().map_err(StartError::Signals)?;
+        let (control, _commands) = Control::start(config, true, make)?;
+        control.serve(Some(signals), Some(site), hooks)
     }
 
     /// Starts a server in the background: for tests, and for programs with signals of their own.
@@ -57,19 +74,49 @@ impl Server {
         config: Config,
         make: impl Fn(usize) -> H + Send + Sync + 'static,
     ) -> Result<Running, StartError> {
-        let (control, commands) = Control::start(config, make)?;
+        Self::start_with(config, None, make)
+    }
+
+    /// The same with a site: requests that match no route are handed over to it.
+    pub fn start_site<H: Handler>(
+        config: Config,
+        site: Site,
+        make: impl Fn(usize) -> H + Send + Sync + 'static,
+    ) -> Result<Running, StartError> {
+        Self::start_with(config, Some(site), make)
+    }
+
+    fn start_with<H: Handler>(
+        config: Config,
+        site: Option<Site>,
+        make: impl Fn(usize) -> H + Send + Sync + 'static,
+    ) -> Result<Running, StartError> {
+        let (control, commands) = Control::start(config, site.is_some(), make)?;
         let (address, shard_count) = (control.address(), control.shard_count());
         let bell = control.bell();
         let (report, reports) = bounded(1);
         std::thread::Builder::new()
             .name("longwire-control".into())
             .spawn(move || {
+                let served = control.serve(None, site, Hooks::default());
+                let snapshot = served.unwrap_or_else(|error| {
+                    tracing::error!(%error, "the control thread cannot serve");
+                    Snapshot::default()
+                });
                 // Nobody may be waiting for it.
-                let _dropped = report.send(control.serve(None));
+                let _dropped = report.send(snapshot);
             })
             .map_err(StartError::Thread)?;
         Ok(Running { address, shard_count, commands, bell, reports })
     }
+}
+
+/// What a running server calls on its control thread.
+#[derive(Default)]
+pub struct Hooks {
+    /// On SIGHUP: reads again what can be changed while the server serves. It may take as long as
+    /// reading a file does.
+    pub reload: Option<Box<dyn FnMut() + Send>>,
 }
 
 /// A server in the background. Dropping it stops the server and waits for it.

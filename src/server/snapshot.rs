@@ -54,6 +54,14 @@ impl Snapshot {
         }
     }
 
+    /// Logs what was counted, without the zeros.
+    pub(super) fn log(&self) {
+        for (name, value) in self.counters.iter().filter(|(_, value)| *value > 0) {
+            tracing::info!(name, value, "counted");
+        }
+        tracing::info!(forced = self.forced, lost = self.shards_lost, "stopped");
+    }
+
     pub(super) fn add(&mut self, shard: &Counted) {
         self.counters += &shard.counters;
         self.shard_connections.push(shard.connections);

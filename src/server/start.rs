@@ -30,8 +30,8 @@ use crate::limits::{
 use crate::mesh::{Member, MeshError};
 use crate::ring::{Operation, Ring, RingError, RingSize};
 use crate::shard::{
-    Channels, Core, Counted, Jobs, Links, Loop, Message, Parked, PoolJob, Seats, Settings,
-    address_of, run, with_executor,
+    Channels, Core, Counted, DoorSeats, Jobs, Links, Loop, Message, Parked, PoolJob, Seats,
+    Settings, address_of, run, with_executor,
 };
 use crate::sys::bell::Bell;
 use crate::sys::{clock, fdtable, socket};
@@ -151,10 +151,18 @@ pub(super) struct Parts {
     pub(super) bells: Vec<Arc<Bell>>,
     pub(super) passed: OwnedFd,
     pub(super) pass: Vec<Arc<OwnedFd>>,
+    pub(super) door: Option<Door>,
     pub(super) signals: OwnedFd,
     pub(super) hasher: std::hash::RandomState,
     pub(super) orders: Receiver<Order>,
     pub(super) reports: Sender<Report>,
+}
+
+/// Where requests leave a shard that are for no WebSocket.
+#[derive(Clone)]
+pub(super) struct Door {
+    pub(super) seats: Arc<DoorSeats>,
+    pub(super) socket: Arc<OwnedFd>,
 }
 
 /// Tells the control thread of an end that nobody planned.
@@ -336,15 +344,22 @@ fn build<H: Handler>(
 ) -> (Loop<H>, OwnedFd) {
     let Parts { config, number, shard_count, seats, mesh, pool, bells, hasher, .. } = parts;
     let Application { handler, routes } = application;
-    let settings = Settings::new(&config, number, shard_count, seats, &routes);
+    let door_seats = parts.door.as_ref().map(|door| Arc::clone(&door.seats));
+    let settings = Settings::new(&config, number, shard_count, seats, door_seats, &routes);
     let members_max = settings.entries_max();
     let channels = Channels::new(number, shard_count, members_max, mesh, &hasher);
     let bell = Arc::clone(&bells[number]);
     let in_flight_max = config.offload_queue + config.offload_threads;
     let jobs = Jobs::new(pool, in_flight_max, Arc::clone(&bell));
     let core = Core::new(settings, routes, channels, jobs, clock::now(), address_of);
-    let links =
-        Links { bell, bells, rings: rings.to_vec(), passed: parts.passed, pass: parts.pass };
+    let links = Links {
+        bell,
+        bells,
+        rings: rings.to_vec(),
+        passed: parts.passed,
+        pass: parts.pass,
+        door: parts.door.map(|door| door.socket),
+    };
     let shard = Loop::new(handler, core, ring, links, config.drain_timeout, config.stall_threshold);
     (shard, parts.signals)
 }

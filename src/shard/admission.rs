@@ -13,7 +13,7 @@ use super::guard;
 use super::seats::Seat;
 use super::slab::Index;
 use crate::handler::{Handler, Origins, Peer, Refuse, Request, Upgrade};
-use crate::limits::HEAD_BYTES_MAX;
+use crate::limits::{HEAD_BYTES_MAX, HEARTBEAT_MESSAGES_MAX};
 use crate::ws::handshake::{Refusal, RequestHead, check_upgrade, write_refusal};
 
 /// What to do with a new socket.
@@ -29,8 +29,16 @@ pub(crate) enum Admission {
 
 /// How an opening handshake ends.
 enum Answer<S> {
-    Open { state: S, route: u16 },
+    Open {
+        state: S,
+        route: u16,
+        heartbeat: u8,
+    },
     Refused,
+    /// It is for no WebSocket, and there is somebody who answers such requests.
+    Leave {
+        peer: Option<SocketAddr>,
+    },
 }
 
 impl<H: Handler> Core<H> {
@@ -109,7 +117,8 @@ impl<H: Handler> Turn<'_, H> {
             // The usual case: the whole head in one read, and nothing copied.
             match partial.scanner.scan(bytes) {
                 Ok(Some(end)) => {
-                    self.answer(handler, index, &bytes[..end]);
+                    let (head, rest) = bytes.split_at(end);
+                    self.answer(handler, index, head, rest);
                     return end;
                 }
                 Ok(None) => self.keep_head(index, partial, bytes),
@@ -122,7 +131,8 @@ impl<H: Handler> Turn<'_, H> {
         partial.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
         match partial.scanner.scan(&partial.bytes) {
             Ok(Some(end)) => {
-                self.answer(handler, index, &partial.bytes[..end]);
+                let rest = &bytes[end - before..];
+                self.answer(handler, index, &partial.bytes[..end], rest);
                 return end - before;
             }
             Ok(None) => self.keep_head(index, partial, &[]),
@@ -142,13 +152,16 @@ impl<H: Handler> Turn<'_, H> {
         }
     }
 
-    fn answer(&mut self, handler: &mut H, index: Index, head: &[u8]) {
+    /// Answers a whole head; `rest` is what came behind it.
+    fn answer(&mut self, handler: &mut H, index: Index, head: &[u8], rest: &[u8]) {
         let mut out = Vec::with_capacity(256);
         let answer = self.decide(handler, index, head, &mut out);
         match answer {
             Answer::Refused => self.refuse_bytes(index, &out),
-            Answer::Open { state, route } => {
+            Answer::Leave { peer } => self.leave(index, peer, &[head, rest]),
+            Answer::Open { state, route, heartbeat } => {
                 self.queue_frame(index, &out);
+                self.core.start_heartbeat(index, heartbeat);
                 self.opened(handler, index, state, route);
             }
         }
@@ -164,7 +177,6 @@ impl<H: Handler> Turn<'_, H> {
         connection.calm();
         core.open_count += 1;
         core.counters.opened += 1;
-        core.start_heartbeat(index);
         core.schedule(index);
         let id = core.id(index);
         if guard(|| handler.open(&mut Peer::new(self, id))).is_none() {
@@ -205,9 +217,13 @@ impl<H: Handler> Turn<'_, H> {
         }
         let peer: Option<SocketAddr> = (core.address_of)(connection.socket.as_fd());
         let head = RequestHead::parse(head)?;
-        let handshake = check_upgrade(&head)?;
         let routes = &core.routes;
-        let found = routes.find(head.path()).ok_or(Refusal::Path)?;
+        let found = routes.find(head.path());
+        if found.is_none() && core.settings.door.is_some() {
+            return Ok(Answer::Leave { peer });
+        }
+        let handshake = check_upgrade(&head)?;
+        let found = found.ok_or(Refusal::Path)?;
         let (number, params) = (found.number, found.params);
         let limits = routes.limits_of(number);
         if !origin_is_allowed(&limits.origins, handshake.origin(), head.header("host")) {
@@ -224,10 +240,19 @@ impl<H: Handler> Turn<'_, H> {
         match upgrade {
             Ok(Upgrade::Accept(accept)) => {
                 let headers = accept.headers.iter().map(|(name, value)| (&**name, &**value));
-                match handshake.accept(out, accept.protocol.as_deref(), headers) {
-                    Ok(()) => return Ok(Answer::Open { state: accept.state, route: number }),
-                    Err(error) => {
+                let written = handshake.accept(out, accept.protocol.as_deref(), headers);
+                match (written, core.heartbeats.number(accept.heartbeat)) {
+                    (Ok(()), Some(heartbeat)) => {
+                        let state = accept.state;
+                        return Ok(Answer::Open { state, route: number, heartbeat });
+                    }
+                    (Err(error), _) => {
                         tracing::error!(%error, "the handler's answer cannot be written");
+                        write_status(out, 500, "the answer cannot be written");
+                    }
+                    (Ok(()), None) => {
+                        tracing::error!(max = HEARTBEAT_MESSAGES_MAX, "too many heartbeats");
+                        out.clear();
                         write_status(out, 500, "the answer cannot be written");
                     }
                 }
@@ -242,7 +267,7 @@ impl<H: Handler> Turn<'_, H> {
         Ok(Answer::Refused)
     }
 
-    fn refuse_with(&mut self, index: Index, refusal: Refusal) {
+    pub(super) fn refuse_with(&mut self, index: Index, refusal: Refusal) {
         let mut out = Vec::with_capacity(256);
         refusal.write(&mut out);
         self.refuse_bytes(index, &out);

@@ -327,6 +327,9 @@ impl<H: Handler> Turn<'_, H> {
                     self.panicked(next.index);
                 }
                 self.tell_endings(handler);
+                if !self.core.channels.is_member(next.index, &channel) {
+                    continue; // it has left, or is gone, over what it missed
+                }
             }
             let Some(piece) = next.piece else { continue };
             let open = self.core.connections.get(next.index).is_some_and(|one| one.phase.is_open());

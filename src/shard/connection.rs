@@ -10,6 +10,7 @@ use super::phase::Phase;
 use super::slab::Index;
 use super::wheel::{Node, Tick};
 use crate::handler::Handler;
+use crate::limits::HEARTBEAT_MESSAGES_MAX;
 use crate::ws::Assembler;
 use crate::ws::handshake::HeadScanner;
 
@@ -28,6 +29,8 @@ pub(super) struct Connection<S> {
     pub(super) heard: Tick,
     /// When the next ping is due; once closing, when the patience with the peer ends.
     pub(super) due: Tick,
+    /// When the application is to be called, if it has asked for that.
+    pub(super) alarm: Tick,
     /// Its chain in the output of this turn.
     pub(super) chain: u32,
     /// Its route.
@@ -64,6 +67,7 @@ impl<S> Connection<S> {
             timer: Node::default(),
             heard: now,
             due: now,
+            alarm: now,
             chain: NONE,
             route: 0,
             channel_count: 0,
@@ -115,6 +119,14 @@ impl Flags {
     pub(super) const READ_WATCHED: Self = Self(1 << 7);
     /// `recv` has said that the peer's stream is over.
     pub(super) const ENDED: Self = Self(1 << 8);
+    /// The peer was asked with the application's heartbeat, and has not answered.
+    pub(super) const ASKED: Self = Self(1 << 9);
+    /// The application has set an alarm.
+    pub(super) const ALARM: Self = Self(1 << 10);
+    /// Its request is for no WebSocket: it waits to be handed over, and is not read from.
+    pub(super) const LEAVING: Self = Self(1 << 11);
+    /// Where the number of its heartbeat stands, in three bits.
+    const HEARTBEAT_SHIFT: u32 = 13;
 
     pub(super) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
@@ -126,6 +138,17 @@ impl Flags {
 
     pub(super) fn clear(&mut self, flag: Self) {
         self.0 &= !flag.0;
+    }
+
+    /// The number of its heartbeat; 0 is the Ping frame.
+    pub(super) fn heartbeat(self) -> u8 {
+        (self.0 >> Self::HEARTBEAT_SHIFT).to_le_bytes()[0]
+    }
+
+    pub(super) fn set_heartbeat(&mut self, number: u8) {
+        assert!(usize::from(number) <= HEARTBEAT_MESSAGES_MAX, "three bits");
+        let others = (1 << Self::HEARTBEAT_SHIFT) - 1;
+        self.0 = self.0 & others | u16::from(number) << Self::HEARTBEAT_SHIFT;
     }
 }
 

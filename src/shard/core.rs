@@ -22,6 +22,8 @@ use std::time::Instant;
 use super::channels::Channels;
 use super::connection::{AddressOf, Connection, Flags};
 use super::ending::Ending;
+use super::handover::Leaver;
+use super::heartbeat::Heartbeats;
 use super::jobs::Jobs;
 use super::message::Counted;
 use super::output::Output;
@@ -48,6 +50,8 @@ pub(crate) enum Effect {
     ShutWrite(Index),
     /// `shutdown(2)` of both sides, then cancel the polls.
     Shut(Index),
+    /// Cancel the polls, and leave the connection alone: its socket is somebody else's.
+    Detach(Index),
 }
 
 /// All state of one shard.
@@ -62,10 +66,13 @@ pub(crate) struct Core<H: Handler> {
     pub(super) output: Output,
     pub(super) channels: Channels,
     pub(super) jobs: Jobs<H>,
+    pub(super) heartbeats: Heartbeats,
     /// Connections that left `Open`, until the handler has heard of it.
     pub(super) endings: VecDeque<Ending<H::Connection>>,
     /// With the serial of the connection meant: its slot may be another's when they are applied.
     pub(super) effects: Vec<(u32, Effect)>,
+    /// Connections that wait to be handed over, in the order of their requests.
+    pub(super) leavers: VecDeque<Leaver>,
     /// Retiring connections whose polls have all ended.
     pub(super) retired: Vec<Index>,
     /// Connections that can send more of their backlog in the next flush.
@@ -73,6 +80,8 @@ pub(crate) struct Core<H: Handler> {
     pub(super) unarmed: Unarmed,
     pub(super) next_serial: u32,
     pub(super) open_count: usize,
+    /// Something hangs on the settling of the last flush: reading goes on, a close goes on.
+    pub(super) settles_soon: bool,
     /// Bytes of all backlogs, and of all partial messages and heads.
     pub(super) backlog_bytes: usize,
     pub(super) partial_bytes: usize,
@@ -107,13 +116,16 @@ impl<H: Handler> Core<H> {
             output: Output::default(),
             channels,
             jobs,
+            heartbeats: Heartbeats::default(),
             endings: VecDeque::new(),
             effects: Vec::new(),
+            leavers: VecDeque::new(),
             retired: Vec::new(),
             writable: Vec::new(),
             unarmed: Unarmed::default(),
             next_serial: 0,
             open_count: 0,
+            settles_soon: false,
             backlog_bytes: 0,
             partial_bytes: 0,
             counters: Counters::default(),
@@ -255,8 +267,14 @@ impl<H: Handler> Core<H> {
 
     /// Whether there is work that no completion will announce.
     pub(crate) fn has_work(&self) -> bool {
-        !self.ready.is_empty()
-            || self.output.len() > 0
+        self.output.len() > 0 || self.is_pressed()
+    }
+
+    /// Whether the next turn may not wait. Plain output may: nothing hangs on its settling, and a
+    /// send that fails ends the wait by itself.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.settles_soon
+            || !self.ready.is_empty()
             || !self.writable.is_empty()
             || !self.effects.is_empty()
             || !self.endings.is_empty()

@@ -1,16 +1,19 @@
-//! What is due when: handshake, idle, heartbeat, slow output, close.
+//! What is due when: handshake, idle, heartbeat, slow output, the application's alarm, close.
 //!
 //! A connection stands in the wheel once, at its earliest deadline. Bytes from the peer do not
 //! move it: when it fires, the facts say whether anything is really due, and where it stands next.
 
+use std::time::Duration;
+
 use super::connection::{Connection, Flags};
 use super::core::{Core, Turn};
+use super::guard;
+use super::heartbeat::{Beat, next_beat};
 use super::phase::Phase;
 use super::settings::Settings;
 use super::slab::Index;
-use super::wheel::Tick;
-use crate::handler::{Cause, Handler};
-use crate::limits::PINGS_MISSED_MAX;
+use super::wheel::{Tick, ticks_in};
+use crate::handler::{Cause, Handler, Peer};
 use crate::ws::close::code;
 
 /// Something that a connection is due for.
@@ -20,12 +23,12 @@ enum Due {
     Handshake,
     /// Nothing was heard for the route's idle time.
     Idle,
-    /// A ping.
-    Ping,
-    /// The last of the pings in a row was not answered in time.
-    Unresponsive,
+    /// The next step of its heartbeat.
+    Beat(Beat),
     /// The backlog did not move for the write timeout.
     Stalled,
+    /// The application wanted to be called.
+    Alarm,
     /// The peer did not finish the close in time.
     Close,
 }
@@ -45,11 +48,11 @@ fn earliest<S>(
             let stalled = connection.busy.as_ref().filter(|busy| !busy.backlog.is_empty());
             let stalled = stalled.map(|busy| (busy.moved.plus(settings.write_ticks), Due::Stalled));
             let idle = idle_ticks.map(|ticks| (heard.plus(ticks), Due::Idle));
-            let ping = settings.ping_ticks.map(|_| {
-                let unanswered = connection.misses >= PINGS_MISSED_MAX;
-                (connection.due, if unanswered { Due::Unresponsive } else { Due::Ping })
-            });
-            [stalled, idle, ping]
+            let beat = next_beat(connection, settings);
+            let beat = beat.map(|beat| (connection.due, Due::Beat(beat)));
+            let is_set = connection.flags.has(Flags::ALARM);
+            let alarm = is_set.then_some((connection.alarm, Due::Alarm));
+            [stalled, idle, beat, alarm]
                 .into_iter()
                 .flatten()
                 .reduce(|first, other| if other.0.is_before(first.0) { other } else { first })
@@ -73,13 +76,19 @@ impl<H: Handler> Core<H> {
             }
         }
     }
+}
 
-    /// The first heartbeat of a connection: a phase of its own within one interval.
-    pub(super) fn start_heartbeat(&mut self, index: Index) {
-        let Some(ticks) = self.settings.ping_ticks else { return };
-        let soonest = self.tick.plus(ticks / 2);
-        let due = self.wheel.emptiest_near(soonest, ticks / 2);
-        self.connections.get_mut(index).expect("just opened").due = due;
+impl<H: Handler> Core<H> {
+    /// Has the application called after this time, or not at all.
+    pub(super) fn set_alarm(&mut self, index: Index, after: Option<Duration>) {
+        let tick = self.tick;
+        let connection = self.connections.get_mut(index).expect("open");
+        connection.flags.clear(Flags::ALARM);
+        if let Some(after) = after {
+            connection.flags.set(Flags::ALARM);
+            connection.alarm = tick.plus(ticks_in(after));
+        }
+        self.schedule(index);
     }
 }
 
@@ -98,12 +107,25 @@ impl<H: Handler> Turn<'_, H> {
             if let Some((tick, due)) = due
                 && !self.core.tick.is_before(tick)
             {
-                self.fire(index, due);
+                match due {
+                    Due::Alarm => self.alarm(handler, index),
+                    due => self.fire(index, due),
+                }
                 self.tell_endings(handler);
             }
             if self.core.connections.get(index).is_some_and(|one| one.phase != Phase::Retiring) {
                 self.core.schedule(index);
             }
+        }
+    }
+
+    fn alarm(&mut self, handler: &mut H, index: Index) {
+        let connection = self.core.connections.get_mut(index).expect("it was in the wheel");
+        connection.flags.clear(Flags::ALARM);
+        let id = self.core.id(index);
+        self.core.called = true;
+        if guard(|| handler.alarm(&mut Peer::new(self, id))).is_none() {
+            self.panicked(index);
         }
     }
 
@@ -118,32 +140,16 @@ impl<H: Handler> Turn<'_, H> {
             // It is not read from until its output has left: that nothing was heard says nothing,
             // and the write timeout watches over it.
             Due::Idle if connection.backlog_bytes() > 0 => connection.heard = core.tick,
-            Due::Ping | Due::Unresponsive if connection.backlog_bytes() > 0 => {
-                connection.misses = 0;
-                connection.due = core.tick.plus(core.settings.ping_ticks.expect("pings are on"));
-            }
             Due::Idle => {
                 core.counters.idle_timeouts += 1;
                 self.close_from_here(index, Cause::Idle, code::GOING_AWAY, "idle");
             }
-            Due::Ping => {
-                let interval = core.settings.ping_ticks.expect("pings are on");
-                connection.misses += 1;
-                // After the last of the pings in a row the peer has the pong timeout, not longer.
-                let last = connection.misses >= PINGS_MISSED_MAX;
-                let wait = if last { core.settings.pong_ticks.min(interval) } else { interval };
-                connection.due = core.tick.plus(wait);
-                core.counters.pings_sent += 1;
-                self.queue_frame(index, &crate::ws::encode::PING);
-            }
-            Due::Unresponsive => {
-                core.counters.pong_timeouts += 1;
-                self.cut(index, Cause::Unresponsive, code::ABNORMAL, "no pong");
-            }
+            Due::Beat(beat) => self.beat(index, beat),
             Due::Stalled => {
                 core.counters.write_timeouts += 1;
-                self.cut(index, Cause::Overflow, code::POLICY_VIOLATION, "write timeout");
+                self.cut_slow(index, "write timeout");
             }
+            Due::Alarm => unreachable!("the handler is called for it"),
             Due::Close => {
                 if connection.phase == Phase::Lingering && connection.flags.has(Flags::PEER_CLOSED)
                 {

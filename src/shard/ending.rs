@@ -170,6 +170,11 @@ impl<H: Handler> Turn<'_, H> {
 
     /// Shuts the socket down and waits for the kernel to let go of it.
     pub(super) fn retire(&mut self, index: Index) {
+        self.retire_with(index, Effect::Shut(index));
+    }
+
+    /// The same with another last effect on the socket.
+    pub(super) fn retire_with(&mut self, index: Index, last: Effect) {
         self.drop_partial(index);
         let core = &mut *self.core;
         let connection = core.connections.get_mut(index).expect("retired once");
@@ -179,7 +184,7 @@ impl<H: Handler> Turn<'_, H> {
         core.backlog_bytes -= connection.backlog_bytes();
         connection.busy = None;
         connection.phase = connection.phase.on(Event::Over);
-        core.effects.push((connection.serial, Effect::Shut(index)));
+        core.effects.push((connection.serial, last));
         if connection.polls == 0 {
             core.retired.push(index);
         }
@@ -212,8 +217,8 @@ impl<H: Handler> Turn<'_, H> {
                     self.cut(index, Cause::Shutdown, code::ABNORMAL, "");
                 }
                 Some(Phase::Open) => {
-                    let reason = "server is stopping";
-                    self.close_from_here(index, Cause::Shutdown, code::GOING_AWAY, reason);
+                    let (code, reason) = self.core.farewell_of(index);
+                    self.close_from_here(index, Cause::Shutdown, code, reason);
                 }
                 Some(Phase::Handshake) => self.retire(index),
                 Some(Phase::Closing | Phase::Discarding | Phase::Lingering) => {}
@@ -248,6 +253,13 @@ impl<H: Handler> Turn<'_, H> {
                 }
             }
         }
+    }
+}
+
+impl<H: Handler> Core<H> {
+    fn farewell_of(&self, index: Index) -> (u16, &'static str) {
+        let route = self.connections.get(index).map_or(0, |connection| connection.route);
+        self.routes.farewell_of(route)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the application's calls do: the shard behind the handler's view of it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::connection::Flags;
 use super::core::Turn;
@@ -10,6 +10,7 @@ use crate::handler::{
     PublishError, SendError,
 };
 use crate::limits::{CHANNEL_NAME_BYTES_MAX, PUBLICATION_BYTES_MAX};
+use crate::metrics::Counters;
 use crate::ws::encode_header;
 
 use super::guard;
@@ -36,6 +37,11 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
             let index = Index::new(connection.index());
             self.close_from_here(index, Cause::Application, code, reason);
         }
+    }
+
+    fn answer_heartbeat(&mut self, connection: ConnectionId) -> bool {
+        let is_open = self.core.open(connection).is_some();
+        is_open && self.core.answer_heartbeat(Index::new(connection.index()))
     }
 
     fn join(&mut self, connection: ConnectionId, channel: &str) -> Result<(), JoinError> {
@@ -71,6 +77,22 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
         let left = core.channels.leave(Index::new(connection.index()), channel);
         core.open(connection).expect("seen above").channel_count -= u16::from(left);
         left
+    }
+
+    fn is_member(&self, connection: ConnectionId, channel: &str) -> bool {
+        let index = Index::new(connection.index());
+        self.core.serial(index) == connection.serial()
+            && self.core.channels.is_member(index, channel)
+    }
+
+    fn set_alarm(&mut self, connection: ConnectionId, after: Option<Duration>) {
+        if self.core.open(connection).is_some() {
+            self.core.set_alarm(Index::new(connection.index()), after);
+        }
+    }
+
+    fn counters(&mut self) -> &mut Counters {
+        &mut self.core.counters
     }
 
     fn publish(

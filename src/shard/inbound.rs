@@ -239,7 +239,8 @@ impl<H: Handler> Core<H> {
         }
         connection.flags.clear(Flags::READY);
         let is_paused = connection.flags.has(Flags::PAUSED) && connection.phase.is_open();
-        (!is_paused).then_some(entry)
+        let waits = connection.flags.has(Flags::LEAVING) && connection.phase == Phase::Handshake;
+        (!is_paused && !waits).then_some(entry)
     }
 
     /// Puts a connection back on the ready list after its share of this turn.

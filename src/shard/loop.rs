@@ -13,15 +13,16 @@ use std::time::{Duration, Instant};
 
 use super::admission::Admission;
 use super::core::{Core, Effect, Turn};
+use super::handover::Passed;
 use super::message::{Counted, Message};
 use super::outbound::Send;
 use super::slab::Index;
 use super::unarmed::is_refusal;
 use crate::handler::Handler;
 use crate::limits::{
-    ACCEPT_BACKOFF, ACCEPT_QUEUE_MAX, ACCEPT_SHARE, FANOUT_TURN_SHARE, JOBS_SHARE, JOINS_SHARE,
-    MESH_SHARE, RECEIVE_BUFFER_BYTES, SPIN_PERIOD, TURN_EVENTS_MAX, TURN_OUTPUT_BYTES_MAX,
-    TURN_PERIOD_MAX, WHEEL_SHARE,
+    ACCEPT_BACKOFF, ACCEPT_QUEUE_MAX, ACCEPT_SHARE, FANOUT_TURN_SHARE, HANDOVER_PAUSE, JOBS_SHARE,
+    JOINS_SHARE, MESH_SHARE, RECEIVE_BUFFER_BYTES, SPIN_PERIOD, TURN_EVENTS_MAX,
+    TURN_OUTPUT_BYTES_MAX, TURN_PERIOD_MAX, WHEEL_SHARE,
 };
 use crate::mesh::{Class, MemberId, Received as MeshReceived};
 use crate::ring::{Completion, Operation, Ring, Signals, Token, receive};
@@ -41,6 +42,8 @@ pub(crate) struct Links {
     pub(crate) passed: OwnedFd,
     /// Where to pass connections on to, for each shard.
     pub(crate) pass: Vec<Arc<OwnedFd>>,
+    /// Where to hand requests over that are for no WebSocket.
+    pub(crate) door: Option<Arc<OwnedFd>>,
 }
 
 /// What a turn came to.
@@ -100,6 +103,8 @@ pub(crate) struct Loop<H: Handler> {
     rung: bool,
     passed_ready: bool,
     parked_timer: bool,
+    /// When the next try is to be made to hand requests over.
+    hand_over_at: Option<Instant>,
 }
 
 impl<H: Handler> Loop<H> {
@@ -130,6 +135,7 @@ impl<H: Handler> Loop<H> {
             rung: true,
             passed_ready: true,
             parked_timer: false,
+            hand_over_at: None,
         };
         shard.watch_bell();
         shard.watch_passed();
@@ -152,6 +158,7 @@ impl<H: Handler> Loop<H> {
         self.settle();
         let worked = self.work(began);
         self.drain_connections();
+        self.hand_over();
         self.apply_effects();
         self.flush();
         if happened || worked || self.has_work() {
@@ -170,7 +177,12 @@ impl<H: Handler> Loop<H> {
     }
 
     fn has_work(&self) -> bool {
-        self.core.has_work() || !self.accepted.is_empty() || self.passed_ready || self.rung
+        self.core.has_work() || self.is_pressed()
+    }
+
+    /// Whether there is something to do that no completion will announce.
+    fn is_pressed(&self) -> bool {
+        self.core.is_pressed() || !self.accepted.is_empty() || self.passed_ready || self.rung
     }
 
     /// Submits what the last turn queued and waits if there is nothing to do; true if it waited.
@@ -196,7 +208,7 @@ impl<H: Handler> Loop<H> {
             Service::Running => false,
             Service::Draining { cursor, .. } => cursor < self.core.entries_max(),
         };
-        if self.has_work() || has_closes {
+        if self.is_pressed() || has_closes {
             return Duration::ZERO;
         }
         let accept = match self.accepting {
@@ -204,7 +216,9 @@ impl<H: Handler> Loop<H> {
             Accepting::Armed | Accepting::Cancelled | Accepting::Off => None,
         };
         let now = self.core.now;
-        let deadlines = [self.core.next_deadline(), self.core.rests_until(), accept];
+        let hand_over = self.hand_over_at.filter(|_| self.core.has_leavers());
+        let rests = self.core.rests_until();
+        let deadlines = [self.core.next_deadline(), accept, hand_over, rests];
         let nearest = deadlines.into_iter().flatten().min();
         nearest.map_or(longest, |at| at.saturating_duration_since(now).min(longest))
     }
@@ -494,6 +508,31 @@ impl<H: Handler> Loop<H> {
         }
     }
 
+    /// Hands requests that are for no WebSocket to the control thread.
+    fn hand_over(&mut self) {
+        if !self.core.has_leavers() || self.hand_over_at.is_some_and(|at| at > self.core.now) {
+            return;
+        }
+        self.hand_over_at = None;
+        while let Some(leaver) = self.core.next_leaver() {
+            let socket = self.core.socket_ref(leaver.index).expect("it lives");
+            let door = self.links.door.as_ref().expect("it leaves by a door");
+            let passed = match fdpass::send(&**door, &leaver.message, &[socket]) {
+                Ok(()) => Passed::Gone,
+                Err(fdpass::SendError::Full | fdpass::SendError::TooManyInFlight) => Passed::Full,
+                Err(error) => {
+                    tracing::error!(?error, "requests cannot be handed over");
+                    Passed::Broken
+                }
+            };
+            self.turn_parts().0.left(leaver, passed);
+            if passed == Passed::Full {
+                self.hand_over_at = Some(self.core.now + HANDOVER_PAUSE);
+                return;
+            }
+        }
+    }
+
     fn take_passed(&mut self) -> bool {
         if !std::mem::take(&mut self.passed_ready) {
             return false;
@@ -555,7 +594,8 @@ impl<H: Handler> Loop<H> {
             | Effect::WatchWritable(index)
             | Effect::EndRoomPoll(index)
             | Effect::ShutWrite(index)
-            | Effect::Shut(index)) = effect;
+            | Effect::Shut(index)
+            | Effect::Detach(index)) = effect;
             if self.core.serial(index) != serial {
                 continue; // the connection it was meant for is gone, and took it with it
             }
@@ -571,8 +611,10 @@ impl<H: Handler> Loop<H> {
                 }
                 Effect::EndRoomPoll(_) => self.ring.cancel(token(Operation::Writable)),
                 Effect::ShutWrite(_) => self.shut(index, Shutdown::Write),
-                Effect::Shut(_) => {
-                    self.shut(index, Shutdown::Both);
+                Effect::Shut(_) | Effect::Detach(_) => {
+                    if matches!(effect, Effect::Shut(_)) {
+                        self.shut(index, Shutdown::Both);
+                    }
                     for operation in self.core.armed(index) {
                         self.ring.cancel(token(operation));
                     }

@@ -15,6 +15,7 @@
 mod admission;
 mod bitmap;
 mod channels;
+mod client_counters;
 mod connection;
 mod core;
 mod deadline;
@@ -22,6 +23,8 @@ mod ending;
 mod engine;
 #[path = "loop.rs"]
 mod event_loop;
+mod handover;
+mod heartbeat;
 mod inbound;
 mod jobs;
 mod message;
@@ -29,9 +32,11 @@ mod outbound;
 #[doc(hidden)]
 pub mod output;
 mod phase;
+mod publisher;
 mod ready;
 mod seats;
 mod serial;
+mod sessions;
 mod settings;
 pub mod slab;
 #[cfg(test)]
@@ -45,9 +50,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub(crate) use self::channels::Channels;
 pub(crate) use self::core::Core;
 pub(crate) use self::event_loop::{Links, Loop, address_of};
+pub(crate) use self::handover::{DoorSeats, Handed};
 pub(crate) use self::jobs::{Jobs, PoolJob};
 pub(crate) use self::message::{Counted, Message};
+pub(crate) use self::publisher::Publisher;
 pub(crate) use self::seats::Seats;
+pub use self::sessions::{SessionSettings, SessionSettingsError, Sessions};
 pub(crate) use self::settings::Settings;
 pub(crate) use self::wait::{Parked, run, with_executor};
 

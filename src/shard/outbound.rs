@@ -12,7 +12,7 @@
 //! backlogs together stay within the shard's budget; a peer with a backlog is not read from.
 
 use super::connection::Flags;
-use super::core::Turn;
+use super::core::{Core, Turn};
 use super::output::{NONE, Sent};
 use super::phase::Phase;
 use super::slab::Index;
@@ -29,8 +29,15 @@ pub(crate) struct Send {
     pub(crate) token: Token,
 }
 
+impl<H: Handler> Core<H> {
+    fn overflow_of(&self, index: Index, reason: &'static str) -> (u16, &'static str) {
+        let route = self.connections.get(index).map_or(0, |connection| connection.route);
+        self.routes.overflow_of(route).unwrap_or((code::POLICY_VIOLATION, reason))
+    }
+}
+
 impl<H: Handler> Turn<'_, H> {
-    /// Appends a piece to the connection's chain, or cuts it when its output is at the bound.
+    /// Appends a piece to the connection's chain, or closes it when its output is at the bound.
     pub(super) fn queue(&mut self, index: Index, piece: Piece) -> Result<(), SendError> {
         let core = &mut *self.core;
         let connection = core.connections.get_mut(index).expect("queued to while it lives");
@@ -40,7 +47,8 @@ impl<H: Handler> Turn<'_, H> {
         let queued = connection.backlog_bytes() + core.output.chain(connection.chain).bytes;
         if queued > 0 && queued + piece.len() > core.settings.output_bytes_max {
             core.counters.output_overflows += 1;
-            self.cut(index, Cause::Overflow, code::POLICY_VIOLATION, "output limit");
+            let reads = connection.backlog_bytes() == 0;
+            self.overflowed(index, reads);
             return Err(SendError::Overflow);
         }
         core.output.push(connection.chain, piece);
@@ -93,8 +101,19 @@ impl<H: Handler> Turn<'_, H> {
             if let Some(send) = self.flush_chain(number) {
                 sends.push(send);
             }
+            self.core.settles_soon |= self.hangs_on(number);
             number += 1;
         }
+    }
+
+    /// Whether settling the chain does more than forget it.
+    fn hangs_on(&self, number: u32) -> bool {
+        let chain = self.core.output.chain(number);
+        let connection = self.core.connections.get(Index::new(chain.index));
+        let is_plain = connection.is_some_and(|one| {
+            one.phase.is_open() && one.backlog_bytes() == 0 && !one.flags.has(Flags::PAUSED)
+        });
+        !(is_plain && matches!(chain.sent, Sent::Chain(_)))
     }
 
     fn flush_chain(&mut self, number: u32) -> Option<Send> {
@@ -183,7 +202,26 @@ impl<H: Handler> Turn<'_, H> {
     /// The backlogs together are over the shard's budget: the one that grew last pays.
     fn cut_for_budget(&mut self, index: Index) {
         self.core.counters.backlog_budget_cuts += 1;
-        self.cut(index, Cause::Overflow, code::POLICY_VIOLATION, "output budget");
+        self.cut_slow(index, "output budget");
+    }
+
+    /// The output is at its bound: a peer that has read all so far is told so behind it, one that
+    /// has not would never come to read it.
+    fn overflowed(&mut self, index: Index, reads: bool) {
+        const REASON: &str = "output limit";
+        if reads {
+            let (code, reason) = self.core.overflow_of(index, REASON);
+            self.close_from_here(index, Cause::Overflow, code, reason);
+        } else {
+            self.core.counters.overflow_cuts += 1;
+            self.cut_slow(index, REASON);
+        }
+    }
+
+    /// Cuts a peer that does not read, with the code and reason of its route, if it has some.
+    pub(super) fn cut_slow(&mut self, index: Index, reason: &'static str) {
+        let (code, reason) = self.core.overflow_of(index, reason);
+        self.cut(index, Cause::Overflow, code, reason);
     }
 
     /// Everything submitted in the last flush has either reported or succeeded: moves on.
@@ -194,6 +232,7 @@ impl<H: Handler> Turn<'_, H> {
             number += 1;
         }
         self.core.output.clear();
+        self.core.settles_soon = false;
         self.core.channels.forget_pieces();
     }
 

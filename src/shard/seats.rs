@@ -95,7 +95,7 @@ impl Seats {
     }
 }
 
-fn reserve(count: &AtomicU32, max: u32) -> bool {
+pub(super) fn reserve(count: &AtomicU32, max: u32) -> bool {
     let more = |now| (now < max).then_some(now + 1);
     count.try_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
 }

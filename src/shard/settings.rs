@@ -1,7 +1,9 @@
 //! What one shard goes by: the configuration in the units of its loop.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::handover::DoorSeats;
 use super::seats::Seats;
 use super::wheel::ticks_in;
 use crate::config::Config;
@@ -14,9 +16,11 @@ pub(crate) struct Settings {
     pub(super) number: usize,
     pub(super) shard_count: usize,
     pub(super) seats: Arc<Seats>,
+    /// Seats of the control thread; without them nothing is handed over.
+    pub(super) door: Option<Arc<DoorSeats>>,
     pub(super) handshake_ticks: u32,
-    pub(super) ping_ticks: Option<u32>,
-    pub(super) pong_ticks: u32,
+    ping: Beats,
+    message_ping: Beats,
     pub(super) write_ticks: u32,
     pub(super) close_ticks: u32,
     pub(super) linger_ticks: u32,
@@ -35,12 +39,27 @@ struct RouteSettings {
     idle_ticks: Option<u32>,
 }
 
+/// One kind of heartbeat: how often, and how long its answer may take.
+struct Beats {
+    interval_ticks: Option<u32>,
+    patience_ticks: u32,
+}
+
+impl Beats {
+    fn new(interval: Option<Duration>, patience: Duration) -> Self {
+        let interval_ticks = interval.map(ticks_in);
+        let patience_ticks = ticks_in(patience).min(interval_ticks.unwrap_or(u32::MAX));
+        Self { interval_ticks, patience_ticks }
+    }
+}
+
 impl Settings {
     pub(crate) fn new(
         config: &Config,
         number: usize,
         shard_count: usize,
         seats: Arc<Seats>,
+        door: Option<Arc<DoorSeats>>,
         routes: &Routes,
     ) -> Self {
         let numbers = 0..u16::try_from(routes.count()).expect("numbered with 16 bits");
@@ -55,9 +74,10 @@ impl Settings {
             number,
             shard_count,
             seats,
+            door,
             handshake_ticks: ticks_in(config.handshake_timeout),
-            ping_ticks: config.ping_interval.map(ticks_in),
-            pong_ticks: ticks_in(config.pong_timeout),
+            ping: Beats::new(config.ping_interval, config.pong_timeout),
+            message_ping: Beats::new(config.message_ping_interval, config.message_pong_timeout),
             write_ticks: ticks_in(config.write_timeout),
             close_ticks: ticks_in(config.close_timeout),
             linger_ticks: ticks_in(config.close_timeout.min(LINGER_PERIOD_MAX)),
@@ -72,6 +92,20 @@ impl Settings {
     /// Slots of the slab: every seat, and what is refused beyond them.
     pub(crate) fn entries_max(&self) -> u32 {
         self.seats.capacity() + SURPLUS_SLOTS
+    }
+
+    fn beats(&self, heartbeat: u8) -> &Beats {
+        if heartbeat == 0 { &self.ping } else { &self.message_ping }
+    }
+
+    /// Time between two heartbeats of this number; `None` if there are none.
+    pub(super) fn beat_ticks(&self, heartbeat: u8) -> Option<u32> {
+        self.beats(heartbeat).interval_ticks
+    }
+
+    /// Time for the answer to the last question; the interval at most.
+    pub(super) fn patience_ticks(&self, heartbeat: u8) -> u32 {
+        self.beats(heartbeat).patience_ticks
     }
 
     pub(super) fn message_limits(&self, route: u16) -> MessageLimits {

@@ -29,7 +29,7 @@ impl Handler for Silent {
 pub(super) fn core() -> (Core<Silent>, UnixStream) {
     let config = Config::new(([127, 0, 0, 1], 0).into());
     let routes = Routes::any();
-    let settings = Settings::new(&config, 0, 1, Arc::new(Seats::new(1, 10, 10)), &routes);
+    let settings = Settings::new(&config, 0, 1, Arc::new(Seats::new(1, 10, 10)), None, &routes);
     let mesh = crate::mesh::build(1).unwrap().remove(0);
     let channels = Channels::new(0, 1, 100, mesh, &std::hash::RandomState::new());
     let bell = Arc::new(Bell::new().unwrap());

@@ -15,10 +15,10 @@ pub mod fdpass;
 pub mod fdtable;
 pub mod kernel;
 pub mod memory;
-pub mod poll;
 pub mod rlimit;
 pub mod signal;
 pub mod socket;
+pub mod watched;
 
 /// Gives a descriptor to a type that can own one but takes it only as a number.
 pub fn adopt<T: std::os::fd::FromRawFd>(fd: std::os::fd::OwnedFd) -> T {

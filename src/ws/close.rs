@@ -32,6 +32,8 @@ pub mod code {
     pub const SERVICE_RESTART: u16 = 1012;
     /// Overload (IANA registry).
     pub const TRY_AGAIN_LATER: u16 = 1013;
+    /// The peer did not answer the application's heartbeat (Centrifugo's code for it).
+    pub const NO_PONG: u16 = 3012;
 }
 
 /// Why a connection is closed, as one end told the other.

@@ -150,6 +150,15 @@ impl Client {
         }
     }
 
+    /// So many bytes, whatever they are.
+    pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
+        while self.received.len() - self.taken < count {
+            assert!(self.receive(), "the server ended before {count} bytes");
+        }
+        self.taken += count;
+        self.received[self.taken - count..self.taken].to_vec()
+    }
+
     /// Reads until the server's end.
     pub(crate) fn end(&mut self) {
         while self.receive() {

@@ -52,7 +52,8 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("ws", &[]),
     ("metrics", &[]),
     ("config", &[]),
-    ("handler", &["ws"]),
+    // `metrics` beside the agreed arrow: an application counts where its shard does.
+    ("handler", &["ws", "metrics"]),
     // `sys` beside the agreed arrows: a shard's loop shuts sockets down, passes them on and reads
     // the clock, none of which is the ring's.
     (

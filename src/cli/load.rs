@@ -1,0 +1,137 @@
+//! The configuration of this process: its file, its environment and its flags, read and checked.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use longwire::config::{Fault, Format, Raw, Serve, keys};
+
+use super::flags::KeyFlags;
+use super::log::LogArgs;
+
+/// What the configuration is made of.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Sources {
+    /// The configuration file: .toml, .json, .yaml or .yml
+    #[arg(short, long, value_name = "FILE", env = "LONGWIRE_CONFIG")]
+    config: Option<PathBuf>,
+
+    /// Open everything to everybody, with a page to try it: for development on this machine
+    #[arg(long)]
+    dev: bool,
+
+    /// With --dev: serve other machines, too
+    #[arg(long, requires = "dev")]
+    dev_allow_remote: bool,
+
+    #[command(flatten)]
+    keys: KeyFlags,
+}
+
+/// Why there is no configuration.
+#[derive(Debug)]
+pub(crate) enum LoadError {
+    /// The file cannot be read.
+    Unreadable { path: PathBuf, error: io::Error },
+    /// The name of the file does not tell its format.
+    NoFormat { path: PathBuf },
+    /// It is not valid.
+    Faults(Vec<Fault>),
+    /// `--dev`, and an address that other machines reach.
+    OpenToTheWorld { address: String },
+}
+
+impl Sources {
+    /// Reads all sources anew. The flags of the log are those of the whole command line.
+    pub(crate) fn load(&self, log: &LogArgs) -> Result<Serve, LoadError> {
+        let mut raw = Raw::new();
+        if let Some(path) = &self.config {
+            lay_file(&mut raw, path)?;
+        }
+        raw.lay_environment(std::env::vars_os().filter_map(|(name, value)| {
+            // A name that is not UTF-8 is none of ours; a value that is not is no value of ours.
+            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+        }));
+        self.keys.lay(&mut raw);
+        log.lay(&mut raw);
+        let is_anywhere = |path: &str| raw.source_of(path).is_none();
+        if self.dev && is_anywhere("listen") && is_anywhere("http_server.address") {
+            lay_loopback(&mut raw);
+        }
+        raw.open_secrets(|path| fs::read_to_string(path));
+        let mut serve = Serve::new(raw).map_err(LoadError::Faults)?;
+        if self.dev {
+            serve.open_up();
+            self.check_reach(&serve)?;
+        }
+        Ok(serve)
+    }
+
+    /// Whether the server is open to everybody.
+    pub(crate) fn is_dev(&self) -> bool {
+        self.dev
+    }
+
+    fn check_reach(&self, serve: &Serve) -> Result<(), LoadError> {
+        let internal = serve.internal_listen().map(longwire::config::Listen::tcp);
+        let mut all = serve.listens().into_iter().chain(internal);
+        match all.find(|listen| !listen.is_local()) {
+            Some(listen) if !self.dev_allow_remote => {
+                Err(LoadError::OpenToTheWorld { address: listen.to_string() })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn lay_loopback(raw: &mut Raw) {
+    let address = keys().find(|key| key.path == "http_server.address").expect("a key");
+    raw.lay_flag(address, vec!["127.0.0.1".to_owned()]);
+}
+
+fn lay_file(raw: &mut Raw, path: &Path) -> Result<(), LoadError> {
+    let name = path.display().to_string();
+    let Some(format) = Format::of(&name) else {
+        return Err(LoadError::NoFormat { path: path.to_owned() });
+    };
+    let text = fs::read_to_string(path);
+    let text = text.map_err(|error| LoadError::Unreadable { path: path.to_owned(), error })?;
+    raw.lay_file(&name, format, &text);
+    Ok(())
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { path, error } => write!(
+                out,
+                "{}: {error}\nmend: name a file that this user can read; longwire \
+                 default-config writes one",
+                path.display()
+            ),
+            Self::NoFormat { path } => write!(
+                out,
+                "{}: the name does not tell the format\nmend: let it end in .toml, .json, .yaml \
+                 or .yml",
+                path.display()
+            ),
+            Self::Faults(faults) => {
+                for fault in faults {
+                    writeln!(out, "{fault}")?;
+                }
+                let count = faults.len();
+                let noun = if count == 1 { "fault" } else { "faults" };
+                write!(out, "{count} {noun} in the configuration")
+            }
+            Self::OpenToTheWorld { address } => write!(
+                out,
+                "--dev opens everything to everybody, and {address} is reached from other \
+                 machines\nmend: listen on 127.0.0.1, or add --dev-allow-remote if that is meant"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {}

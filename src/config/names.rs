@@ -1,0 +1,178 @@
+//! Names: which are keys, which are sections, and what was meant by those that are neither.
+
+use super::key::{Key, VARIABLE_PREFIX, variable};
+use super::keys;
+
+/// What a path in a file stands for.
+pub(super) enum Name {
+    /// A key.
+    Key(&'static Key),
+    /// A section; the first of its keys.
+    Section(&'static Key),
+    /// Neither.
+    Unknown,
+}
+
+impl Name {
+    pub(super) fn of(path: &str) -> Self {
+        if let Some(key) = keys().find(|key| key.path == path) {
+            return Self::Key(key);
+        }
+        match keys().find(|key| key.path.starts_with(path) && is_below(key.path, path)) {
+            Some(first) => Self::Section(first),
+            None => Self::Unknown,
+        }
+    }
+}
+
+fn is_below(path: &str, section: &str) -> bool {
+    !section.is_empty() && path[section.len()..].starts_with('.')
+}
+
+/// How alike two names must be for one to be a slip of the other; 1 is equal.
+///
+/// At 0.6 a name of ten letters may have four of them wrong, and strangers are not yet friends.
+const LIKENESS_MIN: f64 = 0.6;
+
+/// The key or section that was meant by a path, perhaps.
+pub(super) fn nearest_path(path: &str) -> Option<&'static str> {
+    // The right name in the wrong section is the commonest slip.
+    let last = path.rsplit('.').next().unwrap_or(path);
+    let namesake = keys().find(|key| key.path.rsplit('.').next() == Some(last));
+    namesake.map(|key| key.path).or_else(|| nearest(path, keys().flat_map(paths)))
+}
+
+/// The variable that was meant, perhaps.
+pub(super) fn nearest_variable(name: &str) -> Option<String> {
+    let bare = name.strip_prefix(VARIABLE_PREFIX).unwrap_or(name).to_ascii_lowercase();
+    let alike =
+        |path: &&str| strsim::normalized_damerau_levenshtein(&path.replace('.', "_"), &bare);
+    let best = keys().map(|key| key.path).max_by(|a, b| alike(a).total_cmp(&alike(b)))?;
+    (alike(&best) >= LIKENESS_MIN).then(|| variable(best))
+}
+
+/// A key's path and the sections above it.
+fn paths(key: &'static Key) -> impl Iterator<Item = &'static str> {
+    let above = key.path.match_indices('.').map(|(at, _)| &key.path[..at]);
+    above.chain([key.path])
+}
+
+fn nearest(name: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    let alike = |other: &str| strsim::normalized_damerau_levenshtein(other, name);
+    let best = known.max_by(|a, b| alike(a).total_cmp(&alike(b)))?;
+    (alike(best) >= LIKENESS_MIN).then_some(best)
+}
+
+/// Whether a path is Centrifugo's, for a part of it that longwire does not have.
+pub(super) fn is_foreign(path: &str) -> bool {
+    let is_at = |name: &&str| {
+        path.strip_prefix(*name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    FOREIGN.iter().any(is_at) || path.starts_with("uni_")
+}
+
+/// Centrifugo 6's sections and keys that mean nothing here yet. To say so is kinder than to guess
+/// at a slip of the pen.
+const FOREIGN: [&str; 53] = [
+    "admin",
+    "broker",
+    "channel.history_meta_ttl",
+    "channel.namespace_boundary",
+    "channel.namespaces",
+    "channel.private_prefix",
+    "channel.proxy",
+    "channel.publication_data_format",
+    "channel.user_boundary",
+    "channel.user_separator",
+    "channel.without_namespace.allow_history_for_client",
+    "channel.without_namespace.allow_positioning",
+    "channel.without_namespace.allow_presence_for_client",
+    "channel.without_namespace.allow_recovery",
+    "channel.without_namespace.allow_user_limited_channels",
+    "channel.without_namespace.channel_regex",
+    "channel.without_namespace.force_positioning",
+    "channel.without_namespace.force_recovery",
+    "channel.without_namespace.history_size",
+    "channel.without_namespace.history_ttl",
+    "channel.without_namespace.join_leave",
+    "channel.without_namespace.presence",
+    "client.concurrency",
+    "client.connection_rate_limit",
+    "client.expired_close_delay",
+    "client.presence_update_interval",
+    "client.proxy",
+    "client.subscribe_to_user_personal_channel",
+    "client.subscription_token",
+    "client.token",
+    "client.user_id_http_header",
+    "consumers",
+    "controller",
+    "debug",
+    "emulation",
+    "engine",
+    "graphite",
+    "grpc_api",
+    "http_server.http3",
+    "http_server.tls",
+    "http_server.tls_autocert",
+    "http_stream",
+    "map_broker",
+    "nats",
+    "opentelemetry",
+    "presence_manager",
+    "proxies",
+    "redis",
+    "rpc",
+    "sse",
+    "swagger",
+    "usage_stats",
+    "websocket.compression",
+];
+
+/// Whether a variable is not a setting though it begins as ours do.
+///
+/// Kubernetes gives every container the addresses of each service: one that is called `longwire`
+/// makes `LONGWIRE_SERVICE_HOST`, `LONGWIRE_PORT`, `LONGWIRE_PORT_8000_TCP_ADDR` and more.
+pub(super) fn is_of_others(variable: &str) -> bool {
+    let name = variable.strip_prefix(VARIABLE_PREFIX).unwrap_or(variable);
+    name == "CONFIG" || name == "PORT" || name.starts_with("PORT_") || name.starts_with("SERVICE_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_is_recognised_and_a_stranger_is_not() {
+        for (slip, meant) in [
+            ("client.ping_intervall", Some("client.ping_interval")),
+            ("clients.ping_interval", Some("client.ping_interval")),
+            ("ping_interval", Some("client.ping_interval")),
+            ("client.pingInterval", Some("client.ping_interval")),
+            ("clinet", Some("client")),
+            ("chanel.without_namespace", Some("channel.without_namespace")),
+            ("shard", Some("shards")),
+            ("completely.different", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest_path(slip), meant, "{slip}");
+        }
+    }
+
+    #[test]
+    fn no_foreign_name_is_one_of_ours() {
+        for name in FOREIGN {
+            assert!(matches!(Name::of(name), Name::Unknown), "{name}");
+        }
+        for key in keys() {
+            assert!(!is_foreign(key.path), "{}", key.path);
+        }
+    }
+
+    #[test]
+    fn no_key_has_a_variable_that_kubernetes_makes() {
+        for key in keys() {
+            assert!(!is_of_others(&key.variable()), "{}", key.path);
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The configuration of `longwire serve`, valid by type; one file per section.
+//!
+//! Keys have Centrifugo's names and places where they mean the same.
+
+mod channel;
+mod client;
+mod host;
+mod http_api;
+mod http_server;
+mod log;
+mod shutdown;
+mod websocket;
+
+pub use channel::{Channel, WithoutNamespace};
+pub use client::{Client, Origin};
+pub use host::Host;
+pub use http_api::{ErrorMode, HttpApi};
+pub use http_server::{Host as HostName, HttpServer};
+pub use log::{Filter, Format as LogFormat, Log};
+pub use shutdown::Shutdown;
+pub use websocket::{UrlPath, WebSocket};
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+
+use super::change::Changes;
+use super::fault::Fault;
+use super::key::Key;
+use super::listen::Listen;
+use super::raw::{Raw, Reader};
+
+/// All that `longwire serve` is told.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Serve {
+    /// What stands outside of any section.
+    pub host: Host,
+    /// `http_server`.
+    pub http_server: HttpServer,
+    /// `client`.
+    pub client: Client,
+    /// `channel`.
+    pub channel: Channel,
+    /// `channel.without_namespace`.
+    pub without_namespace: WithoutNamespace,
+    /// `websocket`.
+    pub websocket: WebSocket,
+    /// `http_api`.
+    pub http_api: HttpApi,
+    /// `log`.
+    pub log: Log,
+    /// `shutdown`.
+    pub shutdown: Shutdown,
+}
+
+/// Every key, section by section.
+pub fn keys() -> impl Iterator<Item = &'static Key> + Clone {
+    let sections = [
+        Host::KEYS,
+        HttpServer::KEYS,
+        Client::KEYS,
+        Channel::KEYS,
+        WithoutNamespace::KEYS,
+        WebSocket::KEYS,
+        HttpApi::KEYS,
+        Log::KEYS,
+        Shutdown::KEYS,
+    ];
+    sections.into_iter().flatten()
+}
+
+impl Serve {
+    /// Reads the layers, or tells all that is wrong with them.
+    pub fn new(raw: Raw) -> Result<Self, Vec<Fault>> {
+        raw.read(|reader| {
+            let serve = Self {
+                host: Host::read(reader),
+                http_server: HttpServer::read(reader),
+                client: Client::read(reader),
+                channel: Channel::read(reader),
+                without_namespace: WithoutNamespace::read(reader),
+                websocket: WebSocket::read(reader),
+                http_api: HttpApi::read(reader),
+                log: Log::read(reader),
+                shutdown: Shutdown::read(reader),
+            };
+            serve.agree(reader);
+            serve
+        })
+    }
+
+    /// What no single key can be wrong about.
+    fn agree(&self, reader: &mut Reader<'_>) {
+        let Client { ping_interval, pong_timeout, .. } = self.client;
+        if let Some(interval) = ping_interval.time()
+            && interval <= pong_timeout
+        {
+            reader.contradiction(
+                format!(
+                    "client.pong_timeout is {pong_timeout:?}, and client.ping_interval {interval:?}"
+                ),
+                "a pong must be due before the next ping: set the timeout to less".to_owned(),
+            );
+        }
+        let internal = self.internal_listen();
+        let listens = self.listens();
+        if let Some(address) = internal
+            && address.port() != 0
+            && listens.contains(&Listen::tcp(address))
+        {
+            reader.contradiction(
+                format!("{address} is both public and internal"),
+                "set http_server.internal_port to another port, or to off".to_owned(),
+            );
+        }
+        for (index, listen) in listens.iter().enumerate() {
+            let is_free_port = matches!(listen, Listen::Tcp { address, .. } if address.port() == 0);
+            if !is_free_port && listens[..index].contains(listen) {
+                reader.contradiction(
+                    format!("listen names {listen} twice"),
+                    "remove one of them".to_owned(),
+                );
+            }
+        }
+    }
+
+    /// Takes over from `new` what a running server can take over, and tells what that is.
+    pub fn adopt(&mut self, new: &Self) -> Changes {
+        let mut changes = Changes::default();
+        self.host.adopt(&new.host, &mut changes);
+        self.http_server.adopt(&new.http_server, &mut changes);
+        self.client.adopt(&new.client, &mut changes);
+        self.channel.adopt(&new.channel, &mut changes);
+        self.without_namespace.adopt(&new.without_namespace, &mut changes);
+        self.websocket.adopt(&new.websocket, &mut changes);
+        self.http_api.adopt(&new.http_api, &mut changes);
+        self.log.adopt(&new.log, &mut changes);
+        self.shutdown.adopt(&new.shutdown, &mut changes);
+        changes
+    }
+
+    /// Opens everything to everybody, for development.
+    pub fn open_up(&mut self) {
+        self.client.insecure = true;
+        self.client.allow_anonymous_connect_without_token = true;
+        self.client.allowed_origins = vec![Origin("*".to_owned())];
+        self.http_api.insecure = true;
+    }
+
+    /// The public addresses: `listen`, or else `http_server.address` and `.port`.
+    pub fn listens(&self) -> Vec<Listen> {
+        if self.host.listen.is_empty() {
+            let HttpServer { address, port, .. } = self.http_server;
+            vec![Listen::tcp(SocketAddr::new(address.0, port))]
+        } else {
+            self.host.listen.clone()
+        }
+    }
+
+    /// The internal address, if there is to be one.
+    pub fn internal_listen(&self) -> Option<SocketAddr> {
+        let HttpServer { internal_address, internal_port, .. } = self.http_server;
+        internal_port.0.map(|port| SocketAddr::new(internal_address.0, port))
+    }
+
+    /// Connections at most: the smaller of the two keys that say so.
+    pub fn connections_max(&self) -> Option<u32> {
+        let limit = (self.client.connection_limit > 0).then_some(self.client.connection_limit);
+        let wanted = self.host.max_connections.map(NonZeroU32::get);
+        limit.into_iter().chain(wanted).min()
+    }
+}

@@ -1,0 +1,83 @@
+//! The name of a client: a UUID of version 4, from random bits of the session and of the process.
+
+use std::fmt;
+
+/// Random bits of this process and the one whose connections it took over: 58 of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lineage(u64);
+
+impl Lineage {
+    /// No random bits, for tests of what is written.
+    #[doc(hidden)]
+    pub const ZERO: Self = Self(0);
+
+    /// The lower 58 bits of `random`.
+    pub fn new(random: u64) -> Self {
+        Self(random & ((1 << 58) - 1))
+    }
+}
+
+/// The name of one client, told in its connect reply and shown to others in its publications.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientId {
+    /// Random bits of the session.
+    pub random: u64,
+    /// Those of the process.
+    pub lineage: Lineage,
+}
+
+/// Bytes of a client id in text.
+pub(super) const TEXT_BYTES: usize = 36;
+
+impl ClientId {
+    /// The name in text, 36 ASCII characters.
+    pub(super) fn text(self) -> [u8; TEXT_BYTES] {
+        // RFC 9562 §5.4: 48 random bits, version 4, 12 random bits, variant 2, 62 random bits.
+        let bits = (u128::from(self.random) << 58) | u128::from(self.lineage.0);
+        let (high, middle, low) = (bits >> 74, (bits >> 62) & 0xfff, bits & ((1 << 62) - 1));
+        let uuid = (high << 80) | (4 << 76) | (middle << 64) | (0b10 << 62) | low;
+        let mut text = [b'-'; TEXT_BYTES];
+        let mut digits = (0..32).rev().map(|place| (uuid >> (4 * place)) & 0xf);
+        for (place, byte) in text.iter_mut().enumerate() {
+            if ![8, 13, 18, 23].contains(&place) {
+                let digit = digits.next().expect("36 places, 4 of them dashes") as usize;
+                *byte = b"0123456789abcdef"[digit];
+            }
+        }
+        text
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.text();
+        out.write_str(std::str::from_utf8(&text).expect("ASCII"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(random: u64, lineage: u64) -> String {
+        ClientId { random, lineage: Lineage::new(lineage) }.to_string()
+    }
+
+    #[test]
+    fn it_is_a_uuid_of_version_4_whatever_the_bits() {
+        assert_eq!(id(0, 0), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(id(u64::MAX, u64::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+    }
+
+    #[test]
+    fn every_bit_of_session_and_process_shows() {
+        let mut seen: Vec<String> = (0..64).map(|bit| id(1 << bit, 0)).collect();
+        seen.extend((0..58).map(|bit| id(0, 1 << bit)));
+        seen.push(id(0, 0));
+        let count = seen.len();
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), count);
+        assert_eq!(id(0, 1 << 58), id(0, 0), "58 bits and no more");
+    }
+}

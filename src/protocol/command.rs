@@ -1,0 +1,233 @@
+//! What a client asks for (2, 3), borrowed from its frame.
+//!
+//! Fields that nothing here uses yet are ignored like unknown ones, as the protocol asks of both
+//! sides.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::text::{Raw, Text, nullable, object};
+
+/// One command.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Command<'a> {
+    /// The client's number for it, which the reply carries; 0 where there is no reply.
+    pub id: u32,
+    /// What it asks for.
+    pub request: Request<'a>,
+}
+
+/// What a command asks for.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Request<'a> {
+    /// The answer to a ping.
+    Pong,
+    /// Begins the session; the first command.
+    Connect(Connect<'a>),
+    /// Enters a channel.
+    Subscribe(Subscribe<'a>),
+    /// Leaves a channel.
+    Unsubscribe(Channel<'a>),
+    /// Publishes into a channel.
+    Publish(Publish<'a>),
+    /// Who is in a channel.
+    Presence(Channel<'a>),
+    /// How many are in a channel.
+    PresenceStats(Channel<'a>),
+    /// What was published into a channel.
+    History(History<'a>),
+    /// Calls a procedure of the back end.
+    Rpc,
+    /// A message to the back end, without a reply.
+    Send,
+    /// Brings a new connection token.
+    Refresh(Refresh<'a>),
+    /// Brings a new subscription token.
+    SubRefresh(SubRefresh<'a>),
+}
+
+impl Request<'_> {
+    /// The channel that the command is about; empty if the client left it out.
+    pub fn channel(&self) -> Option<&str> {
+        match self {
+            Self::Pong | Self::Connect(_) | Self::Rpc | Self::Send | Self::Refresh(_) => None,
+            Self::Subscribe(request) => Some(&request.channel),
+            Self::Unsubscribe(request) | Self::Presence(request) | Self::PresenceStats(request) => {
+                Some(&request.channel)
+            }
+            Self::Publish(request) => Some(&request.channel),
+            Self::History(request) => Some(&request.channel),
+            Self::SubRefresh(request) => Some(&request.channel),
+        }
+    }
+}
+
+/// A request that names a channel and nothing else.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Channel<'a> {
+    /// The channel's name.
+    #[serde(borrow)]
+    pub channel: Text<'a>,
+}
+
+/// The first command of a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Connect<'a> {
+    /// The connection token, a JWT.
+    #[serde(borrow)]
+    pub token: Text<'a>,
+    /// The kind of client, for logs.
+    #[serde(borrow)]
+    pub name: Text<'a>,
+    /// The version of the client, for logs.
+    #[serde(borrow)]
+    pub version: Text<'a>,
+}
+
+/// Enters a channel.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Subscribe<'a> {
+    /// The channel's name.
+    #[serde(borrow)]
+    pub channel: Text<'a>,
+    /// The subscription token, a JWT.
+    #[serde(borrow)]
+    pub token: Text<'a>,
+    /// Whether to send what was published since the position below.
+    #[serde(deserialize_with = "nullable")]
+    pub recover: bool,
+    /// The epoch of that position.
+    #[serde(borrow)]
+    pub epoch: Text<'a>,
+    /// The offset of that position.
+    #[serde(deserialize_with = "nullable")]
+    pub offset: u64,
+    /// The client wants its position to be tracked.
+    #[serde(deserialize_with = "nullable")]
+    pub positioned: bool,
+    /// The client wants to recover later.
+    #[serde(deserialize_with = "nullable")]
+    pub recoverable: bool,
+    /// The client wants to hear who comes and goes.
+    #[serde(deserialize_with = "nullable")]
+    pub join_leave: bool,
+    /// The delta format that the client offers; empty for none.
+    #[serde(borrow)]
+    pub delta: Text<'a>,
+    /// A filter by tags.
+    #[serde(borrow, rename = "tf")]
+    pub tags_filter: Raw<'a>,
+    /// What kind of subscription it is: 0 is a stream, the others are kinds of maps.
+    #[serde(rename = "type", deserialize_with = "nullable")]
+    pub kind: i32,
+}
+
+/// Publishes into a channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Publish<'a> {
+    /// The channel's name.
+    #[serde(borrow)]
+    pub channel: Text<'a>,
+    /// What to publish.
+    #[serde(borrow)]
+    pub data: Raw<'a>,
+    /// What kind of publication it is: 0 is an ordinary one, 1 changes a map.
+    #[serde(rename = "type", deserialize_with = "nullable")]
+    pub kind: i32,
+}
+
+/// Asks for what was published.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct History<'a> {
+    /// The channel's name.
+    #[serde(borrow)]
+    pub channel: Text<'a>,
+}
+
+/// Brings a new connection token.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Refresh<'a> {
+    /// The token.
+    #[serde(borrow)]
+    pub token: Text<'a>,
+}
+
+/// Brings a new subscription token.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct SubRefresh<'a> {
+    /// The channel's name.
+    #[serde(borrow)]
+    pub channel: Text<'a>,
+    /// The token.
+    #[serde(borrow)]
+    pub token: Text<'a>,
+}
+
+/// A command as JSON has it: one field of several.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Envelope<'a> {
+    #[serde(deserialize_with = "nullable")]
+    id: u32,
+    #[serde(borrow, deserialize_with = "object")]
+    connect: Option<Connect<'a>>,
+    #[serde(borrow, deserialize_with = "object")]
+    subscribe: Option<Subscribe<'a>>,
+    #[serde(borrow, deserialize_with = "object")]
+    unsubscribe: Option<Channel<'a>>,
+    #[serde(borrow, deserialize_with = "object")]
+    publish: Option<Publish<'a>>,
+    #[serde(borrow, deserialize_with = "object")]
+    presence: Option<Channel<'a>>,
+    #[serde(borrow, deserialize_with = "object")]
+    presence_stats: Option<Channel<'a>>,
+    #[serde(borrow, deserialize_with = "object")]
+    history: Option<History<'a>>,
+    #[serde(deserialize_with = "object")]
+    rpc: Option<IgnoredAny>,
+    #[serde(deserialize_with = "object")]
+    send: Option<IgnoredAny>,
+    #[serde(borrow, deserialize_with = "object")]
+    refresh: Option<Refresh<'a>>,
+    #[serde(borrow, deserialize_with = "object")]
+    sub_refresh: Option<SubRefresh<'a>>,
+}
+
+impl<'a> Envelope<'a> {
+    pub(super) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The command in it; `None` if it has a number but nothing that it asks for.
+    ///
+    /// Where several fields are set, the order is the reference's. Without a number everything
+    /// but `send` is a pong.
+    pub(super) fn open(self) -> Option<Command<'a>> {
+        let id = self.id;
+        let request = match self {
+            Self { send: Some(_), .. } if id == 0 => Request::Send,
+            _ if id == 0 => Request::Pong,
+            Self { connect: Some(request), .. } => Request::Connect(request),
+            Self { subscribe: Some(request), .. } => Request::Subscribe(request),
+            Self { unsubscribe: Some(request), .. } => Request::Unsubscribe(request),
+            Self { publish: Some(request), .. } => Request::Publish(request),
+            Self { presence: Some(request), .. } => Request::Presence(request),
+            Self { presence_stats: Some(request), .. } => Request::PresenceStats(request),
+            Self { history: Some(request), .. } => Request::History(request),
+            Self { rpc: Some(_), .. } => Request::Rpc,
+            Self { send: Some(_), .. } => Request::Send,
+            Self { refresh: Some(request), .. } => Request::Refresh(request),
+            Self { sub_refresh: Some(request), .. } => Request::SubRefresh(request),
+            _ => return None,
+        };
+        Some(Command { id, request })
+    }
+}

@@ -1,0 +1,62 @@
+//! Which of the protocol's two formats a connection speaks: settled by the opening handshake (1).
+
+/// A format of the protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// JSON lines in text messages: what a client gets that asks for nothing.
+    #[default]
+    Json,
+    /// Length-prefixed Protobuf in binary messages.
+    Protobuf,
+}
+
+impl Format {
+    /// The sub-protocol of JSON. No SDK sends it; it is echoed to those who do.
+    pub const JSON_PROTOCOL: &str = "centrifuge-json";
+    /// The sub-protocol of Protobuf.
+    pub const PROTOBUF_PROTOCOL: &str = "centrifuge-protobuf";
+
+    /// What an opening handshake asks for: by the sub-protocols it offers, the first known one
+    /// first, or by the query.
+    ///
+    /// Returns the format and, if it was chosen from those offered, the sub-protocol to echo.
+    pub fn asked<'a>(
+        offered: impl Iterator<Item = &'a str>,
+        query: &str,
+    ) -> (Self, Option<&'static str>) {
+        for protocol in offered {
+            match protocol {
+                Self::JSON_PROTOCOL => return (Self::Json, Some(Self::JSON_PROTOCOL)),
+                Self::PROTOBUF_PROTOCOL => return (Self::Protobuf, Some(Self::PROTOBUF_PROTOCOL)),
+                _ => {}
+            }
+        }
+        let by_query = ["format=protobuf", "cf_protocol=protobuf"];
+        let is_protobuf = query.split('&').any(|pair| by_query.contains(&pair));
+        (if is_protobuf { Self::Protobuf } else { Self::Json }, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_handshake_settles_the_format() {
+        let json = Some(Format::JSON_PROTOCOL);
+        let protobuf = Some(Format::PROTOBUF_PROTOCOL);
+        let cases = [
+            (&[][..], "", (Format::Json, None)),
+            (&["chat"][..], "", (Format::Json, None)),
+            (&["centrifuge-json"], "", (Format::Json, json)),
+            (&["centrifuge-protobuf"], "", (Format::Protobuf, protobuf)),
+            (&["chat", "centrifuge-protobuf", "centrifuge-json"], "", (Format::Protobuf, protobuf)),
+            (&[], "format=protobuf", (Format::Protobuf, None)),
+            (&[], "a=b&cf_protocol=protobuf", (Format::Protobuf, None)),
+            (&[], "cf_protocol_version=v2&xformat=protobuf", (Format::Json, None)),
+        ];
+        for (offered, query, expected) in cases {
+            assert_eq!(Format::asked(offered.iter().copied(), query), expected, "{offered:?}");
+        }
+    }
+}

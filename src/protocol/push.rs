@@ -1,0 +1,50 @@
+//! What a client is told without having asked (4, 5).
+
+use super::{ClientId, UnsubscribeCode};
+
+/// News of one channel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Push<'a> {
+    /// Something was published.
+    Publication(Publication<'a>),
+    /// Somebody came.
+    Join(ClientInfo<'a>),
+    /// Somebody left.
+    Leave(ClientInfo<'a>),
+    /// The server has ended the subscription.
+    Unsubscribe(UnsubscribeCode),
+}
+
+/// One publication.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Publication<'a> {
+    /// What was published: one JSON value, embedded as it stands but for raw line feeds.
+    pub data: &'a [u8],
+    /// Who published it, if a client did.
+    pub info: Option<ClientInfo<'a>>,
+    /// Its place in the channel's history; 0 without one.
+    pub offset: u64,
+    /// The publisher's words on it.
+    pub tags: &'a [(&'a str, &'a str)],
+}
+
+/// A client, as others are shown it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClientInfo<'a> {
+    /// Its user; empty for an anonymous one.
+    pub user: &'a str,
+    /// Its name.
+    pub client: ClientId,
+    /// What the back end says of its connection: JSON, or nothing.
+    pub connection_info: &'a [u8],
+    /// What the back end says of its subscription: JSON, or nothing.
+    pub channel_info: &'a [u8],
+}
+
+impl ClientInfo<'_> {
+    /// A client without a user and without a word from the back end.
+    pub fn anonymous(client: ClientId) -> Self {
+        Self { user: "", client, connection_info: b"", channel_info: b"" }
+    }
+}

@@ -1,0 +1,110 @@
+//! What a session wants done: a queue that its shard empties and reuses.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use super::Outbox;
+use crate::protocol::{Disconnect, Publication, Push, json};
+
+/// Bytes in the text of the effects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span(Range<usize>);
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The client has connected: it need not hurry any more.
+    Connected,
+    /// Make it a member; the answer goes to `Session::joined`.
+    Join {
+        /// The channel.
+        channel: Span,
+    },
+    /// End its membership.
+    Leave {
+        /// The channel.
+        channel: Span,
+    },
+    /// Publish this message, encoded for all members, and tell `Session::published` how it went.
+    Publish {
+        /// The command, which awaits its reply.
+        id: u32,
+        /// The channel.
+        channel: Span,
+        /// A whole message.
+        message: Span,
+    },
+    /// The client has answered a ping; if none was sent, tell `Session::unasked_pong`.
+    Pong,
+    /// Close, after what is in the outbox. The last effect of a session.
+    Close(Disconnect),
+}
+
+/// The effects of one step, and what is to be sent. Their buffers are kept from step to step.
+#[derive(Clone, Debug, Default)]
+pub struct Effects {
+    queue: VecDeque<Effect>,
+    text: Vec<u8>,
+    /// What the client is sent.
+    pub outbox: Outbox,
+}
+
+/// Bytes of text for which room is kept between steps.
+const TEXT_BYTES_KEPT: usize = 64 * 1024;
+
+impl Effects {
+    /// The next thing to do.
+    pub fn take(&mut self) -> Option<Effect> {
+        let next = self.queue.pop_front();
+        if next.is_none() {
+            self.text.clear();
+            self.text.shrink_to(TEXT_BYTES_KEPT);
+        }
+        next
+    }
+
+    /// Forgets what an earlier step has left, because it was cut short: it was for another client.
+    pub fn clear(&mut self) {
+        self.queue.clear();
+        self.text.clear();
+        self.outbox.clear();
+    }
+
+    /// The bytes of a span, until [`take`](Self::take) has said that there is nothing left.
+    pub fn bytes(&self, span: &Span) -> &[u8] {
+        &self.text[span.0.clone()]
+    }
+
+    /// The same for a channel's name.
+    pub fn name(&self, span: &Span) -> &str {
+        std::str::from_utf8(self.bytes(span)).expect("names are written from strings")
+    }
+
+    pub(super) fn push(&mut self, effect: Effect) {
+        self.queue.push_back(effect);
+    }
+
+    pub(super) fn join(&mut self, channel: &str) {
+        let channel = self.text(channel);
+        self.push(Effect::Join { channel });
+    }
+
+    pub(super) fn leave(&mut self, channel: &str) {
+        let channel = self.text(channel);
+        self.push(Effect::Leave { channel });
+    }
+
+    pub(super) fn publish(&mut self, id: u32, name: &str, publication: Publication<'_>) {
+        let channel = self.text(name);
+        let start = self.text.len();
+        json::write_push(&mut self.text, name, &Push::Publication(publication));
+        let message = Span(start..self.text.len());
+        self.push(Effect::Publish { id, channel, message });
+    }
+
+    fn text(&mut self, text: &str) -> Span {
+        let start = self.text.len();
+        self.text.extend_from_slice(text.as_bytes());
+        Span(start..self.text.len())
+    }
+}

@@ -1,0 +1,32 @@
+//! Pure: what one client may do now. Commands in, effects out; no socket, no clock, no channel.
+//!
+//! ```text
+//!   frame ─▶ Commands ─▶ Session::command ─▶ Effects: join, leave, publish, pong, close
+//!   the home's answer ─▶ Session::joined          └─▶ Outbox: replies and pushes ─▶ messages
+//! ```
+//!
+//! Commands are handled one after the other. A subscribe is under way until the channel's home
+//! has answered; what the client sends meanwhile waits, bounded, as the bytes it came in. Hence the
+//! invariants:
+//! * *One reply per command, in their order.* Nothing is answered before what came before it.
+//! * *The reply first.* A client hears of its subscription before it is sent a publication, for
+//!   it is no member before the home's answer, and the answer is its reply.
+//! * *The last word.* After a close nothing is read, said or asked for any more.
+#![forbid(unsafe_code)]
+
+mod command;
+mod deferred;
+mod effects;
+mod outbox;
+#[cfg(test)]
+mod rig;
+mod rules;
+#[cfg(test)]
+mod simulation;
+mod state;
+
+pub use deferred::Deferred;
+pub use effects::{Effect, Effects, Span};
+pub use outbox::Outbox;
+pub use rules::{ChannelOptions, Rules, RulesError};
+pub use state::{Session, Terms};

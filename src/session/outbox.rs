@@ -1,0 +1,117 @@
+//! Replies and pushes to one client, packed into as few messages as the protocol allows (1).
+
+use crate::limits::MESSAGE_REPLIES_MAX;
+use crate::protocol::{Push, Reply, ReplyError, json};
+
+/// The messages of one step. Its buffers are kept from step to step.
+#[derive(Clone, Debug, Default)]
+pub struct Outbox {
+    bytes: Vec<u8>,
+    /// Where each message ends but the last.
+    ends: Vec<usize>,
+    /// Objects in the last message.
+    count: usize,
+    /// Errors among the replies, for the counters.
+    errors: Vec<ReplyError>,
+    /// Replies, errors included.
+    replies: u64,
+}
+
+/// Bytes of room that are kept between steps; larger ones are given back.
+const BYTES_KEPT: usize = 64 * 1024;
+
+impl Outbox {
+    /// Appends the reply to command `id`.
+    pub fn reply(&mut self, id: u32, reply: &Reply<'_>) {
+        if let Reply::Error(error) = reply {
+            self.errors.push(*error);
+        }
+        self.replies += 1;
+        self.begin();
+        json::write_reply(&mut self.bytes, id, reply);
+    }
+
+    /// Appends news of a channel.
+    pub fn push(&mut self, channel: &str, push: &Push<'_>) {
+        self.begin();
+        json::write_push(&mut self.bytes, channel, push);
+    }
+
+    fn begin(&mut self) {
+        if self.count == MESSAGE_REPLIES_MAX {
+            self.ends.push(self.bytes.len());
+            self.count = 0;
+        } else if self.count > 0 {
+            self.bytes.push(b'\n');
+        }
+        self.count += 1;
+    }
+
+    /// The messages, in their order.
+    pub fn messages(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        let ends = self.ends.iter().copied().chain(std::iter::once(self.bytes.len()));
+        starts.zip(ends).filter(|(start, end)| start < end).map(|(from, to)| &self.bytes[from..to])
+    }
+
+    /// The errors among the replies.
+    pub fn errors(&self) -> &[ReplyError] {
+        &self.errors
+    }
+
+    /// How many replies there are.
+    pub fn reply_count(&self) -> u64 {
+        self.replies
+    }
+
+    /// Whether there is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Forgets everything, after it was sent.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(BYTES_KEPT);
+        self.ends.clear();
+        self.errors.clear();
+        (self.count, self.replies) = (0, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::ErrorCode;
+
+    #[test]
+    fn a_message_holds_sixteen_replies_on_a_line_each() {
+        let mut outbox = Outbox::default();
+        for round in 0..2 {
+            assert!(outbox.is_empty());
+            assert_eq!(outbox.messages().count(), 0, "round {round}");
+            for id in 1..=33 {
+                outbox.reply(id, &Reply::Publish);
+            }
+            let messages: Vec<_> = outbox.messages().map(<[u8]>::to_vec).collect();
+            let counts = messages.iter().map(|text| text.split(|byte| *byte == b'\n').count());
+            assert_eq!(counts.collect::<Vec<_>>(), [16, 16, 1]);
+            let lines = messages.join(&b'\n');
+            let expected: Vec<String> =
+                (1..=33).map(|id| format!(r#"{{"id":{id},"publish":{{}}}}"#)).collect();
+            assert_eq!(String::from_utf8(lines).unwrap(), expected.join("\n"));
+            outbox.clear();
+        }
+    }
+
+    #[test]
+    fn errors_are_noted_for_the_counters() {
+        let mut outbox = Outbox::default();
+        outbox.reply(1, &Reply::Publish);
+        outbox.reply(2, &Reply::Error(ErrorCode::BadRequest.into()));
+        assert_eq!(outbox.errors(), [ErrorCode::BadRequest.into()]);
+        assert_eq!(outbox.reply_count(), 2);
+        outbox.clear();
+        assert_eq!((outbox.errors().len(), outbox.reply_count()), (0, 0));
+    }
+}

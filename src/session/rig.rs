@@ -1,0 +1,156 @@
+//! A shard for one session, for tests: does what the effects say, and keeps what was said.
+
+use std::collections::BTreeSet;
+
+use super::{Deferred, Effect, Effects, Rules, Session, Terms};
+use crate::protocol::{Commands, Disconnect, ErrorCode, Lineage};
+
+/// The name that the client of a rig has.
+pub(super) const CLIENT: &str = "00000000-0000-4000-8000-000000000000";
+
+pub(super) struct Rig {
+    pub(super) session: Session,
+    pub(super) terms: Terms,
+    pub(super) effects: Effects,
+    pub(super) members: BTreeSet<String>,
+    /// The channel whose home has yet to answer.
+    pub(super) joining: Option<String>,
+    /// What the client was sent.
+    pub(super) messages: Vec<String>,
+    pub(super) published: Vec<(String, String)>,
+    /// What publishing comes to.
+    pub(super) publish: Result<(), ErrorCode>,
+    pub(super) has_connected: bool,
+    /// Pings without an answer.
+    pub(super) pings: u32,
+    pub(super) closed: Option<Disconnect>,
+}
+
+impl Rig {
+    pub(super) fn new(rules: Rules) -> Self {
+        Self {
+            session: Session::new(0, true),
+            terms: Terms { rules, lineage: Lineage::ZERO },
+            effects: Effects::default(),
+            members: BTreeSet::new(),
+            joining: None,
+            messages: Vec::new(),
+            published: Vec::new(),
+            publish: Ok(()),
+            has_connected: false,
+            pings: 0,
+            closed: None,
+        }
+    }
+
+    /// A client that has connected, may do everything, and has read its connect reply.
+    pub(super) fn open() -> Self {
+        let mut rig = Self::new(Rules { insecure: true, ..Rules::default() });
+        rig.frame(r#"{"id":1,"connect":{}}"#);
+        assert!(rig.session.is_connected());
+        rig.messages.clear();
+        rig
+    }
+
+    /// The client sends a message.
+    pub(super) fn frame(&mut self, frame: &str) {
+        if self.closed.is_some() {
+            return;
+        }
+        let mut commands = Commands::json(frame.as_bytes());
+        if !self.session.is_busy() {
+            self.read(&mut commands);
+        }
+        if let Some(rest) = commands.rest()
+            && self.session.is_busy()
+        {
+            self.session.defer(rest, &mut self.effects);
+        }
+        self.obey();
+        self.flush();
+    }
+
+    /// The home answers.
+    pub(super) fn joined(&mut self, result: Result<(), ErrorCode>) {
+        let channel = self.joining.take().expect("there is a join to answer");
+        if result.is_ok() {
+            self.members.insert(channel.clone());
+        }
+        let deferred = self.session.joined(&channel, result, &mut self.effects);
+        self.resume(deferred);
+        self.flush();
+    }
+
+    /// Publications of a channel were lost.
+    pub(super) fn missed(&mut self, channel: &str) {
+        self.session.missed(channel, &mut self.effects);
+        self.obey();
+        self.flush();
+    }
+
+    /// Everything the client was sent, by lines.
+    pub(super) fn lines(&mut self) -> Vec<String> {
+        let messages = std::mem::take(&mut self.messages);
+        messages.iter().flat_map(|message| message.split('\n')).map(str::to_owned).collect()
+    }
+
+    fn resume(&mut self, mut deferred: Deferred) {
+        let Some(lines) = deferred.rest() else { return };
+        let mut commands = Commands::lines(lines);
+        self.read(&mut commands);
+        let left = commands.rest().map_or(0, <[u8]>::len);
+        deferred.read_to(left);
+        self.session.defer_again(deferred);
+    }
+
+    /// Reads commands until one is under way.
+    fn read(&mut self, commands: &mut Commands<'_>) {
+        while !self.session.is_busy() && self.closed.is_none() {
+            let Some(command) = commands.next() else { return };
+            let name = command.as_ref().ok().and_then(|command| command.request.channel());
+            let is_member = name.is_some_and(|name| self.members.contains(name));
+            let command = command.as_ref().map_err(|malformed| *malformed);
+            self.session.command(command, is_member, &self.terms, &mut self.effects);
+            self.obey();
+        }
+    }
+
+    fn obey(&mut self) {
+        while let Some(effect) = self.effects.take() {
+            assert_eq!(self.closed, None, "{effect:?} after the last word");
+            match effect {
+                Effect::Connected => {
+                    assert!(!self.has_connected, "once");
+                    self.has_connected = true;
+                }
+                Effect::Join { channel } => {
+                    let name = self.effects.name(&channel).to_owned();
+                    assert!(!self.members.contains(&name), "{name}: a member joins again");
+                    assert_eq!(self.joining.replace(name), None, "one at a time");
+                }
+                Effect::Leave { channel } => {
+                    let name = self.effects.name(&channel);
+                    assert!(self.members.remove(name), "{name}: leaves without being in it");
+                }
+                Effect::Publish { id, channel, message } => {
+                    let name = self.effects.name(&channel).to_owned();
+                    let message = String::from_utf8(self.effects.bytes(&message).to_vec()).unwrap();
+                    if self.publish.is_ok() {
+                        self.published.push((name, message));
+                    }
+                    self.session.published(id, self.publish, &mut self.effects);
+                }
+                Effect::Pong if self.pings > 0 => self.pings -= 1,
+                Effect::Pong => self.session.unasked_pong(&mut self.effects),
+                Effect::Close(why) => self.closed = Some(why),
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        let messages = self.effects.outbox.messages();
+        let messages = messages.map(|message| String::from_utf8(message.to_vec()).unwrap());
+        self.messages.extend(messages);
+        self.effects.outbox.clear();
+    }
+}

@@ -1,0 +1,230 @@
+//! What clients are allowed: the settings that a session goes by, and the decisions they make.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::limits::{CHANNEL_NAME_BYTES_MAX, CONNECTION_CHANNELS_DEFAULT};
+use crate::protocol::{ErrorCode, channel};
+
+/// What the clients of a server may do. The names are those of Centrifugo's configuration where
+/// there is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Connect without a token, as the anonymous user
+    /// (`client.allow_anonymous_connect_without_token`).
+    pub allow_anonymous_connect_without_token: bool,
+    /// Connect anonymously and do everything that exists (`client.insecure`). For development.
+    pub insecure: bool,
+    /// Channels that one connection may be in (`client.channel_limit`).
+    pub channel_limit: u16,
+    /// Bytes of a channel's name in a subscribe (`channel.max_length`).
+    pub channel_bytes_max: usize,
+    /// Seconds between two pings, as clients are told; 0 if there are none.
+    pub ping_interval_s: u32,
+    /// The server's version, as clients are told.
+    pub version: String,
+    /// Options of channels without a namespace (`channel.without_namespace`).
+    pub without_namespace: ChannelOptions,
+    /// Options of the channels of each namespace (`channel.namespaces`).
+    pub namespaces: BTreeMap<String, ChannelOptions>,
+}
+
+/// What clients may do in the channels of one namespace. Nothing, by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChannelOptions {
+    /// Users may subscribe.
+    pub allow_subscribe_for_client: bool,
+    /// Anonymous ones too.
+    pub allow_subscribe_for_anonymous: bool,
+    /// Users may publish.
+    pub allow_publish_for_client: bool,
+    /// Users who are in the channel may publish.
+    pub allow_publish_for_subscriber: bool,
+    /// Anonymous ones too, where users may.
+    pub allow_publish_for_anonymous: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            allow_anonymous_connect_without_token: false,
+            insecure: false,
+            channel_limit: CONNECTION_CHANNELS_DEFAULT,
+            channel_bytes_max: CHANNEL_NAME_BYTES_MAX,
+            ping_interval_s: 25,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            without_namespace: ChannelOptions::default(),
+            namespaces: BTreeMap::new(),
+        }
+    }
+}
+
+impl Rules {
+    /// Finds what no server could go by.
+    pub fn validate(&self) -> Result<(), RulesError> {
+        let longest = CHANNEL_NAME_BYTES_MAX;
+        if self.channel_limit == 0 {
+            return Err(RulesError::ChannelLimit);
+        }
+        if !(1..=longest).contains(&self.channel_bytes_max) {
+            let bytes = self.channel_bytes_max;
+            return Err(RulesError::ChannelBytes { bytes, longest });
+        }
+        match self.namespaces.keys().find(|name| !channel::is_namespace_name(name)) {
+            Some(name) => Err(RulesError::Namespace { name: name.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a client without a token may connect.
+    pub(super) fn admits_anonymous(&self) -> bool {
+        self.insecure || self.allow_anonymous_connect_without_token
+    }
+
+    /// The options of a channel, by its namespace.
+    pub(super) fn options(&self, channel: &str) -> Result<&ChannelOptions, ErrorCode> {
+        match channel::namespace(channel) {
+            None => Ok(&self.without_namespace),
+            Some(namespace) => self.namespaces.get(namespace).ok_or(ErrorCode::UnknownChannel),
+        }
+    }
+
+    /// Whether `user`, empty if anonymous, may be in `channel` without a subscription token.
+    pub(super) fn may_subscribe(&self, options: ChannelOptions, user: &str, name: &str) -> bool {
+        if channel::is_private(name) {
+            return false;
+        }
+        let anyone = options.allow_subscribe_for_client
+            && (!user.is_empty() || options.allow_subscribe_for_anonymous);
+        self.insecure || (anyone && !channel::is_user_limited(name))
+    }
+
+    /// Whether `user` may publish in a channel that it is in or not.
+    pub(super) fn may_publish(&self, options: ChannelOptions, user: &str, is_member: bool) -> bool {
+        let allowed =
+            options.allow_publish_for_client || (options.allow_publish_for_subscriber && is_member);
+        self.insecure || (allowed && (!user.is_empty() || options.allow_publish_for_anonymous))
+    }
+}
+
+/// A rule that no server could go by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RulesError {
+    /// No channel at all.
+    ChannelLimit,
+    /// Names of channels have a bound of their own.
+    ChannelBytes {
+        /// What was asked for.
+        bytes: usize,
+        /// The most that is possible.
+        longest: usize,
+    },
+    /// A namespace that no channel could name.
+    Namespace {
+        /// Its name.
+        name: String,
+    },
+}
+
+impl fmt::Display for RulesError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ChannelLimit => {
+                write!(out, "channel_limit is 0: set it to 1 … {}", u16::MAX)
+            }
+            Self::ChannelBytes { bytes, longest } => {
+                write!(out, "channel_bytes_max is {bytes}: set it to 1 … {longest}")
+            }
+            Self::Namespace { name } => write!(
+                out,
+                "the namespace {name:?} cannot be named: use two or more of A-Z, a-z, 0-9, -, _, ."
+            ),
+        }
+    }
+}
+
+impl std::error::Error for RulesError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const USER: &str = "42";
+
+    /// Whether subscribing and publishing, as a member or not, is allowed.
+    fn allowed(rules: &Rules, user: &str, name: &str) -> (bool, bool, bool) {
+        let options = *rules.options(name).expect("a namespace that is known");
+        let publishes = [false, true].map(|is_member| rules.may_publish(options, user, is_member));
+        (rules.may_subscribe(options, user, name), publishes[0], publishes[1])
+    }
+
+    fn rules(options: ChannelOptions) -> Rules {
+        Rules { without_namespace: options, ..Rules::default() }
+    }
+
+    #[test]
+    fn nothing_is_allowed_by_default_and_everything_when_insecure() {
+        let insecure = Rules { insecure: true, ..Rules::default() };
+        for user in ["", USER] {
+            assert_eq!(allowed(&Rules::default(), user, "a"), (false, false, false));
+            assert_eq!(allowed(&insecure, user, "a"), (true, true, true));
+            assert_eq!(allowed(&insecure, user, "a#43"), (true, true, true));
+            assert!(!allowed(&insecure, user, "$a").0, "private channels take a token");
+        }
+        assert!(insecure.admits_anonymous() && !Rules::default().admits_anonymous());
+    }
+
+    #[test]
+    fn each_permission_opens_what_it_says() {
+        let none = ChannelOptions::default();
+        let client = ChannelOptions { allow_subscribe_for_client: true, ..none };
+        let both = ChannelOptions { allow_subscribe_for_anonymous: true, ..client };
+        assert_eq!(allowed(&rules(client), USER, "a"), (true, false, false));
+        assert_eq!(allowed(&rules(client), "", "a"), (false, false, false));
+        assert_eq!(allowed(&rules(both), "", "a"), (true, false, false));
+        assert_eq!(allowed(&rules(both), USER, "a#42"), (false, false, false), "user-limited");
+        let alone = ChannelOptions { allow_subscribe_for_anonymous: true, ..none };
+        assert_eq!(allowed(&rules(alone), "", "a"), (false, false, false));
+
+        let client = ChannelOptions { allow_publish_for_client: true, ..none };
+        assert_eq!(allowed(&rules(client), USER, "a"), (false, true, true));
+        assert_eq!(allowed(&rules(client), "", "a"), (false, false, false));
+        let member = ChannelOptions { allow_publish_for_subscriber: true, ..none };
+        assert_eq!(allowed(&rules(member), USER, "a"), (false, false, true));
+        assert_eq!(allowed(&rules(member), "", "a"), (false, false, false));
+        let both = ChannelOptions { allow_publish_for_anonymous: true, ..member };
+        assert_eq!(allowed(&rules(both), "", "a"), (false, false, true));
+        let alone = ChannelOptions { allow_publish_for_anonymous: true, ..none };
+        assert_eq!(allowed(&rules(alone), "", "a"), (false, false, false));
+    }
+
+    #[test]
+    fn options_are_those_of_the_namespace() {
+        let open = ChannelOptions { allow_publish_for_client: true, ..ChannelOptions::default() };
+        let namespaces = BTreeMap::from([("open".to_owned(), open)]);
+        let rules = Rules { namespaces, ..Rules::default() };
+        assert_eq!(rules.options("open:a"), Ok(&open));
+        assert_eq!(rules.options("$open:a"), Ok(&open));
+        assert_eq!(rules.options("open"), Ok(&ChannelOptions::default()));
+        for unknown in ["other:a", ":a", "ope:n"] {
+            assert_eq!(rules.options(unknown), Err(ErrorCode::UnknownChannel), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn rules_that_no_server_could_go_by_are_named() {
+        assert_eq!(Rules::default().validate(), Ok(()));
+        let none = Rules { channel_limit: 0, ..Rules::default() };
+        assert_eq!(none.validate(), Err(RulesError::ChannelLimit));
+        for bytes in [0, 256] {
+            let wrong = Rules { channel_bytes_max: bytes, ..Rules::default() };
+            let error = RulesError::ChannelBytes { bytes, longest: 255 };
+            assert_eq!(wrong.validate(), Err(error));
+        }
+        let namespaces = BTreeMap::from([("a:b".to_owned(), ChannelOptions::default())]);
+        let wrong = Rules { namespaces, ..Rules::default() };
+        let error = wrong.validate().expect_err("it cannot be named");
+        assert!(error.to_string().contains("\"a:b\""), "{error}");
+    }
+}

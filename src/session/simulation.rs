@@ -1,0 +1,182 @@
+//! Random clients against the real session, under a seed: random commands in random frames, homes
+//! that answer when they like, publications that are lost.
+//!
+//! Claims: exactly one reply per command, in the order of the commands; nothing grows beyond its
+//! bound; a channel's publications could reach the client only between its subscribe reply and
+//! the end of its membership. `LONGWIRE_SEED` replays one seed.
+
+use super::Rules;
+use super::rig::Rig;
+use crate::limits::{DEFERRED_BYTES_MAX, MESSAGE_REPLIES_MAX};
+use crate::protocol::{DisconnectCode, ErrorCode};
+
+/// Seeds of one run.
+const SEEDS: u64 = 400;
+/// Frames that one client sends.
+const FRAMES: u32 = 60;
+const CHANNELS: [&str; 5] = ["a", "b", "ns:c", "$private", "none:x"];
+
+/// A generator of pseudo-random numbers (`SplitMix64`), the same on every machine.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((bits ^ (bits >> 31)) % bound as u64).unwrap()
+    }
+
+    fn one_of<T: Copy>(&mut self, list: &[T]) -> T {
+        list[self.below(list.len())]
+    }
+}
+
+/// One client and what it is owed.
+struct Client {
+    rig: Rig,
+    random: Random,
+    next_id: u32,
+    /// Commands without a reply, in order, each with the channel that it subscribes to.
+    owed: std::collections::VecDeque<(u32, Option<&'static str>)>,
+    /// Channels whose subscribe reply the client has read.
+    told: std::collections::BTreeSet<String>,
+    replies: u64,
+}
+
+impl Client {
+    fn new(seed: u64) -> Self {
+        let open = super::ChannelOptions {
+            allow_publish_for_subscriber: true,
+            allow_publish_for_anonymous: true,
+            allow_subscribe_for_client: true,
+            allow_subscribe_for_anonymous: true,
+            ..super::ChannelOptions::default()
+        };
+        let rules = Rules {
+            allow_anonymous_connect_without_token: true,
+            channel_limit: 2,
+            without_namespace: open,
+            namespaces: [("ns".to_owned(), open)].into(),
+            ..Rules::default()
+        };
+        Self {
+            rig: Rig::new(rules),
+            random: Random(seed),
+            next_id: 1,
+            owed: std::collections::VecDeque::new(),
+            told: std::collections::BTreeSet::new(),
+            replies: 0,
+        }
+    }
+
+    fn command(&mut self) -> String {
+        let id = self.next_id;
+        self.next_id += 1;
+        let channel = self.random.one_of(&CHANNELS);
+        let (request, subscribes) = match self.random.below(10) {
+            0..4 => (format!(r#""subscribe":{{"channel":"{channel}"}}"#), Some(channel)),
+            4..6 => (format!(r#""unsubscribe":{{"channel":"{channel}"}}"#), None),
+            6..8 => (format!(r#""publish":{{"channel":"{channel}","data":{id}}}"#), None),
+            8 => (r#""rpc":{}"#.to_owned(), None),
+            _ => (format!(r#""history":{{"channel":"{channel}"}}"#), None),
+        };
+        self.owed.push_back((id, subscribes));
+        format!(r#"{{"id":{id},{request}}}"#)
+    }
+
+    fn send_frame(&mut self) {
+        let count = 1 + self.random.below(40);
+        let mut lines: Vec<String> = (0..count).map(|_| self.command()).collect();
+        if self.random.below(4) == 0 {
+            lines.push(String::new());
+        }
+        self.rig.frame(&lines.join("\n"));
+    }
+
+    fn step(&mut self) {
+        if self.rig.joining.is_some() && self.random.below(3) > 0 {
+            let failed = self.random.below(5) == 0;
+            self.rig.joined(if failed { Err(ErrorCode::Internal) } else { Ok(()) });
+        } else if self.random.below(6) == 0 {
+            let members: Vec<String> = self.rig.members.iter().cloned().collect();
+            if let Some(channel) = members.first() {
+                self.rig.missed(channel);
+            }
+        } else {
+            self.send_frame();
+        }
+    }
+
+    /// Reads what was sent, and checks it against what is owed.
+    fn read(&mut self) {
+        for message in &self.rig.messages {
+            assert!(message.split('\n').count() <= MESSAGE_REPLIES_MAX);
+        }
+        for line in self.rig.lines() {
+            let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+            if let Some(push) = value.get("push") {
+                let channel = push["channel"].as_str().unwrap();
+                assert_eq!(push["unsubscribe"]["code"], 2500, "{line}");
+                assert!(self.told.remove(channel), "{channel}: it had not heard that it was in");
+                continue;
+            }
+            let (id, subscribes) = self.owed.pop_front().expect("a reply to nothing");
+            assert_eq!(value["id"], id, "in the order of the commands: {line}");
+            self.replies += 1;
+            if value.get("subscribe").is_some() {
+                let channel = subscribes.expect("a subscribe reply to a subscribe");
+                assert!(self.told.insert(channel.to_owned()), "{channel} twice");
+            }
+            if value.get("unsubscribe").is_some() {
+                self.told.retain(|channel| self.rig.members.contains(channel));
+            }
+        }
+        // Members could be sent publications from now on: each has read its reply.
+        let is_told = |channel: &String| self.told.contains(channel);
+        assert!(self.rig.members.iter().all(is_told), "{:?}", self.rig.members);
+        assert!(self.rig.members.len() <= 2, "the limit of channels");
+    }
+}
+
+/// One client's life; returns the replies it got.
+fn live(seed: u64) -> u64 {
+    let mut client = Client::new(seed);
+    client.owed.push_back((1, None));
+    client.next_id = 2;
+    client.rig.frame(r#"{"id":1,"connect":{}}"#);
+    for _ in 0..FRAMES {
+        client.step();
+        client.read();
+        let held = client.rig.session.deferred_bytes();
+        assert!(held <= DEFERRED_BYTES_MAX, "{held}");
+        if let Some(why) = client.rig.closed {
+            // Who sends on and on while a home does not answer is told so, and nothing else ends
+            // a client that keeps the rules.
+            assert_eq!(why.code, DisconnectCode::TooManyRequests);
+            return client.replies;
+        }
+    }
+    while client.rig.joining.is_some() {
+        client.rig.joined(Ok(()));
+        client.read();
+    }
+    assert!(client.owed.is_empty(), "every command has its reply: {:?}", client.owed);
+    assert_eq!(client.replies, u64::from(client.next_id) - 1);
+    client.replies
+}
+
+#[test]
+fn every_command_has_one_reply_in_order_whatever_happens() {
+    let seeds = match option_env!("LONGWIRE_SEED") {
+        Some(seed) => seed.parse().map(|seed| seed..seed + 1).expect("a number"),
+        None => 0..SEEDS,
+    };
+    let mut replies = 0;
+    for seed in seeds.clone() {
+        let lived = std::panic::catch_unwind(|| live(seed));
+        replies += lived.unwrap_or_else(|_| panic!("replay with LONGWIRE_SEED={seed}"));
+    }
+    assert!(replies > 100 * (seeds.end - seeds.start), "{replies}: too little happened");
+}

@@ -1,0 +1,320 @@
+//! One client's session: where it stands, and what is under way for it.
+//!
+//! ```text
+//!   Waiting ── connect ──▶ Connected ──▶ Closed
+//!      └───── too late, malformed, refused ──▲
+//! ```
+
+use super::deferred::{Deferred, DeferredFull};
+use super::effects::{Effect, Effects};
+use super::rules::Rules;
+use crate::protocol::{
+    ClientId, Command, Disconnect, DisconnectCode, ErrorCode, Lineage, Malformed, Push, Reply,
+    SubscribeResult, UnsubscribeCode,
+};
+
+/// What all sessions of a shard go by.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// What clients may do.
+    pub rules: Rules,
+    /// The process's part of client ids.
+    pub lineage: Lineage,
+}
+
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// For the connect command.
+    Waiting,
+    Connected,
+    /// The shard was told to close: nothing is said or asked for any more.
+    Closed,
+}
+
+/// The session of one client.
+#[derive(Debug)]
+pub struct Session {
+    /// The session's part of the client id.
+    random: u64,
+    /// A subscribe whose home has not answered, and what waits for it.
+    under_way: Option<Box<UnderWay>>,
+    /// Channels that it is in, the one under way included.
+    pub(super) channel_count: u16,
+    pub(super) phase: Phase,
+    /// Its pings are messages of the protocol, to be announced and answered as such.
+    pub(super) has_message_pings: bool,
+}
+
+/// A million of them: size is a contract. With the slab's 64 bytes it is well under the 250 that a
+/// connected session may take before it subscribes.
+const _: () = assert!(size_of::<Option<Session>>() <= 24);
+
+#[derive(Debug)]
+struct UnderWay {
+    id: u32,
+    channel: Box<str>,
+    deferred: Deferred,
+}
+
+impl Session {
+    /// A session that waits for its connect command. `random` is its part of the client id.
+    pub fn new(random: u64, has_message_pings: bool) -> Self {
+        Self { random, under_way: None, channel_count: 0, phase: Phase::Waiting, has_message_pings }
+    }
+
+    /// Whether the client has connected, and is not being closed.
+    pub fn is_connected(&self) -> bool {
+        self.phase == Phase::Connected
+    }
+
+    /// Whether a command is under way, so that those that follow must wait.
+    pub fn is_busy(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// Whether anything more is to be read.
+    pub fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    /// Bytes of commands that wait for the one under way.
+    pub fn deferred_bytes(&self) -> usize {
+        self.under_way.as_ref().map_or(0, |under_way| under_way.deferred.len())
+    }
+
+    /// Takes the next command of a frame, or what stands in its place. `is_member` says whether
+    /// the client is in the channel that it names.
+    pub fn command(
+        &mut self,
+        command: Result<&Command<'_>, Malformed>,
+        is_member: bool,
+        terms: &Terms,
+        effects: &mut Effects,
+    ) {
+        assert!(!self.is_busy(), "what follows a command under way is deferred");
+        match command {
+            _ if self.is_closed() => {}
+            Ok(command) => self.obey(command, is_member, terms, effects),
+            Err(_) => self.close(DisconnectCode::BadRequest, effects),
+        }
+    }
+
+    /// Keeps the lines of a frame, or of the rest of one, until the command under way has its
+    /// answer.
+    pub fn defer(&mut self, lines: &[u8], effects: &mut Effects) {
+        let under_way = self.under_way.as_mut().expect("there is something to wait for");
+        if lines.is_empty() {
+            // It is a line that is blank, and would not be noticed later.
+            self.close(DisconnectCode::BadRequest, effects);
+        } else if under_way.deferred.append(lines) == Err(DeferredFull) {
+            self.close(DisconnectCode::TooManyRequests, effects);
+        }
+    }
+
+    /// The home has answered the join under way, or there was no asking it. Returns what was
+    /// deferred meanwhile, to be read now.
+    pub fn joined(
+        &mut self,
+        channel: &str,
+        result: Result<(), ErrorCode>,
+        effects: &mut Effects,
+    ) -> Deferred {
+        let under_way = self.under_way.take().expect("joins are answered once");
+        let UnderWay { id, channel: asked, deferred } = *under_way;
+        assert_eq!(*asked, *channel, "one at a time");
+        match result {
+            Ok(()) => effects.outbox.reply(id, &Reply::Subscribe(SubscribeResult::default())),
+            Err(code) => {
+                self.channel_count -= 1;
+                effects.outbox.reply(id, &Reply::Error(code.into()));
+            }
+        }
+        deferred
+    }
+
+    /// Puts back what cannot be read yet, because another command is under way.
+    pub fn defer_again(&mut self, deferred: Deferred) {
+        if let Some(under_way) = &mut self.under_way {
+            under_way.deferred = deferred;
+        }
+    }
+
+    /// How a publish went.
+    pub fn published(&mut self, id: u32, result: Result<(), ErrorCode>, effects: &mut Effects) {
+        match result {
+            Ok(()) => effects.outbox.reply(id, &Reply::Publish),
+            Err(code) => effects.outbox.reply(id, &Reply::Error(code.into())),
+        }
+    }
+
+    /// The client missed publications of a channel it is in: it must subscribe anew, knowing that.
+    pub fn missed(&mut self, channel: &str, effects: &mut Effects) {
+        let awaits = |under_way: &UnderWay| *under_way.channel == *channel;
+        if self.is_closed() || self.under_way.as_deref().is_some_and(awaits) {
+            return; // it is no member yet, so nothing was its own
+        }
+        self.channel_count -= 1;
+        effects.leave(channel);
+        let push = Push::Unsubscribe(UnsubscribeCode::InsufficientState);
+        effects.outbox.push(channel, &push);
+    }
+
+    /// The time to connect is over.
+    pub fn late(&mut self, effects: &mut Effects) {
+        if self.phase == Phase::Waiting {
+            self.close(DisconnectCode::Stale, effects);
+        }
+    }
+
+    /// The pong that was taken answers no ping.
+    pub fn unasked_pong(&mut self, effects: &mut Effects) {
+        self.close(DisconnectCode::BadRequest, effects);
+    }
+
+    /// The name by which others know this client.
+    pub(super) fn client_id(&self, terms: &Terms) -> ClientId {
+        ClientId { random: self.random, lineage: terms.lineage }
+    }
+
+    /// Begins a join that is answered later.
+    pub(super) fn begin_join(&mut self, id: u32, channel: &str, effects: &mut Effects) {
+        self.channel_count += 1;
+        let deferred = Deferred::default();
+        self.under_way = Some(Box::new(UnderWay { id, channel: channel.into(), deferred }));
+        effects.join(channel);
+    }
+
+    pub(super) fn close(&mut self, why: impl Into<Disconnect>, effects: &mut Effects) {
+        if self.phase != Phase::Closed {
+            self.phase = Phase::Closed;
+            effects.push(Effect::Close(why.into()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rig::{CLIENT, Rig};
+    use super::*;
+    use crate::limits::DEFERRED_BYTES_MAX;
+
+    fn closed_with(rig: &Rig) -> Option<DisconnectCode> {
+        rig.closed.map(|why| why.code)
+    }
+
+    #[test]
+    fn connect_and_subscribe_in_one_frame_are_answered_in_order() {
+        let mut rig = Rig::new(Rules { insecure: true, ..Rules::default() });
+        rig.frame("{\"connect\":{},\"id\":1}\n{\"subscribe\":{\"channel\":\"a\"},\"id\":2}\n");
+        let version = env!("CARGO_PKG_VERSION");
+        let connected = format!(
+            concat!(
+                r#"{{"id":1,"connect":{{"client":"{}","version":"{}","#,
+                r#""ping":25,"pong":true}}}}"#
+            ),
+            CLIENT, version
+        );
+        assert_eq!(rig.lines(), [connected], "the subscription waits for its home");
+        assert!(rig.has_connected);
+        rig.joined(Ok(()));
+        assert_eq!(rig.lines(), [r#"{"id":2,"subscribe":{}}"#]);
+        assert!(!rig.session.is_busy());
+    }
+
+    #[test]
+    fn what_follows_a_subscribe_waits_for_its_answer() {
+        let mut rig = Rig::open();
+        rig.frame("{\"id\":2,\"subscribe\":{\"channel\":\"a\"}}\n{\"id\":3,\"rpc\":{}}");
+        rig.frame("{\"id\":4,\"unsubscribe\":{\"channel\":\"a\"}}\n");
+        rig.frame("{\"id\":5,\"subscribe\":{\"channel\":\"b\"}}\n{\"id\":6,\"rpc\":{}}");
+        assert_eq!(rig.lines(), [""; 0]);
+        rig.joined(Ok(()));
+        let ids = |lines: &[String]| {
+            let id = |line: &String| {
+                serde_json::from_str::<serde_json::Value>(line).unwrap()["id"].clone()
+            };
+            lines.iter().map(|line| id(line).as_u64().unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&rig.lines()), [2, 3, 4]);
+        rig.joined(Err(ErrorCode::Internal));
+        let lines = rig.lines();
+        assert_eq!(ids(&lines), [5, 6]);
+        assert!(lines[0].contains("\"code\":100"), "{lines:?}");
+        assert_eq!((rig.members.len(), rig.session.channel_count), (0, 0));
+    }
+
+    #[test]
+    fn who_sends_on_while_an_answer_is_awaited_is_told_so_at_the_bound() {
+        let mut rig = Rig::open();
+        rig.frame(r#"{"id":2,"subscribe":{"channel":"a"}}"#);
+        let frame = "{\"id\":3,\"rpc\":{}}\n".repeat(2048);
+        for _ in 0..DEFERRED_BYTES_MAX / frame.len() {
+            rig.frame(&frame);
+            assert_eq!(rig.closed, None);
+        }
+        rig.frame(&frame);
+        assert_eq!(closed_with(&rig), Some(DisconnectCode::TooManyRequests));
+    }
+
+    #[test]
+    fn an_empty_message_is_malformed_also_while_an_answer_is_awaited() {
+        for is_busy in [false, true] {
+            for empty in ["", "\n", "{}\n\n"] {
+                let mut rig = Rig::open();
+                rig.pings = 1;
+                if is_busy {
+                    rig.frame(r#"{"id":2,"subscribe":{"channel":"a"}}"#);
+                }
+                rig.frame(empty);
+                if is_busy && rig.closed.is_none() {
+                    rig.joined(Ok(()));
+                }
+                assert_eq!(closed_with(&rig), Some(DisconnectCode::BadRequest), "{is_busy}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_does_not_connect_in_time_is_stale_and_who_has_is_not() {
+        let mut rig = Rig::new(Rules::default());
+        rig.session.late(&mut rig.effects);
+        let close = Effect::Close(DisconnectCode::Stale.into());
+        assert_eq!((rig.effects.take(), rig.effects.take()), (Some(close), None));
+        let mut rig = Rig::open();
+        rig.session.late(&mut rig.effects);
+        assert_eq!(rig.effects.take(), None);
+    }
+
+    #[test]
+    fn who_missed_publications_is_told_to_subscribe_again() {
+        let mut rig = Rig::open();
+        rig.frame(r#"{"id":2,"subscribe":{"channel":"a"}}"#);
+        rig.missed("a");
+        assert_eq!(rig.lines(), [""; 0], "it is no member yet");
+        rig.joined(Ok(()));
+        rig.lines();
+        rig.missed("a");
+        let push = concat!(
+            r#"{"push":{"channel":"a","unsubscribe":"#,
+            r#"{"code":2500,"reason":"insufficient state"}}}"#
+        );
+        assert_eq!(rig.lines(), [push]);
+        assert_eq!((rig.members.len(), rig.session.channel_count), (0, 0));
+        rig.frame(r#"{"id":3,"subscribe":{"channel":"a"}}"#);
+        rig.joined(Ok(()));
+        assert_eq!(rig.lines(), [r#"{"id":3,"subscribe":{}}"#]);
+    }
+
+    #[test]
+    fn a_pong_answers_a_ping_and_ends_the_session_where_none_was_sent() {
+        for pong in ["{}", "{}\n", "{\"id\":0}"] {
+            let mut rig = Rig::open();
+            rig.pings = 1;
+            rig.frame(pong);
+            assert_eq!((rig.pings, rig.closed), (0, None));
+            rig.frame(pong);
+            assert_eq!(closed_with(&rig), Some(DisconnectCode::BadRequest), "{pong}");
+        }
+    }
+}

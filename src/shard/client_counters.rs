@@ -1,0 +1,32 @@
+//! Which counter each code of the client protocol has.
+
+use crate::metrics::Counters;
+use crate::protocol::{DisconnectCode, ErrorCode};
+
+/// The counter of an error reply.
+pub(super) fn of_error(counters: &mut Counters, code: ErrorCode) -> &mut u64 {
+    match code {
+        ErrorCode::Internal => &mut counters.errors_internal,
+        ErrorCode::UnknownChannel => &mut counters.errors_unknown_channel,
+        ErrorCode::PermissionDenied => &mut counters.errors_permission_denied,
+        ErrorCode::AlreadySubscribed => &mut counters.errors_already_subscribed,
+        ErrorCode::LimitExceeded => &mut counters.errors_limit_exceeded,
+        ErrorCode::BadRequest => &mut counters.errors_bad_request,
+        ErrorCode::NotAvailable => &mut counters.errors_not_available,
+        ErrorCode::TooManyRequests => &mut counters.errors_too_many_requests,
+        _ => &mut counters.errors_other,
+    }
+}
+
+/// The counter of a disconnect. Those by the shard itself (no pong, slow, shutdown) are counted
+/// where they happen.
+pub(super) fn of_disconnect(counters: &mut Counters, code: DisconnectCode) -> &mut u64 {
+    match code {
+        DisconnectCode::TooManyRequests => &mut counters.disconnects_too_many_requests,
+        DisconnectCode::InvalidToken => &mut counters.disconnects_invalid_token,
+        DisconnectCode::BadRequest => &mut counters.disconnects_bad_request,
+        DisconnectCode::Stale => &mut counters.disconnects_stale,
+        DisconnectCode::NotAvailable => &mut counters.disconnects_not_available,
+        _ => &mut counters.disconnects_other,
+    }
+}
