@@ -376,13 +376,7 @@ fn the_handshake_settles_what_is_spoken() {
             Some(protocol) => request.header("Sec-WebSocket-Protocol", protocol),
             None => request,
         };
-<<<<<<< HEAD
-        // Without a timeout: the kernel does not resume an interrupted read that has one.
-        let stream = TcpStream::connect(address).unwrap();
-        match tungstenite::client(request.body(()).unwrap(), stream) {
-=======
         match tungstenite::client(request.body(()).unwrap(), Patient::connect(address)) {
->>>>>>> main
             Ok((_, response)) => {
                 let echoed = response.headers().get("sec-websocket-protocol").cloned();
                 (101, echoed.map(|value| value.to_str().unwrap().to_owned()))
