@@ -4,11 +4,12 @@
 //! order, channels reach clients on every shard, and every error and disconnect code of this
 //! slice arrives as the protocol says, with a reason, and is counted.
 
-use longwire::SessionSettings;
 use longwire::session::{ChannelOptions, Rules};
+use longwire::{Server, SessionSettings, Sessions};
 use serde_json::json;
 use session::{Client, End, Patient, config, one_on_each, serve, settings};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[path = "support/session.rs"]
@@ -189,6 +190,26 @@ fn without_a_token_nobody_connects_unless_that_is_allowed() {
     let mut client = Client::dial(server.address());
     client.send(r#"{"id":1,"connect":{}}"#);
     assert_eq!(client.end(), end(3501, "bad request"));
+}
+
+#[test]
+fn new_settings_hold_for_those_who_are_connected_and_those_who_come() {
+    let open = settings();
+    let closed = SessionSettings { rules: Rules::default(), ..open.clone() };
+    let wrong = SessionSettings { path: String::new(), ..open.clone() };
+    let source = tokio::sync::watch::Sender::new(Arc::new(open));
+    let make = Sessions::following(source.subscribe()).unwrap();
+    let server = Server::start(config(2), make).unwrap();
+    let mut client = Client::connect(server.address());
+    let publish = r#""publish":{"channel":"a","data":1}"#;
+    assert!(client.ask(publish).get("publish").is_some());
+    source.send_replace(Arc::new(closed));
+    assert_eq!(client.ask(publish)["error"]["code"], 103);
+    source.send_replace(Arc::new(wrong));
+    assert_eq!(client.ask(publish)["error"]["code"], 103, "what is not valid is not taken");
+    let mut late = Client::dial(server.address());
+    late.send(r#"{"id":1,"connect":{}}"#);
+    assert_eq!(late.end(), end(3501, "bad request"));
 }
 
 #[test]

@@ -91,6 +91,11 @@ impl Client {
         client
     }
 
+    /// Only the socket of it, which takes no memory of this process.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.socket.into_inner().0
+    }
+
     pub(crate) fn send(&mut self, frame: &str) {
         self.socket.send(Message::text(frame)).expect("the server takes it");
     }

@@ -71,6 +71,9 @@ impl Command {
     }
 }
 
+/// What a back end without the right key is told.
+const UNAUTHORIZED: &str = "the API key is missing or wrong: send http_api.key as X-API-Key\n";
+
 /// Answers `/api/<name>`.
 pub(super) async fn serve(
     State(context): State<Context>,
@@ -86,7 +89,7 @@ pub(super) async fn serve(
         (key::admits(&api, &request), failure::mode(&api, request.headers()))
     };
     if !open {
-        return (StatusCode::UNAUTHORIZED, "the API key is missing or wrong\n").into_response();
+        return (StatusCode::UNAUTHORIZED, UNAUTHORIZED).into_response();
     }
     let Some(command) = Command::named(&name) else {
         return absent(&name);
