@@ -539,5 +539,8 @@ pub const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Channels of one broadcast.
 pub const BROADCAST_CHANNELS_MAX: usize = 20_000;
 
-/// Bytes of all messages that one broadcast becomes: they are all made before the first leaves.
+/// Bytes of all messages that one broadcast becomes: what the mesh and the homes can take at once.
 pub const BROADCAST_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of a broadcast's messages that are made before the first of them has left.
+pub const BROADCAST_SLICE_BYTES: usize = 1024 * 1024;
