@@ -41,7 +41,8 @@ pub(super) struct Connection<S> {
     pub(super) flags: Flags,
     /// Polls in the kernel that have not reported their end.
     pub(super) polls: u8,
-    /// Pings in a row after which nothing was heard.
+    /// Pings in a row after which nothing was heard; where it is asked by message, how often the
+    /// patience with it was prolonged.
     pub(super) misses: u8,
     /// What only a busy connection needs.
     pub(super) busy: Option<Box<Busy>>,
@@ -125,6 +126,8 @@ impl Flags {
     pub(super) const ALARM: Self = Self(1 << 10);
     /// Its request is for no WebSocket: it waits to be handed over, and is not read from.
     pub(super) const LEAVING: Self = Self(1 << 11);
+    /// Its heartbeat has not begun.
+    pub(super) const SILENT: Self = Self(1 << 12);
     /// Where the number of its heartbeat stands, in three bits.
     const HEARTBEAT_SHIFT: u32 = 13;
 

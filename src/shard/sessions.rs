@@ -137,6 +137,7 @@ impl Sessions {
             match effect {
                 Effect::Connected => {
                     peer.set_alarm(None);
+                    peer.begin_heartbeat();
                     peer.shard().counters().client_connects += 1;
                     tracing::info!(connection = %peer.id(), user = "", "authenticated");
                 }
@@ -232,7 +233,8 @@ impl Handler for Sessions {
             None => accept,
         };
         let heartbeat = if has_frame_pings { Heartbeat::Ping } else { Heartbeat::Text(json::PING) };
-        accept.heartbeat(heartbeat).into()
+        // The first ping comes after the connect reply, never before it.
+        accept.heartbeat(heartbeat).heartbeat_later().into()
     }
 
     fn open(&mut self, peer: &mut Peer<'_, Self>) {
