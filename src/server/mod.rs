@@ -19,6 +19,7 @@ mod rounds;
 mod serving;
 mod snapshot;
 mod start;
+mod unix;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -91,7 +92,7 @@ impl Server {
         make: impl Fn(usize) -> H + Send + Sync + 'static,
     ) -> Result<Running, StartError> {
         let (control, commands) = Control::start(config, site.is_some(), make)?;
-        let (address, shard_count) = (control.address(), control.shard_count());
+        let (addresses, shard_count) = (control.addresses().to_vec(), control.shard_count());
         let bell = control.bell();
         let (report, reports) = bounded(1);
         std::thread::Builder::new()
@@ -106,7 +107,7 @@ impl Server {
                 let _dropped = report.send(snapshot);
             })
             .map_err(StartError::Thread)?;
-        Ok(Running { address, shard_count, commands, bell, reports })
+        Ok(Running { addresses, shard_count, commands, bell, reports })
     }
 }
 
@@ -121,7 +122,7 @@ pub struct Hooks {
 /// A server in the background. Dropping it stops the server and waits for it.
 #[derive(Debug)]
 pub struct Running {
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     shard_count: usize,
     commands: Sender<Command>,
     bell: Arc<Bell>,
@@ -132,9 +133,18 @@ pub struct Running {
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Running {
-    /// The address it listens on; the port that was chosen where 0 was asked for.
+    /// The first TCP address it listens on; the port that was chosen where 0 was asked for.
+    ///
+    /// # Panics
+    ///
+    /// If it listens on Unix sockets only.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        *self.addresses.first().expect("it listens on a TCP address")
+    }
+
+    /// All TCP addresses it listens on, in the order of the configuration.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// How many shards it has.
