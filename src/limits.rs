@@ -408,6 +408,22 @@ pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;
 /// Tables within tables of a configuration file; the deepest key of ours has three names.
 pub const CONFIG_DEPTH_MAX: usize = 16;
 
+/// User memory of one connected client before it subscribes, at most: its entry of the slab (88
+/// bytes), its place in the slab's and the wheel's tables, and what its allocator rounds up.
+pub const CONNECTION_USER_BYTES: u64 = 250;
+
+/// Kernel memory of one established TCP connection with its poll: 3.64-3.85 KB and 256 B (sock,
+/// inode, file, dentry), as measured on Linux 6.18.
+pub const CONNECTION_KERNEL_BYTES: u64 = 4_100;
+
+/// Bytes of one membership of [`MEMBERSHIPS_PER_SHARD_MAX`].
+pub const MEMBERSHIP_BYTES: u64 = 24;
+
+/// What a shard has before its first connection: its arena, its receive buffer, its wheel, its
+/// rings with the executor's, and its stack as far as it is touched.
+pub const SHARD_BYTES: u64 = 8 * 1024 * 1024;
+const _: () = assert!(SHARD_BYTES >= (ARENA_BYTES + RECEIVE_BUFFER_BYTES) as u64);
+
 /// Connections that one process may be asked for: as many as [`SHARDS_MAX`] hold and more than
 /// the memory of any machine does; beyond it a number is a slip of the keyboard.
 pub const CONNECTIONS_MAX: u32 = 100_000_000;
@@ -501,3 +517,41 @@ pub const HTTP_HEAD_TIMEOUT: Duration = HANDSHAKE_TIMEOUT_DEFAULT;
 
 /// Time for what is still being answered when the server has stopped otherwise.
 pub const HTTP_STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Time without a request on a connection that is kept: longer than the minute for which
+/// balancers and clients keep theirs, so that they close first.
+pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// Time in which a client takes at least one byte of its answer.
+pub const HTTP_WRITE_TIMEOUT: Duration = WRITE_TIMEOUT_DEFAULT;
+
+/// Time for a whole body: 4 MiB at 1.1 Mbit/s.
+pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes of one body: a broadcast to 20,000 channels of long names.
+pub const HTTP_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of all bodies that are held at a time: 16 of the longest, or 64 KiB on each of 1,024
+/// connections. Each pays for what has arrived, so those who send nothing hold nothing.
+pub const HTTP_BODIES_BYTES_MAX: usize = 16 * HTTP_BODY_BYTES_MAX;
+
+/// Bytes that are read from an HTTP connection at a time.
+pub const HTTP_READ_BYTES: usize = 16 * 1024;
+
+/// Bytes that are read and thrown away behind a last answer, so that it is not lost by a reset.
+pub const HTTP_LINGER_BYTES_MAX: u64 = 256 * 1024;
+
+const _: () = assert!(HEAD_BYTES_MAX <= HTTP_READ_BYTES);
+const _: () = assert!(HTTP_BODY_BYTES_MAX <= PUBLICATION_BYTES_MAX);
+
+/// Connections to the internal port: a scraper or two, and people.
+pub const INTERNAL_CONNECTIONS_MAX: usize = 64;
+
+/// Bytes of an `X-Request-ID` that is taken over: a UUID has 36, trace headers have 55.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Channels of one broadcast.
+pub const BROADCAST_CHANNELS_MAX: usize = 20_000;
+
+/// Bytes of all messages that one broadcast becomes: they are all made before the first leaves.
+pub const BROADCAST_BYTES_MAX: usize = 64 * 1024 * 1024;

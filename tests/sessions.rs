@@ -4,12 +4,12 @@
 //! order, channels reach clients on every shard, and every error and disconnect code of this
 //! slice arrives as the protocol says, with a reason, and is counted.
 
-use longwire::SessionSettings;
 use longwire::session::{ChannelOptions, Rules};
+use longwire::{Server, SessionSettings, Sessions};
 use serde_json::json;
-use session::{Client, End, PATIENCE, config, one_on_each, serve, settings};
+use session::{Client, End, Patient, config, one_on_each, serve, settings};
 use std::collections::BTreeSet;
-use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[path = "support/session.rs"]
@@ -193,6 +193,26 @@ fn without_a_token_nobody_connects_unless_that_is_allowed() {
 }
 
 #[test]
+fn new_settings_hold_for_those_who_are_connected_and_those_who_come() {
+    let open = settings();
+    let closed = SessionSettings { rules: Rules::default(), ..open.clone() };
+    let wrong = SessionSettings { path: String::new(), ..open.clone() };
+    let source = tokio::sync::watch::Sender::new(Arc::new(open));
+    let make = Sessions::following(source.subscribe()).unwrap();
+    let server = Server::start(config(2), make).unwrap();
+    let mut client = Client::connect(server.address());
+    let publish = r#""publish":{"channel":"a","data":1}"#;
+    assert!(client.ask(publish).get("publish").is_some());
+    source.send_replace(Arc::new(closed));
+    assert_eq!(client.ask(publish)["error"]["code"], 103);
+    source.send_replace(Arc::new(wrong));
+    assert_eq!(client.ask(publish)["error"]["code"], 103, "what is not valid is not taken");
+    let mut late = Client::dial(server.address());
+    late.send(r#"{"id":1,"connect":{}}"#);
+    assert_eq!(late.end(), end(3501, "bad request"));
+}
+
+#[test]
 fn who_does_not_connect_in_time_is_stale_and_who_has_stays() {
     let delay = Duration::from_millis(300);
     let server = serve(config(1), &SessionSettings { stale_close_delay: delay, ..settings() });
@@ -296,42 +316,48 @@ fn a_client_that_does_not_read_is_cut_as_slow() {
     assert_eq!(publisher.ask(r#""rpc":{}"#)["error"]["code"], 108, "others are served");
 }
 
+/// Publications in one frame, more than may wait for the members of a channel.
+const FLOOD: usize = 1300;
+const _: () = assert!(FLOOD > longwire::limits::CHANNEL_QUEUE_FRAMES_MAX);
+
 #[test]
 fn who_missed_publications_is_told_and_comes_back() {
-    let mut config = config(2);
-    config.mesh_slots = Some(16);
-    let server = serve(config, &settings());
-    let mut clients = one_on_each(&server, 2);
-    // Whichever shard is the channel's home: a flood from there fills the queue to the other.
-    let lines: Vec<String> = (1000..1400)
-        .map(|id| format!(r#"{{"id":{id},"publish":{{"channel":"gap","data":{id}}}}}"#))
-        .collect();
-    let flood = lines.join("\n");
-    for list in &mut clients {
-        list[0].subscribe("gap");
+    let server = serve(config(1), &settings());
+    let mut subscribers: Vec<_> = (0..40).map(|_| Client::connect(server.address())).collect();
+    for subscriber in &mut subscribers {
+        subscriber.subscribe("g");
     }
-    let missed = |clients: &mut Vec<Vec<Client>>| {
-        for shard in 0..2 {
-            clients[shard][0].send(&flood);
-            for list in &mut *clients {
-                let reply = list[0].command(r#""rpc":{}"#);
-                while let Ok(line) = list[0].next() {
-                    if line["push"]["unsubscribe"]["code"] == 2500 {
-                        return Some(line);
-                    }
-                    if line["id"] == reply {
-                        break;
-                    }
-                }
-            }
-        }
-        None
-    };
-    let push = (0..100).find_map(|_| missed(&mut clients)).expect("a queue of 16 runs full");
-    assert_eq!(push["push"]["channel"], "gap");
-    assert_eq!(push["push"]["unsubscribe"]["reason"], "insufficient state");
+    let mut publisher = Client::connect(server.address());
+    let publish = |id: usize| format!(r#"{{"id":{id},"publish":{{"channel":"g","data":{id}}}}}"#);
+    let flood: Vec<String> = (1..=FLOOD).map(publish).collect();
+    publisher.send(&flood.join("\n"));
+    for id in 1..=20 {
+        publisher.send(&publish(FLOOD + id)); // these come while the flood is delivered
+    }
+    for _ in 0..FLOOD + 20 {
+        publisher.line();
+    }
+    for subscriber in &mut subscribers {
+        let mut last = 0;
+        let push = loop {
+            let push = subscriber.line()["push"].clone();
+            let Some(number) = push["pub"]["data"].as_u64() else { break push };
+            assert_eq!(number, last + 1, "nothing is missing without a word");
+            last = number;
+        };
+        let told = json!({ "code": 2500, "reason": "insufficient state" });
+        assert_eq!(push, json!({ "channel": "g", "unsubscribe": told }));
+        assert!(last < FLOOD as u64);
+        subscriber.subscribe("g"); // the next that it hears is the reply
+    }
+    let last = r#""publish":{"channel":"g","data":"last"}"#;
+    publisher.ask(last);
+    for subscriber in &mut subscribers {
+        assert_eq!(subscriber.line()["push"]["pub"]["data"], "last");
+    }
     let counters = server.snapshot().unwrap().counters;
-    assert!(counters.unsubscribes_insufficient_state > 0);
+    assert_eq!(counters.unsubscribes_insufficient_state, 40);
+    assert!(counters.publications_missed > 0);
 }
 
 #[test]
@@ -350,9 +376,7 @@ fn the_handshake_settles_what_is_spoken() {
             Some(protocol) => request.header("Sec-WebSocket-Protocol", protocol),
             None => request,
         };
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        match tungstenite::client(request.body(()).unwrap(), stream) {
+        match tungstenite::client(request.body(()).unwrap(), Patient::connect(address)) {
             Ok((_, response)) => {
                 let echoed = response.headers().get("sec-websocket-protocol").cloned();
                 (101, echoed.map(|value| value.to_str().unwrap().to_owned()))

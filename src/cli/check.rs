@@ -7,7 +7,7 @@ use longwire::config::{Format, template};
 
 use super::load::Sources;
 use super::log::LogArgs;
-use super::print;
+use super::{failure, print};
 
 /// What is to be checked.
 #[derive(Args, Debug)]
@@ -25,10 +25,7 @@ pub(crate) fn check(args: &CheckArgs, log: &LogArgs) -> ExitCode {
             let listens = listens.join(", ");
             print(&format!("the configuration is valid; it serves {listens}{open}\n"))
         }
-        Err(error) => {
-            eprintln!("longwire: {error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failure(&error),
     }
 }
 

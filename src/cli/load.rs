@@ -6,7 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use longwire::config::{Fault, Format, Raw, Serve, keys};
+use longwire::Origins;
+use longwire::config::serve::Client;
+use longwire::config::{Fault, Format, Listen, Raw, Serve, Source, keys};
+use longwire::ws::handshake::{AllowedOrigins, BadOrigin, MissingOrigin};
 
 use super::flags::KeyFlags;
 use super::log::LogArgs;
@@ -39,6 +42,8 @@ pub(crate) enum LoadError {
     NoFormat { path: PathBuf },
     /// It is not valid.
     Faults(Vec<Fault>),
+    /// More than one address, a Unix socket, or a proxy.
+    NotYet,
     /// `--dev`, and an address that other machines reach.
     OpenToTheWorld { address: String },
 }
@@ -61,7 +66,12 @@ impl Sources {
             lay_loopback(&mut raw);
         }
         raw.open_secrets(|path| fs::read_to_string(path));
+        let origins_from = raw.source_of(ORIGINS).cloned();
         let mut serve = Serve::new(raw).map_err(LoadError::Faults)?;
+        if let (Err(bad), Some(source)) = (origins(&serve.client), origins_from) {
+            return Err(LoadError::Faults(vec![bad_origin(&serve.client, bad, source)]));
+        }
+        check_supported(&serve)?;
         if self.dev {
             serve.open_up();
             self.check_reach(&serve)?;
@@ -75,7 +85,7 @@ impl Sources {
     }
 
     fn check_reach(&self, serve: &Serve) -> Result<(), LoadError> {
-        let internal = serve.internal_listen().map(longwire::config::Listen::tcp);
+        let internal = serve.internal_listen().map(Listen::tcp);
         let mut all = serve.listens().into_iter().chain(internal);
         match all.find(|listen| !listen.is_local()) {
             Some(listen) if !self.dev_allow_remote => {
@@ -84,6 +94,33 @@ impl Sources {
             _ => Ok(()),
         }
     }
+}
+
+/// What can be written, and is not served yet.
+fn check_supported(serve: &Serve) -> Result<(), LoadError> {
+    let plain = |listen: &Listen| matches!(listen, Listen::Tcp { proxy_protocol: false, .. });
+    match serve.listens().as_slice() {
+        [only] if plain(only) && serve.host.trusted_proxies.is_empty() => Ok(()),
+        _ => Err(LoadError::NotYet),
+    }
+}
+
+const ORIGINS: &str = "client.allowed_origins";
+
+/// The pages that may connect.
+pub(crate) fn origins(client: &Client) -> Result<Origins, BadOrigin> {
+    if client.allowed_origins.is_empty() {
+        return Ok(Origins::SameHost);
+    }
+    let entries = client.allowed_origins.iter().map(|origin| origin.0.as_str());
+    AllowedOrigins::new(entries, MissingOrigin::Allow).map(Origins::Allowed)
+}
+
+fn bad_origin(client: &Client, bad: BadOrigin, source: Source) -> Fault {
+    let key = keys().find(|key| key.path == ORIGINS).expect("a key");
+    let value = format!("{:?}", client.allowed_origins[bad.index].0);
+    let says = "this is no origin, and would never match".to_owned();
+    Fault::Invalid { source, key, value, says }
 }
 
 fn lay_loopback(raw: &mut Raw) {
@@ -125,6 +162,11 @@ impl fmt::Display for LoadError {
                 let noun = if count == 1 { "fault" } else { "faults" };
                 write!(out, "{count} {noun} in the configuration")
             }
+            Self::NotYet => write!(
+                out,
+                "one TCP address without proxies is all that is served yet\nmend: listen with one \
+                 address, and leave trusted_proxies empty"
+            ),
             Self::OpenToTheWorld { address } => write!(
                 out,
                 "--dev opens everything to everybody, and {address} is reached from other \

@@ -75,12 +75,12 @@ impl Log {
     /// Makes the log of this process. Fails if there is one already.
     pub(crate) fn start(
         settings: &Settings,
-    ) -> Result<Self, tracing::subscriber::SetGlobalDefaultError> {
+    ) -> Result<(Self, Refilter), tracing::subscriber::SetGlobalDefaultError> {
         let (worker, writer) = worker(io::stderr());
         let dropped = writer.error_counter();
-        let (subscriber, _) = subscriber(settings, writer);
+        let (subscriber, refilter) = subscriber(settings, writer);
         tracing::subscriber::set_global_default(subscriber)?;
-        Ok(Self { worker, dropped })
+        Ok((Self { worker, dropped }, refilter))
     }
 
     /// Writes what waits, and says on standard error how many lines did not fit.
@@ -106,7 +106,16 @@ fn worker(sink: impl Write + Send + 'static) -> (WorkerGuard, NonBlocking) {
 }
 
 /// Exchanges the filter of a running log.
-type Refilter = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
+pub(crate) struct Refilter(Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>);
+
+impl Refilter {
+    /// Logs by this filter from now on.
+    pub(crate) fn set(&self, filter: &Filter) {
+        if let Err(error) = (self.0)(env_filter(filter)) {
+            tracing::error!(%error, "the filter of the log stays as it is");
+        }
+    }
+}
 
 fn subscriber<W>(settings: &Settings, writer: W) -> (Box<dyn Subscriber + Send + Sync>, Refilter)
 where
@@ -121,14 +130,20 @@ where
         LogFormat::Text => {
             let lines = lines.with_filter_reloading();
             let handle = lines.reload_handle();
-            (Box::new(lines.finish()), Box::new(move |filter| handle.reload(filter)))
+            (Box::new(lines.finish()), reloading(move |filter| handle.reload(filter)))
         }
         LogFormat::Json => {
             let lines = lines.json().flatten_event(true).with_filter_reloading();
             let handle = lines.reload_handle();
-            (Box::new(lines.finish()), Box::new(move |filter| handle.reload(filter)))
+            (Box::new(lines.finish()), reloading(move |filter| handle.reload(filter)))
         }
     }
+}
+
+fn reloading(
+    reload: impl Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync + 'static,
+) -> Refilter {
+    Refilter(Box::new(reload))
 }
 
 fn env_filter(filter: &Filter) -> EnvFilter {
@@ -225,7 +240,7 @@ mod tests {
         for format in [LogFormat::Text, LogFormat::Json] {
             let lines = lines_of(format, "info", |refilter| {
                 tracing::debug!("before");
-                refilter(EnvFilter::new("debug")).unwrap();
+                refilter.set(&Filter::new("debug").unwrap());
                 tracing::debug!("after");
             });
             assert_eq!(lines.len(), 1, "{lines:?}");

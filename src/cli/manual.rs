@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-use super::{Cli, print};
+use super::{Cli, failure, print};
 
 /// Whose completions.
 #[derive(Args, Debug)]
@@ -36,8 +36,8 @@ pub(crate) fn man(args: &ManArgs) -> ExitCode {
         None => all,
         Some(name) => {
             let Some(command) = all.find_subcommand(name) else {
-                eprintln!("longwire: there is no command {name}\nmend: longwire help lists them");
-                return ExitCode::FAILURE;
+                let mend = "longwire help lists them";
+                return failure(&format_args!("there is no command {name}\nmend: {mend}"));
             };
             command.clone()
         }

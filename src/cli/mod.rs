@@ -3,6 +3,7 @@
 //! Standard output carries results, standard error logs and errors. An error names its cause and
 //! what mends it; exit code 1 means that, and 2 a command line that is not understood.
 
+use std::fmt::Display;
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
@@ -14,7 +15,10 @@ mod flags;
 mod load;
 mod log;
 mod manual;
+mod parts;
 mod raw;
+mod screen;
+mod serve;
 mod value;
 
 /// A WebSocket server that holds a million long connections on one Linux host
@@ -34,6 +38,8 @@ pub(crate) const VERSION: &str =
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Serve the client protocol, the HTTP API and the pages
+    Serve(serve::ServeArgs),
     /// Check a configuration, and say what is wrong with it
     Check(check::CheckArgs),
     /// Write a configuration file with every key, its default and its meaning
@@ -51,6 +57,7 @@ enum Command {
 /// Runs one command line to its exit code.
 pub(crate) fn run(cli: Cli) -> ExitCode {
     match cli.command {
+        Command::Serve(args) => serve::run(args, cli.log),
         Command::Check(args) => check::check(&args, &cli.log),
         Command::DefaultConfig(args) => check::default_config(&args),
         Command::Raw(args) => logged(&cli.log, || raw::run(args)),
@@ -62,24 +69,26 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
 
 /// Runs a command with a log around it.
 fn logged(args: &log::LogArgs, command: impl FnOnce() -> ExitCode) -> ExitCode {
-    let log = match log::Log::start(&args.settings()) {
-        Ok(log) => log,
-        Err(error) => {
-            eprintln!("longwire: the log cannot start: {error}");
-            return ExitCode::FAILURE;
-        }
+    let (log, _refilter) = match log::Log::start(&args.settings()) {
+        Ok(started) => started,
+        Err(error) => return failure(&error),
     };
     let code = command();
     log.finish();
     code
 }
 
+/// Says why there is no result.
+fn failure(error: &impl Display) -> ExitCode {
+    eprintln!("longwire: {error}");
+    ExitCode::FAILURE
+}
+
 /// Writes a result to standard output. Whoever closes it has read enough.
 fn print(text: &str) -> ExitCode {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            eprintln!("longwire: standard output: {error}");
-            ExitCode::FAILURE
+            failure(&format_args!("standard output: {error}"))
         }
         _ => ExitCode::SUCCESS,
     }

@@ -114,18 +114,37 @@ pub enum Fault {
     },
 }
 
+impl Fault {
+    /// Where it stands; what is wrong between several keys stands nowhere.
+    pub(super) fn source(&self) -> Option<&Source> {
+        match self {
+            Self::Malformed { source, .. }
+            | Self::Unknown { source, .. }
+            | Self::Foreign { source, .. }
+            | Self::Section { source, .. }
+            | Self::Twice { source, .. }
+            | Self::Invalid { source, .. }
+            | Self::SecretFile { source, .. } => Some(source),
+            Self::Contradiction { .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malformed { source, says } => {
                 write!(out, "{source}: {says}\nmend: correct the file from this line on")
             }
-            Self::Unknown { source, name, nearest: Some(nearest) } => {
-                write!(out, "{source}: there is no {name}\nmend: did you mean {nearest}?")
-            }
-            Self::Unknown { source, name, nearest: None } => {
-                let mend = "remove it; longwire default-config lists what there is";
-                write!(out, "{source}: there is no {name}\nmend: {mend}")
+            Self::Unknown { source, name, nearest } => {
+                match source {
+                    Source::File { .. } => write!(out, "{source}: there is no {name}\nmend: ")?,
+                    _ => write!(out, "{name}: there is no such setting\nmend: ")?,
+                }
+                match nearest {
+                    Some(nearest) => write!(out, "did you mean {nearest}?"),
+                    None => write!(out, "remove it; longwire default-config lists what there is"),
+                }
             }
             Self::Foreign { source, name } => write!(
                 out,

@@ -82,9 +82,9 @@ impl Key {
             Kind::Count => format!("a number{range}"),
             Kind::Auto => format!("a number{range}, or auto"),
             Kind::Port => format!("a port{range}, or off"),
-            Kind::Word(words) => words.join(", "),
+            Kind::Word(words) => words.join(" or "),
             Kind::Text(what) => what.to_owned(),
-            Kind::Secret => "a text".to_owned(),
+            Kind::Secret => "a text without white space at its ends".to_owned(),
             Kind::List(what) => format!("a list of {what}"),
         }
     }

@@ -149,6 +149,11 @@ impl Raw {
     ) -> Result<T, Vec<Fault>> {
         let mut faults = std::mem::take(&mut self.faults);
         let read = read(&mut Reader { raw: &self, faults: &mut faults });
+        // As they stand in the file; contradictions behind all that has a place.
+        faults.sort_by(|a, b| {
+            let (a, b) = (a.source(), b.source());
+            a.is_none().cmp(&b.is_none()).then_with(|| a.cmp(&b))
+        });
         if faults.is_empty() { Ok(read) } else { Err(faults) }
     }
 }

@@ -32,7 +32,7 @@ impl Setting for bool {
         match value.text()? {
             "true" => Ok(true),
             "false" => Ok(false),
-            _ => Err("this is neither".to_owned()),
+            _ => Err("this is neither true nor false".to_owned()),
         }
     }
 

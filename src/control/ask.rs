@@ -1,7 +1,7 @@
 //! What the control thread asks the shards for, and how long it waits for an answer.
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::limits::ASK_TIMEOUT;
 use crate::metrics::Snapshot;
@@ -49,6 +49,30 @@ impl Asks {
     pub(super) async fn snapshot(&self) -> Option<Snapshot> {
         let (answer, answered) = oneshot::channel();
         self.ask(Ask::Snapshot { answer }, answered).await.flatten()
+    }
+
+    /// Publishes in this order, and says of each in this order whether it was queued.
+    pub(super) async fn publish(
+        &self,
+        publications: Vec<(String, Publication)>,
+    ) -> Vec<Result<(), Busy>> {
+        let deadline = Instant::now() + ASK_TIMEOUT;
+        let mut answers = Vec::with_capacity(publications.len());
+        for (channel, frame) in publications {
+            let (answer, answered) = oneshot::channel();
+            let asking = self.0.send(Ask::Publish { channel, frame, answer });
+            // What could not be asked drops its sender, and so is answered "no".
+            let _unasked = timeout_at(deadline, asking).await;
+            answers.push(answered);
+        }
+        let mut published = Vec::with_capacity(answers.len());
+        for answered in answers {
+            published.push(match timeout_at(deadline, answered).await {
+                Ok(Ok(answer)) => answer,
+                _ => Err(Busy),
+            });
+        }
+        published
     }
 
     async fn ask<A>(&self, ask: Ask, answered: oneshot::Receiver<A>) -> Option<A> {

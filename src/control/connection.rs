@@ -1,48 +1,56 @@
-//! One connection, from its first byte to its last: hyper on a socket, until it is told to stop.
+//! One connection, from its first byte to its last: hyper behind a [`Gate`], until it is told to
+//! stop, and the last word when the gate has found a fault.
 
-use std::io::Cursor;
+use std::pin::Pin;
 
-use axum::Router;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, join, split};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
-use crate::limits::HTTP_HEAD_TIMEOUT;
+use super::gate::Gate;
+use super::service::Service;
 
-/// Serves `routes` on `socket`, of which `bytes` were read already, until either side ends it.
-pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin>(
+/// Serves `socket`, of which `bytes` were read already, until either side ends it.
+pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     socket: S,
     bytes: Vec<u8>,
-    routes: Router,
-    stop: watch::Receiver<bool>,
+    service: Service,
+    mut stop: watch::Receiver<bool>,
 ) {
-    let (input, output) = split(socket);
-    let socket = TokioIo::new(join(Cursor::new(bytes).chain(input), output));
-    let service = TowerToHyperService::new(routes);
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HTTP_HEAD_TIMEOUT)
+    let traffic = service.traffic();
+    let _open = traffic.connection(service.port());
+    let gate = TokioIo::new(Gate::new(socket, bytes));
+    let stopping = *stop.borrow();
+    let mut connection = http1::Builder::new()
         .half_close(true)
-        .serve_connection(socket, service);
-    let mut connection = std::pin::pin!(connection);
+        // Those who come while the server stops are answered once, to be told so.
+        .keep_alive(!stopping)
+        .serve_connection(gate, service);
     let ended = tokio::select! {
+        biased;
         ended = &mut connection => Some(ended),
-        () = stopped(stop) => None,
+        () = stopped(&mut stop), if !stopping => None,
     };
     let ended = if let Some(ended) = ended {
         ended
     } else {
-        connection.as_mut().graceful_shutdown();
-        connection.await
+        Pin::new(&mut connection).graceful_shutdown();
+        (&mut connection).await
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "HTTP connection ended");
+        tracing::debug!(%error, "an HTTP connection broke");
     }
+    let gate = connection.into_parts().io.into_inner();
+    if let Some(fault) = gate.fault() {
+        let (status, _) = fault.status();
+        tracing::debug!(status, %fault, "an HTTP request was refused");
+        traffic.refused(status);
+    }
+    gate.close().await;
 }
 
 /// Returns when the server stops, or has gone without a word.
-async fn stopped(mut stop: watch::Receiver<bool>) {
+async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _gone = stop.wait_for(|stop| *stop).await;
 }

@@ -11,11 +11,24 @@
 //! buffers for one without a bound; no shard ever waits for this thread.
 #![forbid(unsafe_code)]
 
+mod api;
 mod ask;
+mod body;
 mod connection;
+mod debug;
+mod exposition;
+mod gate;
+mod health;
+mod page;
+mod request_id;
 mod routes;
+mod service;
 mod settings;
 mod site;
+mod traffic;
+
+#[cfg(test)]
+mod tests;
 
 pub use crate::metrics::Snapshot;
 pub use ask::{Ask, Busy, Publication};

@@ -1,42 +1,130 @@
 //! Which path is answered by what, on the public port and on the internal one.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::http::StatusCode;
+use axum::routing::{any, get};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::ask::Asks;
+use super::body::Budget;
+use super::request_id::RequestIds;
+use super::service::Service;
+use super::settings::{HttpApi, Settings};
+use super::traffic::{Port, Traffic};
+use super::{api, debug, exposition, health, page};
 
 /// What the handlers of all requests know.
 #[derive(Clone, Debug)]
 pub(super) struct Context {
     pub(super) asks: Asks,
     pub(super) stop: watch::Receiver<bool>,
+    pub(super) api: watch::Receiver<HttpApi>,
+    pub(super) bodies: Budget,
+    pub(super) traffic: Traffic,
+    pub(super) identity: Arc<api::Identity>,
+    /// Namespaces in which channels may be published to, beside those without one.
+    pub(super) namespaces: Arc<BTreeSet<String>>,
+    /// Connections that the shards take; 0: unknown.
+    pub(super) connections_max: u64,
 }
 
-/// The routes of both ports.
+/// The routes of both ports, and what counts and names their requests.
 #[derive(Debug)]
 pub(super) struct Routes {
     public: Router,
+    internal: Router,
+    ids: Arc<RequestIds>,
+    traffic: Traffic,
     stop: watch::Receiver<bool>,
 }
 
+/// What paths are called in the metrics. A path that is not here is `other`: a label's values
+/// are ours to choose, or a scan for holes would fill the memory of whoever collects them.
+const LABELS: [&str; 13] = [
+    "/",
+    "/health",
+    "/health/live",
+    "/health/ready",
+    "/metrics",
+    "/debug",
+    "/api/publish",
+    "/api/broadcast",
+    "/api/info",
+    "/dev/counters",
+    "/dev/app.js",
+    "/dev/app.css",
+    "/dev/centrifuge.js",
+];
+
+/// The label of a path.
+pub(super) fn label(path: &str) -> &'static str {
+    LABELS.into_iter().find(|label| *label == path).unwrap_or("other")
+}
+
 impl Routes {
-    pub(super) fn new(dev: bool, asks: Asks, stop: watch::Receiver<bool>) -> Self {
-        let context = Context { asks, stop: stop.clone() };
-        let mut public =
-            Router::new().route("/health", get(health)).route("/health/ready", get(ready));
-        if !dev {
-            public = public.route("/", get("longwire is running.\n"));
+    /// Random `seeds` make the node's id and those of its requests.
+    pub(super) fn new(
+        settings: Settings,
+        api: watch::Receiver<HttpApi>,
+        asks: Asks,
+        stop: watch::Receiver<bool>,
+        seeds: [u64; 2],
+    ) -> Self {
+        let traffic = Traffic::new();
+        let identity = api::Identity {
+            uid: format!("{:016x}", seeds[0]),
+            name: settings.node_name,
+            version: settings.version,
+            since: Instant::now(),
+        };
+        let context = Context {
+            asks,
+            stop: stop.clone(),
+            api,
+            bodies: Budget::default(),
+            traffic: traffic.clone(),
+            identity: Arc::new(identity),
+            namespaces: Arc::new(settings.namespaces),
+            connections_max: settings.connections_max,
+        };
+        let health = Router::new()
+            .route("/health", get(health::health))
+            .route("/health/live", get(health::live))
+            .route("/health/ready", get(health::ready));
+        let page = if settings.dev { page::routes() } else { Router::new().route("/", get(plain)) };
+        let public = health.clone().merge(page).route("/api/{method}", any(api::serve));
+        let internal = health
+            .route("/metrics", get(exposition::scrape))
+            .route("/debug", get(debug::debug))
+            .route("/", get("longwire, internal: /metrics /debug /health\n"));
+        let finish = |routes: Router<Context>| routes.fallback(absent).with_state(context.clone());
+        Self {
+            public: finish(public),
+            internal: finish(internal),
+            ids: Arc::new(RequestIds::new(seeds[1])),
+            traffic,
+            stop,
         }
-        let public = public.with_state(context);
-        Self { public, stop }
     }
 
-    pub(super) fn public(&self) -> Router {
-        self.public.clone()
+    /// What serves one connection to the public port.
+    pub(super) fn public(&self, peer: Option<SocketAddr>) -> Service {
+        self.service(&self.public, Port::Public, peer)
+    }
+
+    /// What serves one connection to the internal port.
+    pub(super) fn internal(&self, peer: SocketAddr) -> Service {
+        self.service(&self.internal, Port::Internal, Some(peer))
+    }
+
+    fn service(&self, router: &Router, port: Port, peer: Option<SocketAddr>) -> Service {
+        let (ids, traffic) = (Arc::clone(&self.ids), self.traffic.clone());
+        Service::new(router.clone(), ids, traffic, port, peer)
     }
 
     pub(super) fn stop(&self) -> watch::Receiver<bool> {
@@ -44,23 +132,10 @@ impl Routes {
     }
 }
 
-async fn health() -> Response {
-    json(StatusCode::OK, "{}".to_owned())
+async fn plain() -> &'static str {
+    "longwire is running. WebSocket clients connect to /connection/websocket.\n"
 }
 
-async fn ready(State(context): State<Context>) -> Response {
-    let mut reasons = Vec::new();
-    if *context.stop.borrow() {
-        reasons.push("the server is stopping");
-    }
-    if context.asks.snapshot().await.is_none() {
-        reasons.push("a shard does not answer");
-    }
-    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = serde_json::json!({ "ready": reasons.is_empty(), "reasons": reasons });
-    json(status, body.to_string())
-}
-
-fn json(status: StatusCode, body: String) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+async fn absent() -> (StatusCode, &'static str) {
+    (StatusCode::NOT_FOUND, "nothing here\n")
 }

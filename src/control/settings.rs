@@ -1,5 +1,6 @@
 //! What the control thread is told at its start.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// Settings of a [`Site`](super::Site). [`Default`] is what `longwire serve` starts from.
@@ -16,6 +17,8 @@ pub struct Settings {
     pub internal_listen: Option<SocketAddr>,
     /// Connections that the shards take, for the metrics; 0: unknown.
     pub connections_max: u64,
+    /// Namespaces in which channels may be published to, beside the channels without one.
+    pub namespaces: BTreeSet<String>,
     /// The HTTP API of the public port.
     pub http_api: HttpApi,
 }
@@ -28,6 +31,7 @@ impl Default for Settings {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             internal_listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9000))),
             connections_max: 0,
+            namespaces: BTreeSet::new(),
             http_api: HttpApi::default(),
         }
     }

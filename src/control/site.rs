@@ -15,7 +15,7 @@ use super::ask::{Ask, Asks};
 use super::connection;
 use super::routes::Routes;
 use super::settings::{HttpApi, Settings};
-use crate::limits::{ACCEPT_BACKOFF, HTTP_STOP_TIMEOUT};
+use crate::limits::{ACCEPT_BACKOFF, HTTP_STOP_TIMEOUT, INTERNAL_CONNECTIONS_MAX};
 
 /// A connection that a shard hands over, because its request is for no WebSocket.
 pub struct Arrival {
@@ -127,34 +127,49 @@ impl Site {
             let listener = tokio::net::TcpListener::from_std(listener);
             listener.inspect_err(|error| tracing::error!(%error, "no internal port")).ok()
         });
-        let routes = Routes::new(self.settings.dev, Asks::new(asks), stop);
+        let seeds = [seed(), seed()];
+        let api = self.api.subscribe();
+        let routes = Routes::new(self.settings, api, Asks::new(asks), stop, seeds);
         let mut connections = JoinSet::new();
+        let mut internal_connections = JoinSet::new();
         loop {
+            let room = internal_connections.len() < INTERNAL_CONNECTIONS_MAX;
             tokio::select! {
                 arrival = arrivals.recv() => match arrival {
                     Some(arrival) => admit(&mut connections, arrival, &routes),
                     None => break,
                 },
-                socket = accept(internal.as_ref()) => {
-                    let (public, stop) = (routes.public(), routes.stop());
-                    connections.spawn(connection::serve(socket, Vec::new(), public, stop));
+                (socket, peer) = accept(internal.as_ref()), if room => {
+                    let (service, stop) = (routes.internal(peer), routes.stop());
+                    internal_connections
+                        .spawn(connection::serve(socket, Vec::new(), service, stop));
                 }
                 Some(_) = connections.join_next() => {}
+                Some(_) = internal_connections.join_next() => {}
             }
         }
-        let ended = async { while connections.join_next().await.is_some() {} };
+        let ended = async {
+            while connections.join_next().await.is_some() {}
+            while internal_connections.join_next().await.is_some() {}
+        };
         if timeout(HTTP_STOP_TIMEOUT, ended).await.is_err() {
             tracing::warn!("HTTP requests were cut short by the end of the server");
         }
     }
 }
 
+/// A number that nobody else has. Without one from the kernel, ids repeat after a restart, which
+/// confuses logs and nothing else.
+fn seed() -> u64 {
+    getrandom::u64().unwrap_or_default()
+}
+
 /// The next connection to the internal port; never, if there is none.
-async fn accept(listener: Option<&tokio::net::TcpListener>) -> TcpStream {
+async fn accept(listener: Option<&tokio::net::TcpListener>) -> (TcpStream, SocketAddr) {
     let Some(listener) = listener else { return std::future::pending().await };
     loop {
         match listener.accept().await {
-            Ok((socket, _)) => return socket,
+            Ok(accepted) => return accepted,
             Err(error) => {
                 // Out of descriptors or memory: both come back, and asking at once does not help.
                 tracing::warn!(%error, "the internal port cannot accept");
@@ -166,11 +181,11 @@ async fn accept(listener: Option<&tokio::net::TcpListener>) -> TcpStream {
 
 fn admit(connections: &mut JoinSet<()>, arrival: Arrival, routes: &Routes) {
     let Arrival { socket, peer, bytes, seat } = arrival;
-    let (routes, stop) = (routes.public(), routes.stop());
+    let (service, stop) = (routes.public(peer), routes.stop());
     let serving = async move {
         match Socket::adopt(socket) {
-            Ok(Socket::Tcp(socket)) => connection::serve(socket, bytes, routes, stop).await,
-            Ok(Socket::Unix(socket)) => connection::serve(socket, bytes, routes, stop).await,
+            Ok(Socket::Tcp(socket)) => connection::serve(socket, bytes, service, stop).await,
+            Ok(Socket::Unix(socket)) => connection::serve(socket, bytes, service, stop).await,
             Err(error) => tracing::warn!(%error, ?peer, "a socket that cannot be served"),
         }
         drop(seat);

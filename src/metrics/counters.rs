@@ -16,6 +16,11 @@ macro_rules! counters {
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($name), self.$name)),+].into_iter()
             }
+
+            /// Names, what they count, and values, in the order of this page.
+            pub fn described(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+                [$((stringify!($name), concat!($($doc),+), self.$name)),+].into_iter()
+            }
         }
 
         impl AddAssign<&Self> for Counters {

@@ -197,8 +197,8 @@ impl fmt::Display for CheckError {
             Self::RingFiltered => write!(
                 out,
                 "a seccomp filter refuses io_uring, as container runtimes do by default\n\
-                 mend: allow io_uring_setup, io_uring_enter and io_uring_register in the \
-                 profile: docker run --security-opt seccomp=PROFILE.json"
+                 mend: docker run --security-opt seccomp=tuning/docker/seccomp.json, or allow \
+                 io_uring_setup, io_uring_enter and io_uring_register in your own profile"
             ),
             Self::RingAbsent => write!(
                 out,

@@ -166,7 +166,7 @@ impl Control {
     }
 }
 
-fn plan(config: &Config) -> Result<Plan, StartError> {
+pub(super) fn plan(config: &Config) -> Result<Plan, StartError> {
     let ring = RingShape {
         submissions: SUBMISSION_ENTRIES,
         completions: config.completion_entries.unwrap_or(COMPLETION_ENTRIES_MAX),

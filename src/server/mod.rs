@@ -34,6 +34,7 @@ use crate::sys::bell::Bell;
 use crate::sys::signal::Signals;
 
 use self::control::{Command, Control};
+use self::plan::Plan;
 pub use self::snapshot::Snapshot;
 pub use self::start::StartError;
 
@@ -67,6 +68,12 @@ impl Server {
         let signals = Signals::block().map_err(StartError::Signals)?;
         let (control, _commands) = Control::start(config, true, make)?;
         control.serve(Some(signals), Some(site), hooks)
+    }
+
+    /// How the process would be laid out on this machine, or what of it stands in the way. Raises
+    /// the limit of descriptors as far as that needs.
+    pub fn plan(config: &Config) -> Result<Plan, StartError> {
+        control::plan(config)
     }
 
     /// Starts a server in the background: for tests, and for programs with signals of their own.
@@ -114,6 +121,9 @@ impl Server {
 /// What a running server calls on its control thread.
 #[derive(Default)]
 pub struct Hooks {
+    /// Once, when all shards serve: with the address, and the port that was chosen where 0 was
+    /// asked for.
+    pub serving: Option<Box<dyn FnOnce(SocketAddr) + Send>>,
     /// On SIGHUP: reads again what can be changed while the server serves. It may take as long as
     /// reading a file does.
     pub reload: Option<Box<dyn FnMut() + Send>>,

@@ -123,6 +123,9 @@ impl Serving {
     /// Serves until stopped; returns what was counted.
     pub(super) async fn run(mut self) -> Snapshot {
         self.control.log_serving();
+        if let Some(serving) = self.hooks.serving.take() {
+            serving(self.control.address());
+        }
         loop {
             self.take_commands();
             self.take_signals();

@@ -84,8 +84,9 @@ impl fmt::Display for StartError {
             ),
             Self::Table(error) => write!(
                 out,
-                "a shard cannot have a descriptor table of its own ({error}): a seccomp filter \
-                 that forbids unshare(CLONE_FILES) must allow it"
+                "a shard cannot have a descriptor table of its own: {error}\n\
+                 mend: allow unshare(CLONE_FILES) in the seccomp profile, as \
+                 tuning/docker/seccomp.json does"
             ),
             Self::Listen(address, error) if error.kind() == io::ErrorKind::AddrInUse => write!(
                 out,

@@ -37,6 +37,7 @@ mod phase;
 mod publisher;
 mod ready;
 mod seats;
+mod session_settings;
 mod sessions;
 mod settings;
 pub mod slab;
@@ -54,7 +55,8 @@ pub(crate) use self::jobs::{Jobs, PoolJob};
 pub(crate) use self::message::{Counted, Message};
 pub(crate) use self::publisher::Publisher;
 pub(crate) use self::seats::Seats;
-pub use self::sessions::{SessionSettings, SessionSettingsError, Sessions};
+pub use self::session_settings::{SessionSettings, SessionSettingsError};
+pub use self::sessions::Sessions;
 pub(crate) use self::settings::Settings;
 pub(crate) use self::wait::{Parked, run, with_executor};
 

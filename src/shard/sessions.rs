@@ -7,118 +7,26 @@
 //!
 //! A publication is encoded once, where it is published; every member is sent the same frame.
 
-use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::time::Duration;
+
+use tokio::sync::watch;
 
 use super::client_counters::{of_disconnect, of_error};
 use super::connection::Connection;
-use crate::config::Config;
+use super::session_settings::{SessionSettings, SessionSettingsError};
 use crate::handler::{
-    Accept, Handler, Heartbeat, JoinError, Limits, Message, MessageKind, Peer, PublishError,
-    Request, Route, Routes, Upgrade,
-};
-use crate::limits::{
-    MESSAGE_PING_INTERVAL_DEFAULT, MESSAGE_PONG_TIMEOUT_DEFAULT, STALE_CLOSE_DELAY_DEFAULT,
+    Accept, Handler, Heartbeat, JoinError, Message, MessageKind, Peer, PublishError, Request,
+    Route, Routes, Upgrade,
 };
 use crate::protocol::{Commands, DisconnectCode, ErrorCode, Format, Lineage, json};
-use crate::session::{Deferred, Effect, Effects, Rules, RulesError, Session, Terms};
-
-/// How clients are served. Those parts that the shards go by as well are set in their [`Config`]
-/// by [`configure`](Self::configure).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionSettings {
-    /// The path of the WebSocket endpoint, without a slash at the end
-    /// (`websocket.handler_prefix`).
-    pub path: String,
-    /// Bytes of a message (`websocket.message_size_limit`), origins (`client.allowed_origins`).
-    pub limits: Limits,
-    /// What clients may do. Its `ping_interval_s` is set from the interval here.
-    pub rules: Rules,
-    /// Time between two pings (`client.ping_interval`), whole seconds for the clients; `None`
-    /// sends none.
-    pub ping_interval: Option<Duration>,
-    /// Time for a pong (`client.pong_timeout`), after which it is 3012; less than the interval.
-    pub pong_timeout: Duration,
-    /// Time for the connect command (`client.stale_close_delay`), after which it is 3502.
-    pub stale_close_delay: Duration,
-}
-
-impl Default for SessionSettings {
-    fn default() -> Self {
-        Self {
-            path: "/connection/websocket".to_owned(),
-            // Who is gone is found out by the pings.
-            limits: Limits { idle: None, ..Limits::default() },
-            rules: Rules::default(),
-            ping_interval: Some(MESSAGE_PING_INTERVAL_DEFAULT),
-            pong_timeout: MESSAGE_PONG_TIMEOUT_DEFAULT,
-            stale_close_delay: STALE_CLOSE_DELAY_DEFAULT,
-        }
-    }
-}
-
-impl SessionSettings {
-    /// Sets what the shards must know: heartbeats, and channels of one connection.
-    pub fn configure(&self, config: &mut Config) {
-        config.message_ping_interval = self.ping_interval;
-        config.message_pong_timeout = self.pong_timeout;
-        config.connection_channels_max = self.rules.channel_limit;
-    }
-
-    /// Finds what no server could go by.
-    pub fn validate(&self) -> Result<(), SessionSettingsError> {
-        self.rules.validate().map_err(SessionSettingsError::Rules)?;
-        if !self.path.starts_with('/') || self.path.ends_with('/') {
-            return Err(SessionSettingsError::Path(self.path.clone()));
-        }
-        let Some(interval) = self.ping_interval else { return Ok(()) };
-        if self.pong_timeout >= interval {
-            let pong_timeout = self.pong_timeout;
-            return Err(SessionSettingsError::PongTimeout { pong_timeout, interval });
-        }
-        Ok(())
-    }
-}
-
-/// Settings that no server could go by.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SessionSettingsError {
-    /// One of the rules.
-    Rules(RulesError),
-    /// The path of the endpoint.
-    Path(String),
-    /// A pong could come after the next ping.
-    PongTimeout {
-        /// Time for a pong.
-        pong_timeout: Duration,
-        /// Time between two pings.
-        interval: Duration,
-    },
-}
-
-impl fmt::Display for SessionSettingsError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Rules(error) => error.fmt(out),
-            Self::Path(path) => {
-                write!(out, "the path {path:?} must begin with a slash, and not end with one")
-            }
-            Self::PongTimeout { pong_timeout, interval } => write!(
-                out,
-                "pong_timeout is {pong_timeout:?}: it must be less than ping_interval, {interval:?}"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for SessionSettingsError {}
+use crate::session::{Deferred, Effect, Effects, Session, Terms};
 
 /// Serves the client protocol: the handler of `longwire serve`.
 pub struct Sessions {
+    /// Those that are in force, and where new ones come from.
     settings: Arc<SessionSettings>,
+    source: watch::Receiver<Arc<SessionSettings>>,
     terms: Terms,
     effects: Effects,
     /// Makes the random bits of client ids: a keyed hash of a count, which nobody can foresee.
@@ -136,22 +44,52 @@ impl Sessions {
     pub fn for_shards(
         settings: SessionSettings,
     ) -> Result<impl Fn(usize) -> Self + Clone + Send + 'static, SessionSettingsError> {
-        settings.validate()?;
-        let lineage = Lineage::new(RandomState::new().hash_one(0));
-        let settings = Arc::new(settings);
-        Ok(move |_shard| Self::new(Arc::clone(&settings), lineage))
+        Self::following(watch::Sender::new(Arc::new(settings)).subscribe())
     }
 
-    fn new(settings: Arc<SessionSettings>, lineage: Lineage) -> Self {
-        let ping_interval_s = settings.ping_interval.map_or(0, whole_seconds);
-        let rules = Rules { ping_interval_s, ..settings.rules.clone() };
+    /// The same with settings that may be replaced while the server runs. What is said of the
+    /// rules and the stale delay holds from then on, also for those who are connected; the rest
+    /// waits for a restart.
+    pub fn following(
+        source: watch::Receiver<Arc<SessionSettings>>,
+    ) -> Result<impl Fn(usize) -> Self + Clone + Send + 'static, SessionSettingsError> {
+        source.borrow().validate()?;
+        let lineage = Lineage::new(RandomState::new().hash_one(0));
+        Ok(move |_shard| Self::new(source.clone(), lineage))
+    }
+
+    fn new(mut source: watch::Receiver<Arc<SessionSettings>>, lineage: Lineage) -> Self {
+        let settings = Arc::clone(&source.borrow_and_update());
         Self {
+            terms: Terms { rules: settings.rules(), lineage },
             settings,
-            terms: Terms { rules, lineage },
+            source,
             effects: Effects::default(),
             hasher: RandomState::new(),
             session_count: 0,
         }
+    }
+
+    /// Takes new settings, if there are any: one atomic load if there are not.
+    fn look_for_settings(&mut self) {
+        if !self.source.has_changed().unwrap_or(false) {
+            return;
+        }
+        let new = Arc::clone(&self.source.borrow_and_update());
+        if let Err(error) = new.validate() {
+            tracing::error!(%error, "new settings are not taken");
+            return;
+        }
+        // Pings, path and limits of the route are the shard's, and stay as they are.
+        let SessionSettings { rules, stale_close_delay, .. } = &*new;
+        let old = &*self.settings;
+        let settings = SessionSettings {
+            rules: rules.clone(),
+            stale_close_delay: *stale_close_delay,
+            ..old.clone()
+        };
+        self.terms.rules = settings.rules();
+        self.settings = Arc::new(settings);
     }
 
     fn session(&mut self, has_message_pings: bool) -> Session {
@@ -260,7 +198,7 @@ impl Sessions {
 
 /// Where a session lives: an entry of the slab. What a connected one takes before it subscribes is
 /// this and the allocator's and the wheel's share of it, well under 250 bytes.
-const _: () = assert!(size_of::<Connection<Session>>() <= 88);
+const _: () = assert!(size_of::<Connection<Session>>() <= 80);
 
 /// What became of a join.
 type Answer = Result<(), JoinError>;
@@ -308,6 +246,7 @@ impl Handler for Sessions {
         if frame == json::PING.as_bytes() && peer.answer_heartbeat() {
             return;
         }
+        self.look_for_settings();
         let mut commands = Commands::json(frame);
         self.read(peer, &mut commands);
         if let Some(rest) = commands.rest()
@@ -361,10 +300,4 @@ fn error_of_publish(error: PublishError) -> ErrorCode {
         PublishError::Full => ErrorCode::TooManyRequests,
         PublishError::Name | PublishError::TooLong => ErrorCode::BadRequest,
     }
-}
-
-/// Whole seconds of an interval; a part of one counts as one.
-fn whole_seconds(interval: Duration) -> u32 {
-    let seconds = interval.as_secs() + u64::from(interval.subsec_nanos() > 0);
-    u32::try_from(seconds).unwrap_or(u32::MAX)
 }

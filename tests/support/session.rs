@@ -2,7 +2,7 @@
 #![allow(dead_code)] // each property uses a part of it
 
 use std::collections::VecDeque;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -21,9 +21,47 @@ pub(crate) struct End {
     pub(crate) reason: String,
 }
 
+/// A socket whose calls go on after a signal: the server's own threads get some.
+#[derive(Debug)]
+pub(crate) struct Patient(TcpStream);
+
+impl Patient {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("connects");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        stream.set_nodelay(true).expect("no delay");
+        Self(stream)
+    }
+}
+
+fn again<T>(mut call: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+impl Read for Patient {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        again(|| self.0.read(buffer))
+    }
+}
+
+impl Write for Patient {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        again(|| self.0.write(bytes))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// One client.
 pub(crate) struct Client {
-    socket: WebSocket<TcpStream>,
+    socket: WebSocket<Patient>,
     lines: VecDeque<Value>,
     /// Lines of each message received.
     pub(crate) message_lines: Vec<usize>,
@@ -37,9 +75,7 @@ impl Client {
     }
 
     pub(crate) fn dial_path(address: SocketAddr, path: &str) -> Self {
-        let stream = TcpStream::connect(address).expect("connects");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        stream.set_nodelay(true).expect("no delay");
+        let stream = Patient::connect(address);
         let url = format!("ws://{address}{path}");
         let (socket, _) = tungstenite::client(url, stream).expect("upgrades");
         Self { socket, lines: VecDeque::new(), message_lines: Vec::new(), next_id: 1 }
@@ -53,6 +89,11 @@ impl Client {
         assert!(reply["connect"]["client"].is_string(), "{reply}");
         client.next_id = 2;
         client
+    }
+
+    /// Only the socket of it, which takes no memory of this process.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.socket.into_inner().0
     }
 
     pub(crate) fn send(&mut self, frame: &str) {
@@ -112,8 +153,6 @@ impl Client {
                     return Err(End { code: frame.code.into(), reason: frame.reason.to_string() });
                 }
                 Ok(other) => panic!("not a message of the protocol: {other:?}"),
-                // A signal to another thread of the test.
-                Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => panic!("nothing was heard: {error}"),
             }
         }

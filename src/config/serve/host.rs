@@ -30,8 +30,8 @@ section! {
         /// Time for a request head to arrive whole.
         handshake_timeout: Duration = HANDSHAKE_TIMEOUT_DEFAULT, in 1..=DAY_MS;
         /// Unsent bytes of all connections together; beyond, the slowest are cut.
-        max_unsent: Bytes = Bytes(BACKLOG_BYTES_DEFAULT), in 65_536..=u64::MAX >> 16;
+        max_unsent: Bytes = Bytes(BACKLOG_BYTES_DEFAULT), in 65_536..=1 << 40;
         /// Bytes of all request heads and messages together that have not arrived whole.
-        max_partial: Bytes = Bytes(PARTIAL_BYTES_DEFAULT), in 65_536..=u64::MAX >> 16;
+        max_partial: Bytes = Bytes(PARTIAL_BYTES_DEFAULT), in 65_536..=1 << 40;
     }
 }

@@ -6,6 +6,7 @@ use crate::config::key::Kind;
 use crate::config::section::section;
 use crate::config::setting::{Port, Setting};
 use crate::config::value::Value;
+use crate::limits::HTTP_CONNECTIONS_DEFAULT;
 
 section! {
     /// Where the server listens.
@@ -18,6 +19,8 @@ section! {
         internal_address: Host = Host(IpAddr::V4(Ipv4Addr::LOCALHOST));
         /// Port of the internal listener; off for none.
         internal_port: Port = Port(Some(9000)), in 0..=65_535;
+        /// Connections that are served HTTP at the same time; more are answered with 503.
+        connection_limit: u32 = HTTP_CONNECTIONS_DEFAULT, in 1..=65_536;
     }
 }
 

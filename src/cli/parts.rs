@@ -1,0 +1,108 @@
+//! The settings of the parts of a server, from its one configuration.
+
+use std::net::SocketAddr;
+
+use longwire::config::{Listen, Serve, serve};
+use longwire::control::{self, ErrorMode, HttpApi};
+use longwire::session::{ChannelOptions, Rules};
+use longwire::{Config, Limits, SessionSettings};
+
+use super::VERSION;
+use super::load::origins;
+
+/// What `longwire serve` is made of.
+pub(crate) struct Parts {
+    pub(crate) config: Config,
+    pub(crate) sessions: SessionSettings,
+    pub(crate) site: control::Settings,
+}
+
+impl Parts {
+    pub(crate) fn of(serve: &Serve, is_dev: bool) -> Self {
+        let sessions = sessions(serve);
+        let mut config = config(serve);
+        sessions.configure(&mut config);
+        Self { config, sessions, site: site(serve, is_dev) }
+    }
+}
+
+fn config(serve: &Serve) -> Config {
+    let mut config = Config::new(address(serve));
+    config.shards = serve.host.shards.map(std::num::NonZeroU32::get);
+    config.max_connections = serve.connections_max();
+    config.handshake_timeout = serve.host.handshake_timeout;
+    config.http_connections_max = serve.http_server.connection_limit;
+    config.backlog_bytes_max = serve.host.max_unsent.0;
+    config.partial_bytes_max = serve.host.max_partial.0;
+    config.output_bytes_max = serve.client.queue_max_size.0;
+    config.write_timeout = serve.websocket.write_timeout;
+    config.close_timeout = serve.websocket.close_timeout;
+    config.drain_timeout = serve.shutdown.timeout;
+    config
+}
+
+fn address(serve: &Serve) -> SocketAddr {
+    match serve.listens()[0] {
+        Listen::Tcp { address, .. } => address,
+        Listen::Unix { .. } => unreachable!("refused when it was read"),
+    }
+}
+
+fn sessions(serve: &Serve) -> SessionSettings {
+    let mut sessions = SessionSettings::default();
+    serve.websocket.handler_prefix.as_str().clone_into(&mut sessions.path);
+    sessions.limits = Limits {
+        message_bytes_max: serve.websocket.message_size_limit.0,
+        origins: origins(&serve.client).expect("checked when they were read"),
+        ..sessions.limits
+    };
+    sessions.ping_interval = serve.client.ping_interval.time();
+    sessions.pong_timeout = serve.client.pong_timeout;
+    sessions.stale_close_delay = serve.client.stale_close_delay;
+    sessions.rules = rules(serve);
+    sessions
+}
+
+fn rules(serve: &Serve) -> Rules {
+    let client = &serve.client;
+    Rules {
+        allow_anonymous_connect_without_token: client.allow_anonymous_connect_without_token,
+        insecure: client.insecure,
+        channel_limit: client.channel_limit,
+        channel_bytes_max: serve.channel.max_length.0,
+        version: VERSION.to_owned(),
+        without_namespace: channel_options(&serve.without_namespace),
+        ..Rules::default()
+    }
+}
+
+fn channel_options(options: &serve::WithoutNamespace) -> ChannelOptions {
+    ChannelOptions {
+        allow_subscribe_for_client: options.allow_subscribe_for_client,
+        allow_subscribe_for_anonymous: options.allow_subscribe_for_anonymous,
+        allow_publish_for_client: options.allow_publish_for_client,
+        allow_publish_for_subscriber: options.allow_publish_for_subscriber,
+        allow_publish_for_anonymous: options.allow_publish_for_anonymous,
+    }
+}
+
+fn site(serve: &Serve, is_dev: bool) -> control::Settings {
+    let mut site = control::Settings::default();
+    site.dev = is_dev;
+    VERSION.clone_into(&mut site.version);
+    site.internal_listen = serve.internal_listen();
+    site.http_api = http_api(&serve.http_api);
+    site
+}
+
+/// The HTTP API, which can be exchanged while the server runs.
+pub(crate) fn http_api(settings: &serve::HttpApi) -> HttpApi {
+    let mut api = HttpApi::default();
+    api.key = settings.key.reveal().map(str::to_owned);
+    api.insecure = settings.insecure;
+    api.error_mode = match settings.error_mode {
+        serve::ErrorMode::Body => ErrorMode::Body,
+        serve::ErrorMode::Transport => ErrorMode::Transport,
+    };
+    api
+}

@@ -1,0 +1,117 @@
+//! `longwire serve`: the server of the client protocol, from its configuration to its end.
+
+use std::error::Error;
+use std::fmt;
+use std::process::ExitCode;
+
+use clap::Args;
+use longwire::config::Serve;
+use longwire::control::{Live, Site, SiteError};
+use longwire::{Hooks, Server, Sessions, Snapshot};
+
+use super::load::Sources;
+use super::log::{Log, LogArgs, Refilter};
+use super::parts::{Parts, http_api};
+use super::screen::Screen;
+use super::{failure, print};
+
+/// How the server is configured.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    sources: Sources,
+}
+
+/// Runs the server until a signal stops it.
+pub(crate) fn run(args: ServeArgs, log_args: LogArgs) -> ExitCode {
+    let serve = match args.sources.load(&log_args) {
+        Ok(serve) => serve,
+        Err(error) => return failure(&error),
+    };
+    let (log, refilter) = match Log::start(&serve.log) {
+        Ok(started) => started,
+        Err(error) => return failure(&error),
+    };
+    if let Err(error) = longwire::sys::memory::forgo_huge_pages() {
+        tracing::warn!(%error, "huge pages stay on: memory will grow in steps of 2 MiB");
+    }
+    let stopped = start(args.sources, log_args, serve, refilter);
+    log.finish();
+    match stopped {
+        Ok(counted) if counted.shards_lost == 0 => ExitCode::SUCCESS,
+        Ok(counted) => {
+            failure(&format_args!("{} shards were lost by a panic", counted.shards_lost))
+        }
+        Err(error) => failure(&error),
+    }
+}
+
+/// Puts the parts together, and serves.
+fn start(
+    sources: Sources,
+    log_args: LogArgs,
+    serve: Serve,
+    refilter: Refilter,
+) -> Result<Snapshot, Box<dyn Error>> {
+    let Parts { config, sessions, mut site } = Parts::of(&serve, sources.is_dev());
+    let plan = Server::plan(&config)?;
+    site.connections_max = plan.connections_max.into();
+    let site = Site::new(site).map_err(InternalPort)?;
+    let handlers = Sessions::for_shards(sessions)?;
+    let screen = Screen::new(&serve, plan, site.internal_address(), sources.is_dev());
+    let mut reload = Reload { sources, log_args, running: serve, refilter, live: site.live() };
+    let hooks = Hooks {
+        serving: Some(Box::new(move |address| {
+            print(&screen.text(address));
+        })),
+        reload: Some(Box::new(move || reload.run())),
+    };
+    Ok(Server::run_site(config, site, hooks, handlers)?)
+}
+
+/// The internal port is taken, or not ours to take.
+#[derive(Debug)]
+struct InternalPort(SiteError);
+
+impl fmt::Display for InternalPort {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mend = "another --http-server-internal-port, or --http-server-internal-port off";
+        write!(out, "{}\nmend: {mend}", self.0)
+    }
+}
+
+impl Error for InternalPort {}
+
+/// Reads the configuration again, and puts in force what can be.
+struct Reload {
+    sources: Sources,
+    log_args: LogArgs,
+    /// What is in force.
+    running: Serve,
+    refilter: Refilter,
+    live: Live,
+}
+
+impl Reload {
+    fn run(&mut self) {
+        let new = match self.sources.load(&self.log_args) {
+            Ok(new) => new,
+            Err(error) => {
+                tracing::error!(%error, "the configuration stays as it is");
+                return;
+            }
+        };
+        let changes = self.running.adopt(&new);
+        self.refilter.set(&self.running.log.level);
+        self.live.set_http_api(http_api(&self.running.http_api));
+        for key in &changes.applied {
+            tracing::info!(key = key.path, "changed");
+        }
+        for key in &changes.needs_restart {
+            tracing::warn!(key = key.path, "changed, and needs a restart");
+        }
+        if changes.is_empty() {
+            tracing::info!("the configuration is as it was");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! `info`: what this node is and how much it holds.
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::failure::{ApiError, Code, Failure};
+use crate::control::debug::resident_bytes;
+use crate::control::routes::Context;
+
+/// What does not change while a node runs.
+#[derive(Clone, Debug)]
+pub(in crate::control) struct Identity {
+    /// Unique among all processes.
+    pub(in crate::control) uid: String,
+    pub(in crate::control) name: String,
+    pub(in crate::control) version: String,
+    pub(in crate::control) since: Instant,
+}
+
+#[derive(Serialize)]
+pub(super) struct Info {
+    nodes: [Node; 1],
+}
+
+#[derive(Serialize)]
+struct Node {
+    uid: String,
+    name: String,
+    version: String,
+    num_clients: u64,
+    num_channels: u64,
+    uptime: u64,
+    process: Process,
+}
+
+#[derive(Serialize)]
+struct Process {
+    rss: u64,
+}
+
+pub(super) async fn info(context: &Context) -> Result<Info, Failure> {
+    let Some(snapshot) = context.asks.snapshot().await else {
+        return Err(ApiError::new(Code::Internal, "a shard does not answer, try again").into());
+    };
+    let identity = &context.identity;
+    let node = Node {
+        uid: identity.uid.clone(),
+        name: identity.name.clone(),
+        version: identity.version.clone(),
+        num_clients: snapshot.open,
+        num_channels: snapshot.channels,
+        uptime: identity.since.elapsed().as_secs(),
+        process: Process { rss: resident_bytes() },
+    };
+    Ok(Info { nodes: [node] })
+}

@@ -1,0 +1,133 @@
+//! The facts for which dashboards of Centrifugo look, under the names they look for.
+//!
+//! Only what is counted stands here: a name with a zero that means "not known" would be a lie.
+
+use std::fmt;
+
+use super::metrics::Metrics;
+use crate::metrics::{Counters, Snapshot};
+
+/// Writes all of them.
+pub(super) fn encode(
+    metrics: &mut Metrics<'_>,
+    snapshot: &Snapshot,
+    connections_max: u64,
+) -> fmt::Result {
+    for (name, help, value) in [
+        ("node_num_clients", "Clients connected to this node", snapshot.open),
+        ("node_num_channels", "Channels on this node, by shard and summed", snapshot.channels),
+        ("node_num_nodes", "Nodes of this system", 1),
+        ("node_client_connection_limit", "Connections that this node takes", connections_max),
+    ] {
+        metrics.gauge(name, help, None, value)?;
+    }
+    metrics.gauges(
+        "client_connections_inflight",
+        "Client connections open",
+        "transport",
+        &[("websocket", snapshot.open)],
+    )?;
+    for Counted { name, help, label, values } in families(&snapshot.counters) {
+        metrics.counters(name, help, label, &values)?;
+    }
+    Ok(())
+}
+
+/// A family of counters with one label.
+struct Counted {
+    name: &'static str,
+    help: &'static str,
+    label: &'static str,
+    values: Vec<(&'static str, u64)>,
+}
+
+fn families(counters: &Counters) -> Vec<Counted> {
+    let family = |name, help, label, values: &[_]| {
+        let values = values.to_vec();
+        Counted { name, help, label, values }
+    };
+    let sent = counters.messages_sent + counters.deliveries;
+    let publications = [("publication", counters.published)];
+    vec![
+        family(
+            "client_connections_accepted",
+            "Clients that connected",
+            "transport",
+            &[("websocket", counters.client_connects)],
+        ),
+        family(
+            "transport_messages_received",
+            "Messages from clients",
+            "transport",
+            &[("websocket", counters.messages_received)],
+        ),
+        family(
+            "transport_messages_sent",
+            "Messages to clients, publications included",
+            "transport",
+            &[("websocket", sent)],
+        ),
+        family(
+            "node_messages_received_count",
+            "Publications of clients and back ends",
+            "type",
+            &publications,
+        ),
+        family(
+            "node_messages_sent_count",
+            "Publications to members of channels",
+            "type",
+            &[("publication", counters.deliveries)],
+        ),
+        family("node_action_count", "What was done", "action", &actions(counters)),
+        family("client_num_reply_errors", "Error replies", "code", &reply_errors(counters)),
+        family(
+            "client_num_server_disconnects",
+            "Connections that the server ended",
+            "code",
+            &disconnects(counters),
+        ),
+        family(
+            "client_num_server_unsubscribes",
+            "Subscriptions that the server ended",
+            "code",
+            &[("2500", counters.unsubscribes_insufficient_state)],
+        ),
+    ]
+}
+
+fn actions(counters: &Counters) -> [(&'static str, u64); 3] {
+    [
+        ("add_client", counters.client_connects),
+        ("add_subscription", counters.client_subscribes),
+        ("remove_subscription", counters.client_unsubscribes),
+    ]
+}
+
+fn reply_errors(counters: &Counters) -> [(&'static str, u64); 9] {
+    [
+        ("100", counters.errors_internal),
+        ("102", counters.errors_unknown_channel),
+        ("103", counters.errors_permission_denied),
+        ("105", counters.errors_already_subscribed),
+        ("106", counters.errors_limit_exceeded),
+        ("107", counters.errors_bad_request),
+        ("108", counters.errors_not_available),
+        ("111", counters.errors_too_many_requests),
+        ("other", counters.errors_other),
+    ]
+}
+
+fn disconnects(counters: &Counters) -> [(&'static str, u64); 9] {
+    [
+        ("3001", counters.closed_shutdown),
+        ("3008", counters.output_overflows),
+        ("3012", counters.message_pong_timeouts),
+        ("3013", counters.disconnects_too_many_requests),
+        ("3500", counters.disconnects_invalid_token),
+        ("3501", counters.disconnects_bad_request),
+        ("3502", counters.disconnects_stale),
+        ("3508", counters.disconnects_not_available),
+        ("other", counters.disconnects_other),
+    ]
+}

@@ -1,0 +1,96 @@
+//! One request in, one answer out: gives it a name, a route, a line in the log and a place in the
+//! metrics.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{HeaderValue, Method, Request, StatusCode};
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper_util::service::TowerToHyperService;
+use tokio::time::Instant;
+
+use super::request_id::{RequestIds, X_REQUEST_ID};
+use super::routes::label;
+use super::traffic::{Port, Traffic};
+
+/// What answers the requests of one connection.
+#[derive(Clone, Debug)]
+pub(super) struct Service {
+    router: TowerToHyperService<Router>,
+    ids: Arc<RequestIds>,
+    traffic: Traffic,
+    port: Port,
+    peer: Option<SocketAddr>,
+}
+
+impl Service {
+    pub(super) fn new(
+        router: Router,
+        ids: Arc<RequestIds>,
+        traffic: Traffic,
+        port: Port,
+        peer: Option<SocketAddr>,
+    ) -> Self {
+        Self { router: TowerToHyperService::new(router), ids, traffic, port, peer }
+    }
+
+    pub(super) fn traffic(&self) -> Traffic {
+        self.traffic.clone()
+    }
+
+    pub(super) fn port(&self) -> Port {
+        self.port
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for Service {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let asked = Asked {
+            id: self.ids.of(request.headers()),
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            peer: self.peer,
+            since: Instant::now(),
+        };
+        let traffic = self.traffic.clone();
+        let answering = self.router.call(request);
+        Box::pin(async move {
+            let mut response = answering.await?;
+            asked.log(response.status());
+            traffic.answered(label(&asked.path), response.status(), asked.since.elapsed());
+            response.headers_mut().insert(X_REQUEST_ID, asked.id);
+            Ok(response)
+        })
+    }
+}
+
+/// What is said of a request once it has been answered.
+struct Asked {
+    id: HeaderValue,
+    method: Method,
+    /// Without the query, which may hold a key.
+    path: String,
+    peer: Option<SocketAddr>,
+    since: Instant,
+}
+
+impl Asked {
+    fn log(&self, status: StatusCode) {
+        let (method, path, peer) = (&self.method, self.path.as_str(), self.peer);
+        let request_id = self.id.to_str().unwrap_or_default();
+        let (took, status) = (self.since.elapsed(), status.as_u16());
+        if status >= 500 {
+            tracing::warn!(request_id, %method, path, ?peer, status, ?took, "HTTP");
+        } else {
+            tracing::debug!(request_id, %method, path, ?peer, status, ?took, "HTTP");
+        }
+    }
+}

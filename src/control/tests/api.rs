@@ -1,0 +1,205 @@
+//! The server API, as a back end sees it.
+
+use super::{HttpApi, settings, stage};
+use crate::limits::BROADCAST_CHANNELS_MAX;
+
+fn keyed() -> super::Settings {
+    let mut settings = settings();
+    settings.http_api = HttpApi { key: Some("secret".to_owned()), ..HttpApi::default() };
+    settings
+}
+
+const KEY: &str = "X-API-Key: secret\r\n";
+
+#[tokio::test]
+async fn a_publication_becomes_a_push() {
+    let mut stage = stage(keyed());
+    for (body, channel, text) in [
+        (
+            r#"{"channel":"news","data":{"a": [1.50, "ü"]}}"#,
+            "news",
+            r#"{"push":{"channel":"news","pub":{"data":{"a": [1.50, "ü"]}}}}"#,
+        ),
+        (
+            r#"{"channel":"a\"b","data":null,"unknown":1,"skip_history":true}"#,
+            "a\"b",
+            r#"{"push":{"channel":"a\"b","pub":{"data":null}}}"#,
+        ),
+        (
+            r#"{"channel":"news","b64data":"eyJhIjoxfQ==","tags":{"k":"v"}}"#,
+            "news",
+            r#"{"push":{"channel":"news","pub":{"data":{"a":1},"tags":{"k":"v"}}}}"#,
+        ),
+        (
+            "{\"channel\":\"news\",\"data\":{\n\"a\":\r\n1}}",
+            "news",
+            "{\"push\":{\"channel\":\"news\",\"pub\":{\"data\":{\"a\":\r1}}}}",
+        ),
+    ] {
+        let answer = stage.post("/api/publish", KEY, body).await;
+        assert_eq!((answer.status, &*answer.body), (200, r#"{"result":{}}"#), "{body}");
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        assert_eq!(stage.published(), [(channel.to_owned(), text.to_owned())], "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_makes_no_sense_is_an_error_in_the_body() {
+    let mut stage = stage(keyed());
+    let long = format!(r#"{{"channel":"{}","data":1}}"#, "c".repeat(256));
+    for (method, body, code) in [
+        ("publish", "{}", 107),
+        ("publish", r#"{"channel":"a"}"#, 107),
+        ("publish", r#"{"data":1}"#, 107),
+        ("publish", r#"{"channel":"","data":1}"#, 107),
+        ("publish", r#"{"channel":"ü","data":1}"#, 107),
+        ("publish", &long, 107),
+        ("publish", r#"{"channel":"ns:a","data":1}"#, 102),
+        ("publish", r#"{"channel":"a","b64data":"?"}"#, 107),
+        ("publish", r#"{"channel":"a","b64data":"bm8ganNvbg=="}"#, 107),
+        ("publish", r#"{"channel":"a","data":1,"idempotency_key":"k"}"#, 108),
+        ("publish", r#"{"channel":"full","data":1}"#, 100),
+        ("broadcast", "{}", 107),
+        ("broadcast", r#"{"channels":[],"data":1}"#, 107),
+        ("broadcast", r#"{"channels":["a"]}"#, 107),
+    ] {
+        let answer = stage.post(&format!("/api/{method}"), KEY, body).await;
+        assert_eq!(answer.status, 200, "{body}");
+        let error: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+        assert_eq!(error["error"]["code"], code, "{body}: {}", answer.body);
+        assert!(error["error"]["message"].as_str().is_some_and(|text| !text.is_empty()));
+        stage.published.try_recv().ok();
+
+        let mode = format!("{KEY}X-Centrifugo-Error-Mode: transport\r\n");
+        let answer = stage.post(&format!("/api/{method}"), &mode, body).await;
+        let status = match code {
+            100 => 500,
+            102 => 404,
+            _ => 400,
+        };
+        assert_eq!(answer.status, status, "{body}");
+        let plain: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+        assert_eq!(plain, error["error"], "{body}");
+        stage.published.try_recv().ok();
+    }
+    assert_eq!(stage.published(), [], "nothing else was published");
+}
+
+#[tokio::test]
+async fn what_is_no_command_is_a_bad_request() {
+    let mut stage = stage(keyed());
+    for body in [
+        "",
+        "null",
+        "[]",
+        "{",
+        r#"{"channel":1,"data":1}"#,
+        r#"{"channel":"a","data":{]}"#,
+        r#"{"channel":"a","data":1} x"#,
+        r#"{"channel":"a","channel":"b","data":1}"#,
+    ] {
+        let answer = stage.post("/api/publish", KEY, body).await;
+        assert_eq!(answer.status, 400, "{body}: {answer:?}");
+        assert!(answer.header("content-type").unwrap().starts_with("text/plain"), "{body}");
+    }
+    assert_eq!(stage.published(), []);
+}
+
+#[tokio::test]
+async fn a_broadcast_answers_for_each_channel_in_order() {
+    let mut stage = stage(keyed());
+    let body = r#"{"channels":["a","full","","b"],"data":"x"}"#;
+    let answer = stage.post("/api/broadcast", KEY, body).await;
+    let answer: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    let responses = answer["result"]["responses"].as_array().unwrap();
+    let codes: Vec<_> = responses.iter().map(|response| &response["error"]["code"]).collect();
+    assert_eq!(codes, [&serde_json::Value::Null, &100.into(), &107.into(), &().into()]);
+    assert_eq!(responses[0]["result"], serde_json::json!({}));
+    let channels: Vec<String> = stage.published().into_iter().map(|(channel, _)| channel).collect();
+    assert_eq!(channels, ["a", "full", "b"]);
+}
+
+#[tokio::test]
+async fn a_configured_namespace_can_be_published_to() {
+    let mut settings = keyed();
+    settings.namespaces = ["ns".to_owned()].into();
+    let stage = stage(settings);
+    for (channel, part) in
+        [("ns:a", r#"{"result":{}}"#), ("$ns:a", r#"{"result":{}}"#), ("other:a", "102")]
+    {
+        let body = format!(r#"{{"channel":"{channel}","data":1}}"#);
+        let answer = stage.post("/api/publish", KEY, &body).await;
+        assert!(answer.body.contains(part), "{channel}: {}", answer.body);
+    }
+}
+
+/// A broadcast is bounded by its channels, and by what its messages would take together.
+#[tokio::test]
+async fn a_broadcast_has_a_bound() {
+    let mut stage = stage(keyed());
+    let many = vec!["\"c\""; BROADCAST_CHANNELS_MAX + 1].join(",");
+    let large = vec!["\"c\""; 1000].join(",");
+    for (channels, data) in [(many, "1".to_owned()), (large, format!("\"{}\"", "x".repeat(70_000)))]
+    {
+        let body = format!(r#"{{"channels":[{channels}],"data":{data}}}"#);
+        let answer = stage.post("/api/broadcast", KEY, &body).await;
+        assert!(answer.body.contains(r#""code":107"#), "{}", answer.body);
+        assert_eq!(stage.published(), []);
+    }
+}
+
+#[tokio::test]
+async fn who_may_ask_and_how() {
+    let mut stage = stage(keyed());
+    let body = r#"{"channel":"a","data":1}"#;
+    for headers in ["", "X-API-Key: wrong\r\n", "Authorization: Bearer secret\r\n"] {
+        for method in ["publish", "info", "nonsense"] {
+            let answer = stage.post(&format!("/api/{method}"), headers, body).await;
+            assert_eq!(answer.status, 401, "{method} {headers}");
+        }
+    }
+    let get = stage.get("/api/publish").await;
+    assert_eq!((get.status, get.header("allow")), (405, Some("POST")));
+    assert_eq!(stage.published(), []);
+    for (path, headers) in [
+        ("/api/publish", KEY),
+        ("/api/publish", "Authorization: apikey secret\r\n"),
+        ("/api/publish?api_key=secret", ""),
+    ] {
+        assert_eq!(stage.post(path, headers, body).await.status, 200, "{path} {headers}");
+        assert_eq!(stage.published().len(), 1);
+    }
+}
+
+/// A key that was changed is another from the next request on, and one that was taken away lets
+/// nobody in.
+#[tokio::test]
+async fn the_key_can_be_changed_while_the_site_serves() {
+    let stage = stage(keyed());
+    assert_eq!(stage.post("/api/info", KEY, "{}").await.status, 200);
+    stage.live.set_http_api(HttpApi { key: Some("other".to_owned()), ..HttpApi::default() });
+    assert_eq!(stage.post("/api/info", KEY, "{}").await.status, 401);
+    assert_eq!(stage.post("/api/info", "X-API-Key: other\r\n", "{}").await.status, 200);
+    stage.live.set_http_api(HttpApi::default());
+    assert_eq!(stage.post("/api/info", "X-API-Key: \r\n", "{}").await.status, 401);
+}
+
+#[tokio::test]
+async fn a_method_that_is_not_there_yet_is_told_from_one_that_never_was() {
+    let stage = stage(keyed());
+    for (method, code, part) in
+        [("presence", 108, "presence is not in this version"), ("nonsense", 104, "no such method")]
+    {
+        let answer = stage.post(&format!("/api/{method}"), KEY, "{}").await;
+        assert_eq!(answer.status, 404);
+        let error: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+        assert_eq!(error["error"]["code"], code);
+        assert!(error["error"]["message"].as_str().unwrap().contains(part), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_never_stands_in_a_description_of_the_settings() {
+    let settings = keyed();
+    assert!(!format!("{settings:?}").contains("secret"));
+}

@@ -1,0 +1,159 @@
+//! `/metrics`, read by a strict reader of the text format, and the rest of the internal port.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::{Settings, Shards, Snapshot, Stage, settings, stage_with};
+use crate::limits::INTERNAL_CONNECTIONS_MAX;
+
+fn internal() -> Settings {
+    let mut settings = settings();
+    settings.internal_listen = Some("127.0.0.1:0".parse().unwrap());
+    settings.version = "1.2.3 \"q\"".to_owned();
+    settings
+}
+
+async fn fetch(stage: &Stage, path: &str) -> (u16, String) {
+    let mut client = tokio::net::TcpStream::connect(stage.internal.unwrap()).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    client.read_to_string(&mut text).await.unwrap();
+    let (answer, rest) = super::split_answer(&text).unwrap();
+    assert_eq!(rest, "");
+    (answer.status, answer.body)
+}
+
+/// Samples by name and labels, out of a text in which every family is declared before its
+/// samples, once, and every sample belongs to the family it stands under.
+fn read(text: &str) -> BTreeMap<String, f64> {
+    let body = text.strip_suffix("# EOF\n").expect("the end is marked");
+    let (mut seen, mut samples) = (BTreeSet::new(), BTreeMap::new());
+    let (mut family, mut kind) = (String::new(), String::new());
+    for line in body.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, help) = rest.split_once(' ').expect("a help");
+            assert!(!help.is_empty() && seen.insert(name.to_owned()), "{line}");
+            family = name.to_owned();
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            kind = rest.strip_prefix(&family).expect("of the same family").trim().to_owned();
+        } else if let Some(rest) = line.strip_prefix("# UNIT ") {
+            let unit = rest.strip_prefix(&family).expect("of the same family").trim();
+            assert!(family.ends_with(unit), "{line}");
+        } else {
+            let (name, value) = line.rsplit_once(' ').expect("a value");
+            let suffix = name.split('{').next().unwrap().strip_prefix(&family).expect(line);
+            let fits = match kind.as_str() {
+                "counter" => suffix == "_total",
+                "gauge" => suffix.is_empty(),
+                "histogram" => ["_bucket", "_sum", "_count"].contains(&suffix),
+                _ => false,
+            };
+            assert!(fits, "{line} in a {kind}");
+            let value = value.parse().expect(line);
+            assert!(samples.insert(name.to_owned(), value).is_none(), "{line} twice");
+        }
+    }
+    samples
+}
+
+fn held() -> Snapshot {
+    let mut snapshot = Snapshot {
+        shard_connections: vec![2, 1],
+        open: 3,
+        backlog_bytes: 77,
+        ..Snapshot::default()
+    };
+    snapshot.counters.opened = 5;
+    snapshot.counters.client_connects = 4;
+    snapshot.counters.disconnects_stale = 2;
+    snapshot.counters.received_bytes = 1000;
+    snapshot.counters.stall_us = 2_500_000;
+    snapshot
+}
+
+#[tokio::test]
+async fn a_scrape_tells_everything_that_is_counted() {
+    let stage = stage_with(internal(), Shards::Answer(Box::new(held())));
+    stage.post("/api/publish", "", r#"{"channel":"a","data":1}"#).await;
+    stage.post("/api/publish", "", r#"{"channel":"full","data":1}"#).await;
+    stage.get("/nowhere?secret=1").await;
+    stage.answer("GET / HTTP/1.1\r\n\r\n").await;
+    let (status, text) = fetch(&stage, "/metrics").await;
+    assert_eq!(status, 200);
+    let samples = read(&text);
+    for (name, value) in [
+        ("longwire_shard_connections{shard=\"1\"}", 1.0),
+        ("longwire_connections_open", 3.0),
+        ("longwire_backlog_bytes", 77.0),
+        ("longwire_opened_total", 5.0),
+        ("longwire_received_bytes_total", 1000.0),
+        ("longwire_stall_seconds_total", 2.5),
+        ("longwire_node_num_clients", 3.0),
+        ("longwire_node_build{version=\"1.2.3 \\\"q\\\"\"}", 1.0),
+        ("longwire_client_connections_accepted_total{transport=\"websocket\"}", 4.0),
+        ("longwire_client_num_server_disconnects_total{code=\"3502\"}", 2.0),
+        ("longwire_http_connections{port=\"internal\"}", 1.0),
+        ("longwire_http_requests_total{route=\"/api/publish\",status=\"200\"}", 2.0),
+        ("longwire_http_requests_total{route=\"other\",status=\"404\"}", 1.0),
+        ("longwire_http_refusals_total{status=\"400\"}", 1.0),
+        ("longwire_api_command_duration_seconds_count{protocol=\"http\",method=\"publish\"}", 2.0),
+        (
+            "longwire_api_command_errors_total{protocol=\"http\",method=\"publish\",error=\"100\"}",
+            1.0,
+        ),
+    ] {
+        assert_eq!(samples.get(name), Some(&value), "{name} in\n{text}");
+    }
+    assert!(samples["process_resident_memory_bytes"] > 0.0);
+    for (name, _) in held().counters.iter() {
+        let base = name.strip_suffix("_us").map(|name| format!("{name}_seconds"));
+        let name = format!("longwire_{}_total", base.as_deref().unwrap_or(name));
+        assert!(samples.contains_key(&name), "{name} in\n{text}");
+    }
+    assert!(!text.contains("nowhere") && !text.contains("secret"), "a path is no label");
+}
+
+#[tokio::test]
+async fn the_internal_port_shows_what_the_public_one_does_not() {
+    let stage = stage_with(internal(), Shards::Answer(Box::new(held())));
+    let (status, text) = fetch(&stage, "/debug").await;
+    assert_eq!(status, 200);
+    assert!(text.contains("connections: shard 1"), "{text}");
+    for (path, status) in
+        [("/health", 200), ("/health/ready", 200), ("/", 200), ("/api/publish", 404), ("/x", 404)]
+    {
+        assert_eq!(fetch(&stage, path).await.0, status, "{path}");
+    }
+}
+
+/// Those who come when every place is taken wait for one, and get it.
+#[tokio::test]
+async fn connections_to_the_internal_port_are_bounded() {
+    let stage = stage_with(internal(), Shards::Answer(Box::new(held())));
+    let address = stage.internal.unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..=INTERNAL_CONNECTIONS_MAX {
+        let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        clients.push(client);
+    }
+    let mut last = clients.pop().unwrap();
+    let mut byte = [0; 1];
+    for client in &mut clients {
+        assert_eq!(client.read(&mut byte).await.unwrap(), 1, "everyone with a place is answered");
+    }
+    assert!(last.try_read(&mut byte).is_err(), "the last one has no place");
+    drop(clients.pop());
+    assert_eq!(last.read(&mut byte).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_busy_internal_port_is_known_before_anything_starts() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut settings = settings();
+    settings.internal_listen = Some(taken.local_addr().unwrap());
+    let error = super::Site::new(settings).expect_err("the port is taken").to_string();
+    assert!(error.contains(&taken.local_addr().unwrap().to_string()), "{error}");
+}

@@ -1,0 +1,226 @@
+//! `longwire serve` as its users meet it: configured, started, spoken to, told to read again.
+//!
+//! Claims: the screen at start names addresses that serve; with `--dev` two clients talk at once;
+//! SIGHUP puts a new API key and log level in force and names what needs a restart, and a
+//! configuration that became wrong changes nothing; what keeps it from starting is named, with
+//! what mends it.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tungstenite::{Message, WebSocket, client};
+
+/// Far beyond what anything here takes.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A running `longwire serve`, killed if the test ends before it does.
+struct Server {
+    child: Child,
+    /// What it says on standard output at its start.
+    screen: String,
+    log: std::io::Lines<BufReader<ChildStderr>>,
+}
+
+impl Server {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = longwire(arguments)
+            .args(["--log-format", "json"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut screen = String::new();
+        while !screen.contains("  memory ") {
+            let line = lines.next().expect("a screen before the end").unwrap();
+            screen.push_str(&line);
+            screen.push('\n');
+        }
+        Self { child, screen, log }
+    }
+
+    /// The public address, as the screen names it.
+    fn address(&self) -> &str {
+        let (_, behind) = self.screen.split_once("ws://").expect("an address");
+        behind.split_once('/').expect("a path").0
+    }
+
+    /// Reads the log until a line that holds all of `words`.
+    fn wait_for(&mut self, words: &[&str]) -> String {
+        let mut lines = self.log.by_ref().map(Result::unwrap);
+        let found = lines.find(|line| words.iter().all(|word| line.contains(word)));
+        found.unwrap_or_else(|| panic!("the log ends without {words:?}"))
+    }
+
+    fn hang_up(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::HUP).unwrap();
+    }
+
+    fn connect(&self) -> WebSocket<TcpStream> {
+        let stream = TcpStream::connect(self.address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let url = format!("ws://{}/connection/websocket", self.address());
+        client(url, stream).unwrap().0
+    }
+
+    /// The status of a publication through the HTTP API.
+    fn publish_with(&self, key: &str) -> u16 {
+        let mut stream = TcpStream::connect(self.address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let body = r#"{"channel":"a","data":1}"#;
+        let (host, length) = (self.address(), body.len());
+        write!(
+            stream,
+            "POST /api/publish HTTP/1.1\r\nHost: {host}\r\nX-API-Key: {key}\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\
+             Connection: close\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let status = answer.split(' ').nth(1).expect("a status line");
+        status.parse().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ended_already = self.child.kill();
+        let _reaped_already = self.child.wait();
+    }
+}
+
+fn longwire(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_longwire"));
+    command.arg("serve").args(arguments).env_clear();
+    command
+}
+
+const FREE_PORTS: [&str; 2] = ["--http-server-port=0", "--http-server-internal-port=0"];
+
+/// A configuration file of one test, gone with it.
+struct File {
+    path: PathBuf,
+}
+
+impl File {
+    fn new(test: &str, contents: &str) -> Self {
+        let name = format!("longwire-serve-{test}-{}.toml", std::process::id());
+        let file = Self { path: std::env::temp_dir().join(name) };
+        file.write(contents);
+        file
+    }
+
+    fn write(&self, contents: &str) {
+        fs::write(&self.path, contents).unwrap();
+    }
+
+    fn flag(&self) -> String {
+        format!("--config={}", self.path.display())
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _gone_already = fs::remove_file(&self.path);
+    }
+}
+
+fn say(client: &mut WebSocket<TcpStream>, command: &str) -> String {
+    client.send(Message::text(command)).unwrap();
+    client.read().unwrap().into_text().unwrap().to_string()
+}
+
+#[test]
+fn two_clients_of_a_development_server_talk_at_once() {
+    let server = Server::start(&[&["--dev"][..], &FREE_PORTS].concat());
+    let [mut listener, mut speaker] = [server.connect(), server.connect()];
+    for client in [&mut listener, &mut speaker] {
+        let connected = say(client, r#"{"id":1,"connect":{}}"#);
+        assert!(connected.contains(r#""ping":25"#), "{connected}");
+    }
+    let subscribed = say(&mut listener, r#"{"id":2,"subscribe":{"channel":"chat"}}"#);
+    assert_eq!(subscribed, r#"{"id":2,"subscribe":{}}"#);
+    let published = say(&mut speaker, r#"{"id":2,"publish":{"channel":"chat","data":"hello"}}"#);
+    assert_eq!(published, r#"{"id":2,"publish":{}}"#);
+    let push = listener.read().unwrap().into_text().unwrap();
+    assert!(push.contains(r#""data":"hello""#), "{push}");
+}
+
+#[test]
+fn nothing_is_open_by_default() {
+    let server = Server::start(&[&["--http-server-address=127.0.0.1"][..], &FREE_PORTS].concat());
+    let mut client = server.connect();
+    client.send(Message::text(r#"{"id":1,"connect":{}}"#)).unwrap();
+    match client.read().unwrap() {
+        Message::Close(Some(frame)) => assert!(u16::from(frame.code) >= 3500, "{frame:?}"),
+        message => {
+            let text = message.into_text().unwrap();
+            assert!(text.contains(r#""error""#), "{text}");
+        }
+    }
+    assert_eq!(server.publish_with("anything"), 401);
+}
+
+const BEFORE: &str = "log.level = \"info\"\nhttp_api.key = \"first\"\n\
+                      http_server.address = \"127.0.0.1\"\n";
+
+#[test]
+fn a_hangup_puts_in_force_what_can_be_and_names_the_rest() {
+    let file = File::new("hangup", BEFORE);
+    let mut server = Server::start(&[&*file.flag(), FREE_PORTS[0], FREE_PORTS[1]]);
+    assert_eq!((server.publish_with("first"), server.publish_with("second")), (200, 401));
+    let after = BEFORE.replace("first", "second");
+    file.write(&format!("{after}client.channel_limit = 5\n"));
+    server.hang_up();
+    server.wait_for(&["http_api.key", "\"changed\""]);
+    server.wait_for(&["client.channel_limit", "needs a restart"]);
+    assert_eq!((server.publish_with("first"), server.publish_with("second")), (401, 200));
+
+    file.write("log.level = \"loud\"\n");
+    server.hang_up();
+    server.wait_for(&["stays as it is", "log.level"]);
+    assert_eq!(server.publish_with("second"), 200);
+}
+
+#[test]
+fn a_hangup_exchanges_the_level_of_the_log() {
+    let file = File::new("level", BEFORE);
+    let mut server = Server::start(&[&*file.flag(), FREE_PORTS[0], FREE_PORTS[1]]);
+    file.write(&BEFORE.replace("\"info\"", "\"debug\""));
+    server.hang_up();
+    server.wait_for(&["log.level", "\"changed\""]);
+    // The access log is at this level.
+    assert_eq!(server.publish_with("first"), 200);
+    server.wait_for(&["\"DEBUG\""]);
+}
+
+/// Standard error of a server that does not start.
+fn refusal(arguments: &[&str]) -> String {
+    let output: Output = longwire(arguments).stdin(Stdio::null()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn what_keeps_it_from_starting_is_named_with_what_mends_it() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let (public, internal) =
+        (format!("--http-server-port={port}"), format!("--http-server-internal-port={port}"));
+    let public = refusal(&["--dev", &public, FREE_PORTS[1]]);
+    assert!(public.contains(&format!("another process serves 127.0.0.1:{port}")), "{public}");
+    let internal = refusal(&["--dev", FREE_PORTS[0], &internal]);
+    assert!(internal.contains("--http-server-internal-port"), "{internal}");
+    let many = refusal(&["--dev", "--max-connections=90000000", "--shards=1"]);
+    assert!(many.contains("ulimit -Hn"), "{many}");
+    for says in [public, internal, many] {
+        assert!(says.contains("\nmend: "), "{says}");
+    }
+}
