@@ -37,9 +37,6 @@ pub const PROXY_HEADER_BYTES_MAX: usize = 2048;
 /// Addresses of one `X-Forwarded-For` that are looked at: more proxies in a row do not exist.
 pub const FORWARDED_HOPS_MAX: usize = 32;
 
-/// Bytes of a request id that is taken over from `X-Request-ID`.
-pub const REQUEST_ID_BYTES_MAX: usize = 128;
-
 /// Addresses that one server listens on.
 pub const LISTENERS_MAX: usize = 16;
 

@@ -61,8 +61,8 @@ fn start(
     let screen = Screen::new(&serve, plan, site.internal_address(), sources.is_dev());
     let mut reload = Reload { sources, log_args, running: serve, refilter, live: site.live() };
     let hooks = Hooks {
-        serving: Some(Box::new(move |address| {
-            print(&screen.text(address));
+        serving: Some(Box::new(move |addresses| {
+            print(&screen.text(addresses));
         })),
         reload: Some(Box::new(move || reload.run())),
     };

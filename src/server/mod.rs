@@ -118,12 +118,15 @@ impl Server {
     }
 }
 
+/// Is told the TCP addresses of a server that has begun to serve.
+pub type OnServing = Box<dyn FnOnce(&[SocketAddr]) + Send>;
+
 /// What a running server calls on its control thread.
 #[derive(Default)]
 pub struct Hooks {
-    /// Once, when all shards serve: with the address, and the port that was chosen where 0 was
-    /// asked for.
-    pub serving: Option<Box<dyn FnOnce(SocketAddr) + Send>>,
+    /// Once, when all shards serve: with the TCP addresses in the order of the configuration, and
+    /// the ports that were chosen where 0 was asked for.
+    pub serving: Option<OnServing>,
     /// On SIGHUP: reads again what can be changed while the server serves. It may take as long as
     /// reading a file does.
     pub reload: Option<Box<dyn FnMut() + Send>>,

@@ -124,7 +124,7 @@ impl Serving {
     pub(super) async fn run(mut self) -> Snapshot {
         self.control.log_serving();
         if let Some(serving) = self.hooks.serving.take() {
-            serving(self.control.address());
+            serving(self.control.addresses());
         }
         loop {
             self.take_commands();
