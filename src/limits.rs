@@ -269,11 +269,21 @@ pub const SPIN_PERIOD: Duration = Duration::from_millis(2);
 /// Rest after an accept that found no descriptor or memory: ten tries a second cost nothing.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
+/// Rest before polls that the kernel refused are armed again: what it has no memory for now, it
+/// has none for in the next turn either.
+pub const POLL_BACKOFF: Duration = Duration::from_millis(100);
+
 /// Entries of a shard's submission queue; a turn with more is submitted in parts.
 pub const SUBMISSION_ENTRIES: u32 = 1024;
 
+/// Tries of one enter that the kernel refuses for want of memory or of room for completions, which
+/// are taken in between. Thousands in a row are no shortage that passes.
+pub const ENTER_ATTEMPTS_MAX: u32 = 4096;
+
 /// Entries of a completion queue: the fewest, and the most that `io_uring` takes.
 pub const COMPLETION_ENTRIES_MIN: u32 = 4096;
+/// Fewer can be configured, to see what an overflow does, but no ring is made with less than these.
+pub const COMPLETION_ENTRIES_TEST_MIN: u32 = 2;
 /// See [`COMPLETION_ENTRIES_MIN`]. 65,536 entries are 1 MiB.
 pub const COMPLETION_ENTRIES_MAX: u32 = 65_536;
 
@@ -550,5 +560,8 @@ pub const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Channels of one broadcast.
 pub const BROADCAST_CHANNELS_MAX: usize = 20_000;
 
-/// Bytes of all messages that one broadcast becomes: they are all made before the first leaves.
+/// Bytes of all messages that one broadcast becomes: what the mesh and the homes can take at once.
 pub const BROADCAST_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of a broadcast's messages that are made before the first of them has left.
+pub const BROADCAST_SLICE_BYTES: usize = 1024 * 1024;

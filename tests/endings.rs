@@ -1,7 +1,7 @@
 //! What a handler does when it hears of an end is done.
 //!
-//! Setup: a handler that, in `close`, sends to one connection that watches; and one whose making
-//! panics. Claims: the watcher hears of every end, also of one found by a failed send in the very
+//! Setup: a handler that, in `close`, sends to one connection that watches, and that can be made to
+//! panic where no connection is to blame. Claims: the watcher hears of every end, also of one found by a failed send in the very
 //! drain that told it; a shard that is lost ends the server instead of being missed in silence.
 
 #![allow(clippy::unwrap_used, reason = "tests panic on purpose")]
@@ -9,7 +9,11 @@
 #[path = "support/fleet.rs"]
 mod fleet;
 
-use longwire::{Closed, ConnectionId, Handler, Message, Peer, Request, Server, Shard, Upgrade};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use longwire::{
+    Cancelled, Closed, ConnectionId, Handler, Message, Peer, Request, Server, Shard, Upgrade,
+};
 
 use fleet::{Client, config};
 
@@ -18,6 +22,17 @@ use fleet::{Client, config};
 struct Watched {
     watcher: Option<ConnectionId>,
 }
+
+/// Panics when it is let go of.
+struct Fatal;
+
+impl Drop for Fatal {
+    fn drop(&mut self) {
+        panic!("as asked");
+    }
+}
+
+static IS_LOST: AtomicBool = AtomicBool::new(false);
 
 impl Handler for Watched {
     type Connection = ();
@@ -31,7 +46,19 @@ impl Handler for Watched {
         self.watcher.get_or_insert(id);
     }
 
-    fn message(&mut self, peer: &mut Peer<'_, Self>, _message: Message<'_>) {
+    fn message(&mut self, peer: &mut Peer<'_, Self>, message: Message<'_>) {
+        if message.as_text() == Some("lose") {
+            let fatal = Fatal;
+            let job = |_: &Cancelled| {
+                while !IS_LOST.load(Ordering::SeqCst) {
+                    std::thread::yield_now();
+                }
+            };
+            // Its connection is gone before it is done, so the shard lets go of the end itself.
+            peer.offload(job, move |_, _, _| drop(fatal)).unwrap();
+            peer.send(Message::text("as you like")).unwrap();
+            return;
+        }
         // Output in flight when the peer is gone: the send fails, and that ends it.
         for _ in 0..50 {
             let _ended = peer.send(Message::text("here you are"));
@@ -63,11 +90,11 @@ fn the_watcher_hears_of_every_end() {
 
 #[test]
 fn a_lost_shard_ends_the_server() {
-    let server = Server::start(config(2, 100), |shard| {
-        assert_ne!(shard, 1, "a handler that cannot be made");
-        Watched::default()
-    })
-    .unwrap();
+    let server = Server::start(config(2, 100), |_shard| Watched::default()).unwrap();
+    let mut client = Client::connect(server.address());
+    assert_eq!(client.ask_text("lose"), "as you like");
+    client.reset();
     // Nobody asks it to stop: it hears of the loss by itself.
     assert_eq!(server.wait().shards_lost, 1);
+    IS_LOST.store(true, Ordering::SeqCst);
 }

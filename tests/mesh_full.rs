@@ -276,10 +276,12 @@ fn a_join_made_while_the_queue_was_full_arrives_and_is_not_overtaken() {
     assert_eq!(joiner.ask_text(&order), "took 0", "it may not overtake the join");
     gate.go_on();
     assert_eq!(stander.text(), "went on");
-    // Its own publication comes behind its join: the first that is taken is heard.
+    // Its own publication comes behind its join: the first that is taken is heard, or told as
+    // missed where the answer to the join still stands in the queue.
     let mut refused = 9 + 10;
     refused += publish_until_taken(joiner, &wanted, 10);
-    assert_eq!(joiner.text(), "heard 10");
+    let told = joiner.text();
+    assert!(told == "heard 10" || told == format!("missed 1 of {wanted}"), "{told}");
     assert_eq!(server.snapshot().expect("it runs").counters.publishes_refused, refused);
 }
 

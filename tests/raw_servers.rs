@@ -1,10 +1,11 @@
 //! The binary as its users meet it: started, spoken to over loopback, stopped by a signal.
 //!
 //! Claims: `raw echo` returns every message to its sender only, `raw broadcast` to everybody;
-//! SIGTERM closes every connection with 1001 and the process ends with 0; what keeps a server
-//! from starting is named, with the command that mends it, and the process ends with 1.
+//! SIGTERM closes every connection with 1001 and the process ends with 0, a second signal ends it
+//! at once and with 1; what keeps a server from starting is named, with the command that mends it,
+//! and the process ends with 1.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -20,7 +21,12 @@ struct Server {
 
 impl Server {
     fn start(mode: &str) -> Self {
+        Self::start_with(mode, &[])
+    }
+
+    fn start_with(mode: &str, flags: &[&str]) -> Self {
         let mut child = longwire(&["raw", mode, "--listen", "127.0.0.1:0", "--log-format=json"])
+            .args(flags)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -130,6 +136,20 @@ fn a_signal_closes_every_connection_with_1001_and_ends_with_0() {
         drop(clients);
         assert_eq!(server.wait().code(), Some(0), "{signal:?}");
     }
+}
+
+/// The first signal waits for a minute here, for a client that never answers its Close.
+#[test]
+fn a_second_signal_ends_at_once_and_not_with_0() {
+    let server = Server::start_with("echo", &["--drain-timeout=1m"]);
+    let mut client = server.connect("/");
+    server.signal(Signal::TERM);
+    // Its first bytes: the stop has begun.
+    let mut close = [0; 4];
+    client.get_mut().read_exact(&mut close).unwrap();
+    assert_eq!(close[2..], 1001_u16.to_be_bytes());
+    server.signal(Signal::INT);
+    assert_eq!(server.wait().code(), Some(1));
 }
 
 #[test]

@@ -70,7 +70,8 @@ struct ServerArgs {
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s")]
     handshake_timeout: Duration,
 
-    /// Time for open connections to end after SIGTERM
+    /// Time for open connections to end after SIGTERM or SIGINT; a second signal ends the process
+    /// at once, with exit code 1
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s")]
     drain_timeout: Duration,
 }
@@ -91,11 +92,15 @@ pub(crate) fn run(args: RawArgs) -> ExitCode {
         }
     };
     match stopped {
-        Ok(counted) if counted.shards_lost == 0 => ExitCode::SUCCESS,
-        Ok(counted) => {
+        Ok(counted) if counted.shards_lost > 0 => {
             eprintln!("longwire: {} shards were lost by a panic", counted.shards_lost);
             ExitCode::FAILURE
         }
+        Ok(counted) if counted.forced => {
+            eprintln!("longwire: ended before all connections were closed");
+            ExitCode::FAILURE
+        }
+        Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("longwire: {error}");
             ExitCode::FAILURE
@@ -111,6 +116,10 @@ impl ServerArgs {
         config.ping_interval = self.ping_interval.time();
         config.handshake_timeout = self.handshake_timeout;
         config.drain_timeout = self.drain_timeout;
+        // The one limit that can be raised from here; each shard has room for one such message.
+        let shards = self.shards.map_or_else(cores, NonZeroU32::get) as usize;
+        let wanted = self.max_message.saturating_mul(shards);
+        config.partial_bytes_max = config.partial_bytes_max.max(wanted);
         config
     }
 
@@ -122,6 +131,11 @@ impl ServerArgs {
             origins: Origins::ANY,
         }
     }
+}
+
+/// As many shards as there are without a number, at least.
+fn cores() -> u32 {
+    std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1))
 }
 
 /// Sends every message back.

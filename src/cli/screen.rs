@@ -169,7 +169,7 @@ mod tests {
             Plan { shard_count: 2, connections_max: 1_000_000, shard_connections_max: 525_000 };
         let internal = Some("127.0.0.1:9000".parse().unwrap());
         Screen::new(&Serve::default(), plan, internal, is_dev)
-            .text("127.0.0.1:8123".parse().unwrap())
+            .text(&["127.0.0.1:8123".parse().unwrap()])
     }
 
     #[test]

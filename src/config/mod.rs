@@ -41,11 +41,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::limits::{
-    BACKLOG_BYTES_DEFAULT, CLOSE_TIMEOUT_DEFAULT, CONNECTION_CHANNELS_DEFAULT, CONNECTIONS_MAX,
-    DRAIN_DEFAULT, HANDSHAKE_TIMEOUT_DEFAULT, HTTP_CONNECTIONS_DEFAULT, LISTENERS_MAX,
-    MESSAGE_PING_INTERVAL_DEFAULT, MESSAGE_PONG_TIMEOUT_DEFAULT, OFFLOAD_QUEUE_DEFAULT,
-    OFFLOAD_THREADS_DEFAULT, OUTPUT_BYTES_DEFAULT, PARTIAL_BYTES_DEFAULT, PING_INTERVAL_DEFAULT,
-    PONG_TIMEOUT_DEFAULT, SHARDS_MAX, STALL_DEFAULT, WRITE_TIMEOUT_DEFAULT,
+    BACKLOG_BYTES_DEFAULT, CLOSE_TIMEOUT_DEFAULT, COMPLETION_ENTRIES_MAX,
+    COMPLETION_ENTRIES_TEST_MIN, CONNECTION_CHANNELS_DEFAULT, CONNECTIONS_MAX, DRAIN_DEFAULT,
+    HANDSHAKE_TIMEOUT_DEFAULT, HEAD_BYTES_MAX, HTTP_CONNECTIONS_DEFAULT, LISTENERS_MAX,
+    MESH_SLOTS_MAX, MESSAGE_PING_INTERVAL_DEFAULT, MESSAGE_PONG_TIMEOUT_DEFAULT,
+    OFFLOAD_QUEUE_DEFAULT, OFFLOAD_THREADS_DEFAULT, OUTPUT_BYTES_DEFAULT, PARTIAL_BYTES_DEFAULT,
+    PING_INTERVAL_DEFAULT, PONG_TIMEOUT_DEFAULT, SHARDS_MAX, STALL_DEFAULT, WRITE_TIMEOUT_DEFAULT,
 };
 
 /// The configuration of a [`Server`](crate::Server). Every field has a default but `listen`.
@@ -191,10 +192,46 @@ impl Config {
         in_range("drain_timeout (ms)", milliseconds(self.drain_timeout), 0, day)?;
         let bytes_max = u64::from(u32::MAX / 2);
         in_range("output_bytes_max", self.output_bytes_max as u64, 1024, bytes_max)?;
+        let stall_us = u64::try_from(self.stall_threshold.as_micros()).unwrap_or(u64::MAX);
+        in_range("stall_threshold (us)", stall_us, 1, day * 1000)?;
+        if let Some(slots) = self.mesh_slots {
+            in_range("mesh_slots", slots as u64, 2, MESH_SLOTS_MAX as u64)?;
+        }
+        if let Some(entries) = self.completion_entries {
+            let (min, max) = (COMPLETION_ENTRIES_TEST_MIN.into(), COMPLETION_ENTRIES_MAX.into());
+            in_range("completion_entries", entries.into(), min, max)?;
+        }
         in_range("offload_threads", self.offload_threads as u64, 0, 1024)?;
         in_range("offload_queue", self.offload_queue as u64, 1, 1 << 20)?;
         in_range("connection_channels_max", self.connection_channels_max.into(), 1, u16::MAX.into())
     }
+
+    /// Finds budgets of which a shard's share does not hold what a single connection may: it would
+    /// be cut by the budget, and never reach its own bound.
+    pub(crate) fn validate_shares(&self, shard_count: u32) -> Result<(), ConfigError> {
+        let key = "backlog_bytes_max";
+        share_holds(key, self.backlog_bytes_max, self.output_bytes_max, shard_count)?;
+        share_holds("partial_bytes_max", self.partial_bytes_max, HEAD_BYTES_MAX, shard_count)
+    }
+
+    /// The same for messages of the longest that a route takes, which arrive in parts.
+    pub(crate) fn validate_messages(
+        &self,
+        message_bytes_max: usize,
+        shard_count: u32,
+    ) -> Result<(), ConfigError> {
+        share_holds("partial_bytes_max", self.partial_bytes_max, message_bytes_max, shard_count)
+    }
+}
+
+fn share_holds(
+    key: &'static str,
+    budget: usize,
+    one: usize,
+    shard_count: u32,
+) -> Result<(), ConfigError> {
+    let (value, min) = (budget as u64, (one as u64).saturating_mul(shard_count.into()));
+    if value >= min { Ok(()) } else { Err(ConfigError { key, value, min, max: u64::MAX }) }
 }
 
 /// A value that is out of its range.
@@ -213,8 +250,61 @@ pub struct ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { key, value, min, max } = self;
+        if *max == u64::MAX {
+            return write!(out, "{key} is {value}: set it to {min} or more");
+        }
         write!(out, "{key} is {value}: set it to {min} … {max}")
     }
 }
 
 impl std::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod validity {
+    use super::*;
+
+    fn config(change: impl Fn(&mut Config)) -> Config {
+        let mut config = Config::new(([127, 0, 0, 1], 0).into());
+        change(&mut config);
+        config
+    }
+
+    fn refused_key(change: impl Fn(&mut Config)) -> &'static str {
+        config(change).validate().expect_err("out of range").key
+    }
+
+    #[test]
+    fn the_defaults_are_valid_for_as_many_shards_as_there_may_be() {
+        let config = config(|_| ());
+        assert_eq!(config.validate(), Ok(()));
+        assert_eq!(config.validate_shares(SHARDS_MAX), Ok(()));
+        let message_bytes_max = crate::limits::MESSAGE_BYTES_DEFAULT;
+        assert_eq!(config.validate_messages(message_bytes_max, SHARDS_MAX), Ok(()));
+    }
+
+    #[test]
+    fn what_no_ring_mesh_or_clock_takes_is_refused_by_its_name() {
+        assert_eq!(refused_key(|one| one.mesh_slots = Some(1)), "mesh_slots");
+        assert_eq!(refused_key(|one| one.mesh_slots = Some(MESH_SLOTS_MAX + 1)), "mesh_slots");
+        assert_eq!(refused_key(|one| one.completion_entries = Some(0)), "completion_entries");
+        let too_many = Some(COMPLETION_ENTRIES_MAX + 1);
+        assert_eq!(refused_key(|one| one.completion_entries = too_many), "completion_entries");
+        let never = |one: &mut Config| one.stall_threshold = Duration::ZERO;
+        assert_eq!(refused_key(never), "stall_threshold (us)");
+    }
+
+    #[test]
+    fn a_budget_whose_share_is_less_than_one_connection_may_hold_is_refused_with_what_is_enough() {
+        let config = config(|one| {
+            (one.output_bytes_max, one.backlog_bytes_max) = (1000, 3999);
+            one.partial_bytes_max = 4 * HEAD_BYTES_MAX;
+        });
+        assert_eq!(config.validate_shares(3), Ok(()));
+        let error = config.validate_shares(4).expect_err("999 bytes each");
+        assert_eq!((error.key, error.min), ("backlog_bytes_max", 4000));
+        assert!(error.to_string().ends_with("set it to 4000 or more"), "{error}");
+        assert_eq!(config.validate_messages(HEAD_BYTES_MAX, 4), Ok(()));
+        let error = config.validate_messages(HEAD_BYTES_MAX + 1, 4).expect_err("one too long");
+        assert_eq!((error.key, error.min), ("partial_bytes_max", 4 * HEAD_BYTES_MAX as u64 + 4));
+    }
+}

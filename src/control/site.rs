@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use socket2::{Domain, SockRef};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::ask::{Ask, Asks};
@@ -144,8 +144,8 @@ impl Site {
                     internal_connections
                         .spawn(connection::serve(socket, Vec::new(), service, stop));
                 }
-                Some(_) = connections.join_next() => {}
-                Some(_) = internal_connections.join_next() => {}
+                Some(ended) = connections.join_next() => note(ended),
+                Some(ended) = internal_connections.join_next() => note(ended),
             }
         }
         let ended = async {
@@ -155,6 +155,13 @@ impl Site {
         if timeout(HTTP_STOP_TIMEOUT, ended).await.is_err() {
             tracing::warn!("HTTP requests were cut short by the end of the server");
         }
+    }
+}
+
+/// A panic costs its connection, and is told.
+fn note(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "an HTTP connection ended by a panic");
     }
 }
 

@@ -183,6 +183,23 @@ fn a_refused_sender_is_woken_when_half_is_drained() {
 }
 
 #[test]
+fn nobody_sleeps_on_what_a_turn_left_in_its_queues() {
+    let [mut a, mut b] = mesh(16);
+    for message in [1, 2] {
+        a.send(id(1), message, Class::Delivery).unwrap();
+    }
+    a.flush(no_wake);
+    assert_eq!(b.receive().unwrap().message, 1);
+    b.flush(no_wake);
+    // Its mark went with the first message; what is left is known to nobody but the owner.
+    assert!(!b.prepare_sleep());
+    assert_eq!(b.receive().unwrap().message, 2);
+    assert_eq!(b.receive(), None);
+    b.flush(no_wake);
+    assert!(b.prepare_sleep());
+}
+
+#[test]
 #[should_panic(expected = "a turn ends with a flush")]
 fn to_sleep_on_messages_that_nobody_was_told_of_is_our_own_mistake() {
     let [mut a, _b] = mesh(16);

@@ -12,6 +12,14 @@ macro_rules! counters {
         }
 
         impl Counters {
+            /// How many there are.
+            pub const COUNT: usize = [$(stringify!($name)),+].len();
+
+            /// All values, in the order of this page.
+            pub fn values_mut(&mut self) -> [&mut u64; Self::COUNT] {
+                [$(&mut self.$name),+]
+            }
+
             /// Names and values, in the order of this page.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($name), self.$name)),+].into_iter()
@@ -222,4 +230,6 @@ counters! {
     completion_overflows,
     /// Polls that the kernel ended by itself and that were armed again.
     polls_rearmed,
+    /// Polls that the kernel refused, for want of memory, and that are armed again after a rest.
+    polls_refused,
 }

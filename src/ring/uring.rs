@@ -9,6 +9,7 @@ use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use super::{Batch, Operation, Piece, RingError, Token};
+use crate::limits::ENTER_ATTEMPTS_MAX;
 
 /// What one submission came to. Not a copy: an accept's completion owns a socket.
 #[derive(Debug, PartialEq, Eq)]
@@ -198,8 +199,12 @@ impl Ring {
 
     /// Hands everything queued to the kernel; with `wait`, sleeps until something completes or the
     /// time is over.
+    ///
+    /// An error is one that another try does not mend, or did not mend in
+    /// [`ENTER_ATTEMPTS_MAX`] of them.
     pub fn enter(&mut self, wait: Option<Duration>) -> io::Result<()> {
         let mut wait = wait;
+        let mut attempts = 0;
         loop {
             match self.enter_once(wait) {
                 Ok(()) => {}
@@ -207,7 +212,10 @@ impl Ring {
                     // The time is over, or a signal came: both say "look again".
                     Some(libc::ETIME | libc::EINTR) => {}
                     // The kernel wants completions taken, or memory freed, first.
-                    Some(libc::EBUSY | libc::EAGAIN) => self.take_completions(),
+                    Some(libc::EBUSY | libc::EAGAIN) if attempts < ENTER_ATTEMPTS_MAX => {
+                        attempts += 1;
+                        self.take_completions();
+                    }
                     _ => return Err(error),
                 },
             }
@@ -313,9 +321,10 @@ impl Ring {
             if unsafe { self.uring.submission().push(&entry) }.is_ok() {
                 return;
             }
-            // Full: let the kernel take what is there. An error here comes back at the next enter.
-            if self.enter(None).is_err() {
-                self.take_completions();
+            // Full: let the kernel take what is there. Without that nothing moves any more, and
+            // what stands in the queue cannot be taken back.
+            if let Err(error) = self.enter(None) {
+                panic!("a full submission queue cannot be submitted: {error}");
             }
         }
     }
@@ -492,6 +501,20 @@ mod tests {
         client.read_exact(&mut got).expect("sent");
         assert!(got.iter().copied().eq(0..100));
         assert_eq!(ring.counts().submitted(Operation::Send), 100);
+    }
+
+    /// It was tried again for ever, by a shard that looked alive.
+    #[test]
+    #[should_panic(expected = "a full submission queue cannot be submitted")]
+    fn a_full_queue_that_cannot_be_submitted_is_the_end() {
+        let mut ring = ring();
+        let other = std::fs::File::open("/dev/null").expect("Linux");
+        // SAFETY: both descriptors are open, and the ring's number stays the ring's to close.
+        let replaced = unsafe { libc::dup3(other.as_raw_fd(), ring.as_raw_fd(), libc::O_CLOEXEC) };
+        assert_eq!(replaced, ring.as_raw_fd());
+        for index in 0..=SIZE.submissions {
+            ring.cancel(Token::new(Operation::Readable, 0, index));
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::config::{Config, Listen};
 use crate::control::Site;
 use crate::handler::Handler;
 use crate::limits::{COMPLETION_ENTRIES_MAX, DOOR_BYTES, SUBMISSION_ENTRIES};
-use crate::mesh::{self, Member};
+use crate::mesh::{self, Class, Member};
 use crate::shard::{DoorSeats, Message, Seats};
 use crate::sys::bell::Bell;
 use crate::sys::signal::Signals;
@@ -77,13 +77,14 @@ impl Control {
     ) -> Result<(Self, Sender<Command>), StartError> {
         config.validate().map_err(StartError::Config)?;
         let plan = plan(&config)?;
+        config.validate_shares(plan.shard_count).map_err(StartError::Config)?;
         let shard_count = plan.shard_count as usize;
         let mut meshes = match config.mesh_slots {
             Some(slots) => mesh::build_with_slots(shard_count + 1, slots),
             None => mesh::build(shard_count + 1),
         }
         .map_err(StartError::Mesh)?;
-        let mesh = meshes.pop().expect("one for the control thread");
+        let mut mesh = meshes.pop().expect("one for the control thread");
         let bells: std::io::Result<Vec<_>> =
             (0..=shard_count).map(|_| Ok(Arc::new(Bell::new()?))).collect();
         let bells = bells.map_err(StartError::Descriptor)?;
@@ -91,14 +92,20 @@ impl Control {
         let drain_timeout = config.drain_timeout;
         let make: Arc<dyn Fn(usize) -> H + Send + Sync> = Arc::new(make);
         let (door, door_end) = make_door(&config, has_site)?.unzip();
-        let (starting, threads, pass) = spawn(config, plan, meshes, &bells, door.as_ref(), &make)?;
-        let addresses = starting.steps(&places)?;
-        let bound = unix_places.into_iter().map(|(path, mode)| {
-            UnixPlace::bind(&path, mode).map_err(|error| StartError::Unix(path, error))
-        });
-        let unix = bound.collect::<Result<_, _>>()?;
+        let mut threads = Vec::new();
+        let started = spawn(config, plan, meshes, &bells, door.as_ref(), &make, &mut threads)
+            .and_then(|(starting, pass)| {
+                let addresses = starting.steps(&places)?;
+                Ok((addresses, listen_unix(unix_places)?, pass, starting.reports))
+            });
+        let (addresses, unix, pass, reports) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                abandon(&mut mesh, &bells, threads);
+                return Err(error);
+            }
+        };
         let (sender, commands) = bounded(COMMANDS_MAX);
-        let reports = starting.reports;
         let control = Self {
             addresses,
             unix,
@@ -230,6 +237,26 @@ fn places(listen: &[Listen]) -> (Vec<Place>, Vec<(PathBuf, u32)>) {
     (tcp, unix)
 }
 
+fn listen_unix(places: Vec<(PathBuf, u32)>) -> Result<Vec<UnixPlace>, StartError> {
+    let bound = places.into_iter().map(|(path, mode)| {
+        UnixPlace::bind(&path, mode).map_err(|error| StartError::Unix(path, error))
+    });
+    bound.collect()
+}
+
+/// Waits for the threads of a start that failed. Without orders they end by themselves; one that
+/// serves already is told to.
+fn abandon(mesh: &mut Member<Message>, bells: &[Arc<Bell>], threads: Threads) {
+    for shard in mesh.peers().collect::<Vec<_>>() {
+        mesh.send(shard, Message::Stop, Class::Notice).expect("nothing was sent before");
+    }
+    mesh.flush(|member| bells[member.as_usize()].ring());
+    for thread in threads {
+        // A panic was reported before the thread ended.
+        let _panicked = thread.join();
+    }
+}
+
 fn spawn<H: Handler>(
     config: Config,
     plan: Plan,
@@ -237,7 +264,8 @@ fn spawn<H: Handler>(
     bells: &[Arc<Bell>],
     door: Option<&Door>,
     make: &Arc<dyn Fn(usize) -> H + Send + Sync>,
-) -> Result<(Starting, Threads, Vec<Arc<OwnedFd>>), StartError> {
+    threads: &mut Threads,
+) -> Result<(Starting, Vec<Arc<OwnedFd>>), StartError> {
     let shard_count = meshes.len();
     let descriptor = StartError::Descriptor;
     let pool =
@@ -255,7 +283,6 @@ fn spawn<H: Handler>(
     let pass: Vec<_> = outs.into_iter().map(Arc::new).collect();
     let (reports_in, reports) = bounded(shard_count * 2);
     let mut orders = Vec::new();
-    let mut threads = Vec::new();
     for (number, (mesh, passed)) in meshes.into_iter().zip(ins).enumerate() {
         let (order, shard_orders) = bounded(2);
         orders.push(order);
@@ -284,7 +311,7 @@ fn spawn<H: Handler>(
             .map_err(StartError::Thread)?;
         threads.push(thread);
     }
-    Ok((Starting { orders, reports, keep }, threads, pass))
+    Ok((Starting { orders, reports, keep }, pass))
 }
 
 impl Starting {

@@ -47,7 +47,8 @@ impl Server {
     ///
     /// `make` is called once on each shard's own thread, with the shard's number, for the
     /// shard's [`Handler`]. The first signal stops accepting, closes every connection with 1001
-    /// and waits for the drain timeout; a second one ends at once.
+    /// and waits for the drain timeout; a second one ends at once, which the result says by
+    /// [`Snapshot::forced`]: a program that ends then should not end with 0.
     pub fn run<H: Handler>(
         config: Config,
         make: impl Fn(usize) -> H + Send + Sync + 'static,

@@ -24,7 +24,7 @@ use crossbeam_channel::{Receiver, Sender};
 use super::checks::CheckError;
 use super::plan::Plan;
 use crate::config::{Config, ConfigError, Executor};
-use crate::handler::Handler;
+use crate::handler::{Handler, Routes};
 use crate::limits::{
     ARENA_BYTES, COMPLETION_ENTRIES_MAX, COMPLETION_ENTRIES_MIN, SUBMISSION_ENTRIES,
 };
@@ -242,11 +242,14 @@ async fn live<H: Handler>(
     tell(Report::Made { number, ring: ring.as_raw_fd() })?;
     let mut rings: Arc<[RawFd]> = Arc::new([]);
     let mut listeners = Vec::new();
+    let mut application = None;
     loop {
         match next()? {
             Order::Part { rings: all, keep } => {
                 fdtable::unshare_keeping(&keep).map_err(StartError::Table)?;
                 rings = all;
+                // Not before: what it opens belongs into this shard's own table.
+                application = Some(Application::new(&parts, make)?);
                 tell(Report::Done)?;
             }
             Order::Greet => tell(Report::Greeted(greet(&mut ring, number, &rings)))?,
@@ -273,13 +276,33 @@ async fn live<H: Handler>(
             }
         }
     }
-    let (mut shard, signals) = build(parts, make, ring, &rings);
+    let application = application.expect("made when the tables parted");
+    let (mut shard, signals) = build(parts, application, ring, &rings);
     let parked = Parked::new(executor, signals);
     for (listener, proxied) in listeners {
         shard.listen(listener, proxied);
     }
     run(&mut shard, &parked).await;
     Ok(shard.counted())
+}
+
+/// One shard's instance of the application.
+struct Application<H> {
+    handler: H,
+    routes: Routes,
+}
+
+impl<H: Handler> Application<H> {
+    fn new(parts: &Parts, make: &dyn Fn(usize) -> H) -> Result<Self, StartError> {
+        let mut handler = make(parts.number);
+        let routes = handler.routes();
+        let numbers = 0..u16::try_from(routes.count()).expect("numbered with 16 bits");
+        let longest = numbers.map(|number| routes.limits_of(number).message_bytes_max).max();
+        let shard_count = parts.plan.shard_count;
+        let checked = parts.config.validate_messages(longest.unwrap_or(0), shard_count);
+        checked.map_err(StartError::Config)?;
+        Ok(Self { handler, routes })
+    }
 }
 
 fn ring_size(parts: &Parts) -> RingSize {
@@ -344,13 +367,12 @@ fn greet(ring: &mut Ring, number: usize, rings: &[RawFd]) -> bool {
 
 fn build<H: Handler>(
     parts: Parts,
-    make: &dyn Fn(usize) -> H,
+    application: Application<H>,
     ring: Ring,
     rings: &[RawFd],
 ) -> (Loop<H>, OwnedFd) {
     let Parts { config, number, shard_count, seats, mesh, pool, bells, hasher, .. } = parts;
-    let mut handler = make(number);
-    let routes = handler.routes();
+    let Application { handler, routes } = application;
     let door_seats = parts.door.as_ref().map(|door| Arc::clone(&door.seats));
     let lineage = lineage(&hasher);
     let settings = Settings::new(&config, number, shard_count, seats, door_seats, lineage, &routes);

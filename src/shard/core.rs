@@ -31,6 +31,7 @@ use super::phase::Phase;
 use super::ready::Ready;
 use super::settings::Settings;
 use super::slab::{Index, Slab};
+use super::unarmed::{Unarmed, is_refusal};
 use super::wheel::{Tick, Wheel};
 use crate::handler::{ConnectionId, Handler, Routes};
 use crate::metrics::Counters;
@@ -76,6 +77,7 @@ pub(crate) struct Core<H: Handler> {
     pub(super) retired: Vec<Index>,
     /// Connections that can send more of their backlog in the next flush.
     pub(super) writable: Vec<Index>,
+    pub(super) unarmed: Unarmed,
     pub(super) next_serial: u32,
     pub(super) open_count: usize,
     /// Something hangs on the settling of the last flush: reading goes on, a close goes on.
@@ -120,6 +122,7 @@ impl<H: Handler> Core<H> {
             leavers: VecDeque::new(),
             retired: Vec::new(),
             writable: Vec::new(),
+            unarmed: Unarmed::default(),
             next_serial: 0,
             open_count: 0,
             settles_soon: false,
@@ -202,8 +205,8 @@ impl<H: Handler> Core<H> {
         }
     }
 
-    /// A poll reported its end.
-    pub(crate) fn poll_ended(&mut self, token: Token) {
+    /// A poll reported its end, by this result.
+    pub(crate) fn poll_ended(&mut self, token: Token, result: i32) {
         let index = Index::new(token.index());
         let readable = token.operation() == Operation::Readable;
         let Some(connection) = self.by_token(token) else { return };
@@ -213,6 +216,7 @@ impl<H: Handler> Core<H> {
         match connection.phase {
             Phase::Retiring if connection.polls == 0 => self.retired.push(index),
             Phase::Retiring => {}
+            _ if is_refusal(result) => self.rest_poll(token),
             // A completion queue that spilled over ends multishots: arm it again, and look, for
             // the edge may have gone with it.
             _ if readable => {

@@ -18,6 +18,7 @@ use super::listeners::{Listeners, Newcomer};
 use super::message::{Counted, Message};
 use super::outbound::Send;
 use super::slab::Index;
+use super::unarmed::is_refusal;
 use crate::address::SocketPeer;
 use crate::handler::Handler;
 use crate::limits::{
@@ -197,7 +198,8 @@ impl<H: Handler> Loop<H> {
         let accept = self.listeners.next_deadline();
         let now = self.core.now;
         let hand_over = self.hand_over_at.filter(|_| self.core.has_leavers());
-        let deadlines = [self.core.next_deadline(), accept, hand_over];
+        let rests = self.core.rests_until();
+        let deadlines = [self.core.next_deadline(), accept, hand_over, rests];
         let nearest = deadlines.into_iter().flatten().min();
         nearest.map_or(longest, |at| at.saturating_duration_since(now).min(longest))
     }
@@ -224,7 +226,7 @@ impl<H: Handler> Loop<H> {
                     self.core.readable(token, result & i32::from(gone) != 0);
                 }
                 if !more {
-                    self.core.poll_ended(token);
+                    self.core.poll_ended(token, result);
                 }
             }
             Operation::Writable => self.take_writable(token, result, more),
@@ -238,13 +240,13 @@ impl<H: Handler> Loop<H> {
                 self.links.bell.quiet();
                 self.rung = true;
                 if !more {
-                    self.watch_bell();
+                    self.watch_again(token, result);
                 }
             }
             Operation::Passed => {
                 self.passed_ready = true;
                 if !more {
-                    self.watch_passed();
+                    self.watch_again(token, result);
                 }
             }
             Operation::Wake if result < 0 => {
@@ -267,7 +269,7 @@ impl<H: Handler> Loop<H> {
             }
             return;
         }
-        self.core.poll_ended(token);
+        self.core.poll_ended(token, result);
         if room || result == -libc::ECANCELED {
             self.turn_parts().0.writable(token);
         } else if result > 0 {
@@ -302,6 +304,9 @@ impl<H: Handler> Loop<H> {
             self.rung = self.core.jobs.has_results();
             worked = true;
         }
+        for token in self.core.take_rested() {
+            self.rearm(token);
+        }
         worked |= self.admit();
         worked |= self.take_passed();
         let mut looks = WHEEL_SHARE;
@@ -335,7 +340,7 @@ impl<H: Handler> Loop<H> {
                 return count > 0;
             };
             self.core.counters().mesh_received += 1;
-            match message {
+            match message.checked() {
                 Message::Stop => self.stop(),
                 Message::Count { round } => {
                     assert!(owes_answer, "a count is a request");
@@ -350,8 +355,7 @@ impl<H: Handler> Loop<H> {
                 message => self.core.channels.take(from, message),
             }
         }
-        // There may be more: the next turn must not wait.
-        self.rung = true;
+        // There may be more: the mesh does not let this shard sleep on it.
         true
     }
 
@@ -507,6 +511,19 @@ impl<H: Handler> Loop<H> {
         }
         self.passed_ready = true;
         true
+    }
+
+    /// Arms a poll that has ended: at once, or after a rest if the kernel refused it.
+    fn watch_again(&mut self, token: Token, result: i32) {
+        if is_refusal(result) { self.core.rest_poll(token) } else { self.rearm(token) }
+    }
+
+    fn rearm(&mut self, token: Token) {
+        match token.operation() {
+            Operation::Bell => self.watch_bell(),
+            Operation::Passed => self.watch_passed(),
+            _ => self.core.rearm(token),
+        }
     }
 
     fn watch_bell(&mut self) {

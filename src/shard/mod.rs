@@ -37,10 +37,14 @@ mod phase;
 mod publisher;
 mod ready;
 mod seats;
+mod serial;
 mod session_settings;
 mod sessions;
 mod settings;
 pub mod slab;
+#[cfg(test)]
+mod tests;
+mod unarmed;
 mod wait;
 pub mod wheel;
 

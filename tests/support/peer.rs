@@ -9,7 +9,7 @@
 #![allow(dead_code, reason = "each test uses its own part of this")]
 #![allow(clippy::unwrap_used, reason = "tests panic on purpose")]
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -301,7 +301,7 @@ impl Client {
         let mut filled = 0;
         let mut scanner = HeadScanner::default();
         let end = loop {
-            let count = stream.read(&mut bytes[filled..]).unwrap();
+            let count = read(&mut stream, &mut bytes[filled..]).unwrap();
             assert_ne!(count, 0, "closed before the 101: {}", bytes[..filled].escape_ascii());
             filled += count;
             if let Some(end) = scanner.scan(&bytes[..filled]).unwrap() {
@@ -342,7 +342,7 @@ impl Client {
             if let Some(event) = step.event {
                 return event.into();
             }
-            match self.stream.read(&mut self.bytes) {
+            match read(&mut self.stream, &mut self.bytes) {
                 Ok(0) => return Heard::End,
                 Ok(count) => self.unread = 0..count,
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return Heard::Reset,
@@ -359,6 +359,16 @@ impl Client {
     /// Vanishes with a reset.
     pub(crate) fn reset(self) {
         reset(self.stream);
+    }
+}
+
+/// Reads on where a signal interrupted it: the kernel does not, for a socket with a timeout.
+fn read(stream: &mut TcpStream, bytes: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.read(bytes) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
     }
 }
 

@@ -10,11 +10,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use super::failure::{ApiError, Code, Failure};
 use crate::control::ask::Publication;
 use crate::control::routes::Context;
-use crate::limits::{BROADCAST_BYTES_MAX, BROADCAST_CHANNELS_MAX, CHANNEL_NAME_BYTES_MAX};
+use crate::limits::{
+    ASK_TIMEOUT, BROADCAST_BYTES_MAX, BROADCAST_CHANNELS_MAX, BROADCAST_SLICE_BYTES,
+    CHANNEL_NAME_BYTES_MAX,
+};
 use crate::protocol::{self, Push, channel, json};
 
 /// A command of either kind. Options that only mean something to a history, `skip_history`,
@@ -68,7 +72,8 @@ enum Response {
 /// One publication to one channel.
 pub(super) async fn publish(context: &Context, body: &[u8]) -> Result<Published, Failure> {
     let publication = single(body, &context.namespaces)?;
-    match context.asks.publish(vec![publication]).await[..] {
+    let deadline = Instant::now() + ASK_TIMEOUT;
+    match context.asks.publish(vec![publication], deadline).await[..] {
         [Ok(())] => Ok(Published {}),
         _ => Err(busy().into()),
     }
@@ -76,44 +81,47 @@ pub(super) async fn publish(context: &Context, body: &[u8]) -> Result<Published,
 
 fn single(body: &[u8], namespaces: &BTreeSet<String>) -> Result<(String, Publication), Failure> {
     let command = Command::read(body)?;
-    let content = Content::of(&command)?;
+    let payload = Payload::of(&command)?;
     let channel = valid(command.channel.as_deref().unwrap_or_default(), namespaces)?;
-    Ok((channel.to_owned(), content.publication(channel)))
+    Ok((channel.to_owned(), payload.publication(channel)))
 }
 
 /// The same publication to many channels.
 pub(super) async fn broadcast(context: &Context, body: &[u8]) -> Result<Broadcasted, Failure> {
-    let (verdicts, publications) = many(body, &context.namespaces)?;
-    let mut published = context.asks.publish(publications).await.into_iter();
-    let responses = verdicts.into_iter().map(|verdict| {
-        let queued = verdict.and_then(|()| match published.next() {
-            Some(Ok(())) => Ok(()),
-            _ => Err(busy()),
-        });
-        queued.map_or_else(Response::Error, |()| Response::Result(Published {}))
-    });
-    Ok(Broadcasted { responses: responses.collect() })
+    let command = Command::read(body)?;
+    let payload = Payload::of(&command)?;
+    let channels = command.channels.as_deref().unwrap_or_default();
+    check_extent(channels.len(), payload.bytes_max())?;
+    let deadline = Instant::now() + ASK_TIMEOUT;
+    let mut responses = Vec::with_capacity(channels.len());
+    // In slices, so that many broadcasts at a time do not hold all their messages at a time.
+    for slice in channels.chunks(BROADCAST_SLICE_BYTES.div_ceil(payload.bytes_max())) {
+        let verdicts: Vec<_> = slice.iter().map(|name| valid(name, &context.namespaces)).collect();
+        let valid = verdicts.iter().flatten();
+        let publications = valid.map(|&name| (name.to_owned(), payload.publication(name)));
+        let published = context.asks.publish(publications.collect(), deadline).await;
+        let mut published = published.into_iter();
+        for verdict in verdicts {
+            let queued = verdict.and_then(|_| match published.next() {
+                Some(Ok(())) => Ok(Published {}),
+                _ => Err(busy()),
+            });
+            responses.push(queued.map_or_else(Response::Error, Response::Result));
+        }
+    }
+    Ok(Broadcasted { responses })
 }
 
-/// A verdict on every channel, and the publications to those that can be published to.
-type Many = (Vec<Result<(), ApiError>>, Vec<(String, Publication)>);
-
-fn many(body: &[u8], namespaces: &BTreeSet<String>) -> Result<Many, Failure> {
-    let command = Command::read(body)?;
-    let content = Content::of(&command)?;
-    let channels = command.channels.as_deref().unwrap_or_default();
-    let refused = |about: &str| Err(ApiError::new(Code::BadRequest, about).into());
-    if channels.is_empty() {
+fn check_extent(channel_count: usize, message_bytes: usize) -> Result<(), ApiError> {
+    let refused = |about: &str| Err(ApiError::new(Code::BadRequest, about));
+    if channel_count == 0 {
         return refused("channels is empty");
     }
-    let bytes_max = channels.len().saturating_mul(content.bytes_max());
-    if channels.len() > BROADCAST_CHANNELS_MAX || bytes_max > BROADCAST_BYTES_MAX {
+    let bytes = channel_count.saturating_mul(message_bytes);
+    if channel_count > BROADCAST_CHANNELS_MAX || bytes > BROADCAST_BYTES_MAX {
         return refused("too many channels for one broadcast of this size");
     }
-    let verdicts: Vec<_> = channels.iter().map(|name| valid(name, namespaces)).collect();
-    let valid = verdicts.iter().flatten();
-    let publications = valid.map(|&name| (name.to_owned(), content.publication(name))).collect();
-    Ok((verdicts.into_iter().map(|verdict| verdict.map(|_| ())).collect(), publications))
+    Ok(())
 }
 
 fn busy() -> ApiError {
@@ -139,13 +147,13 @@ fn valid<'n>(name: &'n str, namespaces: &BTreeSet<String>) -> Result<&'n str, Ap
 }
 
 /// What is published, whatever the channel.
-struct Content<'a> {
+struct Payload<'a> {
     /// One JSON value.
     data: Cow<'a, [u8]>,
     tags: Vec<(&'a str, &'a str)>,
 }
 
-impl<'a> Content<'a> {
+impl<'a> Payload<'a> {
     fn of(command: &'a Command<'_>) -> Result<Self, ApiError> {
         let refused = |about| Err(ApiError::new(Code::BadRequest, about));
         if command.idempotency_key.as_deref().is_some_and(|key| !key.is_empty()) {

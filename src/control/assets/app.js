@@ -11,8 +11,8 @@ const show = (id, text) => { element(id).textContent = text; };
 
 // --- The chat -----------------------------------------------------------------------------------
 
-// A tab is a person: its name lasts as long as the tab.
-const name = sessionStorage.name ??= `tab-${crypto.getRandomValues(new Uint16Array(1))[0].toString(36)}`;
+// A tab is a person. Its name is not stored: a duplicated tab would take it along.
+const name = `tab-${crypto.getRandomValues(new Uint16Array(1))[0].toString(36)}`;
 
 const scheme = location.protocol === "https:" ? "wss" : "ws";
 const centrifuge = new Centrifuge(`${scheme}://${location.host}/connection/websocket`);

@@ -133,6 +133,20 @@ async fn a_configured_namespace_can_be_published_to() {
     }
 }
 
+/// Far more than one slice, and every channel has its message and its answer.
+#[tokio::test]
+async fn a_large_broadcast_reaches_every_channel_in_order() {
+    let mut stage = stage(keyed());
+    let names: Vec<String> = (0..500).map(|number| format!("c{number}")).collect();
+    let data = "x".repeat(20_000);
+    let body = serde_json::json!({ "channels": names, "data": data }).to_string();
+    let answer = stage.post("/api/broadcast", KEY, &body).await;
+    assert_eq!(answer.body.matches(r#"{"result":{}}"#).count(), 500);
+    let published = stage.published();
+    assert!(published.iter().map(|(channel, _)| channel).eq(&names));
+    assert!(published.iter().all(|(_, text)| text.contains(&data)));
+}
+
 /// A broadcast is bounded by its channels, and by what its messages would take together.
 #[tokio::test]
 async fn a_broadcast_has_a_bound() {

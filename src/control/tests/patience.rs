@@ -35,7 +35,22 @@ async fn a_head_in_drops_has_the_time_of_a_head() {
     assert!(since.elapsed() <= HTTP_HEAD_TIMEOUT + 2 * LINGER_PERIOD_MAX, "{:?}", since.elapsed());
 }
 
-/// The time of a head begins anew with the next request.
+/// The time of a head begins with its own first byte, also where that came with the end of the
+/// head before it.
+#[tokio::test(start_paused = true)]
+async fn each_head_has_a_time_of_its_own() {
+    let stage = stage(settings());
+    let head = "GET /health HTTP/1.1\r\nHost: a\r\n\r\n";
+    let (half, rest) = head.split_at(20);
+    let mut client = stage.connect(half.as_bytes()).await;
+    let both = format!("{rest}{half}");
+    for piece in [&both, &both, &both, rest] {
+        tokio::time::sleep(HTTP_HEAD_TIMEOUT * 3 / 4).await;
+        client.write_all(piece.as_bytes()).await.unwrap();
+        assert_eq!(read_answer(&mut client).await.status, 200);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_kept_connection_is_ended_when_it_idles() {
     let stage = stage(settings());
