@@ -150,9 +150,13 @@ impl Control {
     }
 
     pub(super) fn log_serving(&self) {
+        for address in &self.addresses {
+            tracing::info!(%address, "listening");
+        }
+        for place in &self.unix {
+            tracing::info!(path = %place.path().display(), "listening");
+        }
         tracing::info!(
-            addresses = ?self.addresses,
-            unix = ?self.unix,
             shards = self.shard_count,
             max_connections = self.plan.connections_max,
             per_shard = self.plan.shard_connections_max,

@@ -50,6 +50,10 @@ impl UnixPlace {
         Ok(Self { socket, file })
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.file.0
+    }
+
     /// Accepts, and deals to the shards, until it is dropped.
     pub(super) async fn deal(self, shards: Vec<Arc<OwnedFd>>) {
         let Self { socket, file: _file } = self;
