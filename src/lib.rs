@@ -102,4 +102,4 @@ pub use handler::{
 };
 pub use metrics::Counters;
 pub use server::{Hooks, Running, Server, Snapshot, StartError};
-pub use shard::{SessionSettings, SessionSettingsError, Sessions};
+pub use shard::{LiveSettings, SessionSettings, SessionSettingsError, Sessions};

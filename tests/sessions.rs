@@ -5,11 +5,10 @@
 //! slice arrives as the protocol says, with a reason, and is counted.
 
 use longwire::session::{ChannelOptions, Rules};
-use longwire::{Server, SessionSettings, Sessions};
+use longwire::{LiveSettings, Server, SessionSettings, Sessions};
 use serde_json::json;
 use session::{Client, End, Patient, config, one_on_each, serve, settings};
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 #[path = "support/session.rs"]
@@ -197,15 +196,14 @@ fn new_settings_hold_for_those_who_are_connected_and_those_who_come() {
     let open = settings();
     let closed = SessionSettings { rules: Rules::default(), ..open.clone() };
     let wrong = SessionSettings { path: String::new(), ..open.clone() };
-    let source = tokio::sync::watch::Sender::new(Arc::new(open));
-    let make = Sessions::following(source.subscribe()).unwrap();
-    let server = Server::start(config(2), make).unwrap();
+    let live = LiveSettings::new(open).unwrap();
+    let server = Server::start(config(2), Sessions::following(&live)).unwrap();
     let mut client = Client::connect(server.address());
     let publish = r#""publish":{"channel":"a","data":1}"#;
     assert!(client.ask(publish).get("publish").is_some());
-    source.send_replace(Arc::new(closed));
+    live.replace(closed).unwrap();
     assert_eq!(client.ask(publish)["error"]["code"], 103);
-    source.send_replace(Arc::new(wrong));
+    live.replace(wrong).unwrap_err();
     assert_eq!(client.ask(publish)["error"]["code"], 103, "what is not valid is not taken");
     let mut late = Client::dial(server.address());
     late.send(r#"{"id":1,"connect":{}}"#);

@@ -1,7 +1,10 @@
 //! How clients are served: the protocol's rules, and what of the shards' configuration follows.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::handler::Limits;
@@ -70,6 +73,33 @@ impl SessionSettings {
             return Err(SessionSettingsError::PongTimeout { pong_timeout, interval });
         }
         Ok(())
+    }
+}
+
+/// Settings that may be replaced while they are in force: all shards take them with the next
+/// message that they read.
+///
+/// The rules and the stale delay hold from then on, also for those who are connected; the rest
+/// waits for a restart.
+#[derive(Debug)]
+pub struct LiveSettings(watch::Sender<Arc<SessionSettings>>);
+
+impl LiveSettings {
+    /// The first settings, if a server can go by them.
+    pub fn new(settings: SessionSettings) -> Result<Self, SessionSettingsError> {
+        settings.validate()?;
+        Ok(Self(watch::Sender::new(Arc::new(settings))))
+    }
+
+    /// Replaces them; if a server cannot go by the new ones, the old ones stay.
+    pub fn replace(&self, settings: SessionSettings) -> Result<(), SessionSettingsError> {
+        settings.validate()?;
+        self.0.send_replace(Arc::new(settings));
+        Ok(())
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<Arc<SessionSettings>> {
+        self.0.subscribe()
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::client_counters::{of_disconnect, of_error};
 use super::connection::Connection;
-use super::session_settings::{SessionSettings, SessionSettingsError};
+use super::session_settings::{LiveSettings, SessionSettings, SessionSettingsError};
 use crate::handler::{
     Accept, Handler, Heartbeat, JoinError, Message, MessageKind, Peer, PublishError, Request,
     Route, Routes, Upgrade,
@@ -44,22 +44,22 @@ impl Sessions {
     pub fn for_shards(
         settings: SessionSettings,
     ) -> Result<impl Fn(usize) -> Self + Clone + Send + 'static, SessionSettingsError> {
-        Self::following(watch::Sender::new(Arc::new(settings)).subscribe())
+        Ok(Self::following(&LiveSettings::new(settings)?))
     }
 
-    /// The same with settings that may be replaced while the server runs. What is said of the
-    /// rules and the stale delay holds from then on, also for those who are connected; the rest
-    /// waits for a restart.
-    pub fn following(
-        source: watch::Receiver<Arc<SessionSettings>>,
-    ) -> Result<impl Fn(usize) -> Self + Clone + Send + 'static, SessionSettingsError> {
-        source.borrow().validate()?;
-        let lineage = Lineage::new(RandomState::new().hash_one(0));
-        Ok(move |_shard| Self::new(source.clone(), lineage))
-    }
-
-    fn new(mut source: watch::Receiver<Arc<SessionSettings>>, lineage: Lineage) -> Self {
+    /// The same with settings that may be replaced while the server runs.
+    pub fn following(live: &LiveSettings) -> impl Fn(usize) -> Self + Clone + Send + use<> {
+        let mut source = live.subscribe();
         let settings = Arc::clone(&source.borrow_and_update());
+        let lineage = Lineage::new(RandomState::new().hash_one(0));
+        move |_shard| Self::new(Arc::clone(&settings), source.clone(), lineage)
+    }
+
+    fn new(
+        settings: Arc<SessionSettings>,
+        source: watch::Receiver<Arc<SessionSettings>>,
+        lineage: Lineage,
+    ) -> Self {
         Self {
             terms: Terms { rules: settings.rules(), lineage },
             settings,
@@ -76,10 +76,6 @@ impl Sessions {
             return;
         }
         let new = Arc::clone(&self.source.borrow_and_update());
-        if let Err(error) = new.validate() {
-            tracing::error!(%error, "new settings are not taken");
-            return;
-        }
         // Pings, path and limits of the route are the shard's, and stay as they are.
         let SessionSettings { rules, stale_close_delay, .. } = &*new;
         let old = &*self.settings;
