@@ -183,6 +183,14 @@ fn a_hangup_puts_in_force_what_can_be_and_names_the_rest() {
     server.wait_for(&["client.channel_limit", "needs a restart"]);
     assert_eq!((server.publish_with("first"), server.publish_with("second")), (401, 200));
 
+    // Who may do what is asked anew for each command, also of those who are connected already.
+    let mut client = server.connect();
+    file.write(&format!("{after}client.insecure = true\n"));
+    server.hang_up();
+    server.wait_for(&["client.insecure", "\"changed\""]);
+    let connected = say(&mut client, r#"{"id":1,"connect":{}}"#);
+    assert!(connected.starts_with(r#"{"id":1,"connect":{"#), "{connected}");
+
     file.write("log.level = \"loud\"\n");
     server.hang_up();
     server.wait_for(&["stays as it is", "log.level"]);

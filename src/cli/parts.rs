@@ -48,7 +48,8 @@ fn address(serve: &Serve) -> SocketAddr {
     }
 }
 
-fn sessions(serve: &Serve) -> SessionSettings {
+/// How clients are served; the rules in it can be exchanged while the server runs.
+pub(crate) fn sessions(serve: &Serve) -> SessionSettings {
     let mut sessions = SessionSettings::default();
     serve.websocket.handler_prefix.as_str().clone_into(&mut sessions.path);
     sessions.limits = Limits {

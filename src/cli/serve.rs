@@ -7,11 +7,11 @@ use std::process::ExitCode;
 use clap::Args;
 use longwire::config::Serve;
 use longwire::control::{Live, Site, SiteError};
-use longwire::{Hooks, Server, Sessions, Snapshot};
+use longwire::{Hooks, LiveSettings, Server, Sessions, Snapshot};
 
 use super::load::Sources;
 use super::log::{Log, LogArgs, Refilter};
-use super::parts::{Parts, http_api};
+use super::parts::{Parts, http_api, sessions};
 use super::screen::Screen;
 use super::{failure, print};
 
@@ -57,9 +57,11 @@ fn start(
     let plan = Server::plan(&config)?;
     site.connections_max = plan.connections_max.into();
     let site = Site::new(site).map_err(InternalPort)?;
-    let handlers = Sessions::for_shards(sessions)?;
+    let sessions = LiveSettings::new(sessions)?;
+    let handlers = Sessions::following(&sessions);
     let screen = Screen::new(&serve, plan, site.internal_address(), sources.is_dev());
-    let mut reload = Reload { sources, log_args, running: serve, refilter, live: site.live() };
+    let live = site.live();
+    let mut reload = Reload { sources, log_args, running: serve, refilter, sessions, live };
     let hooks = Hooks {
         serving: Some(Box::new(move |address| {
             print(&screen.text(address));
@@ -89,6 +91,7 @@ struct Reload {
     /// What is in force.
     running: Serve,
     refilter: Refilter,
+    sessions: LiveSettings,
     live: Live,
 }
 
@@ -103,6 +106,9 @@ impl Reload {
         };
         let changes = self.running.adopt(&new);
         self.refilter.set(&self.running.log.level);
+        if let Err(error) = self.sessions.replace(sessions(&self.running)) {
+            tracing::error!(%error, "what clients may do stays as it is");
+        }
         self.live.set_http_api(http_api(&self.running.http_api));
         for key in &changes.applied {
             tracing::info!(key = key.path, "changed");
