@@ -34,7 +34,6 @@ fn config(serve: &Serve) -> Config {
     config.http_connections_max = serve.http_server.connection_limit;
     config.backlog_bytes_max = serve.host.max_unsent.0;
     config.partial_bytes_max = serve.host.max_partial.0;
-    config.output_bytes_max = serve.client.queue_max_size.0;
     config.write_timeout = serve.websocket.write_timeout;
     config.close_timeout = serve.websocket.close_timeout;
     config.drain_timeout = serve.shutdown.timeout;
@@ -49,6 +48,7 @@ fn sessions(serve: &Serve) -> SessionSettings {
         origins: origins(&serve.client).expect("checked when they were read"),
         ..sessions.limits
     };
+    sessions.output_bytes_max = serve.client.queue_max_size.0;
     sessions.ping_interval = serve.client.ping_interval.time();
     sessions.pong_timeout = serve.client.pong_timeout;
     sessions.stale_close_delay = serve.client.stale_close_delay;

@@ -100,6 +100,11 @@ impl<'a> Request<'a> {
         self.head.header(name)
     }
 
+    /// The page that connects, as its browser names it; others name none.
+    pub fn origin(&self) -> Option<&[u8]> {
+        self.handshake.origin()
+    }
+
     /// All headers in their order.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.head.headers()

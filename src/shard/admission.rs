@@ -13,7 +13,7 @@ use super::guard;
 use super::listeners::Newcomer;
 use super::seats::Seat;
 use super::slab::Index;
-use crate::handler::{Handler, Origins, Peer, Refuse, Request, Upgrade};
+use crate::handler::{Handler, Peer, Refuse, Request, Upgrade};
 use crate::limits::{HEAD_BYTES_MAX, HEARTBEAT_MESSAGES_MAX};
 use crate::ws::handshake::{Refusal, RequestHead, check_upgrade, write_refusal};
 
@@ -288,7 +288,7 @@ impl<H: Handler> Turn<'_, H> {
         let found = found.ok_or(Refusal::Path)?;
         let (number, params) = (found.number, found.params);
         let limits = routes.limits_of(number);
-        if !origin_is_allowed(&limits.origins, handshake.origin(), head.header("host")) {
+        if !limits.origins.admits(handshake.origin(), head.header("host")) {
             return Err(Refusal::Origin);
         }
         let pattern = routes.pattern_of(number);
@@ -363,18 +363,6 @@ impl<H: Handler> Core<H> {
             }
         }
         Ok(ControlFlow::Continue(()))
-    }
-}
-
-fn origin_is_allowed(origins: &Origins, origin: Option<&[u8]>, host: Option<&[u8]>) -> bool {
-    match (origins, origin) {
-        (Origins::Allowed(list), origin) => list.allows(origin),
-        (Origins::SameHost, None) => true,
-        (Origins::SameHost, Some(origin)) => {
-            let authority =
-                origin.strip_prefix(b"https://").or_else(|| origin.strip_prefix(b"http://"));
-            authority.zip(host).is_some_and(|(one, other)| one.eq_ignore_ascii_case(other))
-        }
     }
 }
 

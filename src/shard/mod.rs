@@ -59,7 +59,7 @@ pub(crate) use self::jobs::{Jobs, PoolJob};
 pub(crate) use self::message::{Counted, Message};
 pub(crate) use self::publisher::Publisher;
 pub(crate) use self::seats::Seats;
-pub use self::session_settings::{SessionSettings, SessionSettingsError};
+pub use self::session_settings::{LiveSettings, SessionSettings, SessionSettingsError};
 pub use self::sessions::Sessions;
 pub(crate) use self::settings::Settings;
 pub(crate) use self::wait::{Parked, run, with_executor};

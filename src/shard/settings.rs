@@ -8,7 +8,7 @@ use super::seats::Seats;
 use super::wheel::ticks_in;
 use crate::address::TrustedProxies;
 use crate::config::Config;
-use crate::handler::Routes;
+use crate::handler::{Routes, ShardLimits};
 use crate::limits::{LINGER_PERIOD_MAX, SURPLUS_SLOTS};
 use crate::ws::MessageLimits;
 
@@ -94,6 +94,15 @@ impl Settings {
             partial_bytes_max: config.partial_bytes_max / shard_count,
             connection_channels_max: config.connection_channels_max,
             routes: routes.collect(),
+        }
+    }
+
+    /// Takes new limits; the shard's share of each budget stays what it is.
+    pub(super) fn set_limits(&mut self, limits: ShardLimits) {
+        self.output_bytes_max = limits.output_bytes_max;
+        self.connection_channels_max = limits.connection_channels_max;
+        for route in &mut self.routes {
+            route.message_limits = MessageLimits::for_message_bytes(limits.message_bytes_max);
         }
     }
 
