@@ -4,12 +4,11 @@
 //! order, channels reach clients on every shard, and every error and disconnect code of this
 //! slice arrives as the protocol says, with a reason, and is counted.
 
+use longwire::SessionSettings;
 use longwire::session::{ChannelOptions, Rules};
-use longwire::{Server, SessionSettings, Sessions};
 use serde_json::json;
 use session::{Client, End, Patient, config, one_on_each, serve, settings};
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 #[path = "support/session.rs"]
@@ -193,26 +192,6 @@ fn without_a_token_nobody_connects_unless_that_is_allowed() {
 }
 
 #[test]
-fn new_settings_hold_for_those_who_are_connected_and_those_who_come() {
-    let open = settings();
-    let closed = SessionSettings { rules: Rules::default(), ..open.clone() };
-    let wrong = SessionSettings { path: String::new(), ..open.clone() };
-    let source = tokio::sync::watch::Sender::new(Arc::new(open));
-    let make = Sessions::following(source.subscribe()).unwrap();
-    let server = Server::start(config(2), make).unwrap();
-    let mut client = Client::connect(server.address());
-    let publish = r#""publish":{"channel":"a","data":1}"#;
-    assert!(client.ask(publish).get("publish").is_some());
-    source.send_replace(Arc::new(closed));
-    assert_eq!(client.ask(publish)["error"]["code"], 103);
-    source.send_replace(Arc::new(wrong));
-    assert_eq!(client.ask(publish)["error"]["code"], 103, "what is not valid is not taken");
-    let mut late = Client::dial(server.address());
-    late.send(r#"{"id":1,"connect":{}}"#);
-    assert_eq!(late.end(), end(3501, "bad request"));
-}
-
-#[test]
 fn who_does_not_connect_in_time_is_stale_and_who_has_stays() {
     let delay = Duration::from_millis(300);
     let server = serve(config(1), &SessionSettings { stale_close_delay: delay, ..settings() });
@@ -300,9 +279,8 @@ fn a_server_that_stops_says_shutdown() {
 #[test]
 fn a_client_that_does_not_read_is_cut_as_slow() {
     let mut config = config(1);
-    config.output_bytes_max = 64 * 1024;
     config.send_buffer_bytes = Some(4096);
-    let server = serve(config, &settings());
+    let server = serve(config, &SessionSettings { output_bytes_max: 64 * 1024, ..settings() });
     let mut slow = Client::connect(server.address());
     slow.subscribe("flood");
     let mut publisher = Client::connect(server.address());

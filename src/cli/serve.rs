@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use longwire::config::Serve;
 use longwire::control::{Live, Site, SiteError};
-use longwire::{Hooks, Server, Sessions, Snapshot};
+use longwire::{Hooks, LiveSettings, Server, Sessions, Snapshot};
 
 use super::load::Sources;
 use super::log::{Log, LogArgs, Refilter};
@@ -57,12 +57,16 @@ fn start(
     let plan = Server::plan(&config)?;
     site.connections_max = plan.connections_max.into();
     let site = Site::new(site).map_err(InternalPort)?;
-    let handlers = Sessions::for_shards(sessions)?;
+    let sessions = LiveSettings::new(sessions)?;
+    let handlers = Sessions::following(&sessions);
     let screen = Screen::new(&serve, plan, site.internal_address(), sources.is_dev());
-    let mut reload = Reload { sources, log_args, running: serve, refilter, live: site.live() };
+    let live = site.live();
+    let shard_count = plan.shard_count;
+    let mut reload =
+        Reload { sources, log_args, running: serve, shard_count, refilter, sessions, live };
     let hooks = Hooks {
-        serving: Some(Box::new(move |address| {
-            print(&screen.text(address));
+        serving: Some(Box::new(move |addresses| {
+            print(&screen.text(addresses));
         })),
         reload: Some(Box::new(move || reload.run())),
     };
@@ -88,7 +92,9 @@ struct Reload {
     log_args: LogArgs,
     /// What is in force.
     running: Serve,
+    shard_count: u32,
     refilter: Refilter,
+    sessions: LiveSettings,
     live: Live,
 }
 
@@ -101,7 +107,13 @@ impl Reload {
                 return;
             }
         };
-        let changes = self.running.adopt(&new);
+        let mut wanted = self.running.clone();
+        let changes = wanted.adopt(&new);
+        if let Err(error) = self.replace_sessions(&wanted) {
+            tracing::error!(%error, "the configuration stays as it is");
+            return;
+        }
+        self.running = wanted;
         self.refilter.set(&self.running.log.level);
         self.live.set_http_api(http_api(&self.running.http_api));
         for key in &changes.applied {
@@ -113,5 +125,11 @@ impl Reload {
         if changes.is_empty() {
             tracing::info!("the configuration is as it was");
         }
+    }
+
+    fn replace_sessions(&self, wanted: &Serve) -> Result<(), Box<dyn Error>> {
+        let Parts { config, sessions, .. } = Parts::of(wanted, self.sources.is_dev());
+        sessions.check_shares(&config, self.shard_count)?;
+        Ok(self.sessions.replace(sessions)?)
     }
 }

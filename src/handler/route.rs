@@ -26,6 +26,19 @@ pub enum Origins {
 impl Origins {
     /// Every origin: any page on the web may connect with its visitor's cookies.
     pub const ANY: Self = Self::Allowed(AllowedOrigins::ANY);
+
+    /// Whether a request with this `Origin` and this `Host` is let in.
+    pub fn admits(&self, origin: Option<&[u8]>, host: Option<&[u8]>) -> bool {
+        match (self, origin) {
+            (Self::Allowed(list), origin) => list.allows(origin),
+            (Self::SameHost, None) => true,
+            (Self::SameHost, Some(origin)) => {
+                let authority =
+                    origin.strip_prefix(b"https://").or_else(|| origin.strip_prefix(b"http://"));
+                authority.zip(host).is_some_and(|(one, other)| one.eq_ignore_ascii_case(other))
+            }
+        }
+    }
 }
 
 /// What a route allows its connections.

@@ -27,7 +27,9 @@ mod handover;
 mod heartbeat;
 mod inbound;
 mod jobs;
+mod listeners;
 mod message;
+mod newcomers;
 mod outbound;
 #[doc(hidden)]
 pub mod output;
@@ -48,6 +50,7 @@ pub mod wheel;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+pub(crate) use self::admission::Passing;
 pub(crate) use self::channels::Channels;
 pub(crate) use self::core::Core;
 pub(crate) use self::event_loop::{Links, Loop, address_of};
@@ -56,7 +59,7 @@ pub(crate) use self::jobs::{Jobs, PoolJob};
 pub(crate) use self::message::{Counted, Message};
 pub(crate) use self::publisher::Publisher;
 pub(crate) use self::seats::Seats;
-pub use self::session_settings::{SessionSettings, SessionSettingsError};
+pub use self::session_settings::{LiveSettings, SessionSettings, SessionSettingsError};
 pub use self::sessions::Sessions;
 pub(crate) use self::settings::Settings;
 pub(crate) use self::wait::{Parked, run, with_executor};
