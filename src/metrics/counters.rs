@@ -144,6 +144,9 @@ counters! {
     published,
     /// Publications refused because the queue to the home was full.
     publishes_refused,
+    /// Publications of back ends that nobody waited for any more when their turn came: answered
+    /// as refused, and not made.
+    publishes_late,
     /// Publications that members on this shard missed, because a queue was full.
     publications_missed,
     /// Publications that reached this shard for an interest that had ended, and were nobody's.
@@ -154,6 +157,8 @@ counters! {
     interest_refused,
     /// Deliveries of publications to members, in messages.
     deliveries,
+    /// Questions for these numbers that were refused, because too many waited for an answer.
+    snapshots_refused,
     /// Mesh messages received.
     mesh_received,
     /// Mesh sends refused because the queue was full.
