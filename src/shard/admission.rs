@@ -14,7 +14,7 @@ use super::seats::Seat;
 use super::slab::Index;
 use crate::handler::{Handler, Origins, Peer, Refuse, Request, Upgrade};
 use crate::limits::{HEAD_BYTES_MAX, HEARTBEAT_MESSAGES_MAX};
-use crate::ws::handshake::{Refusal, RequestHead, check_upgrade, write_refusal};
+use crate::ws::handshake::{Refusal, RequestHead, check_upgrade, origin, write_refusal};
 
 /// What to do with a new socket.
 #[derive(Debug)]
@@ -306,11 +306,7 @@ fn origin_is_allowed(origins: &Origins, origin: Option<&[u8]>, host: Option<&[u8
     match (origins, origin) {
         (Origins::Allowed(list), origin) => list.allows(origin),
         (Origins::SameHost, None) => true,
-        (Origins::SameHost, Some(origin)) => {
-            let authority =
-                origin.strip_prefix(b"https://").or_else(|| origin.strip_prefix(b"http://"));
-            authority.zip(host).is_some_and(|(one, other)| one.eq_ignore_ascii_case(other))
-        }
+        (Origins::SameHost, Some(origin)) => origin::is_of_host(origin, host),
     }
 }
 
