@@ -167,6 +167,8 @@ counters! {
     wakes_sent,
     /// Clients of the protocol that connected.
     client_connects,
+    /// Of those, how many are gone.
+    client_ends,
     /// Commands of theirs.
     client_commands,
     /// Replies to them, errors included.
@@ -197,6 +199,12 @@ counters! {
     errors_too_many_requests,
     /// Error replies with another code.
     errors_other,
+    /// Clients disconnected because the server stopped (3001).
+    disconnects_shutdown,
+    /// Clients disconnected because they did not read as fast as they were sent to (3008).
+    disconnects_slow,
+    /// Clients disconnected because they did not answer a ping (3012).
+    disconnects_no_pong,
     /// Clients disconnected because they sent more before an answer than may wait (3013).
     disconnects_too_many_requests,
     /// Clients disconnected over a token (3500).
