@@ -79,6 +79,7 @@
 
 pub mod limits;
 
+pub mod address;
 pub mod bench;
 pub mod config;
 pub mod control;
@@ -98,7 +99,7 @@ pub use config::{Config, ConfigError};
 pub use handler::{
     Accept, Cancelled, Cause, Closed, ClosedConnection, ConnectionId, Handler, Heartbeat,
     JobPanicked, JoinError, Limits, Message, MessageKind, Middleware, OffloadError, Origins, Peer,
-    PublishError, Refuse, Request, Route, Routes, SendError, Shard, Upgrade,
+    PublishError, Refuse, Request, Route, Routes, SendError, Shard, ShardLimits, Upgrade,
 };
 pub use metrics::Counters;
 pub use server::{Hooks, Running, Server, Snapshot, StartError};

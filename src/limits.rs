@@ -25,6 +25,27 @@ pub const HEAD_LINES_MAX: usize = 64;
 const _: () = assert!(HEAD_LINE_BYTES_MAX <= HEAD_BYTES_MAX);
 const _: () = assert!(HEAD_BYTES_MAX <= RECEIVE_BUFFER_BYTES);
 
+// --- proxies --------------------------------------------------------------------------------
+
+/// Bytes of a line of the PROXY protocol v1, its line break included (the specification's own).
+pub const PROXY_LINE_BYTES_MAX: usize = 107;
+
+/// Bytes of a header of the PROXY protocol v2: addresses of Unix sockets, and certificates' names
+/// and what clouds add behind them.
+pub const PROXY_HEADER_BYTES_MAX: usize = 2048;
+
+/// Addresses of one `X-Forwarded-For` that are looked at: more proxies in a row do not exist.
+pub const FORWARDED_HOPS_MAX: usize = 32;
+
+/// Addresses that one server listens on.
+pub const LISTENERS_MAX: usize = 16;
+
+/// Rest before the next try to deal a socket, when no shard has taken the earlier ones yet.
+pub const DEAL_PAUSE: Duration = Duration::from_millis(2);
+
+const _: () = assert!(PROXY_LINE_BYTES_MAX <= PROXY_HEADER_BYTES_MAX);
+const _: () = assert!(PROXY_HEADER_BYTES_MAX <= RECEIVE_BUFFER_BYTES);
+
 // --- RFC 6455, messages ---------------------------------------------------------------------
 
 /// Bytes of one message, assembled, unless a route says otherwise (Centrifugo's default).

@@ -212,10 +212,10 @@ fn a_hangup_puts_in_force_what_can_be_and_names_the_rest() {
     let mut server = Server::start(&[&*file.flag(), FREE_PORTS[0], FREE_PORTS[1]]);
     assert_eq!((server.publish_with("first"), server.publish_with("second")), (200, 401));
     let after = BEFORE.replace("first", "second");
-    file.write(&format!("{after}client.channel_limit = 5\n"));
+    file.write(&format!("{after}max_connections = 77\n"));
     server.hang_up();
     server.wait_for(&["http_api.key", "\"changed\""]);
-    server.wait_for(&["client.channel_limit", "needs a restart"]);
+    server.wait_for(&["max_connections", "needs a restart"]);
     assert_eq!((server.publish_with("first"), server.publish_with("second")), (401, 200));
 
     // Who may do what is asked anew for each command, also of those who are connected already.
@@ -225,6 +225,11 @@ fn a_hangup_puts_in_force_what_can_be_and_names_the_rest() {
     server.wait_for(&["client.insecure", "\"changed\""]);
     let connected = say(&mut client, r#"{"id":1,"connect":{}}"#);
     assert!(connected.starts_with(r#"{"id":1,"connect":{"#), "{connected}");
+
+    // One client may not have more than all of them.
+    file.write(&format!("{after}client.queue_max_size = \"1GiB\"\n"));
+    server.hang_up();
+    server.wait_for(&["stays as it is", "backlog_bytes_max"]);
 
     file.write("log.level = \"loud\"\n");
     server.hang_up();

@@ -4,8 +4,9 @@
 //! order, channels reach clients on every shard, and every error and disconnect code of this
 //! slice arrives as the protocol says, with a reason, and is counted.
 
+use longwire::Counters;
+use longwire::SessionSettings;
 use longwire::session::{ChannelOptions, Rules};
-use longwire::{Counters, LiveSettings, Server, SessionSettings, Sessions};
 use serde_json::{Value, json};
 use session::{Client, End, Patient, config, one_on_each, serve, settings};
 use std::collections::BTreeSet;
@@ -199,25 +200,6 @@ fn without_a_token_nobody_connects_unless_that_is_allowed() {
 }
 
 #[test]
-fn new_settings_hold_for_those_who_are_connected_and_those_who_come() {
-    let open = settings();
-    let closed = SessionSettings { rules: Rules::default(), ..open.clone() };
-    let wrong = SessionSettings { path: String::new(), ..open.clone() };
-    let live = LiveSettings::new(open).unwrap();
-    let server = Server::start(config(2), Sessions::following(&live)).unwrap();
-    let mut client = Client::connect(server.address());
-    let publish = r#""publish":{"channel":"a","data":1}"#;
-    assert!(client.ask(publish).get("publish").is_some());
-    live.replace(closed).unwrap();
-    assert_eq!(client.ask(publish)["error"]["code"], 103);
-    live.replace(wrong).unwrap_err();
-    assert_eq!(client.ask(publish)["error"]["code"], 103, "what is not valid is not taken");
-    let mut late = Client::dial(server.address());
-    late.send(r#"{"id":1,"connect":{}}"#);
-    assert_eq!(late.end(), end(3501, "bad request"));
-}
-
-#[test]
 fn who_does_not_connect_in_time_is_stale_and_who_has_stays() {
     let delay = Duration::from_millis(300);
     let server = serve(config(1), &SessionSettings { stale_close_delay: delay, ..settings() });
@@ -317,14 +299,16 @@ fn a_server_that_stops_says_shutdown() {
 fn a_client_that_does_not_read_is_cut_as_slow() {
     for (slow_count, is_budget) in [(1, false), (4, true)] {
         let mut config = config(1);
-        config.output_bytes_max = 64 * 1024;
+        let settings = SessionSettings { output_bytes_max: 64 * 1024, ..settings() };
         if is_budget {
-            config.backlog_bytes_max = config.output_bytes_max;
+            config.backlog_bytes_max = settings.output_bytes_max;
         }
         config.send_buffer_bytes = Some(4096);
-        let server = serve(config, &settings());
+        let server = serve(config, &settings);
         let mut slow: Vec<_> = (0..slow_count).map(|_| Client::connect(server.address())).collect();
-        slow.iter_mut().for_each(|client| client.subscribe("flood"));
+        for client in &mut slow {
+            client.subscribe("flood");
+        }
         let mut publisher = Client::connect(server.address());
         let data = "x".repeat(16 * 1024);
         let publish = format!(r#""publish":{{"channel":"flood","data":"{data}"}}"#);

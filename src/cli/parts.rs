@@ -1,8 +1,6 @@
 //! The settings of the parts of a server, from its one configuration.
 
-use std::net::SocketAddr;
-
-use longwire::config::{Listen, Serve, serve};
+use longwire::config::{Serve, serve};
 use longwire::control::{self, ErrorMode, HttpApi};
 use longwire::session::{ChannelOptions, Rules};
 use longwire::{Config, Limits, SessionSettings};
@@ -27,29 +25,22 @@ impl Parts {
 }
 
 fn config(serve: &Serve) -> Config {
-    let mut config = Config::new(address(serve));
+    let mut config = Config::new(([127, 0, 0, 1], 0).into());
+    config.listen = serve.listens();
+    config.trusted_proxies.clone_from(&serve.host.trusted_proxies);
     config.shards = serve.host.shards.map(std::num::NonZeroU32::get);
     config.max_connections = serve.connections_max();
     config.handshake_timeout = serve.host.handshake_timeout;
     config.http_connections_max = serve.http_server.connection_limit;
     config.backlog_bytes_max = serve.host.max_unsent.0;
     config.partial_bytes_max = serve.host.max_partial.0;
-    config.output_bytes_max = serve.client.queue_max_size.0;
     config.write_timeout = serve.websocket.write_timeout;
     config.close_timeout = serve.websocket.close_timeout;
     config.drain_timeout = serve.shutdown.timeout;
     config
 }
 
-fn address(serve: &Serve) -> SocketAddr {
-    match serve.listens()[0] {
-        Listen::Tcp { address, .. } => address,
-        Listen::Unix { .. } => unreachable!("refused when it was read"),
-    }
-}
-
-/// How clients are served; the rules in it can be exchanged while the server runs.
-pub(crate) fn sessions(serve: &Serve) -> SessionSettings {
+fn sessions(serve: &Serve) -> SessionSettings {
     let mut sessions = SessionSettings::default();
     serve.websocket.handler_prefix.as_str().clone_into(&mut sessions.path);
     sessions.limits = Limits {
@@ -57,6 +48,7 @@ pub(crate) fn sessions(serve: &Serve) -> SessionSettings {
         origins: origins(&serve.client).expect("checked when they were read"),
         ..sessions.limits
     };
+    sessions.output_bytes_max = serve.client.queue_max_size.0;
     sessions.ping_interval = serve.client.ping_interval.time();
     sessions.pong_timeout = serve.client.pong_timeout;
     sessions.stale_close_delay = serve.client.stale_close_delay;

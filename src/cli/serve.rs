@@ -11,7 +11,7 @@ use longwire::{Hooks, LiveSettings, Server, Sessions, Snapshot};
 
 use super::load::Sources;
 use super::log::{Log, LogArgs, Refilter};
-use super::parts::{Parts, http_api, sessions};
+use super::parts::{Parts, http_api};
 use super::screen::Screen;
 use super::{failure, print};
 
@@ -61,10 +61,12 @@ fn start(
     let handlers = Sessions::following(&sessions);
     let screen = Screen::new(&serve, plan, site.internal_address(), sources.is_dev());
     let live = site.live();
-    let mut reload = Reload { sources, log_args, running: serve, refilter, sessions, live };
+    let shard_count = plan.shard_count;
+    let mut reload =
+        Reload { sources, log_args, running: serve, shard_count, refilter, sessions, live };
     let hooks = Hooks {
-        serving: Some(Box::new(move |address| {
-            print(&screen.text(address));
+        serving: Some(Box::new(move |addresses| {
+            print(&screen.text(addresses));
         })),
         reload: Some(Box::new(move || reload.run())),
     };
@@ -90,6 +92,7 @@ struct Reload {
     log_args: LogArgs,
     /// What is in force.
     running: Serve,
+    shard_count: u32,
     refilter: Refilter,
     sessions: LiveSettings,
     live: Live,
@@ -104,11 +107,14 @@ impl Reload {
                 return;
             }
         };
-        let changes = self.running.adopt(&new);
-        self.refilter.set(&self.running.log.level);
-        if let Err(error) = self.sessions.replace(sessions(&self.running)) {
-            tracing::error!(%error, "what clients may do stays as it is");
+        let mut wanted = self.running.clone();
+        let changes = wanted.adopt(&new);
+        if let Err(error) = self.replace_sessions(&wanted) {
+            tracing::error!(%error, "the configuration stays as it is");
+            return;
         }
+        self.running = wanted;
+        self.refilter.set(&self.running.log.level);
         self.live.set_http_api(http_api(&self.running.http_api));
         for key in &changes.applied {
             tracing::info!(key = key.path, "changed");
@@ -119,5 +125,11 @@ impl Reload {
         if changes.is_empty() {
             tracing::info!("the configuration is as it was");
         }
+    }
+
+    fn replace_sessions(&self, wanted: &Serve) -> Result<(), Box<dyn Error>> {
+        let Parts { config, sessions, .. } = Parts::of(wanted, self.sources.is_dev());
+        sessions.check_shares(&config, self.shard_count)?;
+        Ok(self.sessions.replace(sessions)?)
     }
 }

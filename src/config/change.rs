@@ -12,7 +12,7 @@ pub struct Changes {
 }
 
 /// Keys that a running server takes over, because what they rule is asked anew each time.
-const LIVE: [&str; 14] = [
+const LIVE: [&str; 18] = [
     "channel.max_length",
     "channel.without_namespace.allow_publish_for_anonymous",
     "channel.without_namespace.allow_publish_for_client",
@@ -20,13 +20,17 @@ const LIVE: [&str; 14] = [
     "channel.without_namespace.allow_subscribe_for_anonymous",
     "channel.without_namespace.allow_subscribe_for_client",
     "client.allow_anonymous_connect_without_token",
+    "client.allowed_origins",
+    "client.channel_limit",
     "client.insecure",
+    "client.queue_max_size",
     "client.stale_close_delay",
     "http_api.error_mode",
     "http_api.insecure",
     "http_api.key",
     "http_api.key_file",
     "log.level",
+    "websocket.message_size_limit",
 ];
 
 impl Key {

@@ -120,6 +120,20 @@ error_texts! {
     }
 }
 
+/// Limits that a shard takes over while it serves, for all its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardLimits {
+    /// Bytes of one assembled message, on every route
+    /// ([`Limits::message_bytes_max`](super::Limits::message_bytes_max)).
+    pub message_bytes_max: usize,
+    /// Unsent bytes of one connection
+    /// ([`Config::output_bytes_max`](crate::Config::output_bytes_max)).
+    pub output_bytes_max: usize,
+    /// Channels of one connection
+    /// ([`Config::connection_channels_max`](crate::Config::connection_channels_max)).
+    pub connection_channels_max: u16,
+}
+
 /// What a shard does for its application. [`Shard`](super::Shard) is the view to program against.
 pub trait Engine<H: Handler> {
     /// Queues a message for one connection of this shard.
@@ -159,6 +173,8 @@ pub trait Engine<H: Handler> {
         job: Job,
         done: Done<H>,
     ) -> Result<(), OffloadError>;
+    /// Sets the limits of the shard anew.
+    fn set_limits(&mut self, limits: ShardLimits);
     /// The time of this turn.
     fn now(&self) -> Instant;
     /// Which shard this is, from 0.

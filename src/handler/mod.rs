@@ -22,7 +22,9 @@ mod route;
 mod shard;
 
 pub use closed::{Cause, Closed};
-pub use engine::{ConnectionId, Engine, JoinError, OffloadError, PublishError, SendError};
+pub use engine::{
+    ConnectionId, Engine, JoinError, OffloadError, PublishError, SendError, ShardLimits,
+};
 pub use heartbeat::Heartbeat;
 pub use message::{Message, MessageKind};
 pub use middleware::{ClosedConnection, Middleware};

@@ -55,6 +55,7 @@ pub struct Request<'a> {
     params: Params<'a>,
     route: &'a str,
     peer: Option<SocketAddr>,
+    socket_peer: Option<SocketAddr>,
 }
 
 impl<'a> Request<'a> {
@@ -64,9 +65,9 @@ impl<'a> Request<'a> {
         handshake: &'a Handshake<'a>,
         params: Params<'a>,
         route: &'a str,
-        peer: Option<SocketAddr>,
+        (peer, socket_peer): (Option<SocketAddr>, Option<SocketAddr>),
     ) -> Self {
-        Self { head, handshake, params, route, peer }
+        Self { head, handshake, params, route, peer, socket_peer }
     }
 
     /// The path, as it came: not percent-decoded.
@@ -99,6 +100,11 @@ impl<'a> Request<'a> {
         self.head.header(name)
     }
 
+    /// The page that connects, as its browser names it; others name none.
+    pub fn origin(&self) -> Option<&[u8]> {
+        self.handshake.origin()
+    }
+
     /// All headers in their order.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.head.headers()
@@ -109,9 +115,15 @@ impl<'a> Request<'a> {
         self.handshake.protocols()
     }
 
-    /// The peer's address; unknown if it was gone again at once.
+    /// The client's address, as far as `Config::trusted_proxies` say it: by a header of the PROXY
+    /// protocol, `X-Forwarded-For` or `X-Real-IP`. Otherwise, the socket's peer.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
+    }
+
+    /// The address of the socket's peer; unknown on a Unix socket, or if it was gone at once.
+    pub fn socket_peer(&self) -> Option<SocketAddr> {
+        self.socket_peer
     }
 }
 

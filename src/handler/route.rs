@@ -11,6 +11,7 @@ use super::{Middleware, Params};
 use crate::limits::{IDLE_DEFAULT, MESSAGE_BYTES_DEFAULT, ROUTE_PARAMS_MAX};
 use crate::ws::close::{code, may_be_sent};
 use crate::ws::handshake::AllowedOrigins;
+use crate::ws::handshake::origin::is_of_host;
 
 /// Which `Origin` headers a route accepts. Requests without one do not come from a browser's page
 /// and are accepted unless the list says otherwise.
@@ -26,6 +27,15 @@ pub enum Origins {
 impl Origins {
     /// Every origin: any page on the web may connect with its visitor's cookies.
     pub const ANY: Self = Self::Allowed(AllowedOrigins::ANY);
+
+    /// Whether a request with this `Origin` and this `Host` is let in.
+    pub fn admits(&self, origin: Option<&[u8]>, host: Option<&[u8]>) -> bool {
+        match (self, origin) {
+            (Self::Allowed(list), origin) => list.allows(origin),
+            (Self::SameHost, None) => true,
+            (Self::SameHost, Some(origin)) => is_of_host(origin, host),
+        }
+    }
 }
 
 /// What a route allows its connections.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::engine::{JoinError, OffloadError, PublishError, SendError};
+use super::engine::{JoinError, OffloadError, PublishError, SendError, ShardLimits};
 use super::offload::halves;
 use super::{Cancelled, ConnectionId, Engine, Handler, JobPanicked, Message};
 use crate::metrics::Counters;
@@ -31,6 +31,11 @@ impl<'a, H: Handler> Shard<'a, H> {
     /// What this shard has counted since the start, for the application to count its own there.
     pub fn counters(&mut self) -> &mut Counters {
         self.engine.counters()
+    }
+
+    /// Sets limits anew while the shard serves, for those who are connected as well.
+    pub fn set_limits(&mut self, limits: ShardLimits) {
+        self.engine.set_limits(limits);
     }
 
     /// The time of this turn.

@@ -62,6 +62,8 @@ counters! {
     http_handed_over,
     /// Such connections told 503, because the control thread has as many as it may have.
     http_refused_full,
+    /// Connections closed because no header of the PROXY protocol came first where it has to.
+    proxy_headers_refused,
     /// Request heads that did not arrive in time.
     handshake_timeouts,
     /// Connections opened.

@@ -72,6 +72,8 @@ pub(super) struct Serving {
     /// Keeps `asks` open when there is no site.
     _asks: mpsc::Sender<Ask>,
     site: SiteTask,
+    /// Those who accept on Unix sockets.
+    dealers: Vec<JoinHandle<()>>,
     hooks: Hooks,
     rounds: Rounds,
     publishing: Publishing,
@@ -102,7 +104,10 @@ impl Serving {
         let site = site.map(|site| start_site(site, &mut control, asker.clone())).transpose()?;
         let watched = signals.map(Watched::new).transpose().map_err(StartError::Descriptor)?;
         let bell = Watched::new(control.bell()).map_err(StartError::Descriptor)?;
+        let places = std::mem::take(&mut control.unix).into_iter();
+        let dealers = places.map(|place| tokio::spawn(place.deal(control.pass.clone())));
         Ok(Self {
+            dealers: dealers.collect(),
             publishing: Publishing::new(control.shard_count()),
             control,
             signals: watched,
@@ -122,7 +127,7 @@ impl Serving {
     pub(super) async fn run(mut self) -> Snapshot {
         self.control.log_serving();
         if let Some(serving) = self.hooks.serving.take() {
-            serving(self.control.address());
+            serving(self.control.addresses());
         }
         loop {
             self.take_commands();
@@ -269,6 +274,8 @@ impl Serving {
             return;
         }
         tracing::info!(timeout = ?self.control.drain_timeout, "stopping");
+        // Their drop closes the sockets and removes their files.
+        self.dealers.drain(..).for_each(|dealer| dealer.abort());
         if let Some(stop) = &self.site.stop {
             stop.send_replace(true);
         }

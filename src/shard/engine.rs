@@ -7,7 +7,7 @@ use super::core::Turn;
 use super::slab::Index;
 use crate::handler::{
     Cause, ConnectionId, Done, Engine, Handler, Job, JoinError, MessageKind, OffloadError, Peer,
-    PublishError, SendError,
+    PublishError, SendError, ShardLimits,
 };
 use crate::limits::{CHANNEL_NAME_BYTES_MAX, PUBLICATION_BYTES_MAX};
 use crate::metrics::Counters;
@@ -140,6 +140,10 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
                 Err(error)
             }
         }
+    }
+
+    fn set_limits(&mut self, limits: ShardLimits) {
+        self.core.settings.set_limits(limits);
     }
 
     fn now(&self) -> Instant {

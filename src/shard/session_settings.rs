@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::config::Config;
-use crate::handler::Limits;
+use crate::config::{Config, ConfigError};
+use crate::handler::{Limits, ShardLimits};
 use crate::limits::{
-    MESSAGE_PING_INTERVAL_DEFAULT, MESSAGE_PONG_TIMEOUT_DEFAULT, STALE_CLOSE_DELAY_DEFAULT,
+    MESSAGE_PING_INTERVAL_DEFAULT, MESSAGE_PONG_TIMEOUT_DEFAULT, OUTPUT_BYTES_DEFAULT,
+    STALE_CLOSE_DELAY_DEFAULT,
 };
 use crate::session::{Rules, RulesError};
 
@@ -22,6 +23,8 @@ pub struct SessionSettings {
     pub path: String,
     /// Bytes of a message (`websocket.message_size_limit`), origins (`client.allowed_origins`).
     pub limits: Limits,
+    /// Unsent bytes of one client (`client.queue_max_size`), beyond which it is 3008.
+    pub output_bytes_max: usize,
     /// What clients may do. Its `ping_interval_s` is set from the interval here.
     pub rules: Rules,
     /// Time between two pings (`client.ping_interval`), whole seconds for the clients; `None`
@@ -39,6 +42,7 @@ impl Default for SessionSettings {
             path: "/connection/websocket".to_owned(),
             // Who is gone is found out by the pings.
             limits: Limits { idle: None, ..Limits::default() },
+            output_bytes_max: OUTPUT_BYTES_DEFAULT,
             rules: Rules::default(),
             ping_interval: Some(MESSAGE_PING_INTERVAL_DEFAULT),
             pong_timeout: MESSAGE_PONG_TIMEOUT_DEFAULT,
@@ -48,14 +52,34 @@ impl Default for SessionSettings {
 }
 
 impl SessionSettings {
-    /// Sets what the shards must know: heartbeats, and channels of one connection. Clients that
+    /// Sets what the shards must know: heartbeats, and the limits of one connection. Clients that
     /// have asked for Ping frames are sent those as often as the others are sent pings.
     pub fn configure(&self, config: &mut Config) {
         config.ping_interval = self.ping_interval;
         config.pong_timeout = self.pong_timeout;
         config.message_ping_interval = self.ping_interval;
         config.message_pong_timeout = self.pong_timeout;
-        config.connection_channels_max = self.rules.channel_limit;
+        let limits = self.shard_limits();
+        config.output_bytes_max = limits.output_bytes_max;
+        config.connection_channels_max = limits.connection_channels_max;
+    }
+
+    /// What a shard goes by that can be set anew while it serves.
+    pub(super) fn shard_limits(&self) -> ShardLimits {
+        ShardLimits {
+            message_bytes_max: self.limits.message_bytes_max,
+            output_bytes_max: self.output_bytes_max,
+            connection_channels_max: self.rules.channel_limit,
+        }
+    }
+
+    /// Finds budgets of `config` of which a shard's share does not hold what one client may have
+    /// by these settings: it would be cut by the budget, and never reach its own bound.
+    pub fn check_shares(&self, config: &Config, shard_count: u32) -> Result<(), ConfigError> {
+        let mut config = config.clone();
+        self.configure(&mut config);
+        config.validate_shares(shard_count)?;
+        config.validate_messages(self.limits.message_bytes_max, shard_count)
     }
 
     /// The rules, as sessions go by them.
@@ -82,8 +106,8 @@ impl SessionSettings {
 /// Settings that may be replaced while they are in force: all shards take them with the next
 /// message that they read.
 ///
-/// The rules and the stale delay hold from then on, also for those who are connected; the rest
-/// waits for a restart.
+/// Rules, limits, origins and the stale delay hold from then on, the first two also for those who
+/// are connected. Path, pings and idle time wait for a restart.
 #[derive(Debug)]
 pub struct LiveSettings(watch::Sender<Arc<SessionSettings>>);
 

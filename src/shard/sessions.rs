@@ -16,8 +16,8 @@ use super::client_counters::{of_disconnect, of_error};
 use super::connection::Connection;
 use super::session_settings::{LiveSettings, SessionSettings, SessionSettingsError};
 use crate::handler::{
-    Accept, Cause, Closed, Handler, Heartbeat, JoinError, Message, MessageKind, Peer, PublishError,
-    Request, Route, Routes, Shard, Upgrade,
+    Accept, Cause, Closed, Handler, Heartbeat, JoinError, Limits, Message, MessageKind, Origins,
+    Peer, PublishError, Request, Route, Routes, Shard, Upgrade,
 };
 use crate::protocol::{Commands, DisconnectCode, ErrorCode, Format, Lineage, json};
 use crate::session::{Deferred, Effect, Effects, Session, Terms};
@@ -27,6 +27,8 @@ pub struct Sessions {
     /// Those that are in force, and where new ones come from.
     settings: Arc<SessionSettings>,
     source: watch::Receiver<Arc<SessionSettings>>,
+    /// The shard has yet to be told limits that came with them.
+    has_new_limits: bool,
     terms: Terms,
     effects: Effects,
     /// Makes the random bits of client ids: a keyed hash of a count, which nobody can foresee.
@@ -64,6 +66,7 @@ impl Sessions {
             terms: Terms { rules: settings.rules(), lineage },
             settings,
             source,
+            has_new_limits: false,
             effects: Effects::default(),
             hasher: RandomState::new(),
             session_count: 0,
@@ -76,16 +79,24 @@ impl Sessions {
             return;
         }
         let new = Arc::clone(&self.source.borrow_and_update());
-        // Pings, path and limits of the route are the shard's, and stay as they are.
-        let SessionSettings { rules, stale_close_delay, .. } = &*new;
-        let old = &*self.settings;
+        // Path and pings are the shard's, and stay as they are: what clients are told of them too.
+        let SessionSettings { path, ping_interval, pong_timeout, .. } = &*self.settings;
         let settings = SessionSettings {
-            rules: rules.clone(),
-            stale_close_delay: *stale_close_delay,
-            ..old.clone()
+            path: path.clone(),
+            ping_interval: *ping_interval,
+            pong_timeout: *pong_timeout,
+            ..(*new).clone()
         };
         self.terms.rules = settings.rules();
         self.settings = Arc::new(settings);
+        self.has_new_limits = true;
+    }
+
+    /// Tells the shard of limits that have changed.
+    fn set_limits(&mut self, shard: &mut Shard<'_, Self>) {
+        if std::mem::take(&mut self.has_new_limits) {
+            shard.set_limits(self.settings.shard_limits());
+        }
     }
 
     fn session(&mut self, has_message_pings: bool) -> Session {
@@ -203,6 +214,8 @@ impl Handler for Sessions {
 
     fn routes(&mut self) -> Routes {
         let SessionSettings { path, limits, .. } = &*self.settings;
+        // Origins are looked at on the upgrade, where those in force are known.
+        let limits = Limits { origins: Origins::ANY, ..limits.clone() };
         let route = |path: String| {
             let (slow, stop) = (DisconnectCode::Slow, DisconnectCode::Shutdown);
             Route::new(path)
@@ -214,6 +227,13 @@ impl Handler for Sessions {
     }
 
     fn upgrade(&mut self, request: &Request<'_>) -> Upgrade<Session> {
+        self.look_for_settings();
+        let origin = request.origin();
+        if !self.settings.limits.origins.admits(origin, request.header("host")) {
+            let origin = String::from_utf8_lossy(origin.unwrap_or_default());
+            tracing::debug!(%origin, "the origin is not allowed");
+            return Upgrade::refuse(403);
+        }
         let query = request.query().unwrap_or_default();
         let (format, protocol) = Format::asked(request.protocols(), query);
         if format == Format::Protobuf {
@@ -231,6 +251,7 @@ impl Handler for Sessions {
     }
 
     fn open(&mut self, peer: &mut Peer<'_, Self>) {
+        self.set_limits(&mut peer.shard());
         peer.set_alarm(Some(self.settings.stale_close_delay));
     }
 
@@ -242,6 +263,7 @@ impl Handler for Sessions {
             return;
         }
         self.look_for_settings();
+        self.set_limits(&mut peer.shard());
         let mut commands = Commands::json(frame);
         self.read(peer, &mut commands);
         if let Some(rest) = commands.rest()

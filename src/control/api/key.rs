@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -64,7 +64,7 @@ fn is_equal(key: &[u8], given: &[u8]) -> bool {
 /// Whether this is of no page, or of one that came from here. Every origin has to be ours: a
 /// second header would be somebody's try.
 fn is_of_this_host(headers: &HeaderMap) -> bool {
-    let host = headers.get(header::HOST).map(|host| host.as_bytes());
+    let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
     let mut origins = headers.get_all(header::ORIGIN).iter();
     origins.all(|origin| origin::is_of_host(origin.as_bytes(), host))
 }
