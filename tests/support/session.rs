@@ -94,6 +94,11 @@ impl Client {
         self.next().map_or_else(|end| end, |line| panic!("not closed: {line}"))
     }
 
+    /// The next message, whatever it is.
+    pub(crate) fn message(&mut self) -> Message {
+        self.socket.read().unwrap_or_else(|error| panic!("nothing was heard: {error}"))
+    }
+
     /// The next object, or the end of the connection.
     pub(crate) fn next(&mut self) -> Result<Value, End> {
         loop {
