@@ -79,6 +79,7 @@
 
 pub mod limits;
 
+pub mod address;
 pub mod bench;
 pub mod config;
 pub mod control;

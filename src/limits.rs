@@ -25,6 +25,27 @@ pub const HEAD_LINES_MAX: usize = 64;
 const _: () = assert!(HEAD_LINE_BYTES_MAX <= HEAD_BYTES_MAX);
 const _: () = assert!(HEAD_BYTES_MAX <= RECEIVE_BUFFER_BYTES);
 
+// --- proxies --------------------------------------------------------------------------------
+
+/// Bytes of a line of the PROXY protocol v1, its line break included (the specification's own).
+pub const PROXY_LINE_BYTES_MAX: usize = 107;
+
+/// Bytes of a header of the PROXY protocol v2: addresses of Unix sockets, and certificates' names
+/// and what clouds add behind them.
+pub const PROXY_HEADER_BYTES_MAX: usize = 2048;
+
+/// Addresses of one `X-Forwarded-For` that are looked at: more proxies in a row do not exist.
+pub const FORWARDED_HOPS_MAX: usize = 32;
+
+/// Addresses that one server listens on.
+pub const LISTENERS_MAX: usize = 16;
+
+/// Rest before the next try to deal a socket, when no shard has taken the earlier ones yet.
+pub const DEAL_PAUSE: Duration = Duration::from_millis(2);
+
+const _: () = assert!(PROXY_LINE_BYTES_MAX <= PROXY_HEADER_BYTES_MAX);
+const _: () = assert!(PROXY_HEADER_BYTES_MAX <= RECEIVE_BUFFER_BYTES);
+
 // --- RFC 6455, messages ---------------------------------------------------------------------
 
 /// Bytes of one message, assembled, unless a route says otherwise (Centrifugo's default).
@@ -313,8 +334,12 @@ pub const HANDOVER_PAUSE: Duration = Duration::from_millis(2);
 /// Requests taken from the shards before the control thread looks at something else.
 pub const ARRIVALS_SHARE: usize = 64;
 
-/// Questions to the shards that wait for a round of answers.
-pub const ASKERS_MAX: usize = 64;
+/// Commands of the program around a server that wait for its control thread.
+pub const COMMANDS_MAX: usize = 64;
+
+/// Questions of the program around a server that wait for a round of answers of the shards. Those
+/// of the site are one for each of its connections.
+pub const PROGRAM_ASKERS_MAX: usize = 4 * COMMANDS_MAX;
 // --- Client protocol ------------------------------------------------------------------------
 
 /// Replies and pushes that are packed into one message: what the reference packs, and every
@@ -502,8 +527,17 @@ pub const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time for one request head after its first byte, as on a shard.
 pub const HTTP_HEAD_TIMEOUT: Duration = HANDSHAKE_TIMEOUT_DEFAULT;
 
-/// Time for what is still being answered when the server has stopped otherwise.
-pub const HTTP_STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time for what is still being answered when the server has stopped otherwise: an answer of the
+/// shards, and the close behind it.
+pub const HTTP_STOP_TIMEOUT: Duration = Duration::from_secs(4);
+const _: () = assert!(
+    HTTP_STOP_TIMEOUT.as_millis() > ASK_TIMEOUT.as_millis() + LINGER_PERIOD_MAX.as_millis()
+);
+
+/// What a stop may take beyond the drain timeout: the last closes of the shards, then the site.
+pub const STOP_GRACE: Duration = Duration::from_secs(6);
+const _: () =
+    assert!(STOP_GRACE.as_millis() > HTTP_STOP_TIMEOUT.as_millis() + LINGER_PERIOD_MAX.as_millis());
 
 /// Time without a request on a connection that is kept: longer than the minute for which
 /// balancers and clients keep theirs, so that they close first.

@@ -19,6 +19,9 @@ use longwire::{Config, Handler, Message, Peer, Request, Route, Routes, Running, 
 #[path = "support/fleet.rs"]
 mod fleet;
 
+/// What a site without a page says at `/`.
+const RUNNING: &str = "longwire is running. WebSocket clients connect to /connection/websocket.\n";
+
 /// Echoes on `/ws`, and nowhere else; asked to stand, it waits for the test twice.
 struct Echo(Arc<Barrier>);
 
@@ -91,7 +94,7 @@ fn a_request_without_a_route_is_the_sites_and_the_slot_is_free_again() {
     let mut socket = Client::connect_to(server.address(), "/ws");
     for client in &mut clients {
         client.write(get("/").as_bytes());
-        assert_eq!(answer(client), (200, "longwire is running.\n".to_owned()));
+        assert_eq!(answer(client), (200, RUNNING.to_owned()));
         assert_eq!(socket.ask_text("still here"), "still here");
     }
     let counters = server.snapshot().expect("it runs").counters;
@@ -119,7 +122,7 @@ fn nothing_is_lost_wherever_the_request_was_cut() {
         client.write(late.as_bytes());
         assert_eq!(answer(&mut client), (200, "{}".to_owned()), "cut at {cut}");
         assert_eq!(answer(&mut client).0, 404, "cut at {cut}");
-        assert_eq!(answer(&mut client), (200, "longwire is running.\n".to_owned()));
+        assert_eq!(answer(&mut client), (200, RUNNING.to_owned()));
     }
 }
 
@@ -145,7 +148,7 @@ fn a_burst_of_requests_waits_for_the_control_thread() {
     }
     for client in &mut clients {
         assert_eq!(answer(client), (200, "{}".to_owned()));
-        assert_eq!(answer(client), (200, "longwire is running.\n".to_owned()));
+        assert_eq!(answer(client), (200, RUNNING.to_owned()));
     }
     let counters = server.snapshot().expect("it runs").counters;
     assert_eq!((counters.http_handed_over, counters.http_refused_full), (900, 0));
@@ -180,6 +183,24 @@ fn over_the_bound_of_http_connections_it_is_503_until_one_has_ended() {
             break;
         }
         assert!(std::time::Instant::now() < deadline, "a seat comes back");
+    }
+}
+
+#[test]
+fn a_full_server_still_answers_for_its_health() {
+    let server = server(config(2, 2));
+    let mut seated: Vec<_> = (0..2).map(|_| Client::connect_to(server.address(), "/ws")).collect();
+    for _ in 0..3 {
+        let mut probe = Client::dial(server.address());
+        probe.write(get("/health").as_bytes());
+        assert_eq!(answer(&mut probe), (200, "{}".to_owned()));
+        let mut refused = Client::dial(server.address());
+        refused.ask("/ws");
+        let head = refused.head().expect("an answer");
+        assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    }
+    for client in &mut seated {
+        client.echo(1);
     }
 }
 

@@ -34,6 +34,7 @@ impl Server {
         let address = lines
             .find_map(|line| {
                 let line: serde_json::Value = serde_json::from_str(&line.unwrap()).ok()?;
+                assert_ne!(line["message"], "serving", "said after the addresses");
                 Some(line["address"].as_str()?.to_owned())
             })
             .expect("a server logs its address before it ends");

@@ -42,8 +42,6 @@ pub(crate) enum LoadError {
     NoFormat { path: PathBuf },
     /// It is not valid.
     Faults(Vec<Fault>),
-    /// More than one address, a Unix socket, or a proxy.
-    NotYet,
     /// `--dev`, and an address that other machines reach.
     OpenToTheWorld { address: String },
 }
@@ -71,7 +69,6 @@ impl Sources {
         if let (Err(bad), Some(source)) = (origins(&serve.client), origins_from) {
             return Err(LoadError::Faults(vec![bad_origin(&serve.client, bad, source)]));
         }
-        check_supported(&serve)?;
         if self.dev {
             serve.open_up();
             self.check_reach(&serve)?;
@@ -93,15 +90,6 @@ impl Sources {
             }
             _ => Ok(()),
         }
-    }
-}
-
-/// What can be written, and is not served yet.
-fn check_supported(serve: &Serve) -> Result<(), LoadError> {
-    let plain = |listen: &Listen| matches!(listen, Listen::Tcp { proxy_protocol: false, .. });
-    match serve.listens().as_slice() {
-        [only] if plain(only) && serve.host.trusted_proxies.is_empty() => Ok(()),
-        _ => Err(LoadError::NotYet),
     }
 }
 
@@ -162,11 +150,6 @@ impl fmt::Display for LoadError {
                 let noun = if count == 1 { "fault" } else { "faults" };
                 write!(out, "{count} {noun} in the configuration")
             }
-            Self::NotYet => write!(
-                out,
-                "one TCP address without proxies is all that is served yet\nmend: listen with one \
-                 address, and leave trusted_proxies empty"
-            ),
             Self::OpenToTheWorld { address } => write!(
                 out,
                 "--dev opens everything to everybody, and {address} is reached from other \

@@ -1,8 +1,6 @@
 //! The settings of the parts of a server, from its one configuration.
 
-use std::net::SocketAddr;
-
-use longwire::config::{Listen, Serve, serve};
+use longwire::config::{Serve, serve};
 use longwire::control::{self, ErrorMode, HttpApi};
 use longwire::session::{ChannelOptions, Rules};
 use longwire::{Config, Limits, SessionSettings};
@@ -27,7 +25,9 @@ impl Parts {
 }
 
 fn config(serve: &Serve) -> Config {
-    let mut config = Config::new(address(serve));
+    let mut config = Config::new(([127, 0, 0, 1], 0).into());
+    config.listen = serve.listens();
+    config.trusted_proxies.clone_from(&serve.host.trusted_proxies);
     config.shards = serve.host.shards.map(std::num::NonZeroU32::get);
     config.max_connections = serve.connections_max();
     config.handshake_timeout = serve.host.handshake_timeout;
@@ -38,13 +38,6 @@ fn config(serve: &Serve) -> Config {
     config.close_timeout = serve.websocket.close_timeout;
     config.drain_timeout = serve.shutdown.timeout;
     config
-}
-
-fn address(serve: &Serve) -> SocketAddr {
-    match serve.listens()[0] {
-        Listen::Tcp { address, .. } => address,
-        Listen::Unix { .. } => unreachable!("refused when it was read"),
-    }
 }
 
 fn sessions(serve: &Serve) -> SessionSettings {

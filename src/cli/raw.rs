@@ -257,7 +257,7 @@ mod tests {
              --ping-interval off --idle-timeout 2m --handshake-timeout 3s --drain-timeout 4s",
         );
         let (config, limits) = (args.config(), args.limits());
-        assert_eq!(config.listen, "127.0.0.2:81".parse().unwrap());
+        assert_eq!(config.listen, ["127.0.0.2:81".parse().unwrap()]);
         assert_eq!((config.shards, config.max_connections), (Some(3), Some(500)));
         assert_eq!(config.ping_interval, None);
         assert_eq!(config.handshake_timeout, Duration::from_secs(3));

@@ -31,20 +31,20 @@ impl Screen {
         Self { serve: serve.clone(), plan, internal, is_dev }
     }
 
-    /// The screen; `address` is the first public one, with the port that was taken for 0.
-    pub(crate) fn text(&self, address: SocketAddr) -> String {
+    /// The screen; `addresses` are the public ones, with the ports that were taken for 0.
+    pub(crate) fn text(&self, addresses: &[SocketAddr]) -> String {
         let mut out = String::new();
-        self.write(&mut out, address).expect("a string takes all that is written to it");
+        self.write(&mut out, addresses).expect("a string takes all that is written to it");
         out
     }
 
-    fn write(&self, out: &mut String, address: SocketAddr) -> std::fmt::Result {
+    fn write(&self, out: &mut String, addresses: &[SocketAddr]) -> std::fmt::Result {
         let Serve { client, websocket, host, shutdown, .. } = &self.serve;
         let Plan { shard_count, connections_max, shard_connections_max } = self.plan;
         let size = |bytes: usize| show_bytes(bytes as u64);
         writeln!(out, "longwire {VERSION}\n")?;
         let path = websocket.handler_prefix.as_str();
-        for listen in self.listens(address) {
+        for listen in self.listens(addresses) {
             writeln!(out, "  clients      {}", endpoint(&listen, path))?;
         }
         if let Some(internal) = self.internal {
@@ -81,17 +81,21 @@ impl Screen {
             gibibytes(kernel),
         )?;
         if self.is_dev {
-            write_dev(out, address)?;
+            write_dev(out, addresses.first())?;
         }
         out.push('\n');
         Ok(())
     }
 
-    /// The public addresses, with the port that was taken in place of 0.
-    fn listens(&self, address: SocketAddr) -> Vec<Listen> {
+    /// The public addresses, with the ports that were taken in place of 0.
+    fn listens(&self, addresses: &[SocketAddr]) -> Vec<Listen> {
         let mut listens = self.serve.listens();
-        if let Some(Listen::Tcp { address: first, .. }) = listens.first_mut() {
-            *first = address;
+        let tcp = listens.iter_mut().filter_map(|listen| match listen {
+            Listen::Tcp { address, .. } => Some(address),
+            Listen::Unix { .. } => None,
+        });
+        for (asked, taken) in tcp.zip(addresses) {
+            *asked = *taken;
         }
         listens
     }
@@ -116,8 +120,10 @@ impl Screen {
     }
 }
 
-fn write_dev(out: &mut String, address: SocketAddr) -> std::fmt::Result {
-    writeln!(out, "\n  Open this page in two tabs: http://{address}/\n")?;
+fn write_dev(out: &mut String, address: Option<&SocketAddr>) -> std::fmt::Result {
+    if let Some(address) = address {
+        writeln!(out, "\n  Open this page in two tabs: http://{address}/\n")?;
+    }
     writeln!(out, "  ************************************************************")?;
     writeln!(out, "  *  --dev: OPEN TO EVERYBODY who reaches these addresses.   *")?;
     writeln!(out, "  *  No tokens, no API key, every page of the web may join.  *")?;
@@ -163,7 +169,7 @@ mod tests {
             Plan { shard_count: 2, connections_max: 1_000_000, shard_connections_max: 525_000 };
         let internal = Some("127.0.0.1:9000".parse().unwrap());
         Screen::new(&Serve::default(), plan, internal, is_dev)
-            .text("127.0.0.1:8123".parse().unwrap())
+            .text(&["127.0.0.1:8123".parse().unwrap()])
     }
 
     #[test]

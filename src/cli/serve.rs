@@ -65,8 +65,8 @@ fn start(
     let mut reload =
         Reload { sources, log_args, running: serve, shard_count, refilter, sessions, live };
     let hooks = Hooks {
-        serving: Some(Box::new(move |address| {
-            print(&screen.text(address));
+        serving: Some(Box::new(move |addresses| {
+            print(&screen.text(addresses));
         })),
         reload: Some(Box::new(move || reload.run())),
     };

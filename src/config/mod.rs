@@ -43,17 +43,20 @@ use std::time::Duration;
 use crate::limits::{
     BACKLOG_BYTES_DEFAULT, CLOSE_TIMEOUT_DEFAULT, COMPLETION_ENTRIES_MAX,
     COMPLETION_ENTRIES_TEST_MIN, CONNECTION_CHANNELS_DEFAULT, CONNECTIONS_MAX, DRAIN_DEFAULT,
-    HANDSHAKE_TIMEOUT_DEFAULT, HEAD_BYTES_MAX, HTTP_CONNECTIONS_DEFAULT, MESH_SLOTS_MAX,
-    MESSAGE_PING_INTERVAL_DEFAULT, MESSAGE_PONG_TIMEOUT_DEFAULT, OFFLOAD_QUEUE_DEFAULT,
-    OFFLOAD_THREADS_DEFAULT, OUTPUT_BYTES_DEFAULT, PARTIAL_BYTES_DEFAULT, PING_INTERVAL_DEFAULT,
-    PONG_TIMEOUT_DEFAULT, SHARDS_MAX, STALL_DEFAULT, WRITE_TIMEOUT_DEFAULT,
+    HANDSHAKE_TIMEOUT_DEFAULT, HEAD_BYTES_MAX, HTTP_CONNECTIONS_DEFAULT, LISTENERS_MAX,
+    MESH_SLOTS_MAX, MESSAGE_PING_INTERVAL_DEFAULT, MESSAGE_PONG_TIMEOUT_DEFAULT,
+    OFFLOAD_QUEUE_DEFAULT, OFFLOAD_THREADS_DEFAULT, OUTPUT_BYTES_DEFAULT, PARTIAL_BYTES_DEFAULT,
+    PING_INTERVAL_DEFAULT, PONG_TIMEOUT_DEFAULT, SHARDS_MAX, STALL_DEFAULT, WRITE_TIMEOUT_DEFAULT,
 };
 
 /// The configuration of a [`Server`](crate::Server). Every field has a default but `listen`.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The address and port of the WebSocket listener; port 0 takes a free one.
-    pub listen: SocketAddr,
+    /// Where it listens; port 0 takes a free one.
+    pub listen: Vec<Listen>,
+    /// Proxies whose word about a client's address is taken; those on a Unix socket count as
+    /// `127.0.0.1`.
+    pub trusted_proxies: Vec<Cidr>,
     /// Shards; by default one for each core that the process may use, or more where the limit of
     /// descriptors asks for it.
     pub shards: Option<u32>,
@@ -126,7 +129,8 @@ impl Config {
     /// The defaults, for this address.
     pub fn new(listen: SocketAddr) -> Self {
         Self {
-            listen,
+            listen: vec![Listen::tcp(listen)],
+            trusted_proxies: Vec::new(),
             shards: None,
             max_connections: None,
             shard_capacity: None,
@@ -161,6 +165,7 @@ impl Config {
             let valid = (min..=max).contains(&value);
             if valid { Ok(()) } else { Err(ConfigError { key, value, min, max }) }
         };
+        in_range("listen (addresses)", self.listen.len() as u64, 1, LISTENERS_MAX as u64)?;
         let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let day = milliseconds(Duration::from_hours(24));
         if let Some(shards) = self.shards {

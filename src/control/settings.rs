@@ -43,7 +43,7 @@ impl Default for Settings {
 pub struct HttpApi {
     /// What back ends authenticate with; without one, no request is let in.
     pub key: Option<String>,
-    /// No authentication at all.
+    /// No authentication at all, but pages of other hosts are kept out.
     pub insecure: bool,
     /// How errors are told to those who do not say how in `X-Centrifugo-Error-Mode`.
     pub error_mode: ErrorMode,

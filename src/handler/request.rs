@@ -55,6 +55,7 @@ pub struct Request<'a> {
     params: Params<'a>,
     route: &'a str,
     peer: Option<SocketAddr>,
+    socket_peer: Option<SocketAddr>,
 }
 
 impl<'a> Request<'a> {
@@ -64,9 +65,9 @@ impl<'a> Request<'a> {
         handshake: &'a Handshake<'a>,
         params: Params<'a>,
         route: &'a str,
-        peer: Option<SocketAddr>,
+        (peer, socket_peer): (Option<SocketAddr>, Option<SocketAddr>),
     ) -> Self {
-        Self { head, handshake, params, route, peer }
+        Self { head, handshake, params, route, peer, socket_peer }
     }
 
     /// The path, as it came: not percent-decoded.
@@ -114,9 +115,15 @@ impl<'a> Request<'a> {
         self.handshake.protocols()
     }
 
-    /// The peer's address; unknown if it was gone again at once.
+    /// The client's address, as far as `Config::trusted_proxies` say it: by a header of the PROXY
+    /// protocol, `X-Forwarded-For` or `X-Real-IP`. Otherwise, the socket's peer.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
+    }
+
+    /// The address of the socket's peer; unknown on a Unix socket, or if it was gone at once.
+    pub fn socket_peer(&self) -> Option<SocketAddr> {
+        self.socket_peer
     }
 }
 
@@ -146,12 +153,19 @@ pub struct Accept<C> {
     pub(crate) protocol: Option<String>,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) heartbeat: Heartbeat,
+    pub(crate) heartbeat_waits: bool,
 }
 
 impl<C> Accept<C> {
     /// With the application's state of the connection.
     pub fn new(state: C) -> Self {
-        Self { state, protocol: None, headers: Vec::new(), heartbeat: Heartbeat::Ping }
+        Self {
+            state,
+            protocol: None,
+            headers: Vec::new(),
+            heartbeat: Heartbeat::Ping,
+            heartbeat_waits: false,
+        }
     }
 
     /// Chooses one of the offered sub-protocols.
@@ -166,6 +180,14 @@ impl<C> Accept<C> {
     #[must_use]
     pub fn heartbeat(mut self, heartbeat: Heartbeat) -> Self {
         self.heartbeat = heartbeat;
+        self
+    }
+
+    /// Leaves the heartbeat to begin when [`Peer::begin_heartbeat`](super::Peer::begin_heartbeat)
+    /// says so, not with the opening of the connection.
+    #[must_use]
+    pub fn heartbeat_later(mut self) -> Self {
+        self.heartbeat_waits = true;
         self
     }
 

@@ -36,8 +36,8 @@ pub struct Facts {
     pub memlock_exempt: bool,
     /// Cores by affinity and quota.
     pub core_count: u32,
-    /// What binding the public address failed with.
-    pub port_errno: Option<i32>,
+    /// The first public address that cannot be bound, and what that failed with.
+    pub port_errno: Option<(SocketAddr, i32)>,
 }
 
 /// Why the server does not start.
@@ -121,7 +121,10 @@ impl Facts {
             memlock: rlimit::memlock(),
             memlock_exempt: rlimit::memlock_exempt(),
             core_count,
-            port_errno: errno(socket::probe(wanted.listen)),
+            port_errno: wanted
+                .listen
+                .iter()
+                .find_map(|&address| Some((address, errno(socket::probe(address))?))),
         })
     }
 }
@@ -131,7 +134,7 @@ pub fn check(facts: &Facts, wanted: &Wanted) -> Result<Plan, CheckError> {
     check_ring(facts)?;
     let plan = wanted.lay_out(facts.core_count, facts.nofile.soft)?;
     check_memlock(facts, wanted, plan.shard_count)?;
-    check_port(facts, wanted.listen)?;
+    check_port(facts)?;
     Ok(plan)
 }
 
@@ -166,11 +169,11 @@ fn check_memlock(facts: &Facts, wanted: &Wanted, shard_count: u32) -> Result<(),
     }
 }
 
-fn check_port(facts: &Facts, address: SocketAddr) -> Result<(), CheckError> {
+fn check_port(facts: &Facts) -> Result<(), CheckError> {
     match facts.port_errno {
         None => Ok(()),
-        Some(libc::EADDRINUSE) => Err(CheckError::PortTaken { address }),
-        Some(errno) => Err(CheckError::AddressRefused { address, errno }),
+        Some((address, libc::EADDRINUSE)) => Err(CheckError::PortTaken { address }),
+        Some((address, errno)) => Err(CheckError::AddressRefused { address, errno }),
     }
 }
 
@@ -298,7 +301,7 @@ mod tests {
     fn wanted() -> Wanted {
         let small = RingShape { submissions: 32, completions: 64 };
         Wanted {
-            listen: ([127, 0, 0, 1], 8000).into(),
+            listen: vec![([127, 0, 0, 1], 8000).into()],
             connections_max: Some(10_000),
             shard_count: None,
             rings: [RingShape { submissions: 1024, completions: 2048 }, small, small, small],
@@ -318,7 +321,7 @@ mod tests {
 
     /// Each lack, what must be said of it, and the command that mends it.
     fn lacks() -> [(Lower, CheckError, &'static str); 12] {
-        let address = wanted().listen;
+        let address = wanted().listen[0];
         let nofile_too_low = CheckError::NofileTooLow {
             limit: 100,
             needed: 5_346,
@@ -370,12 +373,12 @@ mod tests {
             ),
             (|f| f.nofile = limit(100), nofile_too_low, "ulimit -Hn 5346"),
             (
-                |f| f.port_errno = Some(libc::EADDRINUSE),
+                |f| f.port_errno = Some((([127, 0, 0, 1], 8000).into(), libc::EADDRINUSE)),
                 CheckError::PortTaken { address },
                 "ss -ltnp 'sport = :8000'",
             ),
             (
-                |f| f.port_errno = Some(libc::EACCES),
+                |f| f.port_errno = Some((([127, 0, 0, 1], 8000).into(), libc::EACCES)),
                 CheckError::AddressRefused { address, errno: libc::EACCES },
                 "setcap",
             ),
@@ -420,13 +423,13 @@ mod tests {
 
     #[test]
     fn this_machine_is_asked_without_an_error() {
-        let wanted = Wanted { listen: ([127, 0, 0, 1], 0).into(), ..wanted() };
+        let wanted = Wanted { listen: vec![([127, 0, 0, 1], 0).into()], ..wanted() };
         let facts = Facts::gather(&wanted).unwrap();
         assert!(facts.core_count > 0);
         assert_eq!(facts.port_errno, None);
-        let taken = socket::claim(wanted.listen, &socket::ListenOptions::default()).unwrap();
+        let taken = socket::claim(wanted.listen[0], &socket::ListenOptions::default()).unwrap();
         let address = socket::local_addr(&taken).unwrap();
-        let facts = Facts::gather(&Wanted { listen: address, ..wanted }).unwrap();
-        assert_eq!(facts.port_errno, Some(libc::EADDRINUSE));
+        let facts = Facts::gather(&Wanted { listen: vec![address], ..wanted }).unwrap();
+        assert_eq!(facts.port_errno, Some((address, libc::EADDRINUSE)));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +11,13 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::checks::{self, Facts};
 use super::plan::{Plan, RingShape, Wanted};
 use super::serving::Serving;
-use super::start::{Door, Order, Parts, Report, StartError, shard_thread};
+use super::start::{Door, Order, Parts, Place, Report, StartError, shard_thread};
+use super::unix::UnixPlace;
 use super::{Hooks, Snapshot, pool};
-use crate::config::Config;
+use crate::config::{Config, Listen};
 use crate::control::Site;
 use crate::handler::Handler;
-use crate::limits::{COMPLETION_ENTRIES_MAX, DOOR_BYTES, SUBMISSION_ENTRIES};
+use crate::limits::{COMMANDS_MAX, COMPLETION_ENTRIES_MAX, DOOR_BYTES, SUBMISSION_ENTRIES};
 use crate::mesh::{self, Class, Member};
 use crate::shard::{DoorSeats, Message, Seats};
 use crate::sys::bell::Bell;
@@ -31,12 +33,12 @@ pub(super) enum Command {
     Stop,
 }
 
-/// Commands that may wait.
-const COMMANDS_MAX: usize = 64;
-
 /// The control thread's half of a started server.
 pub(super) struct Control {
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
+    /// Unix sockets that are listened on, and the ways to the shards; taken by their tasks.
+    pub(super) unix: Vec<UnixPlace>,
+    pub(super) pass: Vec<Arc<OwnedFd>>,
     plan: Plan,
     shard_count: usize,
     pub(super) drain_timeout: Duration,
@@ -83,14 +85,17 @@ impl Control {
         let bells: std::io::Result<Vec<_>> =
             (0..=shard_count).map(|_| Ok(Arc::new(Bell::new()?))).collect();
         let bells = bells.map_err(StartError::Descriptor)?;
-        let address = config.listen;
+        let (places, unix_places) = places(&config.listen);
         let drain_timeout = config.drain_timeout;
         let make: Arc<dyn Fn(usize) -> H + Send + Sync> = Arc::new(make);
         let (door, door_end) = make_door(&config, has_site)?.unzip();
         let mut threads = Vec::new();
         let started = spawn(config, plan, meshes, &bells, door.as_ref(), &make, &mut threads)
-            .and_then(|starting| Ok((starting.steps(address)?, starting.reports)));
-        let (address, reports) = match started {
+            .and_then(|(starting, pass)| {
+                let addresses = starting.steps(&places)?;
+                Ok((addresses, listen_unix(unix_places)?, pass, starting.reports))
+            });
+        let (addresses, unix, pass, reports) = match started {
             Ok(started) => started,
             Err(error) => {
                 abandon(&mut mesh, &bells, threads);
@@ -99,7 +104,9 @@ impl Control {
         };
         let (sender, commands) = bounded(COMMANDS_MAX);
         let control = Self {
-            address,
+            addresses,
+            unix,
+            pass,
             plan,
             shard_count,
             drain_timeout,
@@ -113,8 +120,8 @@ impl Control {
         Ok((control, sender))
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
+    pub(super) fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     pub(super) fn shard_count(&self) -> usize {
@@ -140,8 +147,13 @@ impl Control {
     }
 
     pub(super) fn log_serving(&self) {
+        for address in &self.addresses {
+            tracing::info!(%address, "listening");
+        }
+        for place in &self.unix {
+            tracing::info!(path = %place.path().display(), "listening");
+        }
         tracing::info!(
-            address = %self.address,
             shards = self.shard_count,
             max_connections = self.plan.connections_max,
             per_shard = self.plan.shard_connections_max,
@@ -170,7 +182,7 @@ pub(super) fn plan(config: &Config) -> Result<Plan, StartError> {
     // An executor of glommio has three rings of its own, of its least depth.
     let executor = RingShape { submissions: 32, completions: 64 };
     let wanted = Wanted {
-        listen: config.listen,
+        listen: places(&config.listen).0.iter().map(|place| place.address).collect(),
         connections_max: config.max_connections,
         shard_count: config.shards,
         rings: [ring, executor, executor, executor],
@@ -202,6 +214,37 @@ fn make_door(config: &Config, has_site: bool) -> Result<Option<(Door, DoorEnd)>,
 
 type Threads = Vec<std::thread::JoinHandle<()>>;
 
+/// The TCP addresses, and the Unix sockets with who may connect to them.
+fn places(listen: &[Listen]) -> (Vec<Place>, Vec<(PathBuf, u32)>) {
+    let (mut tcp, mut unix) = (Vec::new(), Vec::new());
+    for one in listen {
+        match one {
+            Listen::Tcp { address, proxy_protocol: proxied } => {
+                tcp.push(Place { address: *address, proxied: *proxied, v6only: false });
+            }
+            Listen::Unix { path, mode } => unix.push((path.clone(), *mode)),
+        }
+    }
+    // An IPv6 listener takes IPv4 as well, unless somebody else listens there for it.
+    let ports: Vec<u16> = tcp
+        .iter()
+        .map(|one| one.address)
+        .filter(SocketAddr::is_ipv4)
+        .map(|one| one.port())
+        .collect();
+    for place in &mut tcp {
+        place.v6only = place.address.is_ipv6() && ports.contains(&place.address.port());
+    }
+    (tcp, unix)
+}
+
+fn listen_unix(places: Vec<(PathBuf, u32)>) -> Result<Vec<UnixPlace>, StartError> {
+    let bound = places.into_iter().map(|(path, mode)| {
+        UnixPlace::bind(&path, mode).map_err(|error| StartError::Unix(path, error))
+    });
+    bound.collect()
+}
+
 /// Waits for the threads of a start that failed. Without orders they end by themselves; one that
 /// serves already is told to.
 fn abandon(mesh: &mut Member<Message>, bells: &[Arc<Bell>], threads: Threads) {
@@ -223,7 +266,7 @@ fn spawn<H: Handler>(
     door: Option<&Door>,
     make: &Arc<dyn Fn(usize) -> H + Send + Sync>,
     threads: &mut Threads,
-) -> Result<Starting, StartError> {
+) -> Result<(Starting, Vec<Arc<OwnedFd>>), StartError> {
     let shard_count = meshes.len();
     let descriptor = StartError::Descriptor;
     let pool =
@@ -269,12 +312,12 @@ fn spawn<H: Handler>(
             .map_err(StartError::Thread)?;
         threads.push(thread);
     }
-    Ok(Starting { orders, reports, keep })
+    Ok((Starting { orders, reports, keep }, pass))
 }
 
 impl Starting {
-    /// Leads all shards through the steps of the start; returns the address they listen on.
-    fn steps(&self, address: SocketAddr) -> Result<SocketAddr, StartError> {
+    /// Leads all shards through the steps of the start; returns the addresses they listen on.
+    fn steps(&self, places: &[Place]) -> Result<Vec<SocketAddr>, StartError> {
         let mut rings: Vec<RawFd> = vec![-1; self.orders.len()];
         for _ in 0..self.orders.len() {
             if let Report::Made { number, ring } = self.next()? {
@@ -289,17 +332,24 @@ impl Starting {
         if !rings_work {
             tracing::warn!("posting into another ring does not work here: waking by eventfd");
         }
+        let addresses = places.iter().map(|&place| self.listen(place));
+        let addresses = addresses.collect::<Result<_, _>>()?;
+        for order in &self.orders {
+            tell(order, Order::Serve { rings_work })?;
+        }
+        Ok(addresses)
+    }
+
+    /// The first shard claims the place, and the others join it; returns its address.
+    fn listen(&self, place: Place) -> Result<SocketAddr, StartError> {
         let (first, others) = self.orders.split_first().expect("at least one shard");
-        tell(first, Order::Claim(address))?;
+        tell(first, Order::Claim(place))?;
         let Report::Listening(address) = self.next()? else { return Err(StartError::ShardLost) };
         for other in others {
-            tell(other, Order::Join(address))?;
+            tell(other, Order::Join(Place { address, ..place }))?;
         }
         for _ in others {
             self.next()?;
-        }
-        for order in &self.orders {
-            tell(order, Order::Serve { rings_work })?;
         }
         Ok(address)
     }

@@ -15,10 +15,12 @@ mod control;
 mod door;
 pub mod plan;
 mod pool;
+mod publishing;
 mod rounds;
 mod serving;
 mod snapshot;
 mod start;
+mod unix;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -99,7 +101,7 @@ impl Server {
         make: impl Fn(usize) -> H + Send + Sync + 'static,
     ) -> Result<Running, StartError> {
         let (control, commands) = Control::start(config, site.is_some(), make)?;
-        let (address, shard_count) = (control.address(), control.shard_count());
+        let (addresses, shard_count) = (control.addresses().to_vec(), control.shard_count());
         let bell = control.bell();
         let (report, reports) = bounded(1);
         std::thread::Builder::new()
@@ -114,16 +116,19 @@ impl Server {
                 let _dropped = report.send(snapshot);
             })
             .map_err(StartError::Thread)?;
-        Ok(Running { address, shard_count, commands, bell, reports })
+        Ok(Running { addresses, shard_count, commands, bell, reports })
     }
 }
+
+/// Is told the TCP addresses of a server that has begun to serve.
+pub type OnServing = Box<dyn FnOnce(&[SocketAddr]) + Send>;
 
 /// What a running server calls on its control thread.
 #[derive(Default)]
 pub struct Hooks {
-    /// Once, when all shards serve: with the address, and the port that was chosen where 0 was
-    /// asked for.
-    pub serving: Option<Box<dyn FnOnce(SocketAddr) + Send>>,
+    /// Once, when all shards serve: with the TCP addresses in the order of the configuration, and
+    /// the ports that were chosen where 0 was asked for.
+    pub serving: Option<OnServing>,
     /// On SIGHUP: reads again what can be changed while the server serves. It may take as long as
     /// reading a file does.
     pub reload: Option<Box<dyn FnMut() + Send>>,
@@ -132,7 +137,7 @@ pub struct Hooks {
 /// A server in the background. Dropping it stops the server and waits for it.
 #[derive(Debug)]
 pub struct Running {
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     shard_count: usize,
     commands: Sender<Command>,
     bell: Arc<Bell>,
@@ -143,9 +148,18 @@ pub struct Running {
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Running {
-    /// The address it listens on; the port that was chosen where 0 was asked for.
+    /// The first TCP address it listens on; the port that was chosen where 0 was asked for.
+    ///
+    /// # Panics
+    ///
+    /// If it listens on Unix sockets only.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        *self.addresses.first().expect("it listens on a TCP address")
+    }
+
+    /// All TCP addresses it listens on, in the order of the configuration.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// How many shards it has.
@@ -157,7 +171,8 @@ impl Running {
     /// shard does not answer.
     pub fn snapshot(&self) -> Option<Snapshot> {
         let (answer, answers) = bounded(1);
-        self.commands.try_send(Command::Snapshot(answer)).ok()?;
+        // Those who wait in front of it have rung the bell.
+        self.commands.send_timeout(Command::Snapshot(answer), SNAPSHOT_TIMEOUT).ok()?;
         self.bell.ring();
         answers.recv_timeout(SNAPSHOT_TIMEOUT).ok()
     }

@@ -12,10 +12,10 @@ use crate::limits::{
 };
 
 /// What is asked of the machine.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Wanted {
-    /// The public address.
-    pub listen: SocketAddr,
+    /// The public addresses.
+    pub listen: Vec<SocketAddr>,
     /// Connections that must fit; without a number, as many as the descriptors allow.
     pub connections_max: Option<u32>,
     /// Shards; without a number, one per usable core, or more where descriptors demand it.
@@ -151,7 +151,7 @@ mod tests {
     fn wanted(connections_max: Option<u32>, shard_count: Option<u32>) -> Wanted {
         let small = RingShape { submissions: 32, completions: 64 };
         Wanted {
-            listen: ([127, 0, 0, 1], 8000).into(),
+            listen: vec![([127, 0, 0, 1], 8000).into()],
             connections_max,
             shard_count,
             rings: [RingShape { submissions: 1024, completions: 2048 }, small, small, small],

@@ -18,21 +18,21 @@ use tokio::task::JoinHandle;
 
 use super::control::{Command, Control};
 use super::door::Door;
+use super::publishing::Publishing;
 use super::rounds::{Asker, Rounds};
 use super::start::{Report, StartError};
 use super::{Hooks, Snapshot};
-use crate::control::{Ask, Busy, Site};
-use crate::limits::{ASKS_MAX, ASKS_SHARE};
+use crate::control::{Ask, Site};
+use crate::limits::{
+    ASKS_MAX, ASKS_SHARE, INTERNAL_CONNECTIONS_MAX, PROGRAM_ASKERS_MAX, STOP_GRACE,
+};
 use crate::mesh::{Class, MemberId};
 use crate::metrics::Counters;
-use crate::shard::{Message, Publisher};
+use crate::shard::Message;
 use crate::sys::bell::Bell;
 use crate::sys::clock;
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::watched::Watched;
-
-/// What the shards and the site may take longer than the drain timeout for their last steps.
-const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// How often full queues and stopping shards are looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -72,9 +72,11 @@ pub(super) struct Serving {
     /// Keeps `asks` open when there is no site.
     _asks: mpsc::Sender<Ask>,
     site: SiteTask,
+    /// Those who accept on Unix sockets.
+    dealers: Vec<JoinHandle<()>>,
     hooks: Hooks,
     rounds: Rounds,
-    publisher: Publisher,
+    publishing: Publishing,
     /// What the control thread itself has counted.
     counters: Counters,
     life: Life,
@@ -96,11 +98,17 @@ impl Serving {
         hooks: Hooks,
     ) -> Result<Self, StartError> {
         let (asker, asks) = mpsc::channel(ASKS_MAX);
+        let seat_count = control.door.as_ref().map_or(0, |door| door.seats.max() as usize);
+        // A connection asks one question at a time.
+        let askers_max = seat_count + INTERNAL_CONNECTIONS_MAX + PROGRAM_ASKERS_MAX;
         let site = site.map(|site| start_site(site, &mut control, asker.clone())).transpose()?;
         let watched = signals.map(Watched::new).transpose().map_err(StartError::Descriptor)?;
         let bell = Watched::new(control.bell()).map_err(StartError::Descriptor)?;
+        let places = std::mem::take(&mut control.unix).into_iter();
+        let dealers = places.map(|place| tokio::spawn(place.deal(control.pass.clone())));
         Ok(Self {
-            publisher: Publisher::new(control.shard_count()),
+            dealers: dealers.collect(),
+            publishing: Publishing::new(control.shard_count()),
             control,
             signals: watched,
             bell,
@@ -108,7 +116,7 @@ impl Serving {
             _asks: asker,
             site: site.unwrap_or_default(),
             hooks,
-            rounds: Rounds::default(),
+            rounds: Rounds::new(askers_max),
             counters: Counters::default(),
             life: Life::Running,
             snapshot: Snapshot::default(),
@@ -119,7 +127,7 @@ impl Serving {
     pub(super) async fn run(mut self) -> Snapshot {
         self.control.log_serving();
         if let Some(serving) = self.hooks.serving.take() {
-            serving(self.control.address());
+            serving(self.control.addresses());
         }
         loop {
             self.take_commands();
@@ -190,7 +198,9 @@ impl Serving {
         while let Ok(command) = self.control.commands.try_recv() {
             match command {
                 Command::Stop => self.stop(),
-                Command::Snapshot(answer) => self.rounds.ask(Asker::Program(answer)),
+                Command::Snapshot(answer) => {
+                    self.rounds.ask(Asker::Program(answer), &mut self.counters);
+                }
             }
         }
     }
@@ -249,16 +259,12 @@ impl Serving {
     fn answer(&mut self, ask: Ask) {
         match ask {
             Ask::Publish { channel, frame, answer } => {
-                let (home, message) = self.publisher.publication(&channel, &frame.text);
-                let sent = self.control.mesh.send(home, message, Class::Delivery);
-                match sent {
-                    Ok(()) => self.counters.published += 1,
-                    Err(_) => self.counters.publishes_refused += 1,
-                }
-                // Who asked may have stopped waiting.
-                let _late = answer.send(sent.map_err(|_| Busy));
+                let (mesh, counters) = (&mut self.control.mesh, &mut self.counters);
+                self.publishing.publish(mesh, counters, (&channel, &frame), answer);
             }
-            Ask::Snapshot { answer } => self.rounds.ask(Asker::Site(answer)),
+            Ask::Snapshot { answer } => {
+                self.rounds.ask(Asker::Site(answer), &mut self.counters);
+            }
         }
     }
 
@@ -268,6 +274,8 @@ impl Serving {
             return;
         }
         tracing::info!(timeout = ?self.control.drain_timeout, "stopping");
+        // Their drop closes the sockets and removes their files.
+        self.dealers.drain(..).for_each(|dealer| dealer.abort());
         if let Some(stop) = &self.site.stop {
             stop.send_replace(true);
         }

@@ -15,6 +15,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -56,6 +57,8 @@ pub enum StartError {
     Table(io::Error),
     /// The address could not be listened on.
     Listen(SocketAddr, io::Error),
+    /// A Unix socket could not be listened on.
+    Unix(PathBuf, io::Error),
     /// Signals could not be blocked.
     Signals(io::Error),
     /// A thread could not be started.
@@ -92,6 +95,17 @@ impl fmt::Display for StartError {
                 address.port()
             ),
             Self::Listen(address, error) => write!(out, "cannot listen on {address}: {error}"),
+            Self::Unix(path, error) if error.kind() == io::ErrorKind::AddrInUse => write!(
+                out,
+                "{0} is taken: `ss -lxp src {0}` names the process that listens there, if there is \
+                 one; stop it, or choose another path",
+                path.display()
+            ),
+            Self::Unix(path, error) => write!(
+                out,
+                "cannot listen on {}: {error}; its directory must exist and be writable",
+                path.display()
+            ),
             Self::Signals(error) => write!(out, "signals cannot be blocked: {error}"),
             Self::Thread(error) => write!(
                 out,
@@ -115,12 +129,22 @@ pub(super) enum Order {
     Part { rings: Arc<[RawFd]>, keep: Arc<[RawFd]> },
     /// Wake every other shard, and wait for their wakes.
     Greet,
-    /// Claim the address, alone.
-    Claim(SocketAddr),
-    /// Join an address that was claimed.
-    Join(SocketAddr),
+    /// Claim the place, alone.
+    Claim(Place),
+    /// Join a place that was claimed.
+    Join(Place),
     /// Serve, with wakes posted into rings if that works.
     Serve { rings_work: bool },
+}
+
+/// A TCP address that every shard listens on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) address: SocketAddr,
+    /// Its connections begin with a header of the PROXY protocol.
+    pub(super) proxied: bool,
+    /// It leaves IPv4 to another listener of the same port.
+    pub(super) v6only: bool,
 }
 
 /// What a shard tells the control thread.
@@ -217,7 +241,7 @@ async fn live<H: Handler>(
     let next = || parts.orders.recv().map_err(|_| StartError::ShardLost);
     tell(Report::Made { number, ring: ring.as_raw_fd() })?;
     let mut rings: Arc<[RawFd]> = Arc::new([]);
-    let mut listener = None;
+    let mut listeners = Vec::new();
     let mut application = None;
     loop {
         match next()? {
@@ -229,18 +253,20 @@ async fn live<H: Handler>(
                 tell(Report::Done)?;
             }
             Order::Greet => tell(Report::Greeted(greet(&mut ring, number, &rings)))?,
-            Order::Claim(address) => {
-                let claimed = socket::claim(address, &listen_options(&parts.config));
-                let claimed = claimed.map_err(|error| StartError::Listen(address, error))?;
-                let bound = socket::local_addr(&claimed);
-                listener = Some(claimed);
-                let bound = bound.map_err(|error| StartError::Listen(address, error))?;
+            Order::Claim(place) => {
+                let failed = |error| StartError::Listen(place.address, error);
+                let options = listen_options(&parts.config, place);
+                let claimed = socket::claim(place.address, &options).map_err(failed)?;
+                let bound = socket::local_addr(&claimed).map_err(failed)?;
+                listeners.push((claimed, place.proxied));
                 tell(Report::Listening(bound))?;
             }
-            Order::Join(address) => {
-                let joined = socket::join(address, &listen_options(&parts.config));
-                listener = Some(joined.map_err(|error| StartError::Listen(address, error))?);
-                tell(Report::Listening(address))?;
+            Order::Join(place) => {
+                let failed = |error| StartError::Listen(place.address, error);
+                let options = listen_options(&parts.config, place);
+                let joined = socket::join(place.address, &options).map_err(failed)?;
+                listeners.push((joined, place.proxied));
+                tell(Report::Listening(place.address))?;
             }
             Order::Serve { rings_work } => {
                 if !rings_work {
@@ -250,11 +276,12 @@ async fn live<H: Handler>(
             }
         }
     }
-    let listener = listener.expect("every shard listens before it serves");
     let application = application.expect("made when the tables parted");
     let (mut shard, signals) = build(parts, application, ring, &rings);
     let parked = Parked::new(executor, signals);
-    shard.listen(listener);
+    for (listener, proxied) in listeners {
+        shard.listen(listener, proxied);
+    }
     run(&mut shard, &parked).await;
     Ok(shard.counted())
 }
@@ -293,8 +320,9 @@ pub(super) fn completion_entries(config: &Config, shard_connections_max: u32) ->
     })
 }
 
-fn listen_options(config: &Config) -> socket::ListenOptions {
+fn listen_options(config: &Config, place: Place) -> socket::ListenOptions {
     socket::ListenOptions {
+        v6only: place.v6only,
         send_buffer_bytes: config.send_buffer_bytes,
         receive_buffer_bytes: config.receive_buffer_bytes,
         ..socket::ListenOptions::default()
@@ -346,7 +374,8 @@ fn build<H: Handler>(
     let Parts { config, number, shard_count, seats, mesh, pool, bells, hasher, .. } = parts;
     let Application { handler, routes } = application;
     let door_seats = parts.door.as_ref().map(|door| Arc::clone(&door.seats));
-    let settings = Settings::new(&config, number, shard_count, seats, door_seats, &routes);
+    let lineage = lineage(&hasher);
+    let settings = Settings::new(&config, number, shard_count, seats, door_seats, lineage, &routes);
     let members_max = settings.entries_max();
     let channels = Channels::new(number, shard_count, members_max, mesh, &hasher);
     let bell = Arc::clone(&bells[number]);
@@ -363,4 +392,11 @@ fn build<H: Handler>(
     };
     let shard = Loop::new(handler, core, ring, links, config.drain_timeout, config.stall_threshold);
     (shard, parts.signals)
+}
+
+/// Random bits of this start: the hasher's keys are the process's own.
+fn lineage(hasher: &std::hash::RandomState) -> u32 {
+    use std::hash::BuildHasher;
+    let [low @ .., _, _, _, _] = hasher.hash_one("lineage").to_le_bytes();
+    u32::from_le_bytes(low)
 }

@@ -5,11 +5,12 @@
 
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use super::connection::{Connection, Flags, PartialHead};
 use super::core::{Core, Turn};
 use super::guard;
+use super::listeners::Newcomer;
 use super::seats::Seat;
 use super::slab::Index;
 use crate::handler::{Handler, Peer, Refuse, Request, Upgrade};
@@ -22,9 +23,42 @@ pub(crate) enum Admission {
     /// It is a connection of this shard now.
     Taken,
     /// That shard has a seat reserved for it.
-    Pass(usize, OwnedFd),
+    Pass(usize, Newcomer),
     /// There is no room for it, not even to say so: it was closed.
     Dropped,
+}
+
+/// What is known of a socket that comes over the Unix socket between threads, as its one byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Passing {
+    /// Its seat here is reserved.
+    Seated = b's',
+    /// The same, and it begins with a header of the PROXY protocol.
+    SeatedProxied = b'p',
+    /// It was just accepted, and has no seat anywhere.
+    Unseated = b'u',
+}
+
+impl Passing {
+    pub(crate) fn of(byte: u8) -> Self {
+        match byte {
+            b's' => Self::Seated,
+            b'p' => Self::SeatedProxied,
+            b'u' => Self::Unseated,
+            _ => unreachable!("only our own threads send here"),
+        }
+    }
+}
+
+/// A whole request head, and what stands around it.
+#[derive(Clone, Copy)]
+struct Whole<'a> {
+    head: &'a [u8],
+    /// What came behind it.
+    rest: &'a [u8],
+    /// The client that a trusted PROXY header has named.
+    proxied: Option<SocketAddr>,
 }
 
 /// How an opening handshake ends.
@@ -33,6 +67,7 @@ enum Answer<S> {
         state: S,
         route: u16,
         heartbeat: u8,
+        heartbeat_waits: bool,
     },
     Refused,
     /// It is for no WebSocket, and there is somebody who answers such requests.
@@ -43,13 +78,13 @@ enum Answer<S> {
 
 impl<H: Handler> Core<H> {
     /// Admits a socket that this shard accepted itself.
-    pub(crate) fn admit(&mut self, socket: OwnedFd) -> Admission {
+    pub(crate) fn admit(&mut self, newcomer: Newcomer) -> Admission {
         self.counters.accepted += 1;
         match self.settings.seats.reserve(self.number) {
-            Seat::Here => self.take(socket, Flags::default()),
+            Seat::Here => self.take(newcomer, Flags::default()),
             Seat::On(shard) => {
                 self.counters.passed_on += 1;
-                return Admission::Pass(shard, socket);
+                return Admission::Pass(shard, newcomer);
             }
             Seat::None => {
                 self.counters.refused_full += 1;
@@ -57,46 +92,51 @@ impl<H: Handler> Core<H> {
                     self.counters.dropped_full += 1;
                     return Admission::Dropped;
                 }
-                self.take(socket, Flags::SURPLUS);
+                self.take(newcomer, Flags::SURPLUS);
             }
         }
         Admission::Taken
     }
 
     /// Takes a socket that another shard passed, with the seat it reserved.
-    pub(crate) fn take_passed(&mut self, socket: OwnedFd) {
+    pub(crate) fn take_passed(&mut self, newcomer: Newcomer) {
         self.counters.passed_here += 1;
-        self.take(socket, Flags::default());
+        self.take(newcomer, Flags::default());
     }
 
     /// A socket that another shard passed was lost on the way, or is not wanted any more.
-    pub(crate) fn passed_lost(&mut self) {
+    pub(crate) fn passed_lost(&mut self, kind: Passing) {
         self.counters.pass_failures += 1;
-        self.settings.seats.release(self.number);
+        if kind != Passing::Unseated {
+            self.settings.seats.release(self.number);
+        }
     }
 
     /// A socket for which a seat was reserved on `shard` could not be passed.
-    pub(crate) fn pass_failed(&mut self, shard: usize, socket: OwnedFd) -> Admission {
+    pub(crate) fn pass_failed(&mut self, shard: usize, newcomer: Newcomer) -> Admission {
         self.counters.pass_failures += 1;
         self.settings.seats.release(shard);
         if self.settings.seats.reserve_here(self.number) {
-            self.take(socket, Flags::default());
+            self.take(newcomer, Flags::default());
             return Admission::Taken;
         }
         self.counters.refused_full += 1;
         if self.settings.seats.reserve_surplus() {
-            self.take(socket, Flags::SURPLUS);
+            self.take(newcomer, Flags::SURPLUS);
             return Admission::Taken;
         }
         self.counters.dropped_full += 1;
         Admission::Dropped
     }
 
-    fn take(&mut self, socket: OwnedFd, flags: Flags) {
+    fn take(&mut self, newcomer: Newcomer, flags: Flags) {
         let serial = self.next_serial;
         self.next_serial = self.next_serial.wrapping_add(1);
-        let mut connection = Connection::new(socket, serial, self.tick);
+        let mut connection = Connection::new(newcomer.socket, serial, self.tick);
         connection.flags = flags;
+        if newcomer.proxied {
+            connection.flags.set(Flags::PROXIED);
+        }
         let Ok(index) = self.connections.insert(connection) else {
             unreachable!("the slab has an entry for every seat and surplus slot")
         };
@@ -112,13 +152,32 @@ impl<H: Handler> Turn<'_, H> {
         let connection = core.connections.get_mut(index).expect("being read");
         let earlier = connection.busy.as_mut().and_then(|busy| busy.head.take());
         let mut partial = earlier.unwrap_or_default();
+        if connection.flags.has(Flags::PROXIED) {
+            let Some(header_bytes) = self.take_proxy_header(index, &mut partial, bytes) else {
+                return bytes.len();
+            };
+            return header_bytes
+                + self.take_request(handler, index, partial, &bytes[header_bytes..]);
+        }
+        self.take_request(handler, index, partial, bytes)
+    }
+
+    fn take_request(
+        &mut self,
+        handler: &mut H,
+        index: Index,
+        mut partial: Box<PartialHead>,
+        bytes: &[u8],
+    ) -> usize {
+        let core = &mut *self.core;
+        let proxied = partial.proxied;
         let before = partial.bytes.len();
         if before == 0 {
             // The usual case: the whole head in one read, and nothing copied.
             match partial.scanner.scan(bytes) {
                 Ok(Some(end)) => {
                     let (head, rest) = bytes.split_at(end);
-                    self.answer(handler, index, head, rest);
+                    self.answer(handler, index, Whole { head, rest, proxied });
                     return end;
                 }
                 Ok(None) => self.keep_head(index, partial, bytes),
@@ -132,7 +191,8 @@ impl<H: Handler> Turn<'_, H> {
         match partial.scanner.scan(&partial.bytes) {
             Ok(Some(end)) => {
                 let rest = &bytes[end - before..];
-                self.answer(handler, index, &partial.bytes[..end], rest);
+                let head = &partial.bytes[..end];
+                self.answer(handler, index, Whole { head, rest, proxied });
                 return end - before;
             }
             Ok(None) => self.keep_head(index, partial, &[]),
@@ -141,7 +201,7 @@ impl<H: Handler> Turn<'_, H> {
         bytes.len()
     }
 
-    fn keep_head(&mut self, index: Index, mut partial: Box<PartialHead>, bytes: &[u8]) {
+    pub(super) fn keep_head(&mut self, index: Index, mut partial: Box<PartialHead>, bytes: &[u8]) {
         partial.bytes.extend_from_slice(bytes);
         let core = &mut *self.core;
         core.partial_bytes += partial.bytes.len();
@@ -152,16 +212,15 @@ impl<H: Handler> Turn<'_, H> {
         }
     }
 
-    /// Answers a whole head; `rest` is what came behind it.
-    fn answer(&mut self, handler: &mut H, index: Index, head: &[u8], rest: &[u8]) {
+    fn answer(&mut self, handler: &mut H, index: Index, whole: Whole<'_>) {
         let mut out = Vec::with_capacity(256);
-        let answer = self.decide(handler, index, head, &mut out);
+        let answer = self.decide(handler, index, whole, &mut out);
         match answer {
             Answer::Refused => self.refuse_bytes(index, &out),
-            Answer::Leave { peer } => self.leave(index, peer, &[head, rest]),
-            Answer::Open { state, route, heartbeat } => {
+            Answer::Leave { peer } => self.leave(index, peer, &[whole.head, whole.rest]),
+            Answer::Open { state, route, heartbeat, heartbeat_waits } => {
                 self.queue_frame(index, &out);
-                self.core.start_heartbeat(index, heartbeat);
+                self.core.set_heartbeat(index, heartbeat, heartbeat_waits);
                 self.opened(handler, index, state, route);
             }
         }
@@ -189,10 +248,10 @@ impl<H: Handler> Turn<'_, H> {
         &mut self,
         handler: &mut H,
         index: Index,
-        head: &[u8],
+        whole: Whole<'_>,
         out: &mut Vec<u8>,
     ) -> Answer<H::Connection> {
-        match self.try_decide(handler, index, head, out) {
+        match self.try_decide(handler, index, whole, out) {
             Ok(answer) => answer,
             Err(refusal) => {
                 tracing::debug!(connection = %self.core.id(index), %refusal, "upgrade refused");
@@ -207,20 +266,27 @@ impl<H: Handler> Turn<'_, H> {
         &mut self,
         handler: &mut H,
         index: Index,
-        head: &[u8],
+        whole: Whole<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Answer<H::Connection>, Refusal> {
         let core = &mut *self.core;
         let connection = core.connections.get(index).expect("being read");
-        if connection.flags.has(Flags::SURPLUS) {
-            return Err(Refusal::Full);
-        }
-        let peer: Option<SocketAddr> = (core.address_of)(connection.socket.as_fd());
-        let head = RequestHead::parse(head)?;
+        let is_surplus = connection.flags.has(Flags::SURPLUS);
+        let head = RequestHead::parse(whole.head)?;
+        let socket_peer = (core.address_of)(connection.socket.as_fd());
+        let forwarded = head.fields().all("x-forwarded-for");
+        let real_ip = head.header("x-real-ip");
+        let trusted = &core.settings.trusted_proxies;
+        let peer = trusted.client(socket_peer, whole.proxied, forwarded, real_ip);
         let routes = &core.routes;
         let found = routes.find(head.path());
         if found.is_none() && core.settings.door.is_some() {
+            // Also where every seat is taken: a full server still says that it lives, and takes
+            // orders. It pays with a place at the door, not with a seat.
             return Ok(Answer::Leave { peer });
+        }
+        if is_surplus {
+            return Err(Refusal::Full);
         }
         let handshake = check_upgrade(&head)?;
         let found = found.ok_or(Refusal::Path)?;
@@ -230,7 +296,8 @@ impl<H: Handler> Turn<'_, H> {
             return Err(Refusal::Origin);
         }
         let pattern = routes.pattern_of(number);
-        let request = Request::new(&head, &handshake, params, pattern, peer);
+        let request =
+            Request::new(&head, &handshake, params, pattern, (peer, socket_peer.address()));
         let verdict = core.links_before(number, &request);
         let upgrade = match verdict {
             Ok(ControlFlow::Continue(())) => guard(|| handler.upgrade(&request)).ok_or(()),
@@ -243,8 +310,13 @@ impl<H: Handler> Turn<'_, H> {
                 let written = handshake.accept(out, accept.protocol.as_deref(), headers);
                 match (written, core.heartbeats.number(accept.heartbeat)) {
                     (Ok(()), Some(heartbeat)) => {
-                        let state = accept.state;
-                        return Ok(Answer::Open { state, route: number, heartbeat });
+                        core.log_opened(index, &head, peer);
+                        return Ok(Answer::Open {
+                            state: accept.state,
+                            route: number,
+                            heartbeat,
+                            heartbeat_waits: accept.heartbeat_waits,
+                        });
                     }
                     (Err(error), _) => {
                         tracing::error!(%error, "the handler's answer cannot be written");

@@ -9,13 +9,14 @@ use super::output::NONE;
 use super::phase::Phase;
 use super::slab::Index;
 use super::wheel::{Node, Tick};
+use crate::address::SocketPeer;
 use crate::handler::Handler;
 use crate::limits::HEARTBEAT_MESSAGES_MAX;
 use crate::ws::Assembler;
 use crate::ws::handshake::HeadScanner;
 
 /// How the core asks for the address of a peer.
-pub(super) type AddressOf = fn(BorrowedFd<'_>) -> Option<SocketAddr>;
+pub(super) type AddressOf = fn(BorrowedFd<'_>) -> SocketPeer;
 
 /// One socket of this shard.
 pub(super) struct Connection<S> {
@@ -41,7 +42,8 @@ pub(super) struct Connection<S> {
     pub(super) flags: Flags,
     /// Polls in the kernel that have not reported their end.
     pub(super) polls: u8,
-    /// Pings in a row after which nothing was heard.
+    /// Pings in a row after which nothing was heard; where it is asked by message, how often the
+    /// patience with it was prolonged.
     pub(super) misses: u8,
     /// What only a busy connection needs.
     pub(super) busy: Option<Box<Busy>>,
@@ -125,6 +127,10 @@ impl Flags {
     pub(super) const ALARM: Self = Self(1 << 10);
     /// Its request is for no WebSocket: it waits to be handed over, and is not read from.
     pub(super) const LEAVING: Self = Self(1 << 11);
+    /// A header of the PROXY protocol is to come before its request.
+    pub(super) const PROXIED: Self = Self(1 << 12);
+    /// Its heartbeat has not begun. The bit of `PROXIED`, which ends with the request.
+    pub(super) const SILENT: Self = Self(1 << 12);
     /// Where the number of its heartbeat stands, in three bits.
     const HEARTBEAT_SHIFT: u32 = 13;
 
@@ -187,6 +193,8 @@ impl Busy {
 pub(super) struct PartialHead {
     pub(super) scanner: HeadScanner,
     pub(super) bytes: Vec<u8>,
+    /// The client that a PROXY header before it has named.
+    pub(super) proxied: Option<SocketAddr>,
 }
 
 /// Unsent output of one connection, in order. Its bound is checked by whoever appends.

@@ -238,7 +238,7 @@ impl<H: Handler> Turn<'_, H> {
         while let Some(ending) = self.core.endings.pop_front() {
             let Ending { id, route, state, closed } = ending;
             self.core.called = true;
-            tracing::debug!(connection = %id, cause = ?closed.cause, code = closed.code, "closed");
+            log_closed(id, &closed);
             let told = guard(|| {
                 if let Some(state) = state {
                     handler.close(&mut Shard::new(self), state, &closed);
@@ -265,6 +265,17 @@ impl<H: Handler> Core<H> {
     fn farewell_of(&self, index: Index) -> (u16, &'static str) {
         let route = self.connections.get(index).map_or(0, |connection| connection.route);
         self.routes.farewell_of(route)
+    }
+}
+
+/// Ends that nobody meant are news; the others are for whoever looks for them.
+fn log_closed(connection: ConnectionId, closed: &Closed) {
+    let Closed { cause, code, reason } = closed;
+    match cause {
+        Cause::Application | Cause::Peer | Cause::Shutdown => {
+            tracing::debug!(%connection, ?cause, code, reason = &**reason, "closed");
+        }
+        _ => tracing::info!(%connection, ?cause, code, reason = &**reason, "closed"),
     }
 }
 

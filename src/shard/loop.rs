@@ -11,18 +11,20 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::admission::Admission;
+use super::admission::{Admission, Passing};
 use super::core::{Core, Effect, Turn};
 use super::handover::Passed;
+use super::listeners::{Listeners, Newcomer};
 use super::message::{Counted, Message};
 use super::outbound::Send;
 use super::slab::Index;
 use super::unarmed::is_refusal;
+use crate::address::SocketPeer;
 use crate::handler::Handler;
 use crate::limits::{
-    ACCEPT_BACKOFF, ACCEPT_QUEUE_MAX, ACCEPT_SHARE, FANOUT_TURN_SHARE, HANDOVER_PAUSE, JOBS_SHARE,
-    JOINS_SHARE, MESH_SHARE, RECEIVE_BUFFER_BYTES, SPIN_PERIOD, TURN_EVENTS_MAX,
-    TURN_OUTPUT_BYTES_MAX, TURN_PERIOD_MAX, WHEEL_SHARE,
+    ACCEPT_SHARE, FANOUT_TURN_SHARE, HANDOVER_PAUSE, JOBS_SHARE, JOINS_SHARE, MESH_SHARE,
+    RECEIVE_BUFFER_BYTES, SPIN_PERIOD, TURN_EVENTS_MAX, TURN_OUTPUT_BYTES_MAX, TURN_PERIOD_MAX,
+    WHEEL_SHARE,
 };
 use crate::mesh::{Class, MemberId, Received as MeshReceived};
 use crate::ring::{Completion, Operation, Ring, Signals, Token, receive};
@@ -68,28 +70,13 @@ enum Service {
     },
 }
 
-/// The state of the multishot accept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Accepting {
-    /// Armed.
-    Armed,
-    /// Cancelled until the queue of accepted sockets is shorter, or for good while draining.
-    Cancelled,
-    /// Ended, to be armed again at the given time.
-    Waiting(Instant),
-    /// There is no listener any more.
-    Off,
-}
-
 /// One shard and the ring that carries it.
 pub(crate) struct Loop<H: Handler> {
     handler: H,
     core: Core<H>,
     ring: Ring,
     links: Links,
-    listener: Option<OwnedFd>,
-    accepting: Accepting,
-    accepted: std::collections::VecDeque<OwnedFd>,
+    listeners: Listeners,
     buffer: Box<[u8]>,
     service: Service,
     drain_timeout: Duration,
@@ -121,9 +108,7 @@ impl<H: Handler> Loop<H> {
             core,
             ring,
             links,
-            listener: None,
-            accepting: Accepting::Off,
-            accepted: std::collections::VecDeque::new(),
+            listeners: Listeners::default(),
             buffer: vec![0; RECEIVE_BUFFER_BYTES].into_boxed_slice(),
             service: Service::Running,
             drain_timeout,
@@ -142,10 +127,9 @@ impl<H: Handler> Loop<H> {
         shard
     }
 
-    /// Starts to accept.
-    pub(crate) fn listen(&mut self, listener: OwnedFd) {
-        self.listener = Some(listener);
-        self.arm_accept();
+    /// Starts to accept on a listener; where `proxied`, each connection begins with a PROXY header.
+    pub(crate) fn listen(&mut self, listener: OwnedFd, proxied: bool) {
+        self.listeners.add(&mut self.ring, listener, proxied);
     }
 
     /// One pass over everything there is to do. Waits at most for the spin period.
@@ -182,7 +166,7 @@ impl<H: Handler> Loop<H> {
 
     /// Whether there is something to do that no completion will announce.
     fn is_pressed(&self) -> bool {
-        self.core.is_pressed() || !self.accepted.is_empty() || self.passed_ready || self.rung
+        self.core.is_pressed() || self.listeners.has_newcomers() || self.passed_ready || self.rung
     }
 
     /// Submits what the last turn queued and waits if there is nothing to do; true if it waited.
@@ -211,10 +195,7 @@ impl<H: Handler> Loop<H> {
         if self.is_pressed() || has_closes {
             return Duration::ZERO;
         }
-        let accept = match self.accepting {
-            Accepting::Waiting(until) => Some(until),
-            Accepting::Armed | Accepting::Cancelled | Accepting::Off => None,
-        };
+        let accept = self.listeners.next_deadline();
         let now = self.core.now;
         let hand_over = self.hand_over_at.filter(|_| self.core.has_leavers());
         let rests = self.core.rests_until();
@@ -250,7 +231,11 @@ impl<H: Handler> Loop<H> {
             }
             Operation::Writable => self.take_writable(token, result, more),
             Operation::Send => self.turn_parts().0.send_failed(token, result),
-            Operation::Accept => self.take_accept(completion),
+            Operation::Accept => {
+                let Self { listeners, ring, core, .. } = self;
+                let now = core.now;
+                listeners.take(ring, completion, now, core.counters());
+            }
             Operation::Bell => {
                 self.links.bell.quiet();
                 self.rung = true;
@@ -437,74 +422,33 @@ impl<H: Handler> Loop<H> {
 
     /// Takes sockets out of the accept queue.
     fn admit(&mut self) -> bool {
-        if let Accepting::Waiting(until) = self.accepting
-            && until <= self.core.now
-            && self.accepted.len() <= ACCEPT_QUEUE_MAX / 2
-        {
-            self.arm_accept();
-        }
+        self.listeners.rearm(&mut self.ring, self.core.now);
         let mut count = 0;
         while count < ACCEPT_SHARE {
-            let Some(socket) = self.accepted.pop_front() else { break };
+            let Some(newcomer) = self.listeners.next() else { break };
             count += 1;
             if matches!(self.service, Service::Draining { .. }) {
                 continue; // accepted in the race with the stop: closed by its drop
             }
-            if let Admission::Pass(shard, socket) = self.core.admit(socket) {
-                self.pass(shard, socket);
-            }
+            self.admit_one(newcomer);
         }
         count > 0
     }
 
-    fn take_accept(&mut self, completion: Completion) {
-        let more = completion.more;
-        match completion.into_socket() {
-            Ok(socket) => self.accepted.push_back(socket),
-            Err(libc::ECANCELED) => {}
-            Err(errno) => {
-                self.core.counters().accept_backoffs += 1;
-                tracing::warn!(
-                    errno,
-                    "accept failed: {}",
-                    std::io::Error::from_raw_os_error(errno)
-                );
-                if !more && matches!(self.service, Service::Running) {
-                    self.accepting = Accepting::Waiting(self.core.now + ACCEPT_BACKOFF);
-                    return;
-                }
-            }
-        }
-        if more {
-            if self.accepted.len() > ACCEPT_QUEUE_MAX && self.accepting == Accepting::Armed {
-                self.core.counters().accept_pauses += 1;
-                self.ring.cancel(Token::of(Operation::Accept));
-                self.accepting = Accepting::Cancelled;
-            }
-            return;
-        }
-        if matches!(self.service, Service::Draining { .. }) {
-            self.accepting = Accepting::Off;
-            self.listener = None;
-        } else {
-            // Cancelled for its queue, or ended by an overflow: armed again by `admit`.
-            self.accepting = Accepting::Waiting(self.core.now);
-        }
-    }
-
-    fn arm_accept(&mut self) {
-        if let Some(listener) = &self.listener {
-            self.ring.accept(listener.as_raw_fd(), Token::of(Operation::Accept));
-            self.accepting = Accepting::Armed;
+    fn admit_one(&mut self, newcomer: Newcomer) {
+        if let Admission::Pass(shard, newcomer) = self.core.admit(newcomer) {
+            self.pass(shard, newcomer);
         }
     }
 
     /// Passes a socket to a shard where a seat is reserved for it.
-    fn pass(&mut self, shard: usize, socket: OwnedFd) {
-        let sent = fdpass::send(&*self.links.pass[shard], b"c", &[socket.as_fd()]);
+    fn pass(&mut self, shard: usize, newcomer: Newcomer) {
+        let kind = if newcomer.proxied { Passing::SeatedProxied } else { Passing::Seated };
+        let socket = newcomer.socket.as_fd();
+        let sent = fdpass::send(&*self.links.pass[shard], &[kind as u8], &[socket]);
         if let Err(error) = sent {
             tracing::debug!(?error, shard, "a connection could not be passed on");
-            self.core.pass_failed(shard, socket);
+            self.core.pass_failed(shard, newcomer);
         }
     }
 
@@ -545,7 +489,7 @@ impl<H: Handler> Loop<H> {
                 Err(fdpass::ReceiveError::Truncated) => {
                     // This shard's table is full: the socket is lost, its seat is not.
                     tracing::error!("a passed connection was lost: no descriptor left");
-                    self.core.passed_lost();
+                    self.core.passed_lost(Passing::of(payload[0]));
                 }
                 Err(error) => {
                     tracing::error!(?error, "connections cannot be passed here any more");
@@ -553,11 +497,15 @@ impl<H: Handler> Loop<H> {
                     return true;
                 }
             }
+            let kind = Passing::of(payload[0]);
             for socket in sockets.drain(..) {
-                if matches!(self.service, Service::Running) {
-                    self.core.take_passed(socket);
-                } else {
-                    self.core.passed_lost();
+                let newcomer = Newcomer { socket, proxied: kind == Passing::SeatedProxied };
+                match (kind, self.service) {
+                    (_, Service::Draining { .. }) => self.core.passed_lost(kind),
+                    (Passing::Unseated, _) => self.admit_one(newcomer),
+                    (Passing::Seated | Passing::SeatedProxied, _) => {
+                        self.core.take_passed(newcomer);
+                    }
                 }
             }
         }
@@ -706,13 +654,7 @@ impl<H: Handler> Loop<H> {
         }
         let deadline = self.core.now + self.drain_timeout;
         self.service = Service::Draining { deadline, cursor: 0 };
-        if self.accepting == Accepting::Armed {
-            self.ring.cancel(Token::of(Operation::Accept));
-            self.accepting = Accepting::Cancelled;
-        } else if self.accepting != Accepting::Cancelled {
-            self.accepting = Accepting::Off;
-            self.listener = None;
-        }
+        self.listeners.stop(&mut self.ring);
     }
 
     /// Closes a share of the connections while the server stops.
@@ -728,8 +670,7 @@ impl<H: Handler> Loop<H> {
     fn is_stopped(&self) -> bool {
         matches!(self.service, Service::Draining { .. })
             && self.core.connection_count() == 0
-            && self.listener.is_none()
-            && self.accepted.is_empty()
+            && self.listeners.is_over()
     }
 
     /// What this shard has counted, with what its parts counted for it.
@@ -749,6 +690,10 @@ impl<H: Handler> Loop<H> {
 }
 
 /// Asks the kernel for the peer's address.
-pub(crate) fn address_of(socket: BorrowedFd<'_>) -> Option<std::net::SocketAddr> {
-    socket::peer_addr(socket).ok()
+pub(crate) fn address_of(socket: BorrowedFd<'_>) -> SocketPeer {
+    match socket::peer_addr(socket) {
+        Ok(address) => SocketPeer::Internet(address),
+        Err(error) if error.kind() == std::io::ErrorKind::Unsupported => SocketPeer::Local,
+        Err(_) => SocketPeer::Gone,
+    }
 }

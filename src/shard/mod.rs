@@ -27,7 +27,9 @@ mod handover;
 mod heartbeat;
 mod inbound;
 mod jobs;
+mod listeners;
 mod message;
+mod newcomers;
 mod outbound;
 #[doc(hidden)]
 pub mod output;
@@ -50,6 +52,7 @@ pub mod wheel;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+pub(crate) use self::admission::Passing;
 pub(crate) use self::channels::Channels;
 pub(crate) use self::core::Core;
 pub(crate) use self::event_loop::{Links, Loop, address_of};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::handover::DoorSeats;
 use super::seats::Seats;
 use super::wheel::ticks_in;
+use crate::address::TrustedProxies;
 use crate::config::Config;
 use crate::handler::{Routes, ShardLimits};
 use crate::limits::{LINGER_PERIOD_MAX, SURPLUS_SLOTS};
@@ -18,6 +19,10 @@ pub(crate) struct Settings {
     pub(super) seats: Arc<Seats>,
     /// Seats of the control thread; without them nothing is handed over.
     pub(super) door: Option<Arc<DoorSeats>>,
+    /// Whose word about other addresses is taken.
+    pub(super) trusted_proxies: TrustedProxies,
+    /// Random bits of this start, in the request ids made here.
+    pub(super) lineage: u32,
     pub(super) handshake_ticks: u32,
     ping: Beats,
     message_ping: Beats,
@@ -60,6 +65,7 @@ impl Settings {
         shard_count: usize,
         seats: Arc<Seats>,
         door: Option<Arc<DoorSeats>>,
+        lineage: u32,
         routes: &Routes,
     ) -> Self {
         let numbers = 0..u16::try_from(routes.count()).expect("numbered with 16 bits");
@@ -75,6 +81,8 @@ impl Settings {
             shard_count,
             seats,
             door,
+            trusted_proxies: TrustedProxies::new(&config.trusted_proxies),
+            lineage,
             handshake_ticks: ticks_in(config.handshake_timeout),
             ping: Beats::new(config.ping_interval, config.pong_timeout),
             message_ping: Beats::new(config.message_ping_interval, config.message_pong_timeout),

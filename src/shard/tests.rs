@@ -4,8 +4,10 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use super::core::{Effect, Turn};
+use super::listeners::Newcomer;
 use super::slab::Index;
 use super::{Channels, Core, Jobs, Seats, Settings};
+use crate::address::SocketPeer;
 use crate::config::Config;
 use crate::handler::{Cause, Handler, Message, Peer, Request, Routes, Upgrade};
 use crate::ring::{Batch, Operation, Token};
@@ -29,19 +31,19 @@ impl Handler for Silent {
 pub(super) fn core() -> (Core<Silent>, UnixStream) {
     let config = Config::new(([127, 0, 0, 1], 0).into());
     let routes = Routes::any();
-    let settings = Settings::new(&config, 0, 1, Arc::new(Seats::new(1, 10, 10)), None, &routes);
+    let settings = Settings::new(&config, 0, 1, Arc::new(Seats::new(1, 10, 10)), None, 0, &routes);
     let mesh = crate::mesh::build(1).unwrap().remove(0);
     let channels = Channels::new(0, 1, 100, mesh, &std::hash::RandomState::new());
     let bell = Arc::new(Bell::new().unwrap());
     let jobs = Jobs::new(crossbeam_channel::bounded(1).0, 1, bell);
-    let mut core = Core::new(settings, routes, channels, jobs, clock::now(), |_| None);
+    let mut core = Core::new(settings, routes, channels, jobs, clock::now(), |_| SocketPeer::Local);
     let peer = admit(&mut core);
     (core, peer)
 }
 
 fn admit(core: &mut Core<Silent>) -> UnixStream {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let _taken = core.admit(ours.into());
+    let _taken = core.admit(Newcomer { socket: ours.into(), proxied: false });
     theirs
 }
 

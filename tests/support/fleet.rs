@@ -53,6 +53,14 @@ impl Client {
         Self { stream, received: Vec::new(), taken: 0 }
     }
 
+    /// A client on a Unix socket.
+    pub(crate) fn dial_unix(path: &std::path::Path) -> Self {
+        let stream = std::os::unix::net::UnixStream::connect(path).expect("connects");
+        let stream = TcpStream::from(std::os::fd::OwnedFd::from(stream));
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        Self { stream, received: Vec::new(), taken: 0 }
+    }
+
     /// Connects and upgrades.
     pub(crate) fn connect(address: SocketAddr) -> Self {
         Self::connect_to(address, "/")

@@ -41,7 +41,7 @@ pub(crate) const RULES: [Rule; 11] = [
 
 /// Which modules a module may name beside itself and `limits`. Complete: what is not here is an
 /// offence.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("limits", &[]),
     ("sys", &[]),
     ("ring", &["sys"]),
@@ -52,6 +52,8 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("ws", &[]),
     ("metrics", &[]),
     ("config", &[]),
+    // Pure, beside the agreed modules: who is at the other end.
+    ("address", &["config"]),
     // `metrics` beside the agreed arrow: an application counts where its shard does.
     ("handler", &["ws", "metrics"]),
     // `sys` beside the agreed arrows: a shard's loop shuts sockets down, passes them on and reads
@@ -60,7 +62,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
         "shard",
         &[
             "handler", "session", "hub", "ws", "protocol", "ring", "mesh", "metrics", "config",
-            "sys",
+            "sys", "address",
         ],
     ),
     // `ws` beside the agreed arrows: a request head must mean the same to the shard that hands its
@@ -155,7 +157,7 @@ const IMPURE: [(&str, &str); 15] = [
 ];
 
 fn is_pure(source: &Source) -> bool {
-    ["ws", "protocol", "session", "hub", "metrics"].contains(&source.module())
+    ["address", "ws", "protocol", "session", "hub", "metrics"].contains(&source.module())
         || source.path.starts_with("src/shard/core")
         || ["src/shard/slab.rs", "src/shard/wheel.rs"].contains(&source.path.as_str())
 }

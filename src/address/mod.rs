@@ -1,0 +1,19 @@
+//! Pure: who is at the other end, when proxies stand in between.
+//!
+//! ```text
+//!   socket's peer ─ trusted? ─▶ PROXY header ─ trusted? ─▶ X-Forwarded-For, X-Real-IP ─▶ client
+//!                    └─no: it is the client   └─no: it is the client
+//! ```
+//!
+//! Invariant: what a peer says about another address is believed only while every address between
+//! that one and the socket is a trusted proxy's; so a client can choose nobody's address but those
+//! behind its own.
+#![forbid(unsafe_code)]
+
+mod forwarded;
+mod fuzz;
+mod proxy_header;
+
+pub use forwarded::{SocketPeer, TrustedProxies};
+pub use fuzz::fuzz_proxy_header;
+pub use proxy_header::{ProxyHeader, ProxyHeaderError};

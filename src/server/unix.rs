@@ -1,0 +1,105 @@
+//! Listeners on Unix sockets: accepted in one place, dealt to the shards in turn.
+//!
+//! A Unix socket has no group that the kernel spreads over, so the control thread accepts and
+//! passes each socket on. Invariant: no socket waits here; while every shard is behind, none is
+//! accepted, and the kernel's backlog is the queue.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::net::UnixListener;
+
+use crate::limits::{ACCEPT_BACKOFF, DEAL_PAUSE, LISTEN_BACKLOG};
+use crate::shard::Passing;
+use crate::sys::fdpass;
+
+/// A listener and the file that it is found by, which goes with it.
+#[derive(Debug)]
+pub(super) struct UnixPlace {
+    socket: Socket,
+    file: SocketFile,
+}
+
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.0) {
+            tracing::warn!(path = %self.0.display(), %error, "the socket's file stays behind");
+        }
+    }
+}
+
+impl UnixPlace {
+    /// Takes the path, also one that a server before us has left behind; who may connect is
+    /// settled before anybody can.
+    pub(super) fn bind(path: &Path, mode: u32) -> io::Result<Self> {
+        remove_stale(path)?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        let file = SocketFile(path.to_owned());
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+        socket.listen(i32::try_from(LISTEN_BACKLOG).unwrap_or(i32::MAX))?;
+        Ok(Self { socket, file })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.file.0
+    }
+
+    /// Accepts, and deals to the shards, until it is dropped.
+    pub(super) async fn deal(self, shards: Vec<Arc<OwnedFd>>) {
+        let Self { socket, file: _file } = self;
+        let listener = match UnixListener::from_std(socket.into()) {
+            Ok(listener) => listener,
+            Err(error) => return tracing::error!(%error, "a Unix socket cannot be watched"),
+        };
+        let mut turn = 0;
+        loop {
+            let accepted = listener.accept().await.and_then(|(socket, _)| socket.into_std());
+            match accepted {
+                Ok(socket) => pass_on(&OwnedFd::from(socket), &shards, &mut turn).await,
+                Err(error) => {
+                    tracing::warn!(%error, "a Unix socket cannot accept");
+                    tokio::time::sleep(ACCEPT_BACKOFF).await;
+                }
+            }
+        }
+    }
+}
+
+/// Gives one socket to the next shard that takes it; waits while none does.
+async fn pass_on(socket: &OwnedFd, shards: &[Arc<OwnedFd>], turn: &mut usize) {
+    loop {
+        for _ in 0..shards.len() {
+            let shard = &shards[*turn % shards.len()];
+            *turn += 1;
+            match fdpass::send(&**shard, &[Passing::Unseated as u8], &[socket.as_fd()]) {
+                Ok(()) => return,
+                Err(fdpass::SendError::Full | fdpass::SendError::TooManyInFlight) => {}
+                Err(error) => tracing::error!(?error, "a shard takes no sockets any more"),
+            }
+        }
+        tokio::time::sleep(DEAL_PAUSE).await;
+    }
+}
+
+/// Removes a socket that nobody listens on; one that somebody does is `AddrInUse`.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => {}
+        // What is no socket is not ours to remove: binding says so.
+        Ok(_) | Err(_) => return Ok(()),
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        _ => Err(io::ErrorKind::AddrInUse.into()),
+    }
+}
