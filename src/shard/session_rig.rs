@@ -5,10 +5,12 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use super::core::{Core, Effect, Turn};
+use super::listeners::Newcomer;
 use super::session_settings::SessionSettings;
 use super::sessions::Sessions;
 use super::slab::Index;
 use super::{Channels, Jobs, Seats, Settings};
+use crate::address::SocketPeer;
 use crate::config::Config;
 use crate::handler::Handler;
 use crate::hub::{Homes, ShardId};
@@ -55,11 +57,12 @@ impl SessionRig {
             let mut sessions = make(number);
             let routes = sessions.routes();
             let seats = Arc::clone(&seats);
-            let settings = Settings::new(&config, number, shard_count, seats, None, &routes);
+            let settings = Settings::new(&config, number, shard_count, seats, None, 0, &routes);
             let channels = Channels::new(number, shard_count, 1000, mesh, &hasher);
             let bell = Arc::new(Bell::new().expect("a bell"));
             let jobs = Jobs::new(crossbeam_channel::bounded(1).0, 1, bell);
-            let core = Core::new(settings, routes, channels, jobs, clock::now(), |_| None);
+            let core =
+                Core::new(settings, routes, channels, jobs, clock::now(), |_| SocketPeer::Local);
             (core, sessions)
         });
         Self { shards: shards.collect(), clients: Vec::new() }
@@ -83,7 +86,7 @@ impl SessionRig {
         let (ours, theirs) = UnixStream::pair().expect("a pair");
         self.clients.push(theirs);
         let mut effects = Vec::new();
-        let _taken = self.core(shard).admit(ours.into());
+        let _taken = self.core(shard).admit(Newcomer { socket: ours.into(), proxied: false });
         self.core(shard).take_effects(&mut effects);
         let Some((_, Effect::Watch(index))) = effects.pop() else {
             panic!("not taken: {effects:?}")
