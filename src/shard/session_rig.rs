@@ -123,14 +123,6 @@ impl SessionRig {
         turn.received(sessions, client.index, received, &mut bytes.to_vec());
     }
 
-    /// The client is gone without a word.
-    pub(super) fn vanish(&mut self, client: Client) {
-        let (core, sessions) = &mut self.shards[client.shard];
-        let mut batch = Batch::new(64);
-        let mut turn = Turn { core, batch: &mut batch };
-        turn.received(sessions, client.index, Received::End, &mut []);
-    }
-
     pub(super) fn is_open(&mut self, client: Client) -> bool {
         let core = self.core(client.shard);
         let id = core.id(client.index);
