@@ -334,8 +334,12 @@ pub const HANDOVER_PAUSE: Duration = Duration::from_millis(2);
 /// Requests taken from the shards before the control thread looks at something else.
 pub const ARRIVALS_SHARE: usize = 64;
 
-/// Questions to the shards that wait for a round of answers.
-pub const ASKERS_MAX: usize = 64;
+/// Commands of the program around a server that wait for its control thread.
+pub const COMMANDS_MAX: usize = 64;
+
+/// Questions of the program around a server that wait for a round of answers of the shards. Those
+/// of the site are one for each of its connections.
+pub const PROGRAM_ASKERS_MAX: usize = 4 * COMMANDS_MAX;
 // --- Client protocol ------------------------------------------------------------------------
 
 /// Replies and pushes that are packed into one message: what the reference packs, and every
@@ -522,8 +526,17 @@ pub const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time for one request head after its first byte, as on a shard.
 pub const HTTP_HEAD_TIMEOUT: Duration = HANDSHAKE_TIMEOUT_DEFAULT;
 
-/// Time for what is still being answered when the server has stopped otherwise.
-pub const HTTP_STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time for what is still being answered when the server has stopped otherwise: an answer of the
+/// shards, and the close behind it.
+pub const HTTP_STOP_TIMEOUT: Duration = Duration::from_secs(4);
+const _: () = assert!(
+    HTTP_STOP_TIMEOUT.as_millis() > ASK_TIMEOUT.as_millis() + LINGER_PERIOD_MAX.as_millis()
+);
+
+/// What a stop may take beyond the drain timeout: the last closes of the shards, then the site.
+pub const STOP_GRACE: Duration = Duration::from_secs(6);
+const _: () =
+    assert!(STOP_GRACE.as_millis() > HTTP_STOP_TIMEOUT.as_millis() + LINGER_PERIOD_MAX.as_millis());
 
 /// Time without a request on a connection that is kept: longer than the minute for which
 /// balancers and clients keep theirs, so that they close first.

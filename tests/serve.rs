@@ -71,21 +71,37 @@ impl Server {
 
     /// The status of a publication through the HTTP API.
     fn publish_with(&self, key: &str) -> u16 {
+        self.publish_saying(&format!("X-API-Key: {key}\r\n"))
+    }
+
+    /// The same with headers of any kind.
+    fn publish_saying(&self, headers: &str) -> u16 {
+        let body = r#"{"channel":"a","data":1}"#;
+        let length = body.len();
+        self.status(&format!(
+            "POST /api/publish HTTP/1.1\r\nHost: {}\r\n{headers}Content-Type: application/json\r\n\
+             Content-Length: {length}\r\nConnection: close\r\n\r\n{body}",
+            self.address()
+        ))
+    }
+
+    /// The status of an opening handshake.
+    fn upgrade_saying(&self, headers: &str) -> u16 {
+        self.status(&format!(
+            "GET /connection/websocket HTTP/1.1\r\nHost: {}\r\n{headers}Upgrade: websocket\r\n\
+             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            self.address()
+        ))
+    }
+
+    fn status(&self, request: &str) -> u16 {
         let mut stream = TcpStream::connect(self.address()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let body = r#"{"channel":"a","data":1}"#;
-        let (host, length) = (self.address(), body.len());
-        write!(
-            stream,
-            "POST /api/publish HTTP/1.1\r\nHost: {host}\r\nX-API-Key: {key}\r\n\
-             Content-Type: application/json\r\nContent-Length: {length}\r\n\
-             Connection: close\r\n\r\n{body}"
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let status = answer.split(' ').nth(1).expect("a status line");
-        status.parse().unwrap()
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut line = [0; "HTTP/1.1 200".len()];
+        stream.read_exact(&mut line).unwrap();
+        std::str::from_utf8(&line["HTTP/1.1 ".len()..]).unwrap().parse().unwrap()
     }
 }
 
@@ -151,6 +167,25 @@ fn two_clients_of_a_development_server_talk_at_once() {
     assert_eq!(published, r#"{"id":2,"publish":{}}"#);
     let push = listener.read().unwrap().into_text().unwrap();
     assert!(push.contains(r#""data":"hello""#), "{push}");
+}
+
+/// Hazard 17: what is open to everybody would be open to every page that its developer visits.
+#[test]
+fn pages_of_other_hosts_are_kept_out_of_a_development_server() {
+    let server = Server::start(&[&["--dev"][..], &FREE_PORTS].concat());
+    let own = format!("Origin: http://{}\r\n", server.address());
+    let [foreign, hidden] = ["Origin: https://evil.example\r\n", "Origin: null\r\n"];
+    for (origin, upgraded, published) in
+        [("", 101, 200), (own.as_str(), 101, 200), (foreign, 403, 403), (hidden, 403, 403)]
+    {
+        assert_eq!(server.upgrade_saying(origin), upgraded, "{origin}");
+        assert_eq!(server.publish_saying(origin), published, "{origin}");
+    }
+    // A front end with a server of its own is named.
+    let named = "--client-allowed-origins=https://evil.example";
+    let server = Server::start(&[&["--dev", named][..], &FREE_PORTS].concat());
+    assert_eq!(server.upgrade_saying(foreign), 101);
+    assert_eq!(server.upgrade_saying(hidden), 403);
 }
 
 #[test]

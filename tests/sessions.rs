@@ -4,18 +4,27 @@
 //! order, channels reach clients on every shard, and every error and disconnect code of this
 //! slice arrives as the protocol says, with a reason, and is counted.
 
+use longwire::Counters;
 use longwire::SessionSettings;
 use longwire::session::{ChannelOptions, Rules};
-use serde_json::json;
+use serde_json::{Value, json};
 use session::{Client, End, Patient, config, one_on_each, serve, settings};
 use std::collections::BTreeSet;
 use std::time::Duration;
+use tungstenite::Message;
 
 #[path = "support/session.rs"]
 mod session;
 
 fn end(code: u16, reason: &str) -> End {
     End { code, reason: reason.to_owned() }
+}
+
+/// What was counted of disconnects, without the zeros.
+fn disconnects(counters: &Counters) -> Vec<(&'static str, u64)> {
+    let all =
+        counters.iter().filter(|(name, count)| name.starts_with("disconnects_") && *count > 0);
+    all.map(|(name, count)| (&name["disconnects_".len()..], count)).collect()
 }
 
 #[test]
@@ -167,10 +176,9 @@ fn every_disconnect_arrives_with_its_reason_and_is_counted() {
         assert_eq!(client.end(), expected, "{frame}");
     }
     let counters = server.snapshot().unwrap().counters;
-    assert_eq!(counters.disconnects_invalid_token, 1);
-    assert_eq!(counters.disconnects_bad_request, 8);
-    assert_eq!(counters.disconnects_not_available, 1);
-    assert_eq!((counters.disconnects_other, counters.closed_application), (0, 10));
+    let expected = [("invalid_token", 1), ("bad_request", 8), ("not_available", 1)];
+    assert_eq!((disconnects(&counters), counters.closed_application), (expected.into(), 10));
+    assert_eq!((counters.client_connects, counters.client_ends), (5, 5));
 }
 
 #[test]
@@ -248,23 +256,29 @@ fn who_does_not_answer_a_ping_is_told_so() {
     let mut client = Client::connect(server.address());
     assert_eq!(client.line(), json!({}));
     assert_eq!(client.end(), end(3012, "no pong"));
-    assert_eq!(server.snapshot().unwrap().counters.message_pong_timeouts, 1);
+    let counters = server.snapshot().unwrap().counters;
+    assert_eq!(counters.message_pong_timeouts, 1);
+    assert_eq!(disconnects(&counters), [("no_pong", 1)]);
 }
 
 #[test]
 fn debugging_tools_may_have_ping_frames_instead() {
     let settings = SessionSettings {
-        ping_interval: Some(Duration::from_mins(1)),
-        pong_timeout: Duration::from_secs(30),
+        ping_interval: Some(Duration::from_secs(1)),
+        pong_timeout: Duration::from_millis(900),
         ..settings()
     };
     let server = serve(config(1), &settings);
-    for (query, announced) in [("", true), ("?cf_ws_frame_ping_pong=true", false)] {
+    for (query, announced) in [("", Some(1)), ("?cf_ws_frame_ping_pong=true", None)] {
         let path = format!("/connection/websocket{query}");
         let mut client = Client::dial_path(server.address(), &path);
         client.send(r#"{"id":1,"connect":{}}"#);
         let connect = client.line()["connect"].clone();
-        assert_eq!(connect.get("ping").is_some(), announced, "{query}");
+        assert_eq!(connect.get("ping").and_then(Value::as_u64), announced, "{query}");
+        let ping = client.message();
+        let expected =
+            if announced.is_some() { Message::text("{}") } else { Message::Ping("".into()) };
+        assert_eq!(ping, expected, "{query}");
     }
 }
 
@@ -274,24 +288,40 @@ fn a_server_that_stops_says_shutdown() {
     let mut client = Client::connect(server.address());
     server.stop();
     assert_eq!(client.end(), end(3001, "shutdown"));
+    drop(client);
+    let counters = server.join().counters;
+    assert_eq!(disconnects(&counters), [("shutdown", 1)]);
+    assert_eq!((counters.client_connects, counters.client_ends), (1, 1));
 }
 
+/// Be it over the bound of its own output or, with others, over that of all.
 #[test]
 fn a_client_that_does_not_read_is_cut_as_slow() {
-    let mut config = config(1);
-    config.send_buffer_bytes = Some(4096);
-    let server = serve(config, &SessionSettings { output_bytes_max: 64 * 1024, ..settings() });
-    let mut slow = Client::connect(server.address());
-    slow.subscribe("flood");
-    let mut publisher = Client::connect(server.address());
-    let data = "x".repeat(16 * 1024);
-    let publish = format!(r#""publish":{{"channel":"flood","data":"{data}"}}"#);
-    let overflowed = (0..4096).any(|_| {
-        publisher.ask(&publish);
-        server.snapshot().unwrap().counters.output_overflows == 1
-    });
-    assert!(overflowed);
-    assert_eq!(publisher.ask(r#""rpc":{}"#)["error"]["code"], 108, "others are served");
+    for (slow_count, is_budget) in [(1, false), (4, true)] {
+        let mut config = config(1);
+        let settings = SessionSettings { output_bytes_max: 64 * 1024, ..settings() };
+        if is_budget {
+            config.backlog_bytes_max = settings.output_bytes_max;
+        }
+        config.send_buffer_bytes = Some(4096);
+        let server = serve(config, &settings);
+        let mut slow: Vec<_> = (0..slow_count).map(|_| Client::connect(server.address())).collect();
+        for client in &mut slow {
+            client.subscribe("flood");
+        }
+        let mut publisher = Client::connect(server.address());
+        let data = "x".repeat(16 * 1024);
+        let publish = format!(r#""publish":{{"channel":"flood","data":"{data}"}}"#);
+        let cut = (0..4096).find_map(|_| {
+            publisher.ask(&publish);
+            let counters = server.snapshot().unwrap().counters;
+            (counters.closed_overflow > 0).then_some(counters)
+        });
+        let cut = cut.expect("somebody is cut");
+        assert_eq!(cut.backlog_budget_cuts > 0, is_budget);
+        assert_eq!(disconnects(&cut), [("slow", cut.closed_overflow)]);
+        assert_eq!(publisher.ask(r#""rpc":{}"#)["error"]["code"], 108, "others are served");
+    }
 }
 
 /// Publications in one frame, more than may wait for the members of a channel.

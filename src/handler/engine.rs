@@ -145,6 +145,8 @@ pub trait Engine<H: Handler> {
     ) -> Result<(), SendError>;
     /// Starts the close handshake; output queued before it still goes out.
     fn close(&mut self, connection: ConnectionId, code: u16, reason: &str);
+    /// Begins its heartbeat, or begins it anew.
+    fn begin_heartbeat(&mut self, connection: ConnectionId);
     /// The answer to its heartbeat by message came; false if none was awaited.
     fn answer_heartbeat(&mut self, connection: ConnectionId) -> bool;
     /// Makes a connection a member of a channel; to be one already is no error.

@@ -11,6 +11,7 @@ use super::{Middleware, Params};
 use crate::limits::{IDLE_DEFAULT, MESSAGE_BYTES_DEFAULT, ROUTE_PARAMS_MAX};
 use crate::ws::close::{code, may_be_sent};
 use crate::ws::handshake::AllowedOrigins;
+use crate::ws::handshake::origin::is_of_host;
 
 /// Which `Origin` headers a route accepts. Requests without one do not come from a browser's page
 /// and are accepted unless the list says otherwise.
@@ -32,11 +33,7 @@ impl Origins {
         match (self, origin) {
             (Self::Allowed(list), origin) => list.allows(origin),
             (Self::SameHost, None) => true,
-            (Self::SameHost, Some(origin)) => {
-                let authority =
-                    origin.strip_prefix(b"https://").or_else(|| origin.strip_prefix(b"http://"));
-                authority.zip(host).is_some_and(|(one, other)| one.eq_ignore_ascii_case(other))
-            }
+            (Self::SameHost, Some(origin)) => is_of_host(origin, host),
         }
     }
 }

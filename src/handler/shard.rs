@@ -99,6 +99,12 @@ impl<'a, H: Handler> Peer<'a, H> {
         self.engine.close(self.id, code, reason);
     }
 
+    /// Begins, or begins anew, to ask whether the peer is there: first at a time of its own
+    /// between half an interval and a whole one from now.
+    pub fn begin_heartbeat(&mut self) {
+        self.engine.begin_heartbeat(self.id);
+    }
+
     /// To be called when the peer has answered its heartbeat by message (see
     /// [`Accept::heartbeat`](super::Accept::heartbeat)); false if no answer is awaited.
     pub fn answer_heartbeat(&mut self) -> bool {

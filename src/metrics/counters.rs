@@ -146,6 +146,9 @@ counters! {
     published,
     /// Publications refused because the queue to the home was full.
     publishes_refused,
+    /// Publications of back ends that nobody waited for any more when their turn came: answered
+    /// as refused, and not made.
+    publishes_late,
     /// Publications that members on this shard missed, because a queue was full.
     publications_missed,
     /// Publications that reached this shard for an interest that had ended, and were nobody's.
@@ -156,6 +159,8 @@ counters! {
     interest_refused,
     /// Deliveries of publications to members, in messages.
     deliveries,
+    /// Questions for these numbers that were refused, because too many waited for an answer.
+    snapshots_refused,
     /// Mesh messages received.
     mesh_received,
     /// Mesh sends refused because the queue was full.
@@ -164,6 +169,8 @@ counters! {
     wakes_sent,
     /// Clients of the protocol that connected.
     client_connects,
+    /// Of those, how many are gone.
+    client_ends,
     /// Commands of theirs.
     client_commands,
     /// Replies to them, errors included.
@@ -194,6 +201,12 @@ counters! {
     errors_too_many_requests,
     /// Error replies with another code.
     errors_other,
+    /// Clients disconnected because the server stopped (3001).
+    disconnects_shutdown,
+    /// Clients disconnected because they did not read as fast as they were sent to (3008).
+    disconnects_slow,
+    /// Clients disconnected because they did not answer a ping (3012).
+    disconnects_no_pong,
     /// Clients disconnected because they sent more before an answer than may wait (3013).
     disconnects_too_many_requests,
     /// Clients disconnected over a token (3500).

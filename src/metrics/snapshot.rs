@@ -29,4 +29,10 @@ impl Snapshot {
     pub fn connections(&self) -> u64 {
         self.shard_connections.iter().sum()
     }
+
+    /// Clients of the protocol that have connected and are still here. Fewer than open
+    /// connections: some have not said so yet, and some speak no protocol.
+    pub fn clients(&self) -> u64 {
+        self.counters.client_connects - self.counters.client_ends
+    }
 }

@@ -22,6 +22,11 @@ macro_rules! codes {
             /// All of them, in the order of their numbers.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
+            /// The one with this number.
+            pub fn of(code: u16) -> Option<Self> {
+                Self::ALL.iter().copied().find(|known| known.code() == code)
+            }
+
             /// The number on the wire.
             pub fn code(self) -> u16 {
                 self as u16
@@ -193,7 +198,8 @@ mod tests {
 
     #[test]
     fn every_code_has_words_that_a_close_frame_can_carry() {
-        for code in DisconnectCode::ALL {
+        for &code in DisconnectCode::ALL {
+            assert_eq!(DisconnectCode::of(code.code()), Some(code));
             assert!(is_a_reason(code.text()), "{code}");
             assert!((3001..5000).contains(&code.code()), "{code}: 3000 is never on the wire");
         }

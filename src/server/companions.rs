@@ -85,7 +85,7 @@ impl Companions {
         self.tasks.is_empty()
     }
 
-    /// The next end of one of them, by itself, by a panic or as it was told; `None` if none is left.
+    /// The next end of one of them, by itself, by a panic or as it was told; `None` without any.
     pub(super) async fn ended(&mut self) -> Option<Result<(), JoinError>> {
         self.tasks.join_next().await
     }

@@ -17,7 +17,7 @@ use super::{Hooks, Snapshot, pool};
 use crate::config::{Config, Listen};
 use crate::control::Site;
 use crate::handler::Handler;
-use crate::limits::{COMPLETION_ENTRIES_MAX, DOOR_BYTES, SUBMISSION_ENTRIES};
+use crate::limits::{COMMANDS_MAX, COMPLETION_ENTRIES_MAX, DOOR_BYTES, SUBMISSION_ENTRIES};
 use crate::mesh::{self, Class, Member};
 use crate::shard::{DoorSeats, Message, Seats};
 use crate::sys::bell::Bell;
@@ -32,9 +32,6 @@ pub(super) enum Command {
     /// Stop, as on SIGTERM.
     Stop,
 }
-
-/// Commands that may wait.
-const COMMANDS_MAX: usize = 64;
 
 /// The control thread's half of a started server.
 pub(super) struct Control {

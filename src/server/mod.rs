@@ -16,6 +16,7 @@ mod control;
 mod door;
 pub mod plan;
 mod pool;
+mod publishing;
 mod rounds;
 mod serving;
 mod snapshot;
@@ -171,7 +172,8 @@ impl Running {
     /// shard does not answer.
     pub fn snapshot(&self) -> Option<Snapshot> {
         let (answer, answers) = bounded(1);
-        self.commands.try_send(Command::Snapshot(answer)).ok()?;
+        // Those who wait in front of it have rung the bell.
+        self.commands.send_timeout(Command::Snapshot(answer), SNAPSHOT_TIMEOUT).ok()?;
         self.bell.ring();
         answers.recv_timeout(SNAPSHOT_TIMEOUT).ok()
     }

@@ -18,21 +18,21 @@ use tokio::task::JoinError;
 
 use super::companions::Companions;
 use super::control::{Command, Control};
+use super::publishing::Publishing;
 use super::rounds::{Asker, Rounds};
 use super::start::{Report, StartError};
 use super::{Hooks, Snapshot};
-use crate::control::{Ask, Busy, Site};
-use crate::limits::{ASKS_MAX, ASKS_SHARE};
+use crate::control::{Ask, Site};
+use crate::limits::{
+    ASKS_MAX, ASKS_SHARE, INTERNAL_CONNECTIONS_MAX, PROGRAM_ASKERS_MAX, STOP_GRACE,
+};
 use crate::mesh::{Class, MemberId};
 use crate::metrics::Counters;
-use crate::shard::{Message, Publisher};
+use crate::shard::Message;
 use crate::sys::bell::Bell;
 use crate::sys::clock;
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::watched::Watched;
-
-/// What the shards and the site may take longer than the drain timeout for their last steps.
-const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// How often full queues and stopping shards are looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -60,7 +60,7 @@ pub(super) struct Serving {
     companions: Companions,
     hooks: Hooks,
     rounds: Rounds,
-    publisher: Publisher,
+    publishing: Publishing,
     /// What the control thread itself has counted.
     counters: Counters,
     life: Life,
@@ -84,6 +84,9 @@ impl Serving {
         hooks: Hooks,
     ) -> Result<Self, StartError> {
         let (asker, asks) = mpsc::channel(ASKS_MAX);
+        let seat_count = control.door.as_ref().map_or(0, |door| door.seats.max() as usize);
+        // A connection asks one question at a time.
+        let askers_max = seat_count + INTERNAL_CONNECTIONS_MAX + PROGRAM_ASKERS_MAX;
         let mut companions = Companions::default();
         if let Some(site) = site {
             companions.add_site(site, &mut control, asker.clone())?;
@@ -94,7 +97,7 @@ impl Serving {
             companions.add_dealer(place, control.pass.clone());
         }
         Ok(Self {
-            publisher: Publisher::new(control.shard_count()),
+            publishing: Publishing::new(control.shard_count()),
             control,
             signals: watched,
             bell,
@@ -102,7 +105,7 @@ impl Serving {
             _asks: asker,
             companions,
             hooks,
-            rounds: Rounds::default(),
+            rounds: Rounds::new(askers_max),
             counters: Counters::default(),
             life: Life::Running,
             snapshot: Snapshot::default(),
@@ -173,7 +176,9 @@ impl Serving {
         while let Ok(command) = self.control.commands.try_recv() {
             match command {
                 Command::Stop => self.stop(),
-                Command::Snapshot(answer) => self.rounds.ask(Asker::Program(answer)),
+                Command::Snapshot(answer) => {
+                    self.rounds.ask(Asker::Program(answer), &mut self.counters);
+                }
             }
         }
     }
@@ -255,16 +260,12 @@ impl Serving {
     fn answer(&mut self, ask: Ask) {
         match ask {
             Ask::Publish { channel, frame, answer } => {
-                let (home, message) = self.publisher.publication(&channel, &frame.text);
-                let sent = self.control.mesh.send(home, message, Class::Delivery);
-                match sent {
-                    Ok(()) => self.counters.published += 1,
-                    Err(_) => self.counters.publishes_refused += 1,
-                }
-                // Who asked may have stopped waiting.
-                let _late = answer.send(sent.map_err(|_| Busy));
+                let (mesh, counters) = (&mut self.control.mesh, &mut self.counters);
+                self.publishing.publish(mesh, counters, (&channel, &frame), answer);
             }
-            Ask::Snapshot { answer } => self.rounds.ask(Asker::Site(answer)),
+            Ask::Snapshot { answer } => {
+                self.rounds.ask(Asker::Site(answer), &mut self.counters);
+            }
         }
     }
 

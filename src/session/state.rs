@@ -29,7 +29,9 @@ pub(super) enum Phase {
     Waiting,
     Connected,
     /// The shard was told to close: nothing is said or asked for any more.
-    Closed,
+    Closed {
+        was_connected: bool,
+    },
 }
 
 /// The session of one client.
@@ -68,6 +70,11 @@ impl Session {
         self.phase == Phase::Connected
     }
 
+    /// Whether the client has connected at some time.
+    pub fn has_connected(&self) -> bool {
+        matches!(self.phase, Phase::Connected | Phase::Closed { was_connected: true })
+    }
+
     /// Whether a command is under way, so that those that follow must wait.
     pub fn is_busy(&self) -> bool {
         self.under_way.is_some()
@@ -75,7 +82,7 @@ impl Session {
 
     /// Whether anything more is to be read.
     pub fn is_closed(&self) -> bool {
-        self.phase == Phase::Closed
+        matches!(self.phase, Phase::Closed { .. })
     }
 
     /// Bytes of commands that wait for the one under way.
@@ -186,8 +193,8 @@ impl Session {
     }
 
     pub(super) fn close(&mut self, why: impl Into<Disconnect>, effects: &mut Effects) {
-        if self.phase != Phase::Closed {
-            self.phase = Phase::Closed;
+        if !self.is_closed() {
+            self.phase = Phase::Closed { was_connected: self.is_connected() };
             effects.push(Effect::Close(why.into()));
         }
     }

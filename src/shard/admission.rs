@@ -67,6 +67,7 @@ enum Answer<S> {
         state: S,
         route: u16,
         heartbeat: u8,
+        heartbeat_waits: bool,
     },
     Refused,
     /// It is for no WebSocket, and there is somebody who answers such requests.
@@ -217,9 +218,9 @@ impl<H: Handler> Turn<'_, H> {
         match answer {
             Answer::Refused => self.refuse_bytes(index, &out),
             Answer::Leave { peer } => self.leave(index, peer, &[whole.head, whole.rest]),
-            Answer::Open { state, route, heartbeat } => {
+            Answer::Open { state, route, heartbeat, heartbeat_waits } => {
                 self.queue_frame(index, &out);
-                self.core.start_heartbeat(index, heartbeat);
+                self.core.set_heartbeat(index, heartbeat, heartbeat_waits);
                 self.opened(handler, index, state, route);
             }
         }
@@ -270,9 +271,7 @@ impl<H: Handler> Turn<'_, H> {
     ) -> Result<Answer<H::Connection>, Refusal> {
         let core = &mut *self.core;
         let connection = core.connections.get(index).expect("being read");
-        if connection.flags.has(Flags::SURPLUS) {
-            return Err(Refusal::Full);
-        }
+        let is_surplus = connection.flags.has(Flags::SURPLUS);
         let head = RequestHead::parse(whole.head)?;
         let socket_peer = (core.address_of)(connection.socket.as_fd());
         let forwarded = head.fields().all("x-forwarded-for");
@@ -282,7 +281,12 @@ impl<H: Handler> Turn<'_, H> {
         let routes = &core.routes;
         let found = routes.find(head.path());
         if found.is_none() && core.settings.door.is_some() {
+            // Also where every seat is taken: a full server still says that it lives, and takes
+            // orders. It pays with a place at the door, not with a seat.
             return Ok(Answer::Leave { peer });
+        }
+        if is_surplus {
+            return Err(Refusal::Full);
         }
         let handshake = check_upgrade(&head)?;
         let found = found.ok_or(Refusal::Path)?;
@@ -307,8 +311,12 @@ impl<H: Handler> Turn<'_, H> {
                 match (written, core.heartbeats.number(accept.heartbeat)) {
                     (Ok(()), Some(heartbeat)) => {
                         core.log_opened(index, &head, peer);
-                        let state = accept.state;
-                        return Ok(Answer::Open { state, route: number, heartbeat });
+                        return Ok(Answer::Open {
+                            state: accept.state,
+                            route: number,
+                            heartbeat,
+                            heartbeat_waits: accept.heartbeat_waits,
+                        });
                     }
                     (Err(error), _) => {
                         tracing::error!(%error, "the handler's answer cannot be written");

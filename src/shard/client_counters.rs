@@ -18,10 +18,12 @@ pub(super) fn of_error(counters: &mut Counters, code: ErrorCode) -> &mut u64 {
     }
 }
 
-/// The counter of a disconnect. Those by the shard itself (no pong, slow, shutdown) are counted
-/// where they happen.
+/// The counter of a disconnect.
 pub(super) fn of_disconnect(counters: &mut Counters, code: DisconnectCode) -> &mut u64 {
     match code {
+        DisconnectCode::Shutdown => &mut counters.disconnects_shutdown,
+        DisconnectCode::Slow => &mut counters.disconnects_slow,
+        DisconnectCode::NoPong => &mut counters.disconnects_no_pong,
         DisconnectCode::TooManyRequests => &mut counters.disconnects_too_many_requests,
         DisconnectCode::InvalidToken => &mut counters.disconnects_invalid_token,
         DisconnectCode::BadRequest => &mut counters.disconnects_bad_request,

@@ -42,7 +42,8 @@ pub(super) struct Connection<S> {
     pub(super) flags: Flags,
     /// Polls in the kernel that have not reported their end.
     pub(super) polls: u8,
-    /// Pings in a row after which nothing was heard.
+    /// Pings in a row after which nothing was heard; where it is asked by message, how often the
+    /// patience with it was prolonged.
     pub(super) misses: u8,
     /// What only a busy connection needs.
     pub(super) busy: Option<Box<Busy>>,
@@ -128,6 +129,8 @@ impl Flags {
     pub(super) const LEAVING: Self = Self(1 << 11);
     /// A header of the PROXY protocol is to come before its request.
     pub(super) const PROXIED: Self = Self(1 << 12);
+    /// Its heartbeat has not begun. The bit of `PROXIED`, which ends with the request.
+    pub(super) const SILENT: Self = Self(1 << 12);
     /// Where the number of its heartbeat stands, in three bits.
     const HEARTBEAT_SHIFT: u32 = 13;
 

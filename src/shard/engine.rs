@@ -39,6 +39,14 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
         }
     }
 
+    fn begin_heartbeat(&mut self, connection: ConnectionId) {
+        if self.core.open(connection).is_some() {
+            let index = Index::new(connection.index());
+            self.core.begin_heartbeat(index);
+            self.core.schedule(index);
+        }
+    }
+
     fn answer_heartbeat(&mut self, connection: ConnectionId) -> bool {
         let is_open = self.core.open(connection).is_some();
         is_open && self.core.answer_heartbeat(Index::new(connection.index()))

@@ -52,8 +52,11 @@ impl Default for SessionSettings {
 }
 
 impl SessionSettings {
-    /// Sets what the shards must know: heartbeats, and the limits of one connection.
+    /// Sets what the shards must know: heartbeats, and the limits of one connection. Clients that
+    /// have asked for Ping frames are sent those as often as the others are sent pings.
     pub fn configure(&self, config: &mut Config) {
+        config.ping_interval = self.ping_interval;
+        config.pong_timeout = self.pong_timeout;
         config.message_ping_interval = self.ping_interval;
         config.message_pong_timeout = self.pong_timeout;
         let limits = self.shard_limits();

@@ -16,8 +16,8 @@ use super::client_counters::{of_disconnect, of_error};
 use super::connection::Connection;
 use super::session_settings::{LiveSettings, SessionSettings, SessionSettingsError};
 use crate::handler::{
-    Accept, Handler, Heartbeat, JoinError, Limits, Message, MessageKind, Origins, Peer,
-    PublishError, Request, Route, Routes, Shard, Upgrade,
+    Accept, Cause, Closed, Handler, Heartbeat, JoinError, Limits, Message, MessageKind, Origins,
+    Peer, PublishError, Request, Route, Routes, Shard, Upgrade,
 };
 use crate::protocol::{Commands, DisconnectCode, ErrorCode, Format, Lineage, json};
 use crate::session::{Deferred, Effect, Effects, Session, Terms};
@@ -144,6 +144,7 @@ impl Sessions {
             match effect {
                 Effect::Connected => {
                     peer.set_alarm(None);
+                    peer.begin_heartbeat();
                     peer.shard().counters().client_connects += 1;
                     tracing::info!(connection = %peer.id(), user = "", "authenticated");
                 }
@@ -168,7 +169,6 @@ impl Sessions {
                 Effect::Pong => self.take_pong(peer),
                 Effect::Close(why) => {
                     self.flush(peer);
-                    *of_disconnect(peer.shard().counters(), why.code) += 1;
                     let code = why.code.code();
                     tracing::info!(connection = %peer.id(), code, why.reason, "disconnected");
                     peer.close(why.code.code(), why.reason);
@@ -248,7 +248,8 @@ impl Handler for Sessions {
             None => accept,
         };
         let heartbeat = if has_frame_pings { Heartbeat::Ping } else { Heartbeat::Text(json::PING) };
-        accept.heartbeat(heartbeat).into()
+        // The first ping comes after the connect reply, never before it.
+        accept.heartbeat(heartbeat).heartbeat_later().into()
     }
 
     fn open(&mut self, peer: &mut Peer<'_, Self>) {
@@ -277,6 +278,14 @@ impl Handler for Sessions {
         self.flush(peer);
     }
 
+    fn close(&mut self, shard: &mut Shard<'_, Self>, session: Session, closed: &Closed) {
+        let counters = shard.counters();
+        counters.client_ends += u64::from(session.has_connected());
+        if let Some(code) = disconnect_of(closed) {
+            *of_disconnect(counters, code) += 1;
+        }
+    }
+
     fn joined(&mut self, peer: &mut Peer<'_, Self>, channel: &str, result: Answer) {
         self.effects.clear();
         self.take_answer(peer, channel, result);
@@ -299,6 +308,14 @@ impl Handler for Sessions {
             self.obey(peer);
             self.flush(peer);
         }
+    }
+}
+
+/// The code by which the server has ended a connection, if it was the server.
+fn disconnect_of(closed: &Closed) -> Option<DisconnectCode> {
+    match closed.cause {
+        Cause::Peer | Cause::Vanished => None,
+        _ => DisconnectCode::of(closed.code),
     }
 }
 

@@ -12,7 +12,7 @@ section! {
         key: Secret = Secret::default();
         /// A file with the key in it, in place of `http_api.key`.
         key_file: PathBuf = PathBuf::new();
-        /// Whether the API is open to everybody. For development.
+        /// Whether the API is open to everybody but pages of other hosts. For development.
         insecure: bool = false;
         /// How errors are told: body for status 200 and the error in the answer, transport for a
         /// status that fits.

@@ -47,7 +47,7 @@ pub(super) async fn info(context: &Context) -> Result<Info, Failure> {
         uid: identity.uid.clone(),
         name: identity.name.clone(),
         version: identity.version.clone(),
-        num_clients: snapshot.open,
+        num_clients: snapshot.clients(),
         num_channels: snapshot.channels,
         uptime: identity.since.elapsed().as_secs(),
         process: Process { rss: resident_bytes() },

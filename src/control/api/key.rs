@@ -1,29 +1,72 @@
 //! Who may use the server API: whoever knows its key, said in one of three places.
+//!
+//! Without a key to know (`http_api.insecure`) every program on the way here may, and no page of
+//! the web: a browser sends its requests from inside the network for whoever wrote the page.
 
 use std::borrow::Cow;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, header};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use crate::control::settings::HttpApi;
+use crate::ws::handshake::origin;
+
+/// Why a request is not carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Denied {
+    /// It does not have the right key.
+    Key,
+    /// There is no key to have, and it is of a page of another host.
+    Origin,
+}
+
+impl IntoResponse for Denied {
+    fn into_response(self) -> Response {
+        let (status, text) = match self {
+            Self::Key => (
+                StatusCode::UNAUTHORIZED,
+                "the API key is missing or wrong: send http_api.key as X-API-Key\n",
+            ),
+            Self::Origin => (
+                StatusCode::FORBIDDEN,
+                "a page of another host may not use an API without a key: set http_api.key\n",
+            ),
+        };
+        (status, text).into_response()
+    }
+}
 
 /// Whether this request may be carried out. Without a key in the settings nobody is let in.
 ///
 /// The first place that has a key decides, as in the reference: header, authorization, query.
-pub(super) fn admits(api: &HttpApi, request: &Request<Body>) -> bool {
+pub(super) fn admit(api: &HttpApi, request: &Request<Body>) -> Result<(), Denied> {
+    let headers = request.headers();
     if api.insecure {
-        return true;
+        let is_ours = is_of_this_host(headers);
+        return if is_ours { Ok(()) } else { Err(Denied::Origin) };
     }
-    let Some(key) = api.key.as_deref().filter(|key| !key.is_empty()) else { return false };
-    let Some(given) = in_header(request.headers())
-        .or_else(|| in_authorization(request.headers()))
+    let key = api.key.as_deref().filter(|key| !key.is_empty()).ok_or(Denied::Key)?;
+    let given = in_header(headers)
+        .or_else(|| in_authorization(headers))
         .or_else(|| in_query(request.uri().query().unwrap_or_default()))
-    else {
-        return false;
-    };
-    // The time of this tells how long the key is, and nothing of what it is.
-    key.as_bytes().ct_eq(&given).into()
+        .ok_or(Denied::Key)?;
+    if is_equal(key.as_bytes(), &given) { Ok(()) } else { Err(Denied::Key) }
+}
+
+/// Compares by digests, which have one length, so that the time tells not even that of the key.
+fn is_equal(key: &[u8], given: &[u8]) -> bool {
+    Sha256::digest(key).ct_eq(&Sha256::digest(given)).into()
+}
+
+/// Whether this is of no page, or of one that came from here. Every origin has to be ours: a
+/// second header would be somebody's try.
+fn is_of_this_host(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    origins.all(|origin| origin::is_of_host(origin.as_bytes(), host))
 }
 
 fn in_header(headers: &HeaderMap) -> Option<Cow<'_, [u8]>> {
@@ -103,7 +146,8 @@ mod tests {
             // The first place decides.
             ("/?api_key=se%2bcret", &[("X-API-Key", "wrong")], false),
         ] {
-            assert_eq!(admits(&api, &request(target, headers)), open, "{target} {headers:?}");
+            let expected = if open { Ok(()) } else { Err(Denied::Key) };
+            assert_eq!(admit(&api, &request(target, headers)), expected, "{target} {headers:?}");
         }
     }
 
@@ -111,9 +155,35 @@ mod tests {
     fn without_a_key_nobody_is_let_in_but_by_insecure() {
         for key in [None, Some("")] {
             let given = request("/?api_key=", &[("X-API-Key", "")]);
-            assert!(!admits(&api(key, false), &given));
-            assert!(admits(&api(key, true), &given));
+            assert_eq!(admit(&api(key, false), &given), Err(Denied::Key));
+            assert_eq!(admit(&api(key, true), &given), Ok(()));
         }
-        assert!(admits(&api(Some("secret"), true), &request("/", &[])));
+        assert_eq!(admit(&api(Some("secret"), true), &request("/", &[])), Ok(()));
+    }
+
+    /// Hazard 17: a page that is open in a browser on the developer's machine reaches whatever
+    /// the developer reaches.
+    #[test]
+    fn without_a_key_pages_of_other_hosts_are_kept_out() {
+        let host = ("Host", "localhost:8000");
+        for (origin, open) in [
+            (&["http://localhost:8000"][..], true),
+            (&["https://LOCALHOST:8000"], true),
+            (&["https://evil.example"], false),
+            (&["http://localhost"], false),
+            (&["http://localhost:80001"], false),
+            (&["localhost:8000"], false),
+            (&["null"], false),
+            (&[""], false),
+            (&["http://localhost:8000", "https://evil.example"], false),
+        ] {
+            let mut headers: Vec<_> = origin.iter().map(|origin| ("Origin", *origin)).collect();
+            headers.push(host);
+            let expected = if open { Ok(()) } else { Err(Denied::Origin) };
+            assert_eq!(admit(&api(None, true), &request("/", &headers)), expected, "{origin:?}");
+            // Who knows the key is no page that was lured here.
+            headers.push(("X-API-Key", "secret"));
+            assert_eq!(admit(&api(Some("secret"), false), &request("/", &headers)), Ok(()));
+        }
     }
 }

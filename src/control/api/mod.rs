@@ -71,9 +71,6 @@ impl Command {
     }
 }
 
-/// What a back end without the right key is told.
-const UNAUTHORIZED: &str = "the API key is missing or wrong: send http_api.key as X-API-Key\n";
-
 /// Answers `/api/<name>`.
 pub(super) async fn serve(
     State(context): State<Context>,
@@ -84,12 +81,12 @@ pub(super) async fn serve(
         let allow = [(header::ALLOW, "POST")];
         return (StatusCode::METHOD_NOT_ALLOWED, allow, "use POST\n").into_response();
     }
-    let (open, mode) = {
+    let (admitted, mode) = {
         let api = context.api.borrow();
-        (key::admits(&api, &request), failure::mode(&api, request.headers()))
+        (key::admit(&api, &request), failure::mode(&api, request.headers()))
     };
-    if !open {
-        return (StatusCode::UNAUTHORIZED, UNAUTHORIZED).into_response();
+    if let Err(denied) = admitted {
+        return denied.into_response();
     }
     let Some(command) = Command::named(&name) else {
         return absent(&name);

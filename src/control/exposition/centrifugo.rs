@@ -14,7 +14,7 @@ pub(super) fn encode(
     connections_max: u64,
 ) -> fmt::Result {
     for (name, help, value) in [
-        ("node_num_clients", "Clients connected to this node", snapshot.open),
+        ("node_num_clients", "Clients connected to this node", snapshot.clients()),
         ("node_num_channels", "Channels on this node, by shard and summed", snapshot.channels),
         ("node_num_nodes", "Nodes of this system", 1),
         ("node_client_connection_limit", "Connections that this node takes", connections_max),
@@ -23,9 +23,9 @@ pub(super) fn encode(
     }
     metrics.gauges(
         "client_connections_inflight",
-        "Client connections open",
+        "Clients connected",
         "transport",
-        &[("websocket", snapshot.open)],
+        &[("websocket", snapshot.clients())],
     )?;
     for Counted { name, help, label, values } in families(&snapshot.counters) {
         metrics.counters(name, help, label, &values)?;
@@ -83,7 +83,7 @@ fn families(counters: &Counters) -> Vec<Counted> {
         family("client_num_reply_errors", "Error replies", "code", &reply_errors(counters)),
         family(
             "client_num_server_disconnects",
-            "Connections that the server ended",
+            "Clients that the server disconnected",
             "code",
             &disconnects(counters),
         ),
@@ -120,9 +120,9 @@ fn reply_errors(counters: &Counters) -> [(&'static str, u64); 9] {
 
 fn disconnects(counters: &Counters) -> [(&'static str, u64); 9] {
     [
-        ("3001", counters.closed_shutdown),
-        ("3008", counters.output_overflows),
-        ("3012", counters.message_pong_timeouts),
+        ("3001", counters.disconnects_shutdown),
+        ("3008", counters.disconnects_slow),
+        ("3012", counters.disconnects_no_pong),
         ("3013", counters.disconnects_too_many_requests),
         ("3500", counters.disconnects_invalid_token),
         ("3501", counters.disconnects_bad_request),
@@ -130,4 +130,31 @@ fn disconnects(counters: &Counters) -> [(&'static str, u64); 9] {
         ("3508", counters.disconnects_not_available),
         ("other", counters.disconnects_other),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values of the family, and of all counters whose name begins so, each set to another one.
+    fn counted(prefix: &str, family: fn(&Counters) -> [(&'static str, u64); 9]) -> [Vec<u64>; 2] {
+        let mut counters = Counters::default();
+        let names: Vec<_> = counters.iter().map(|(name, _)| name).collect();
+        for ((value, name), number) in counters.values_mut().into_iter().zip(&names).zip(1..) {
+            *value = if name.starts_with(prefix) { number } else { 0 };
+        }
+        let mut shown: Vec<_> = family(&counters).iter().map(|(_, value)| *value).collect();
+        shown.sort_unstable();
+        [shown, counters.iter().map(|(_, value)| value).filter(|value| *value > 0).collect()]
+    }
+
+    #[test]
+    fn each_counter_of_a_code_has_one_label() {
+        for (prefix, family) in
+            [("errors_", reply_errors as fn(&_) -> _), ("disconnects_", disconnects)]
+        {
+            let [shown, set] = counted(prefix, family);
+            assert_eq!(shown, set, "{prefix}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! The server API, as a back end sees it.
 
-use super::{HttpApi, settings, stage};
+use super::{HttpApi, Shards, Snapshot, settings, stage, stage_with};
 use crate::limits::BROADCAST_CHANNELS_MAX;
 
 fn keyed() -> super::Settings {
@@ -196,6 +196,18 @@ async fn the_key_can_be_changed_while_the_site_serves() {
     assert_eq!(stage.post("/api/info", "X-API-Key: other\r\n", "{}").await.status, 200);
     stage.live.set_http_api(HttpApi::default());
     assert_eq!(stage.post("/api/info", "X-API-Key: \r\n", "{}").await.status, 401);
+}
+
+/// Not the open connections: some have not said who they are, and some have left.
+#[tokio::test]
+async fn info_counts_clients_that_have_connected_and_are_there() {
+    let mut held = Snapshot { open: 9, channels: 5, ..Snapshot::default() };
+    (held.counters.client_connects, held.counters.client_ends) = (7, 4);
+    let stage = stage_with(keyed(), Shards::Answer(Box::new(held)));
+    let info = stage.post("/api/info", KEY, "{}").await.body;
+    let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+    let node = &info["result"]["nodes"][0];
+    assert_eq!((&node["num_clients"], &node["num_channels"]), (&3.into(), &5.into()), "{info}");
 }
 
 #[tokio::test]

@@ -67,6 +67,7 @@ fn held() -> Snapshot {
     };
     snapshot.counters.opened = 5;
     snapshot.counters.client_connects = 4;
+    snapshot.counters.client_ends = 2;
     snapshot.counters.disconnects_stale = 2;
     snapshot.counters.received_bytes = 1000;
     snapshot.counters.stall_us = 2_500_000;
@@ -90,7 +91,8 @@ async fn a_scrape_tells_everything_that_is_counted() {
         ("longwire_opened_total", 5.0),
         ("longwire_received_bytes_total", 1000.0),
         ("longwire_stall_seconds_total", 2.5),
-        ("longwire_node_num_clients", 3.0),
+        ("longwire_node_num_clients", 2.0),
+        ("longwire_client_connections_inflight{transport=\"websocket\"}", 2.0),
         ("longwire_node_build{version=\"1.2.3 \\\"q\\\"\"}", 1.0),
         ("longwire_client_connections_accepted_total{transport=\"websocket\"}", 4.0),
         ("longwire_client_num_server_disconnects_total{code=\"3502\"}", 2.0),

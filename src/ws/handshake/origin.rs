@@ -82,6 +82,12 @@ impl AllowedOrigins {
     }
 }
 
+/// Whether a page of this origin came from the host, and port, that the request is sent to.
+pub fn is_of_host(origin: &[u8], host: Option<&[u8]>) -> bool {
+    let authority = origin.strip_prefix(b"https://").or_else(|| origin.strip_prefix(b"http://"));
+    authority.zip(host).is_some_and(|(one, other)| one.eq_ignore_ascii_case(other))
+}
+
 /// Whether `text` is `scheme://host[:port]`, without a path, a user name or white space.
 fn is_origin(text: &str) -> bool {
     let Some((scheme, authority)) = text.split_once("://") else {
