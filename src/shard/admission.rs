@@ -13,9 +13,9 @@ use super::guard;
 use super::listeners::Newcomer;
 use super::seats::Seat;
 use super::slab::Index;
-use crate::handler::{Handler, Peer, Refuse, Request, Upgrade};
+use crate::handler::{Accept, Handler, Peer, Refuse, Request, Upgrade};
 use crate::limits::{HEAD_BYTES_MAX, HEARTBEAT_MESSAGES_MAX};
-use crate::ws::handshake::{Refusal, RequestHead, check_upgrade, write_refusal};
+use crate::ws::handshake::{self, Refusal, RequestHead, check_upgrade, write_refusal};
 
 /// What to do with a new socket.
 #[derive(Debug)]
@@ -306,27 +306,14 @@ impl<H: Handler> Turn<'_, H> {
         };
         match upgrade {
             Ok(Upgrade::Accept(accept)) => {
-                let headers = accept.headers.iter().map(|(name, value)| (&**name, &**value));
-                let written = handshake.accept(out, accept.protocol.as_deref(), headers);
-                match (written, core.heartbeats.number(accept.heartbeat)) {
-                    (Ok(()), Some(heartbeat)) => {
-                        core.log_opened(index, &head, peer);
-                        return Ok(Answer::Open {
-                            state: accept.state,
-                            route: number,
-                            heartbeat,
-                            heartbeat_waits: accept.heartbeat_waits,
-                        });
-                    }
-                    (Err(error), _) => {
-                        tracing::error!(%error, "the handler's answer cannot be written");
-                        write_status(out, 500, "the answer cannot be written");
-                    }
-                    (Ok(()), None) => {
-                        tracing::error!(max = HEARTBEAT_MESSAGES_MAX, "too many heartbeats");
-                        out.clear();
-                        write_status(out, 500, "the answer cannot be written");
-                    }
+                if let Some(heartbeat) = core.write_accept(&handshake, &accept, out) {
+                    core.log_opened(index, &head, peer);
+                    return Ok(Answer::Open {
+                        state: accept.state,
+                        route: number,
+                        heartbeat,
+                        heartbeat_waits: accept.heartbeat_waits,
+                    });
                 }
             }
             Ok(Upgrade::Refuse(refuse)) => write_handler_refusal(out, &refuse),
@@ -361,6 +348,26 @@ impl<H: Handler> Turn<'_, H> {
 }
 
 impl<H: Handler> Core<H> {
+    /// Writes the 101 and returns the number of the connection's heartbeat; or writes a 500.
+    fn write_accept(
+        &mut self,
+        handshake: &handshake::Upgrade<'_>,
+        accept: &Accept<H::Connection>,
+        out: &mut Vec<u8>,
+    ) -> Option<u8> {
+        let headers = accept.headers.iter().map(|(name, value)| (&**name, &**value));
+        let written = handshake.accept(out, accept.protocol.as_deref(), headers);
+        let heartbeat = self.heartbeats.number(accept.heartbeat);
+        match written {
+            Ok(()) if heartbeat.is_some() => return heartbeat,
+            Ok(()) => tracing::error!(max = HEARTBEAT_MESSAGES_MAX, "too many heartbeats"),
+            Err(error) => tracing::error!(%error, "the handler's answer cannot be written"),
+        }
+        out.clear();
+        write_status(out, 500, "the answer cannot be written");
+        None
+    }
+
     /// The steps before the upgrade, from the outermost; an error is a panic of one.
     fn links_before(&self, route: u16, request: &Request<'_>) -> Result<ControlFlow<Refuse>, ()> {
         for link in self.routes.links(route) {
