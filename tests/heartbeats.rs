@@ -91,7 +91,7 @@ fn with_heartbeats(interval: Duration, pong_timeout: Duration) -> Running {
 #[test]
 fn who_answers_its_heartbeats_stays_and_is_asked_again() {
     // Busy machines are slow: there is time to answer.
-    let server = with_heartbeats(Duration::from_secs(3), fleet::PATIENCE);
+    let server = with_heartbeats(Duration::from_secs(5), fleet::PATIENCE);
     let mut text = Client::connect_to(server.address(), "/text/json");
     let mut binary = Client::connect_to(server.address(), "/binary");
     let mut ping = Client::connect_to(server.address(), "/ping");

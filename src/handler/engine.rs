@@ -175,6 +175,9 @@ pub trait Engine<H: Handler> {
         job: Job,
         done: Done<H>,
     ) -> Result<(), OffloadError>;
+    /// Notes how many bytes of the peer's the application keeps; false if there is no room for
+    /// more.
+    fn hold(&mut self, connection: ConnectionId, bytes: usize) -> bool;
     /// Sets the limits of the shard anew.
     fn set_limits(&mut self, limits: ShardLimits);
     /// The time of this turn.

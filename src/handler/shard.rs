@@ -117,6 +117,15 @@ impl<'a, H: Handler> Peer<'a, H> {
         self.engine.join(self.id, channel)
     }
 
+    /// Says how many bytes of what it sent the application keeps now, to look at them later. They
+    /// count against [`Config::partial_bytes_max`](crate::Config::partial_bytes_max), until the
+    /// connection closes or the next call. False if there is no room for more: nothing has changed
+    /// then, and what is kept beyond the last call must go.
+    #[must_use]
+    pub fn hold(&mut self, bytes: usize) -> bool {
+        self.engine.hold(self.id, bytes)
+    }
+
     /// Whether it is a member of a channel, from a join that was not refused until it leaves.
     pub fn is_member(&self, channel: &str) -> bool {
         self.engine.is_member(self.id, channel)

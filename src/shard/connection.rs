@@ -169,17 +169,22 @@ pub(super) struct Busy {
     pub(super) backlog: Backlog,
     /// When the backlog last grew shorter.
     pub(super) moved: Tick,
+    /// Bytes of the peer's that the application keeps, as it has said.
+    pub(super) held_bytes: usize,
 }
 
 impl Busy {
-    /// Bytes kept for what has not arrived whole.
+    /// Bytes kept for what has not arrived whole, or cannot be looked at yet.
     pub(super) fn partial_bytes(&self) -> usize {
         let head = self.head.as_ref().map_or(0, |head| head.bytes.len());
-        self.assembler.buffered_bytes() + head
+        self.assembler.buffered_bytes() + head + self.held_bytes
     }
 
     fn is_empty(&self) -> bool {
-        self.assembler.is_idle() && self.head.is_none() && self.backlog.is_empty()
+        self.assembler.is_idle()
+            && self.head.is_none()
+            && self.backlog.is_empty()
+            && self.held_bytes == 0
     }
 }
 

@@ -38,6 +38,8 @@ mod publisher;
 mod ready;
 mod seats;
 mod serial;
+#[cfg(test)]
+mod session_rig;
 mod session_settings;
 mod sessions;
 mod settings;
