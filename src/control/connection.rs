@@ -20,7 +20,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
 ) {
     let traffic = service.traffic();
     let _open = traffic.connection(service.port());
-    let gate = TokioIo::new(Gate::new(socket, bytes));
+    let gate = TokioIo::new(Gate::new(socket, bytes, service.head_timeout()));
     let stopping = *stop.borrow();
     let mut connection = http1::Builder::new()
         .half_close(true)

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -41,6 +42,7 @@ pub(super) struct Routes {
     ids: Arc<RequestIds>,
     traffic: Traffic,
     stop: watch::Receiver<bool>,
+    head_timeout: Duration,
 }
 
 /// What paths are called in the metrics. A path that is not here is `other`: a label's values
@@ -109,6 +111,7 @@ impl Routes {
             ids: Arc::new(RequestIds::new(seeds[1])),
             traffic,
             stop,
+            head_timeout: settings.head_timeout,
         }
     }
 
@@ -124,7 +127,7 @@ impl Routes {
 
     fn service(&self, router: &Router, port: Port, peer: Option<SocketAddr>) -> Service {
         let (ids, traffic) = (Arc::clone(&self.ids), self.traffic.clone());
-        Service::new(router.clone(), ids, traffic, port, peer)
+        Service::new(router.clone(), ids, traffic, port, peer, self.head_timeout)
     }
 
     pub(super) fn stop(&self) -> watch::Receiver<bool> {

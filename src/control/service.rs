@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderValue, Method, Request, StatusCode};
@@ -25,6 +26,7 @@ pub(super) struct Service {
     traffic: Traffic,
     port: Port,
     peer: Option<SocketAddr>,
+    head_timeout: Duration,
 }
 
 impl Service {
@@ -34,12 +36,18 @@ impl Service {
         traffic: Traffic,
         port: Port,
         peer: Option<SocketAddr>,
+        head_timeout: Duration,
     ) -> Self {
-        Self { router: TowerToHyperService::new(router), ids, traffic, port, peer }
+        Self { router: TowerToHyperService::new(router), ids, traffic, port, peer, head_timeout }
     }
 
     pub(super) fn traffic(&self) -> Traffic {
         self.traffic.clone()
+    }
+
+    /// How long each head may take.
+    pub(super) fn head_timeout(&self) -> Duration {
+        self.head_timeout
     }
 
     pub(super) fn port(&self) -> Port {

@@ -22,8 +22,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::limits::{
-    HTTP_HEAD_TIMEOUT, HTTP_IDLE_TIMEOUT, HTTP_LINGER_BYTES_MAX, HTTP_READ_BYTES,
-    HTTP_WRITE_TIMEOUT, LINGER_PERIOD_MAX,
+    HTTP_IDLE_TIMEOUT, HTTP_LINGER_BYTES_MAX, HTTP_READ_BYTES, HTTP_WRITE_TIMEOUT,
+    LINGER_PERIOD_MAX,
 };
 use crate::ws::handshake::HeadScanner;
 use chunks::Chunks;
@@ -52,15 +52,6 @@ enum Waiting {
     Head,
 }
 
-impl Waiting {
-    fn period(self) -> Duration {
-        match self {
-            Self::No | Self::Idle => HTTP_IDLE_TIMEOUT,
-            Self::Head => HTTP_HEAD_TIMEOUT,
-        }
-    }
-}
-
 /// A socket that gives out judged input only.
 #[derive(Debug)]
 pub(super) struct Gate<S> {
@@ -75,6 +66,7 @@ pub(super) struct Gate<S> {
     first: bool,
     fault: Option<Fault>,
     waiting: Waiting,
+    head_timeout: Duration,
     deadline: Pin<Box<Sleep>>,
     /// When a write that is stuck fails.
     write_deadline: Option<Pin<Box<Sleep>>>,
@@ -82,7 +74,7 @@ pub(super) struct Gate<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
     /// A gate before `socket`, from which `bytes` were read already.
-    pub(super) fn new(socket: S, bytes: Vec<u8>) -> Self {
+    pub(super) fn new(socket: S, bytes: Vec<u8>, head_timeout: Duration) -> Self {
         Self {
             socket,
             inbox: bytes,
@@ -92,6 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
             first: true,
             fault: None,
             waiting: Waiting::No,
+            head_timeout,
             deadline: Box::pin(sleep(HTTP_IDLE_TIMEOUT)),
             write_deadline: None,
         }
@@ -183,7 +176,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
         };
         if self.waiting != waiting {
             self.waiting = waiting;
-            self.deadline.as_mut().reset(Instant::now() + waiting.period());
+            let period = match waiting {
+                Waiting::No | Waiting::Idle => HTTP_IDLE_TIMEOUT,
+                Waiting::Head => self.head_timeout,
+            };
+            self.deadline.as_mut().reset(Instant::now() + period);
         }
         self.deadline.as_mut().poll(cx)
     }
