@@ -15,6 +15,7 @@
 mod admission;
 mod bitmap;
 mod channels;
+mod client_codes;
 mod client_counters;
 mod connection;
 mod core;
@@ -43,6 +44,7 @@ mod session_rig;
 mod session_settings;
 mod sessions;
 mod settings;
+mod sign_ins;
 pub mod slab;
 #[cfg(test)]
 mod tests;
