@@ -26,9 +26,9 @@ pub(crate) struct SignIns {
     here: ShardId,
     homes: Homes,
     users: Users,
-    /// Sign-outs for which the mesh had no room. While there are some nobody signs in elsewhere, so
-    /// there are never more than this shard has connections.
-    owed: VecDeque<Arc<str>>,
+    /// By home, the sign-outs for which the mesh had no room. Where there is none for them there is
+    /// none for a sign-in, so they are never more than this shard has connections.
+    owed: Box<[VecDeque<Arc<str>>]>,
 }
 
 impl SignIns {
@@ -37,7 +37,7 @@ impl SignIns {
             here: ShardId::new(here),
             homes: Homes::dealt(shard_count),
             users: Users::new(USERS_PER_HOME_MAX, std::hash::RandomState::new()),
-            owed: VecDeque::new(),
+            owed: (0..shard_count).map(|_| VecDeque::new()).collect(),
         }
     }
 
@@ -52,33 +52,31 @@ impl SignIns {
         if home == self.here {
             return self.users.sign_in(user, limit).map(|()| SignIn::Done).map_err(refusal);
         }
-        self.send_owed(mesh);
-        if !self.owed.is_empty() {
-            return Err(SignInError::Busy);
-        }
+        self.send_owed(mesh, home);
         let message = Message::SignIn { user: user.into(), limit, connection };
         let sent = mesh.send(member(home), message, Class::Request);
         sent.map(|()| SignIn::Asked).map_err(|_| SignInError::Busy)
     }
 
     fn sign_out(&mut self, mesh: &mut Member<Message>, user: &str) {
-        if self.homes.home_of_user(user) == self.here {
+        let home = self.homes.home_of_user(user);
+        if home == self.here {
             self.users.sign_out(user);
             return;
         }
-        self.owed.push_back(user.into());
-        self.send_owed(mesh);
+        self.owed[home.index()].push_back(user.into());
+        self.send_owed(mesh, home);
     }
 
     /// Hands on sign-outs in their order, as far as there is room.
-    fn send_owed(&mut self, mesh: &mut Member<Message>) {
-        while let Some(user) = self.owed.pop_front() {
-            let home = member(self.homes.home_of_user(&user));
-            let message = Message::SignOut { user: Arc::clone(&user) };
-            if mesh.send(home, message, Class::Notice).is_err() {
-                self.owed.push_front(user);
+    fn send_owed(&mut self, mesh: &mut Member<Message>, home: ShardId) {
+        let owed = &mut self.owed[home.index()];
+        while let Some(user) = owed.front() {
+            let message = Message::SignOut { user: Arc::clone(user) };
+            if mesh.send(member(home), message, Class::Notice).is_err() {
                 return;
             }
+            owed.pop_front();
         }
     }
 }
@@ -106,7 +104,9 @@ impl<H: Handler> Core<H> {
     /// Once a turn: what did not fit earlier.
     pub(crate) fn catch_up(&mut self) {
         self.channels.catch_up();
-        self.sign_ins.send_owed(&mut self.channels.mesh);
+        for home in (0..self.shard_count).map(ShardId::new) {
+            self.sign_ins.send_owed(&mut self.channels.mesh, home);
+        }
     }
 }
 
@@ -269,9 +269,9 @@ mod tests {
     }
 
     #[test]
-    fn sign_outs_wait_for_room_and_nobody_signs_in_meanwhile() {
-        let mut rig = rig(2, 8);
-        let users: Vec<String> = names_at(1, 2).take(12).collect();
+    fn sign_outs_wait_for_room_and_other_homes_do_not() {
+        let mut rig = rig(3, 8);
+        let users: Vec<String> = names_at(1, 3).take(12).collect();
         // In portions that the queue holds.
         let mut clients = Vec::new();
         for user in &users {
@@ -281,12 +281,14 @@ mod tests {
         for client in clients {
             rig.vanish(client);
         }
-        let owed = rig.core(0).sign_ins.owed.len();
-        assert!(owed > 0, "more than the queue holds");
-        let refused = connect(&mut rig, 0, &users[0]);
-        assert!(!rig.is_open(refused));
-        assert_eq!(rig.core(0).sign_ins.owed.len(), owed);
+        let owed = |rig: &mut SessionRig| rig.core(0).sign_ins.owed[1].len();
+        assert!(owed(&mut rig) > 0, "more than the queue holds");
+        let [at_home, elsewhere] = [1, 2].map(|home| {
+            let user = names_at(home, 3).next().expect("there are names enough");
+            connect(&mut rig, 0, &user)
+        });
+        assert_eq!([at_home, elsewhere].map(|client| rig.is_open(client)), [false, true]);
         rig.exchange();
-        assert_eq!((rig.core(0).sign_ins.owed.len(), user_count(&mut rig, 1)), (0, 0));
+        assert_eq!((owed(&mut rig), user_count(&mut rig, 1), user_count(&mut rig, 2)), (0, 0, 1));
     }
 }
