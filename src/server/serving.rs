@@ -337,7 +337,7 @@ fn start_site(
     let door = control.door.take();
     let seat_count = door.as_ref().map_or(1, |door| door.seats.max().max(1) as usize);
     let (arrivals_in, arrivals) = mpsc::channel(seat_count);
-    let serving = tokio::spawn(site.serve(arrivals, asks, stopped));
+    let serving = tokio::spawn(site.serve(arrivals, seat_count, asks, stopped));
     let door = door.map(|door| Door::new(door.socket, door.seats, arrivals_in.clone()));
     if let Some(door) = door.transpose().map_err(StartError::Descriptor)? {
         tokio::spawn(door.serve(gone));
