@@ -347,7 +347,8 @@ pub const PROGRAM_ASKERS_MAX: usize = 4 * COMMANDS_MAX;
 pub const MESSAGE_REPLIES_MAX: usize = 16;
 
 /// Bytes of commands of one client that wait for the one under way, beyond one frame, which always
-/// fits. A client that sends more before an answer is told 3013.
+/// fits. A client that sends more before an answer is told 3013. All clients of a shard together
+/// have its share of [`PARTIAL_BYTES_DEFAULT`] for them.
 pub const DEFERRED_BYTES_MAX: usize = 2 * MESSAGE_BYTES_DEFAULT;
 
 /// Time for the first command (Centrifugo's `client.stale_close_delay`).

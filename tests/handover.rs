@@ -48,6 +48,8 @@ impl Handler for Echo {
 fn site() -> Site {
     let mut settings = Settings::default();
     settings.internal_listen = None;
+    // Who is slow here is never too slow, however slow the machine is.
+    settings.head_timeout = fleet::PATIENCE;
     Site::new(settings).expect("no port of its own")
 }
 
@@ -183,6 +185,24 @@ fn over_the_bound_of_http_connections_it_is_503_until_one_has_ended() {
             break;
         }
         assert!(std::time::Instant::now() < deadline, "a seat comes back");
+    }
+}
+
+#[test]
+fn a_full_server_still_answers_for_its_health() {
+    let server = server(config(2, 2));
+    let mut seated: Vec<_> = (0..2).map(|_| Client::connect_to(server.address(), "/ws")).collect();
+    for _ in 0..3 {
+        let mut probe = Client::dial(server.address());
+        probe.write(get("/health").as_bytes());
+        assert_eq!(answer(&mut probe), (200, "{}".to_owned()));
+        let mut refused = Client::dial(server.address());
+        refused.ask("/ws");
+        let head = refused.head().expect("an answer");
+        assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    }
+    for client in &mut seated {
+        client.echo(1);
     }
 }
 

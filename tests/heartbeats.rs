@@ -3,7 +3,8 @@
 //! Setup: a server whose connections are asked with a text, a binary message or a Ping frame, by
 //! their path; the handler takes `pong` for the answer. Claims: each is asked in its own way and
 //! no other; who answers stays, and who does not is told 3012; an answer that nobody asked for is
-//! told apart; a connection that was accepted with one message too many is answered 500; on a stop
+//! told apart; a peer that does not read is asked behind its backlog; where the heartbeat was left
+//! for later, nobody is asked before it was begun; a connection that was accepted with one message too many is answered 500; on a stop
 //! and on an overflow a route's own codes are sent; any code from 3000 to 4999 is sent as it is.
 
 use std::time::Duration;
@@ -34,6 +35,7 @@ impl Handler for Speaker {
             .route(Route::new("/ping"))
             .route(Route::new("/binary").overflow(3008, "slow"))
             .route(Route::new("/text/:word").farewell(3001, "shutdown"))
+            .route(Route::new("/text/:word/:when"))
     }
 
     fn upgrade(&mut self, request: &Request<'_>) -> Upgrade<()> {
@@ -43,7 +45,9 @@ impl Handler for Speaker {
             (_, Some(number)) => Heartbeat::Text(WORDS[number.parse::<usize>().expect("small")]),
             _ => Heartbeat::Ping,
         };
-        Accept::new(()).heartbeat(heartbeat).into()
+        let accept = Accept::new(()).heartbeat(heartbeat);
+        if request.param("when") == Some("later") { accept.heartbeat_later() } else { accept }
+            .into()
     }
 
     fn message(&mut self, peer: &mut Peer<'_, Self>, message: Message<'_>) {
@@ -54,6 +58,14 @@ impl Handler for Speaker {
                 assert!(!awaited || !peer.answer_heartbeat(), "awaited once");
                 let text = if awaited { "awaited" } else { "not awaited" };
                 peer.send(Message::text(text)).expect("this client reads");
+            }
+            None if text == "begin" => {
+                peer.begin_heartbeat();
+                peer.send(Message::text("begun")).expect("this client reads");
+            }
+            Some(("fill", bytes)) => {
+                let payload = vec![7; bytes.parse().expect("a number")];
+                peer.send(Message::binary(&payload)).expect("within the bound");
             }
             Some(("close", code)) => peer.close(code.parse().expect("a code"), "as asked"),
             Some(("flood", bytes)) => {
@@ -79,7 +91,7 @@ fn with_heartbeats(interval: Duration, pong_timeout: Duration) -> Running {
 #[test]
 fn who_answers_its_heartbeats_stays_and_is_asked_again() {
     // Busy machines are slow: there is time to answer.
-    let server = with_heartbeats(Duration::from_secs(3), fleet::PATIENCE);
+    let server = with_heartbeats(Duration::from_secs(5), fleet::PATIENCE);
     let mut text = Client::connect_to(server.address(), "/text/json");
     let mut binary = Client::connect_to(server.address(), "/binary");
     let mut ping = Client::connect_to(server.address(), "/ping");
@@ -119,6 +131,39 @@ fn who_does_not_answer_is_told_3012_whatever_else_it_sends() {
     let counters = wait_until_empty(&server).counters;
     assert_eq!((counters.message_pings_sent, counters.message_pong_timeouts), (2, 2));
     assert_eq!((counters.closed_unresponsive, counters.pong_timeouts), (2, 0));
+}
+
+#[test]
+fn a_backlog_keeps_no_question_back() {
+    // More than the socket buffers of both ends take.
+    const BACKLOG_BYTES: usize = 24 << 20;
+    let mut config = Config { message_ping_interval: Some(2 * SOON), ..config(1, 100) };
+    config.message_pong_timeout = SOON;
+    config.output_bytes_max = 2 * BACKLOG_BYTES;
+    let server = Server::start(config, |_shard| Speaker).expect("starts");
+    let mut client = Client::connect_to(server.address(), "/text/json/later");
+    client.send(&format!("fill {BACKLOG_BYTES}"));
+    client.send("begin");
+    let asked = wait_for(&server, "it is asked", |now| now.counters.message_pings_sent == 1);
+    assert!(asked.backlog_bytes > 0, "while it does not read");
+    assert_eq!(client.frame().expect("open").payload.len(), BACKLOG_BYTES);
+    assert_eq!(client.text(), "begun");
+    assert_eq!(client.text(), "{}");
+}
+
+#[test]
+fn a_heartbeat_left_for_later_waits_to_be_begun() {
+    let server = with_heartbeats(3 * SOON, fleet::PATIENCE);
+    let mut later = Client::connect_to(server.address(), "/text/json/later");
+    let mut now = Client::connect_to(server.address(), "/text/json");
+    for _ in 0..3 {
+        assert_eq!(now.text(), "{}");
+        assert_eq!(now.ask_text("pong"), "awaited");
+    }
+    assert_eq!(later.ask_text("pong"), "not awaited", "it was not asked meanwhile");
+    assert_eq!(later.ask_text("begin"), "begun");
+    assert_eq!(later.text(), "{}");
+    assert_eq!(later.ask_text("pong"), "awaited");
 }
 
 #[test]

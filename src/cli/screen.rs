@@ -52,7 +52,7 @@ impl Screen {
         }
         writeln!(
             out,
-            "  capacity     {} connections, {} on each of {shard_count} shards",
+            "  capacity     {} connections on {shard_count} shards, at most {} on one",
             grouped(connections_max.into()),
             grouped(shard_connections_max.into()),
         )?;
@@ -126,7 +126,7 @@ fn write_dev(out: &mut String, address: Option<&SocketAddr>) -> std::fmt::Result
     }
     writeln!(out, "  ************************************************************")?;
     writeln!(out, "  *  --dev: OPEN TO EVERYBODY who reaches these addresses.   *")?;
-    writeln!(out, "  *  No tokens, no API key, every page of the web may join.  *")?;
+    writeln!(out, "  *  No tokens, no API key; only foreign web pages stay out. *")?;
     writeln!(out, "  ************************************************************")
 }
 
@@ -178,7 +178,7 @@ mod tests {
         for part in [
             "ws://127.0.0.1:8123/connection/websocket",
             "http://127.0.0.1:9000/metrics",
-            "1,000,000 connections, 525,000 on each of 2 shards",
+            "1,000,000 connections on 2 shards, at most 525,000 on one",
             "message 64KiB",
             "ping 25s, pong 8s",
             " GiB at full load",

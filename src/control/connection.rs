@@ -8,7 +8,6 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
-use super::crowd::Guest;
 use super::gate::Gate;
 use super::service::Service;
 
@@ -18,12 +17,13 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     socket: S,
     bytes: Vec<u8>,
     service: Service,
-    guest: Guest,
     mut stop: watch::Receiver<bool>,
 ) {
     let traffic = service.traffic();
     let _open = traffic.connection(service.port());
-    let gate = TokioIo::new(Gate::new(socket, bytes, guest.clone()));
+    let guest = service.guest();
+    let gate = Gate::new(socket, bytes, guest.clone(), service.head_timeout());
+    let gate = TokioIo::new(gate);
     let stopping = *stop.borrow();
     let mut connection = http1::Builder::new()
         .half_close(true)

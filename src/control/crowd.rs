@@ -31,10 +31,10 @@ pub(super) struct Crowd {
 /// atomic for the compiler's sake only.
 #[derive(Debug)]
 struct Room {
-    seat_count: usize,
-    taken_count: AtomicUsize,
+    seats: usize,
+    taken: AtomicUsize,
     /// Times that a guest began to idle.
-    idle_count: AtomicU64,
+    idled: AtomicU64,
 }
 
 /// One connection, as it is known to the task that serves it and to those who count it.
@@ -51,9 +51,8 @@ struct Presence {
 
 impl Crowd {
     /// Of a port that may have so many connections at a time.
-    pub(super) fn new(seat_count: usize) -> Self {
-        let room =
-            Room { seat_count, taken_count: AtomicUsize::new(0), idle_count: AtomicU64::new(0) };
+    pub(super) fn new(seats: usize) -> Self {
+        let room = Room { seats, taken: AtomicUsize::new(0), idled: AtomicU64::new(0) };
         Self { room: Arc::new(room), guests: HashMap::new() }
     }
 
@@ -71,7 +70,7 @@ impl Crowd {
     pub(super) fn enter(&mut self, task: Id, guest: Guest) {
         self.guests.insert(task, guest);
         let free_count = self.room.share(HTTP_NEWCOMERS_SHARE);
-        let surplus = self.guests.len().saturating_sub(self.room.seat_count - free_count);
+        let surplus = self.guests.len().saturating_sub(self.room.seats - free_count);
         if surplus > 0 {
             self.clear_out(surplus.max(self.room.share(HTTP_FREED_SHARE)));
         }
@@ -100,21 +99,21 @@ impl Crowd {
     }
 
     fn note_count(&self) {
-        self.room.taken_count.store(self.guests.len(), Ordering::Relaxed);
+        self.room.taken.store(self.guests.len(), Ordering::Relaxed);
     }
 }
 
 impl Room {
     /// One seat of so many.
     fn share(&self, of: usize) -> usize {
-        (self.seat_count / of).max(1)
+        (self.seats / of).max(1)
     }
 }
 
 impl Guest {
     /// It waits for the client's next request.
     pub(super) fn idle(&self) {
-        let number = self.0.room.idle_count.fetch_add(1, Ordering::Relaxed) + 1;
+        let number = self.0.room.idled.fetch_add(1, Ordering::Relaxed) + 1;
         self.0.idle_since.store(number, Ordering::Relaxed);
     }
 
@@ -126,8 +125,7 @@ impl Guest {
     /// Whether it may not stay for another request.
     pub(super) fn is_pressed(&self) -> bool {
         let room = &self.0.room;
-        let taken_count = room.taken_count.load(Ordering::Relaxed);
-        taken_count >= room.seat_count - room.seat_count / HTTP_PRESSED_SHARE
+        room.taken.load(Ordering::Relaxed) >= room.seats - room.seats / HTTP_PRESSED_SHARE
     }
 
     /// Returns when its seat is needed for another.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -42,6 +43,7 @@ pub(super) struct Routes {
     ids: Arc<RequestIds>,
     traffic: Traffic,
     stop: watch::Receiver<bool>,
+    head_timeout: Duration,
 }
 
 /// What paths are called in the metrics. A path that is not here is `other`: a label's values
@@ -110,6 +112,7 @@ impl Routes {
             ids: Arc::new(RequestIds::new(seeds[1])),
             traffic,
             stop,
+            head_timeout: settings.head_timeout,
         }
     }
 
@@ -131,7 +134,8 @@ impl Routes {
         guest: Guest,
     ) -> Service {
         let (ids, traffic) = (Arc::clone(&self.ids), self.traffic.clone());
-        Service::new(router.clone(), ids, traffic, port, peer, guest)
+        let head_timeout = self.head_timeout;
+        Service::new(router.clone(), ids, traffic, port, peer, head_timeout, guest)
     }
 
     pub(super) fn stop(&self) -> watch::Receiver<bool> {

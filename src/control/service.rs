@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::header::CONNECTION;
@@ -27,6 +28,7 @@ pub(super) struct Service {
     traffic: Traffic,
     port: Port,
     peer: Option<SocketAddr>,
+    head_timeout: Duration,
     guest: Guest,
 }
 
@@ -37,13 +39,24 @@ impl Service {
         traffic: Traffic,
         port: Port,
         peer: Option<SocketAddr>,
+        head_timeout: Duration,
         guest: Guest,
     ) -> Self {
-        Self { router: TowerToHyperService::new(router), ids, traffic, port, peer, guest }
+        let router = TowerToHyperService::new(router);
+        Self { router, ids, traffic, port, peer, head_timeout, guest }
     }
 
     pub(super) fn traffic(&self) -> Traffic {
         self.traffic.clone()
+    }
+
+    /// How long each head may take.
+    pub(super) fn head_timeout(&self) -> Duration {
+        self.head_timeout
+    }
+
+    pub(super) fn guest(&self) -> Guest {
+        self.guest.clone()
     }
 
     pub(super) fn port(&self) -> Port {

@@ -115,14 +115,16 @@ impl Site {
 
     /// Serves, within a runtime of tokio that has I/O and time.
     ///
-    /// `seat_count` is how many connections there may be at a time: as many seats as arrivals have
-    /// among them, and room for in their queue. Once `stop` says true, connections end after the request they are at, and readiness says
+    /// `seats` is how many public connections there may be at a time; when it comes near, those
+    /// that idle make room.
+    ///
+    /// Once `stop` says true, connections end after the request they are at, and readiness says
     /// so. Ends when `arrivals` has been closed as well, and what is under way is answered or
     /// [`HTTP_STOP_TIMEOUT`] has passed.
     pub async fn serve(
         self,
         mut arrivals: mpsc::Receiver<Arrival>,
-        seat_count: usize,
+        seats: usize,
         asks: mpsc::Sender<Ask>,
         stop: watch::Receiver<bool>,
     ) {
@@ -134,7 +136,7 @@ impl Site {
         let api = self.api.subscribe();
         let routes = Routes::new(self.settings, api, Asks::new(asks), stop, seeds);
         let mut connections = JoinSet::new();
-        let mut crowd = Crowd::new(seat_count);
+        let mut crowd = Crowd::new(seats);
         // Operators' connections wait for their place and keep it.
         let operators = Crowd::new(usize::MAX);
         let mut internal_connections = JoinSet::new();
@@ -150,10 +152,10 @@ impl Site {
                     None => break,
                 },
                 (socket, peer) = accept(internal.as_ref()), if room => {
-                    let guest = operators.guest();
-                    let (service, stop) = (routes.internal(peer, guest.clone()), routes.stop());
+                    let service = routes.internal(peer, operators.guest());
+                    let stop = routes.stop();
                     internal_connections
-                        .spawn(connection::serve(socket, Vec::new(), service, guest, stop));
+                        .spawn(connection::serve(socket, Vec::new(), service, stop));
                 }
                 Some(ended) = connections.join_next_with_id() => {
                     crowd.leave(match &ended {
@@ -210,15 +212,11 @@ fn admit(
     guest: Guest,
 ) -> tokio::task::Id {
     let Arrival { socket, peer, bytes, seat } = arrival;
-    let (service, stop) = (routes.public(peer, guest.clone()), routes.stop());
+    let (service, stop) = (routes.public(peer, guest), routes.stop());
     let serving = async move {
         match Socket::adopt(socket) {
-            Ok(Socket::Tcp(socket)) => {
-                connection::serve(socket, bytes, service, guest, stop).await;
-            }
-            Ok(Socket::Unix(socket)) => {
-                connection::serve(socket, bytes, service, guest, stop).await;
-            }
+            Ok(Socket::Tcp(socket)) => connection::serve(socket, bytes, service, stop).await,
+            Ok(Socket::Unix(socket)) => connection::serve(socket, bytes, service, stop).await,
             Err(error) => tracing::warn!(%error, ?peer, "a socket that cannot be served"),
         }
         drop(seat);

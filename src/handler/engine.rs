@@ -145,6 +145,8 @@ pub trait Engine<H: Handler> {
     ) -> Result<(), SendError>;
     /// Starts the close handshake; output queued before it still goes out.
     fn close(&mut self, connection: ConnectionId, code: u16, reason: &str);
+    /// Begins its heartbeat, or begins it anew.
+    fn begin_heartbeat(&mut self, connection: ConnectionId);
     /// The answer to its heartbeat by message came; false if none was awaited.
     fn answer_heartbeat(&mut self, connection: ConnectionId) -> bool;
     /// Makes a connection a member of a channel; to be one already is no error.
@@ -173,6 +175,9 @@ pub trait Engine<H: Handler> {
         job: Job,
         done: Done<H>,
     ) -> Result<(), OffloadError>;
+    /// Notes how many bytes of the peer's the application keeps; false if there is no room for
+    /// more.
+    fn hold(&mut self, connection: ConnectionId, bytes: usize) -> bool;
     /// Sets the limits of the shard anew.
     fn set_limits(&mut self, limits: ShardLimits);
     /// The time of this turn.

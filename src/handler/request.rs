@@ -153,12 +153,19 @@ pub struct Accept<C> {
     pub(crate) protocol: Option<String>,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) heartbeat: Heartbeat,
+    pub(crate) heartbeat_waits: bool,
 }
 
 impl<C> Accept<C> {
     /// With the application's state of the connection.
     pub fn new(state: C) -> Self {
-        Self { state, protocol: None, headers: Vec::new(), heartbeat: Heartbeat::Ping }
+        Self {
+            state,
+            protocol: None,
+            headers: Vec::new(),
+            heartbeat: Heartbeat::Ping,
+            heartbeat_waits: false,
+        }
     }
 
     /// Chooses one of the offered sub-protocols.
@@ -173,6 +180,14 @@ impl<C> Accept<C> {
     #[must_use]
     pub fn heartbeat(mut self, heartbeat: Heartbeat) -> Self {
         self.heartbeat = heartbeat;
+        self
+    }
+
+    /// Leaves the heartbeat to begin when [`Peer::begin_heartbeat`](super::Peer::begin_heartbeat)
+    /// says so, not with the opening of the connection.
+    #[must_use]
+    pub fn heartbeat_later(mut self) -> Self {
+        self.heartbeat_waits = true;
         self
     }
 

@@ -99,6 +99,12 @@ impl<'a, H: Handler> Peer<'a, H> {
         self.engine.close(self.id, code, reason);
     }
 
+    /// Begins, or begins anew, to ask whether the peer is there: first at a time of its own
+    /// between half an interval and a whole one from now.
+    pub fn begin_heartbeat(&mut self) {
+        self.engine.begin_heartbeat(self.id);
+    }
+
     /// To be called when the peer has answered its heartbeat by message (see
     /// [`Accept::heartbeat`](super::Accept::heartbeat)); false if no answer is awaited.
     pub fn answer_heartbeat(&mut self) -> bool {
@@ -109,6 +115,15 @@ impl<'a, H: Handler> Peer<'a, H> {
     /// be a member already is no error, and nothing more is said of it.
     pub fn join(&mut self, channel: &str) -> Result<(), JoinError> {
         self.engine.join(self.id, channel)
+    }
+
+    /// Says how many bytes of what it sent the application keeps now, to look at them later. They
+    /// count against [`Config::partial_bytes_max`](crate::Config::partial_bytes_max), until the
+    /// connection closes or the next call. False if there is no room for more: nothing has changed
+    /// then, and what is kept beyond the last call must go.
+    #[must_use]
+    pub fn hold(&mut self, bytes: usize) -> bool {
+        self.engine.hold(self.id, bytes)
     }
 
     /// Whether it is a member of a channel, from a join that was not refused until it leaves.

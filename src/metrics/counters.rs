@@ -128,6 +128,8 @@ counters! {
     backlog_budget_cuts,
     /// Connections closed because partial input of the shard reached its bound.
     partial_budget_closes,
+    /// Clients disconnected with 3013 because the shard had no room for their waiting commands.
+    deferred_budget_closes,
     /// Pieces of output that did not fit the turn's arena and were allocated.
     arena_overflows,
     /// Pings sent.

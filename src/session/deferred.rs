@@ -24,7 +24,12 @@ impl Deferred {
         self.read = self.bytes.len() - left;
     }
 
-    /// Bytes that are held.
+    /// Bytes of memory that are held.
+    pub fn held_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Bytes that wait.
     pub fn len(&self) -> usize {
         self.bytes.len() - self.read
     }

@@ -90,6 +90,11 @@ impl Session {
         self.under_way.as_ref().map_or(0, |under_way| under_way.deferred.len())
     }
 
+    /// Bytes of memory that they take.
+    pub fn held_bytes(&self) -> usize {
+        self.under_way.as_ref().map_or(0, |under_way| under_way.deferred.held_bytes())
+    }
+
     /// Takes the next command of a frame, or what stands in its place. `is_member` says whether
     /// the client is in the channel that it names.
     pub fn command(
@@ -142,7 +147,9 @@ impl Session {
 
     /// Puts back what cannot be read yet, because another command is under way.
     pub fn defer_again(&mut self, deferred: Deferred) {
-        if let Some(under_way) = &mut self.under_way {
+        if let Some(under_way) = &mut self.under_way
+            && !deferred.is_empty()
+        {
             under_way.deferred = deferred;
         }
     }
@@ -165,6 +172,11 @@ impl Session {
         effects.leave(channel);
         let push = Push::Unsubscribe(UnsubscribeCode::InsufficientState);
         effects.outbox.push(channel, &push);
+    }
+
+    /// There is no room on the shard for what was deferred.
+    pub fn crowded_out(&mut self, effects: &mut Effects) {
+        self.close(DisconnectCode::TooManyRequests, effects);
     }
 
     /// The time to connect is over.

@@ -13,9 +13,9 @@ use super::guard;
 use super::listeners::Newcomer;
 use super::seats::Seat;
 use super::slab::Index;
-use crate::handler::{Handler, Peer, Refuse, Request, Upgrade};
+use crate::handler::{Accept, Handler, Peer, Refuse, Request, Upgrade};
 use crate::limits::{HEAD_BYTES_MAX, HEARTBEAT_MESSAGES_MAX};
-use crate::ws::handshake::{Refusal, RequestHead, check_upgrade, write_refusal};
+use crate::ws::handshake::{self, Refusal, RequestHead, check_upgrade, write_refusal};
 
 /// What to do with a new socket.
 #[derive(Debug)]
@@ -67,6 +67,7 @@ enum Answer<S> {
         state: S,
         route: u16,
         heartbeat: u8,
+        heartbeat_waits: bool,
     },
     Refused,
     /// It is for no WebSocket, and there is somebody who answers such requests.
@@ -217,9 +218,9 @@ impl<H: Handler> Turn<'_, H> {
         match answer {
             Answer::Refused => self.refuse_bytes(index, &out),
             Answer::Leave { peer } => self.leave(index, peer, &[whole.head, whole.rest]),
-            Answer::Open { state, route, heartbeat } => {
+            Answer::Open { state, route, heartbeat, heartbeat_waits } => {
                 self.queue_frame(index, &out);
-                self.core.start_heartbeat(index, heartbeat);
+                self.core.set_heartbeat(index, heartbeat, heartbeat_waits);
                 self.opened(handler, index, state, route);
             }
         }
@@ -270,9 +271,7 @@ impl<H: Handler> Turn<'_, H> {
     ) -> Result<Answer<H::Connection>, Refusal> {
         let core = &mut *self.core;
         let connection = core.connections.get(index).expect("being read");
-        if connection.flags.has(Flags::SURPLUS) {
-            return Err(Refusal::Full);
-        }
+        let is_surplus = connection.flags.has(Flags::SURPLUS);
         let head = RequestHead::parse(whole.head)?;
         let socket_peer = (core.address_of)(connection.socket.as_fd());
         let forwarded = head.fields().all("x-forwarded-for");
@@ -282,7 +281,12 @@ impl<H: Handler> Turn<'_, H> {
         let routes = &core.routes;
         let found = routes.find(head.path());
         if found.is_none() && core.settings.door.is_some() {
+            // Also where every seat is taken: a full server still says that it lives, and takes
+            // orders. It pays with a place at the door, not with a seat.
             return Ok(Answer::Leave { peer });
+        }
+        if is_surplus {
+            return Err(Refusal::Full);
         }
         let handshake = check_upgrade(&head)?;
         let found = found.ok_or(Refusal::Path)?;
@@ -302,23 +306,14 @@ impl<H: Handler> Turn<'_, H> {
         };
         match upgrade {
             Ok(Upgrade::Accept(accept)) => {
-                let headers = accept.headers.iter().map(|(name, value)| (&**name, &**value));
-                let written = handshake.accept(out, accept.protocol.as_deref(), headers);
-                match (written, core.heartbeats.number(accept.heartbeat)) {
-                    (Ok(()), Some(heartbeat)) => {
-                        core.log_opened(index, &head, peer);
-                        let state = accept.state;
-                        return Ok(Answer::Open { state, route: number, heartbeat });
-                    }
-                    (Err(error), _) => {
-                        tracing::error!(%error, "the handler's answer cannot be written");
-                        write_status(out, 500, "the answer cannot be written");
-                    }
-                    (Ok(()), None) => {
-                        tracing::error!(max = HEARTBEAT_MESSAGES_MAX, "too many heartbeats");
-                        out.clear();
-                        write_status(out, 500, "the answer cannot be written");
-                    }
+                if let Some(heartbeat) = core.write_accept(&handshake, &accept, out) {
+                    core.log_opened(index, &head, peer);
+                    return Ok(Answer::Open {
+                        state: accept.state,
+                        route: number,
+                        heartbeat,
+                        heartbeat_waits: accept.heartbeat_waits,
+                    });
                 }
             }
             Ok(Upgrade::Refuse(refuse)) => write_handler_refusal(out, &refuse),
@@ -353,6 +348,26 @@ impl<H: Handler> Turn<'_, H> {
 }
 
 impl<H: Handler> Core<H> {
+    /// Writes the 101 and returns the number of the connection's heartbeat; or writes a 500.
+    fn write_accept(
+        &mut self,
+        handshake: &handshake::Upgrade<'_>,
+        accept: &Accept<H::Connection>,
+        out: &mut Vec<u8>,
+    ) -> Option<u8> {
+        let headers = accept.headers.iter().map(|(name, value)| (&**name, &**value));
+        let written = handshake.accept(out, accept.protocol.as_deref(), headers);
+        let heartbeat = self.heartbeats.number(accept.heartbeat);
+        match written {
+            Ok(()) if heartbeat.is_some() => return heartbeat,
+            Ok(()) => tracing::error!(max = HEARTBEAT_MESSAGES_MAX, "too many heartbeats"),
+            Err(error) => tracing::error!(%error, "the handler's answer cannot be written"),
+        }
+        out.clear();
+        write_status(out, 500, "the answer cannot be written");
+        None
+    }
+
     /// The steps before the upgrade, from the outermost; an error is a panic of one.
     fn links_before(&self, route: u16, request: &Request<'_>) -> Result<ControlFlow<Refuse>, ()> {
         for link in self.routes.links(route) {

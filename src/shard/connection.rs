@@ -42,7 +42,8 @@ pub(super) struct Connection<S> {
     pub(super) flags: Flags,
     /// Polls in the kernel that have not reported their end.
     pub(super) polls: u8,
-    /// Pings in a row after which nothing was heard.
+    /// Pings in a row after which nothing was heard; where it is asked by message, how often the
+    /// patience with it was prolonged.
     pub(super) misses: u8,
     /// What only a busy connection needs.
     pub(super) busy: Option<Box<Busy>>,
@@ -128,6 +129,8 @@ impl Flags {
     pub(super) const LEAVING: Self = Self(1 << 11);
     /// A header of the PROXY protocol is to come before its request.
     pub(super) const PROXIED: Self = Self(1 << 12);
+    /// Its heartbeat has not begun. The bit of `PROXIED`, which ends with the request.
+    pub(super) const SILENT: Self = Self(1 << 12);
     /// Where the number of its heartbeat stands, in three bits.
     const HEARTBEAT_SHIFT: u32 = 13;
 
@@ -166,17 +169,22 @@ pub(super) struct Busy {
     pub(super) backlog: Backlog,
     /// When the backlog last grew shorter.
     pub(super) moved: Tick,
+    /// Bytes of the peer's that the application keeps, as it has said.
+    pub(super) held_bytes: usize,
 }
 
 impl Busy {
-    /// Bytes kept for what has not arrived whole.
+    /// Bytes kept for what has not arrived whole, or cannot be looked at yet.
     pub(super) fn partial_bytes(&self) -> usize {
         let head = self.head.as_ref().map_or(0, |head| head.bytes.len());
-        self.assembler.buffered_bytes() + head
+        self.assembler.buffered_bytes() + head + self.held_bytes
     }
 
     fn is_empty(&self) -> bool {
-        self.assembler.is_idle() && self.head.is_none() && self.backlog.is_empty()
+        self.assembler.is_idle()
+            && self.head.is_none()
+            && self.backlog.is_empty()
+            && self.held_bytes == 0
     }
 }
 

@@ -97,6 +97,10 @@ impl<H: Handler> Turn<'_, H> {
             state: connection.state.take(),
             closed: Closed { cause, code, reason: reason.into() },
         };
+        if let Some(busy) = &mut connection.busy {
+            // It goes with the state.
+            shard.partial_bytes -= std::mem::take(&mut busy.held_bytes);
+        }
         let flags = connection.flags;
         let channel_count = std::mem::take(&mut connection.channel_count);
         shard.endings.push_back(told);
@@ -199,6 +203,7 @@ impl<H: Handler> Turn<'_, H> {
         core.partial_bytes -= busy.partial_bytes();
         busy.assembler = crate::ws::Assembler::new();
         busy.head = None;
+        busy.held_bytes = 0;
         connection.calm();
     }
 

@@ -39,6 +39,14 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
         }
     }
 
+    fn begin_heartbeat(&mut self, connection: ConnectionId) {
+        if self.core.open(connection).is_some() {
+            let index = Index::new(connection.index());
+            self.core.begin_heartbeat(index);
+            self.core.schedule(index);
+        }
+    }
+
     fn answer_heartbeat(&mut self, connection: ConnectionId) -> bool {
         let is_open = self.core.open(connection).is_some();
         is_open && self.core.answer_heartbeat(Index::new(connection.index()))
@@ -140,6 +148,24 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
                 Err(error)
             }
         }
+    }
+
+    fn hold(&mut self, connection: ConnectionId, bytes: usize) -> bool {
+        let Some(one) = self.core.open(connection) else { return bytes == 0 };
+        let before = one.busy.as_ref().map_or(0, |busy| busy.held_bytes);
+        if bytes == before {
+            return true;
+        }
+        let core = &mut *self.core;
+        let all_bytes = core.partial_bytes - before + bytes;
+        if bytes > before && all_bytes > core.settings.partial_bytes_max {
+            return false;
+        }
+        core.partial_bytes = all_bytes;
+        let one = core.open(connection).expect("seen above");
+        one.busy().held_bytes = bytes;
+        one.calm();
+        true
     }
 
     fn set_limits(&mut self, limits: ShardLimits) {

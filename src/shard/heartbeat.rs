@@ -62,6 +62,9 @@ pub(super) enum Beat {
 pub(super) fn next_beat<S>(connection: &Connection<S>, settings: &Settings) -> Option<Beat> {
     let flags = connection.flags;
     settings.beat_ticks(flags.heartbeat())?;
+    if flags.has(Flags::SILENT) {
+        return None;
+    }
     Some(match flags.heartbeat() {
         0 if connection.misses >= PINGS_MISSED_MAX => Beat::Unheard,
         0 => Beat::Ask,
@@ -71,11 +74,24 @@ pub(super) fn next_beat<S>(connection: &Connection<S>, settings: &Settings) -> O
 }
 
 impl<H: Handler> Core<H> {
-    /// The first heartbeat of a connection: a phase of its own within one interval.
-    pub(super) fn start_heartbeat(&mut self, index: Index, number: u8) {
+    /// Which heartbeat a new connection has. It begins now, or waits to be begun.
+    pub(super) fn set_heartbeat(&mut self, index: Index, number: u8, waits: bool) {
         let connection = self.connections.get_mut(index).expect("just opened");
         connection.flags.set_heartbeat(number);
-        let Some(ticks) = self.settings.beat_ticks(number) else { return };
+        if waits {
+            connection.flags.set(Flags::SILENT);
+        } else {
+            self.begin_heartbeat(index);
+        }
+    }
+
+    /// The first heartbeat of a connection: a phase of its own within one interval.
+    pub(super) fn begin_heartbeat(&mut self, index: Index) {
+        let connection = self.connections.get_mut(index).expect("open");
+        connection.flags.clear(Flags::SILENT);
+        connection.flags.clear(Flags::ASKED);
+        connection.misses = 0;
+        let Some(ticks) = self.settings.beat_ticks(connection.flags.heartbeat()) else { return };
         let soonest = self.tick.plus(ticks / 2);
         connection.due = self.wheel.emptiest_near(soonest, ticks / 2);
     }
@@ -88,9 +104,16 @@ impl<H: Handler> Core<H> {
             return false;
         }
         connection.flags.clear(Flags::ASKED);
-        // From the end of the patience to the next question. The wheel finds out when it fires.
+        // An interval after the question, however often the patience was prolonged since: clients
+        // count from question to question. The wheel finds out when it fires.
+        let patience = self.settings.patience_ticks(number);
+        let waited = patience.saturating_mul(1 + u32::from(connection.misses));
+        connection.misses = 0;
         let ticks = self.settings.beat_ticks(number).expect("it was asked");
-        connection.due = connection.due.plus(ticks - self.settings.patience_ticks(number));
+        connection.due = match ticks.checked_sub(waited) {
+            Some(left) => connection.due.plus(left),
+            None => self.tick.plus(1),
+        };
         true
     }
 }
@@ -103,9 +126,11 @@ impl<H: Handler> Turn<'_, H> {
         let interval = core.settings.beat_ticks(number).expect("it beats");
         let patience = core.settings.patience_ticks(number);
         // It is not read from until its output has left: that nothing was heard says nothing, and
-        // the write timeout watches over it.
-        if connection.backlog_bytes() > 0 {
-            connection.misses = 0;
+        // the write timeout watches over it. A question by message is asked all the same, behind
+        // the backlog: clients of such protocols leave a server whose questions stay away.
+        let is_asked_by_message = number > 0 && beat == Beat::Ask;
+        if connection.backlog_bytes() > 0 && !is_asked_by_message {
+            connection.misses = if number == 0 { 0 } else { connection.misses.saturating_add(1) };
             connection.due = core.tick.plus(if beat == Beat::Ask { interval } else { patience });
             return;
         }
@@ -125,6 +150,7 @@ impl<H: Handler> Turn<'_, H> {
             }
             Beat::Ask => {
                 connection.flags.set(Flags::ASKED);
+                connection.misses = 0;
                 connection.due = core.tick.plus(patience);
                 core.counters.message_pings_sent += 1;
                 let piece = self.batch.share(core.heartbeats.frame(number));

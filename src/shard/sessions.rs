@@ -128,6 +128,19 @@ impl Sessions {
         if let Some(session) = peer.state() {
             session.defer_again(deferred);
         }
+        self.hold(peer);
+    }
+
+    /// Charges the shard's budget with what waits for the command under way.
+    fn hold(&mut self, peer: &mut Peer<'_, Self>) {
+        let held_bytes = peer.state().map_or(0, |session| session.held_bytes());
+        if !peer.hold(held_bytes)
+            && let Some(session) = peer.state()
+        {
+            session.crowded_out(&mut self.effects);
+            peer.shard().counters().deferred_budget_closes += 1;
+            self.obey(peer);
+        }
     }
 
     /// The home's answer to the join under way, or that it was not even asked.
@@ -144,6 +157,7 @@ impl Sessions {
             match effect {
                 Effect::Connected => {
                     peer.set_alarm(None);
+                    peer.begin_heartbeat();
                     peer.shard().counters().client_connects += 1;
                     tracing::info!(connection = %peer.id(), user = "", "authenticated");
                 }
@@ -247,7 +261,8 @@ impl Handler for Sessions {
             None => accept,
         };
         let heartbeat = if has_frame_pings { Heartbeat::Ping } else { Heartbeat::Text(json::PING) };
-        accept.heartbeat(heartbeat).into()
+        // The first ping comes after the connect reply, never before it.
+        accept.heartbeat(heartbeat).heartbeat_later().into()
     }
 
     fn open(&mut self, peer: &mut Peer<'_, Self>) {
@@ -272,6 +287,7 @@ impl Handler for Sessions {
         {
             session.defer(rest, &mut self.effects);
             self.obey(peer);
+            self.hold(peer);
         }
         self.flush(peer);
     }
@@ -332,5 +348,55 @@ fn error_of_publish(error: PublishError) -> ErrorCode {
     match error {
         PublishError::Full => ErrorCode::TooManyRequests,
         PublishError::Name | PublishError::TooLong => ErrorCode::BadRequest,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::session_rig::{Client, SessionRig, names_at, open_settings};
+    use crate::config::Config;
+
+    /// More than a third of what the shard of [`small_budget`] may hold.
+    const WAITING_BYTES: usize = 24 * 1024;
+
+    fn small_budget() -> SessionRig {
+        let mut config = Config::new(([127, 0, 0, 1], 0).into());
+        config.partial_bytes_max = 2 * 64 * 1024;
+        SessionRig::new(2, 16, config, &open_settings())
+    }
+
+    /// Subscribes to a channel whose home is the other shard, and sends more behind it.
+    fn subscribe_and_go_on(rig: &mut SessionRig, client: Client, channel: &str) {
+        let data = "x".repeat(WAITING_BYTES);
+        rig.frame(
+            client,
+            &format!(
+                "{{\"id\":2,\"subscribe\":{{\"channel\":\"{channel}\"}}}}\n\
+                 {{\"id\":3,\"rpc\":{{\"data\":\"{data}\"}}}}"
+            ),
+        );
+    }
+
+    #[test]
+    fn what_waits_for_a_home_counts_against_the_budget_of_the_shard() {
+        let mut rig = small_budget();
+        let clients: Vec<Client> = (0..4).map(|_| rig.connect(0, "")).collect();
+        for (client, channel) in clients.iter().zip(names_at(1, 2)) {
+            subscribe_and_go_on(&mut rig, *client, &channel);
+        }
+        // Two have room, and who comes later may come back.
+        assert_eq!([0, 1, 2, 3].map(|at| rig.is_open(clients[at])), [true, true, false, false]);
+        let counters = rig.counters();
+        let crowded = (counters.deferred_budget_closes, counters.disconnects_too_many_requests);
+        assert_eq!(crowded, (2, 2));
+        let held = rig.core(0).partial_bytes;
+        assert!((2 * WAITING_BYTES..=64 * 1024).contains(&held), "{held}");
+
+        rig.frame(clients[0], ""); // malformed, so it is closed
+        assert!(rig.core(0).partial_bytes < held, "what a client had goes with it");
+        rig.exchange();
+        assert_eq!(rig.core(0).partial_bytes, 0, "what is answered does not wait");
+        let counters = rig.counters();
+        assert_eq!((counters.errors_not_available, counters.client_subscribes), (1, 1));
     }
 }

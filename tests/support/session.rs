@@ -2,61 +2,23 @@
 #![allow(dead_code)] // each property uses a part of it
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
 
 use longwire::session::Rules;
 use longwire::{Config, Running, Server, SessionSettings, Sessions};
 use serde_json::Value;
 use tungstenite::{Message, WebSocket};
 
-/// Far beyond what anything here takes, also on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+#[path = "patient.rs"]
+mod patient;
+
+pub(crate) use patient::{PATIENCE, Patient};
 
 /// How a connection ended for its client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct End {
     pub(crate) code: u16,
     pub(crate) reason: String,
-}
-
-/// A socket whose calls go on after a signal: the server's own threads get some.
-#[derive(Debug)]
-pub(crate) struct Patient(TcpStream);
-
-impl Patient {
-    pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("connects");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        stream.set_nodelay(true).expect("no delay");
-        Self(stream)
-    }
-}
-
-fn again<T>(mut call: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
-}
-
-impl Read for Patient {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        again(|| self.0.read(buffer))
-    }
-}
-
-impl Write for Patient {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        again(|| self.0.write(bytes))
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 /// One client.

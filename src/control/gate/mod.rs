@@ -23,8 +23,8 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::control::crowd::Guest;
 use crate::limits::{
-    HTTP_HEAD_TIMEOUT, HTTP_IDLE_TIMEOUT, HTTP_LINGER_BYTES_MAX, HTTP_READ_BYTES,
-    HTTP_WRITE_TIMEOUT, LINGER_PERIOD_MAX,
+    HTTP_IDLE_TIMEOUT, HTTP_LINGER_BYTES_MAX, HTTP_READ_BYTES, HTTP_WRITE_TIMEOUT,
+    LINGER_PERIOD_MAX,
 };
 use crate::ws::handshake::HeadScanner;
 use chunks::Chunks;
@@ -53,15 +53,6 @@ enum Waiting {
     Head,
 }
 
-impl Waiting {
-    fn period(self) -> Duration {
-        match self {
-            Self::No | Self::Idle => HTTP_IDLE_TIMEOUT,
-            Self::Head => HTTP_HEAD_TIMEOUT,
-        }
-    }
-}
-
 /// A socket that gives out judged input only.
 #[derive(Debug)]
 pub(super) struct Gate<S> {
@@ -78,6 +69,7 @@ pub(super) struct Gate<S> {
     waiting: Waiting,
     /// Who is told whether a request is waited for.
     guest: Guest,
+    head_timeout: Duration,
     deadline: Pin<Box<Sleep>>,
     /// When a write that is stuck fails.
     write_deadline: Option<Pin<Box<Sleep>>>,
@@ -85,7 +77,7 @@ pub(super) struct Gate<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
     /// A gate before `socket`, from which `bytes` were read already.
-    pub(super) fn new(socket: S, bytes: Vec<u8>, guest: Guest) -> Self {
+    pub(super) fn new(socket: S, bytes: Vec<u8>, guest: Guest, head_timeout: Duration) -> Self {
         Self {
             socket,
             inbox: bytes,
@@ -96,6 +88,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
             fault: None,
             waiting: Waiting::No,
             guest,
+            head_timeout,
             deadline: Box::pin(sleep(HTTP_IDLE_TIMEOUT)),
             write_deadline: None,
         }
@@ -193,7 +186,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
                 self.guest.idle();
             }
             self.waiting = waiting;
-            self.deadline.as_mut().reset(Instant::now() + waiting.period());
+            let period = match waiting {
+                Waiting::No | Waiting::Idle => HTTP_IDLE_TIMEOUT,
+                Waiting::Head => self.head_timeout,
+            };
+            self.deadline.as_mut().reset(Instant::now() + period);
         }
         self.deadline.as_mut().poll(cx)
     }

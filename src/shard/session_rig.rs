@@ -1,0 +1,161 @@
+//! Shards of sessions without threads or sockets' events, for tests: whoever writes the test says
+//! which shard does something next, and when the mesh is emptied.
+
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use super::core::{Core, Effect, Turn};
+use super::listeners::Newcomer;
+use super::session_settings::SessionSettings;
+use super::sessions::Sessions;
+use super::slab::Index;
+use super::{Channels, Jobs, Seats, Settings};
+use crate::address::SocketPeer;
+use crate::config::Config;
+use crate::handler::Handler;
+use crate::hub::{Homes, ShardId};
+use crate::metrics::Counters;
+use crate::ring::{Batch, Received};
+use crate::session::Rules;
+use crate::sys::bell::Bell;
+use crate::sys::clock;
+use crate::ws::{OpCode, encode_header};
+
+/// Every client may do everything, and is not pinged.
+pub(super) fn open_settings() -> SessionSettings {
+    let rules = Rules { insecure: true, ..Rules::default() };
+    SessionSettings { rules, ping_interval: None, ..SessionSettings::default() }
+}
+
+pub(super) struct SessionRig {
+    shards: Vec<(Core<Sessions>, Sessions)>,
+    /// Their far ends, so that they stay open.
+    clients: Vec<UnixStream>,
+}
+
+/// A connected client: the shard and the place it is in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Client {
+    pub(super) shard: usize,
+    pub(super) index: Index,
+}
+
+impl SessionRig {
+    /// `mesh_slots` is the length of each queue.
+    pub(super) fn new(
+        shard_count: usize,
+        mesh_slots: usize,
+        mut config: Config,
+        settings: &SessionSettings,
+    ) -> Self {
+        settings.configure(&mut config);
+        let make = Sessions::for_shards(settings.clone()).expect("they are valid");
+        let seats = Arc::new(Seats::new(shard_count, 100, 100));
+        let hasher = std::hash::RandomState::new();
+        let members = crate::mesh::build_with_slots(shard_count, mesh_slots).expect("a mesh");
+        let shards = members.into_iter().enumerate().map(|(number, mesh)| {
+            let mut sessions = make(number);
+            let routes = sessions.routes();
+            let seats = Arc::clone(&seats);
+            let settings = Settings::new(&config, number, shard_count, seats, None, 0, &routes);
+            let channels = Channels::new(number, shard_count, 1000, mesh, &hasher);
+            let bell = Arc::new(Bell::new().expect("a bell"));
+            let jobs = Jobs::new(crossbeam_channel::bounded(1).0, 1, bell);
+            let core =
+                Core::new(settings, routes, channels, jobs, clock::now(), |_| SocketPeer::Local);
+            (core, sessions)
+        });
+        Self { shards: shards.collect(), clients: Vec::new() }
+    }
+
+    pub(super) fn core(&mut self, shard: usize) -> &mut Core<Sessions> {
+        &mut self.shards[shard].0
+    }
+
+    /// What all shards have counted together.
+    pub(super) fn counters(&self) -> Counters {
+        let mut sum = Counters::default();
+        for (core, _) in &self.shards {
+            sum += &core.counters;
+        }
+        sum
+    }
+
+    /// A WebSocket that has sent no command yet, with these header lines in its request.
+    pub(super) fn dial(&mut self, shard: usize, headers: &str) -> Client {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        self.clients.push(theirs);
+        let mut effects = Vec::new();
+        let _taken = self.core(shard).admit(Newcomer { socket: ours.into(), proxied: false });
+        self.core(shard).take_effects(&mut effects);
+        let Some((_, Effect::Watch(index))) = effects.pop() else {
+            panic!("not taken: {effects:?}")
+        };
+        let client = Client { shard, index };
+        let head = format!(
+            "GET /connection/websocket HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
+             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
+        );
+        self.receive(client, head.as_bytes());
+        client
+    }
+
+    /// A client whose connect command was sent.
+    pub(super) fn connect(&mut self, shard: usize, headers: &str) -> Client {
+        let client = self.dial(shard, headers);
+        self.frame(client, r#"{"id":1,"connect":{}}"#);
+        client
+    }
+
+    /// The client sends a message.
+    pub(super) fn frame(&mut self, client: Client, text: &str) {
+        let mut bytes = encode_header(true, OpCode::Text, text.len(), Some([0; 4])).to_vec();
+        bytes.extend_from_slice(text.as_bytes());
+        self.receive(client, &bytes);
+    }
+
+    fn receive(&mut self, client: Client, bytes: &[u8]) {
+        let (core, sessions) = &mut self.shards[client.shard];
+        let mut batch = Batch::new(64);
+        let received = Received::Bytes(bytes.len());
+        let mut turn = Turn { core, batch: &mut batch };
+        turn.received(sessions, client.index, received, &mut bytes.to_vec());
+    }
+
+    pub(super) fn is_open(&mut self, client: Client) -> bool {
+        let core = self.core(client.shard);
+        let id = core.id(client.index);
+        core.open(id).is_some()
+    }
+
+    /// Hands over what the shards have for each other, until nobody has anything.
+    pub(super) fn exchange(&mut self) {
+        for (core, _) in &mut self.shards {
+            core.channels.mesh.flush(|_| {});
+        }
+        loop {
+            let mut count = 0;
+            for (core, sessions) in &mut self.shards {
+                while let Some(received) = core.channels.mesh.receive() {
+                    core.channels.take(received.from, received.message);
+                    count += 1;
+                }
+                core.channels.catch_up();
+                let mut batch = Batch::new(64);
+                count += Turn { core, batch: &mut batch }.announce(sessions, 1000);
+                core.channels.mesh.flush(|_| {});
+            }
+            if count == 0 {
+                return;
+            }
+        }
+    }
+}
+
+/// The first names whose home is `shard`, among `shard_count`.
+pub(super) fn names_at(shard: usize, shard_count: usize) -> impl Iterator<Item = String> {
+    let homes = Homes::dealt(shard_count);
+    let names = (0..).map(|number| format!("name-{number}"));
+    names.filter(move |name| homes.home_of_channel(name) == ShardId::new(shard))
+}
