@@ -105,3 +105,8 @@ pub use handler::{
 pub use metrics::Counters;
 pub use server::{Hooks, Running, Server, Snapshot, StartError};
 pub use shard::{LiveSettings, SessionSettings, SessionSettingsError, Sessions};
+
+/// What the README shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -48,6 +48,8 @@ impl Handler for Echo {
 fn site() -> Site {
     let mut settings = Settings::default();
     settings.internal_listen = None;
+    // Who is slow here is never too slow, however slow the machine is.
+    settings.head_timeout = fleet::PATIENCE;
     Site::new(settings).expect("no port of its own")
 }
 

@@ -8,6 +8,7 @@ use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use longwire::Snapshot;
 
 mod bench;
 mod check;
@@ -82,6 +83,20 @@ fn logged(args: &log::LogArgs, command: impl FnOnce() -> ExitCode) -> ExitCode {
 fn failure(error: &impl Display) -> ExitCode {
     eprintln!("longwire: {error}");
     ExitCode::FAILURE
+}
+
+/// The exit code of a server that has stopped: 0 only if all of it stopped as it should.
+fn stopped(counted: &Snapshot) -> ExitCode {
+    let Snapshot { shards_lost, tasks_lost, forced, .. } = *counted;
+    if shards_lost > 0 {
+        failure(&format_args!("{shards_lost} shards were lost by a panic"))
+    } else if tasks_lost > 0 {
+        failure(&format_args!("{tasks_lost} tasks of the control thread were lost; see the log"))
+    } else if forced {
+        failure(&"ended before all connections were closed")
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 /// Writes a result to standard output. Whoever closes it has read enough.

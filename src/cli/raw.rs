@@ -12,6 +12,7 @@ use longwire::{
 };
 
 use super::value::{bytes, duration, duration_or_off};
+use super::{failure, stopped};
 
 /// What the server does, and within which limits.
 #[derive(Args, Debug)]
@@ -81,7 +82,7 @@ pub(crate) fn run(args: RawArgs) -> ExitCode {
     if let Err(error) = longwire::sys::memory::forgo_huge_pages() {
         tracing::warn!(%error, "huge pages stay on: memory will grow in steps of 2 MiB");
     }
-    let stopped = match args.mode {
+    let served = match args.mode {
         Mode::Echo(args) => {
             let limits = args.limits();
             Server::run(args.config(), move |_shard| Echo { limits: limits.clone() })
@@ -91,20 +92,9 @@ pub(crate) fn run(args: RawArgs) -> ExitCode {
             Server::run(args.config(), move |_shard| Broadcast { limits: limits.clone() })
         }
     };
-    match stopped {
-        Ok(counted) if counted.shards_lost > 0 => {
-            eprintln!("longwire: {} shards were lost by a panic", counted.shards_lost);
-            ExitCode::FAILURE
-        }
-        Ok(counted) if counted.forced => {
-            eprintln!("longwire: ended before all connections were closed");
-            ExitCode::FAILURE
-        }
-        Ok(_) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("longwire: {error}");
-            ExitCode::FAILURE
-        }
+    match served {
+        Ok(counted) => stopped(&counted),
+        Err(error) => failure(&error),
     }
 }
 

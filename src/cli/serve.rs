@@ -13,7 +13,7 @@ use super::load::Sources;
 use super::log::{Log, LogArgs, Refilter};
 use super::parts::{Parts, http_api};
 use super::screen::Screen;
-use super::{failure, print};
+use super::{failure, print, stopped};
 
 /// How the server is configured.
 #[derive(Args, Clone, Debug)]
@@ -35,13 +35,10 @@ pub(crate) fn run(args: ServeArgs, log_args: LogArgs) -> ExitCode {
     if let Err(error) = longwire::sys::memory::forgo_huge_pages() {
         tracing::warn!(%error, "huge pages stay on: memory will grow in steps of 2 MiB");
     }
-    let stopped = start(args.sources, log_args, serve, refilter);
+    let served = start(args.sources, log_args, serve, refilter);
     log.finish();
-    match stopped {
-        Ok(counted) if counted.shards_lost == 0 => ExitCode::SUCCESS,
-        Ok(counted) => {
-            failure(&format_args!("{} shards were lost by a panic", counted.shards_lost))
-        }
+    match served {
+        Ok(counted) => stopped(&counted),
         Err(error) => failure(&error),
     }
 }

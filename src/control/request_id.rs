@@ -10,7 +10,8 @@ use crate::limits::REQUEST_ID_BYTES_MAX;
 /// The header that brings a request's id, and takes it back.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Makes ids that no other process made and no client guesses.
+/// Makes ids that differ from one another and, by their seed, from those of other processes. They
+/// name and protect nothing: from one of them the others can be worked out.
 #[derive(Debug)]
 pub(super) struct RequestIds {
     seed: u64,

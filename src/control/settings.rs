@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use crate::limits::HTTP_HEAD_TIMEOUT;
 
 /// Settings of a [`Site`](super::Site). [`Default`] is what `longwire serve` starts from.
 #[derive(Clone, Debug)]
@@ -15,6 +18,8 @@ pub struct Settings {
     pub version: String,
     /// Where `/metrics`, `/debug` and `/health` are served to the operator; `None`: nowhere.
     pub internal_listen: Option<SocketAddr>,
+    /// How long the head of a request may take, from its first byte on.
+    pub head_timeout: Duration,
     /// Connections that the shards take, for the metrics; 0: unknown.
     pub connections_max: u64,
     /// Namespaces in which channels may be published to, beside the channels without one.
@@ -30,6 +35,7 @@ impl Default for Settings {
             node_name: "longwire".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             internal_listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9000))),
+            head_timeout: HTTP_HEAD_TIMEOUT,
             connections_max: 0,
             namespaces: BTreeSet::new(),
             http_api: HttpApi::default(),

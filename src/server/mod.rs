@@ -11,6 +11,7 @@
 //! ends all, and is returned with its cause and the command that mends it.
 
 pub mod checks;
+mod companions;
 mod control;
 mod door;
 pub mod plan;

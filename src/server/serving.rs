@@ -13,11 +13,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc;
+use tokio::task::JoinError;
 
+use super::companions::Companions;
 use super::control::{Command, Control};
-use super::door::Door;
 use super::publishing::Publishing;
 use super::rounds::{Asker, Rounds};
 use super::start::{Report, StartError};
@@ -49,20 +49,6 @@ enum Life {
     },
 }
 
-/// The site's task and what it is told by; empty without a site.
-#[derive(Default)]
-struct SiteTask {
-    stop: Option<watch::Sender<bool>>,
-    shards_gone: Option<oneshot::Sender<()>>,
-    serving: Option<JoinHandle<()>>,
-}
-
-impl SiteTask {
-    fn is_over(&self) -> bool {
-        self.serving.as_ref().is_none_or(JoinHandle::is_finished)
-    }
-}
-
 /// The control thread's main task.
 pub(super) struct Serving {
     control: Control,
@@ -71,9 +57,7 @@ pub(super) struct Serving {
     asks: mpsc::Receiver<Ask>,
     /// Keeps `asks` open when there is no site.
     _asks: mpsc::Sender<Ask>,
-    site: SiteTask,
-    /// Those who accept on Unix sockets.
-    dealers: Vec<JoinHandle<()>>,
+    companions: Companions,
     hooks: Hooks,
     rounds: Rounds,
     publishing: Publishing,
@@ -86,6 +70,8 @@ pub(super) struct Serving {
 /// What the task was woken by, as far as it matters.
 enum Woken {
     Ask(Ask),
+    /// A companion has ended.
+    Ended(Result<(), JoinError>),
     Look,
 }
 
@@ -101,20 +87,23 @@ impl Serving {
         let seat_count = control.door.as_ref().map_or(0, |door| door.seats.max() as usize);
         // A connection asks one question at a time.
         let askers_max = seat_count + INTERNAL_CONNECTIONS_MAX + PROGRAM_ASKERS_MAX;
-        let site = site.map(|site| start_site(site, &mut control, asker.clone())).transpose()?;
+        let mut companions = Companions::default();
+        if let Some(site) = site {
+            companions.add_site(site, &mut control, asker.clone())?;
+        }
         let watched = signals.map(Watched::new).transpose().map_err(StartError::Descriptor)?;
         let bell = Watched::new(control.bell()).map_err(StartError::Descriptor)?;
-        let places = std::mem::take(&mut control.unix).into_iter();
-        let dealers = places.map(|place| tokio::spawn(place.deal(control.pass.clone())));
+        for place in std::mem::take(&mut control.unix) {
+            companions.add_dealer(place, control.pass.clone());
+        }
         Ok(Self {
-            dealers: dealers.collect(),
             publishing: Publishing::new(control.shard_count()),
             control,
             signals: watched,
             bell,
             asks,
             _asks: asker,
-            site: site.unwrap_or_default(),
+            companions,
             hooks,
             rounds: Rounds::new(askers_max),
             counters: Counters::default(),
@@ -147,13 +136,10 @@ impl Serving {
             }
             let woken = self.wait().await;
             self.control.mesh.woke();
-            if let Woken::Ask(ask) = woken {
-                self.answer(ask);
-                // Those behind it leave with the same flush.
-                for _ in 0..ASKS_SHARE {
-                    let Ok(ask) = self.asks.try_recv() else { break };
-                    self.answer(ask);
-                }
+            match woken {
+                Woken::Ask(ask) => self.answer_share(ask),
+                Woken::Ended(how) => self.companion_ended(how),
+                Woken::Look => {}
             }
         }
     }
@@ -161,7 +147,6 @@ impl Serving {
     async fn wait(&mut self) -> Woken {
         let timer = tokio::time::sleep(self.patience());
         let signals = self.signals.as_ref();
-        let serving = self.site.serving.as_mut().filter(|serving| !serving.is_finished());
         tokio::select! {
             ready = self.bell.readable() => {
                 if let Err(error) = ready {
@@ -173,14 +158,7 @@ impl Serving {
             }
             Some(ask) = self.asks.recv() => Woken::Ask(ask),
             () = readable(signals) => Woken::Look,
-            _ended = async { match serving {
-                Some(serving) => drop(serving.await),
-                None => std::future::pending().await,
-            } } => {
-                // A task that was awaited to its end may not be awaited again.
-                self.site.serving = None;
-                Woken::Look
-            }
+            Some(how) = self.companions.ended() => Woken::Ended(how),
             () = timer => Woken::Look,
         }
     }
@@ -238,7 +216,7 @@ impl Serving {
                 *left -= 1;
                 if *left == 0 {
                     untold.clear();
-                    self.site.shards_gone = None; // its drop says so
+                    self.companions.shards_ended();
                 }
             }
             match report {
@@ -253,6 +231,29 @@ impl Serving {
             if let Message::Counted(counted) = received.message {
                 self.rounds.answered(&counted, &self.counters);
             }
+        }
+    }
+
+    /// Without one of them the server would go on and answer nobody, so it does not go on.
+    fn companion_ended(&mut self, how: Result<(), JoinError>) {
+        let is_running = matches!(self.life, Life::Running);
+        match how {
+            Err(error) if error.is_panic() => {
+                tracing::error!(%error, "a task of the control thread panicked");
+            }
+            _ if is_running => tracing::error!("a task of the control thread ended by itself"),
+            _ => return,
+        }
+        self.snapshot.tasks_lost += 1;
+        self.stop();
+    }
+
+    /// Answers an ask and some of those behind it, which leave with the same flush.
+    fn answer_share(&mut self, first: Ask) {
+        self.answer(first);
+        for _ in 0..ASKS_SHARE {
+            let Ok(ask) = self.asks.try_recv() else { break };
+            self.answer(ask);
         }
     }
 
@@ -274,11 +275,7 @@ impl Serving {
             return;
         }
         tracing::info!(timeout = ?self.control.drain_timeout, "stopping");
-        // Their drop closes the sockets and removes their files.
-        self.dealers.drain(..).for_each(|dealer| dealer.abort());
-        if let Some(stop) = &self.site.stop {
-            stop.send_replace(true);
-        }
+        self.companions.stop();
         self.life = Life::Stopping {
             untold: self.control.mesh.peers().collect(),
             left: self.control.shard_count(),
@@ -295,7 +292,7 @@ impl Serving {
 
     fn is_over(&mut self) -> bool {
         let Life::Stopping { left, deadline, .. } = self.life else { return false };
-        if left == 0 && self.site.is_over() {
+        if left == 0 && self.companions.is_over() {
             return true;
         }
         if self.snapshot.forced || clock::now() > deadline {
@@ -325,27 +322,42 @@ async fn readable(signals: Option<&Watched<Signals>>) {
     }
 }
 
-/// Starts the site and its door as tasks of their own.
-fn start_site(
-    site: Site,
-    control: &mut Control,
-    asks: mpsc::Sender<Ask>,
-) -> Result<SiteTask, StartError> {
-    let (stop, stopped) = watch::channel(false);
-    let (shards_gone, gone) = oneshot::channel();
-    // Room for every seat; none at all without a door, and the site serves its internal port.
-    let door = control.door.take();
-    let seat_count = door.as_ref().map_or(1, |door| door.seats.max().max(1) as usize);
-    let (arrivals_in, arrivals) = mpsc::channel(seat_count);
-    let serving = tokio::spawn(site.serve(arrivals, asks, stopped));
-    let door = door.map(|door| Door::new(door.socket, door.seats, arrivals_in.clone()));
-    if let Some(door) = door.transpose().map_err(StartError::Descriptor)? {
-        tokio::spawn(door.serve(gone));
-    } else {
-        tokio::spawn(async move {
-            let _shards_gone = gone.await;
-            drop(arrivals_in);
-        });
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::handler::{Handler, Message as Received, Peer, Request, Upgrade};
+
+    struct Silent;
+
+    impl Handler for Silent {
+        type Connection = ();
+
+        fn upgrade(&mut self, _request: &Request<'_>) -> Upgrade<()> {
+            Upgrade::accept(())
+        }
+
+        fn message(&mut self, _peer: &mut Peer<'_, Self>, _message: Received<'_>) {}
     }
-    Ok(SiteTask { stop: Some(stop), shards_gone: Some(shards_gone), serving: Some(serving) })
+
+    /// What a server has counted of which a companion ends by itself.
+    fn served_beside(companion: impl Future<Output = ()> + Send + 'static) -> Snapshot {
+        let config = Config { shards: Some(1), ..Config::new(([127, 0, 0, 1], 0).into()) };
+        let (control, _commands) = Control::start(config, false, |_| Silent).unwrap();
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().build().unwrap().block_on(async {
+            let mut serving = Serving::new(control, None, None, Hooks::default()).unwrap();
+            serving.companions.add(companion);
+            let stopped = tokio::time::timeout(Duration::from_mins(1), serving.run()).await;
+            stopped.expect("it stops by itself")
+        })
+    }
+
+    /// A site that ended left a server behind that took requests and answered none.
+    #[test]
+    fn no_server_outlives_what_serves_beside_it() {
+        for stopped in [served_beside(async {}), served_beside(async { panic!("on purpose") })] {
+            assert_eq!((stopped.tasks_lost, stopped.shards_lost, stopped.forced), (1, 0, false));
+        }
+    }
 }

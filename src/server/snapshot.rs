@@ -28,6 +28,9 @@ pub struct Snapshot {
     pub ready: u64,
     /// Shards that ended by a panic. Not zero only in a process that is about to end.
     pub shards_lost: u64,
+    /// Tasks of the control thread that panicked, or ended before the server was to stop: the site,
+    /// its door, those who accept on Unix sockets. Not zero only in a process that is about to end.
+    pub tasks_lost: u64,
     /// A second signal, or the drain timeout, cut the stop short.
     pub forced: bool,
     submitted: Vec<(Operation, u64)>,
@@ -59,7 +62,8 @@ impl Snapshot {
         for (name, value) in self.counters.iter().filter(|(_, value)| *value > 0) {
             tracing::info!(name, value, "counted");
         }
-        tracing::info!(forced = self.forced, lost = self.shards_lost, "stopped");
+        let Self { forced, shards_lost, tasks_lost, .. } = self;
+        tracing::info!(forced, shards_lost, tasks_lost, "stopped");
     }
 
     pub(super) fn add(&mut self, shard: &Counted) {

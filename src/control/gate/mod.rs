@@ -21,9 +21,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
+use crate::control::crowd::Guest;
 use crate::limits::{
-    HTTP_HEAD_TIMEOUT, HTTP_IDLE_TIMEOUT, HTTP_LINGER_BYTES_MAX, HTTP_READ_BYTES,
-    HTTP_WRITE_TIMEOUT, LINGER_PERIOD_MAX,
+    HTTP_IDLE_TIMEOUT, HTTP_LINGER_BYTES_MAX, HTTP_READ_BYTES, HTTP_WRITE_TIMEOUT,
+    LINGER_PERIOD_MAX,
 };
 use crate::ws::handshake::HeadScanner;
 use chunks::Chunks;
@@ -52,15 +53,6 @@ enum Waiting {
     Head,
 }
 
-impl Waiting {
-    fn period(self) -> Duration {
-        match self {
-            Self::No | Self::Idle => HTTP_IDLE_TIMEOUT,
-            Self::Head => HTTP_HEAD_TIMEOUT,
-        }
-    }
-}
-
 /// A socket that gives out judged input only.
 #[derive(Debug)]
 pub(super) struct Gate<S> {
@@ -75,6 +67,9 @@ pub(super) struct Gate<S> {
     first: bool,
     fault: Option<Fault>,
     waiting: Waiting,
+    /// Who is told whether a request is waited for.
+    guest: Guest,
+    head_timeout: Duration,
     deadline: Pin<Box<Sleep>>,
     /// When a write that is stuck fails.
     write_deadline: Option<Pin<Box<Sleep>>>,
@@ -82,7 +77,7 @@ pub(super) struct Gate<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
     /// A gate before `socket`, from which `bytes` were read already.
-    pub(super) fn new(socket: S, bytes: Vec<u8>) -> Self {
+    pub(super) fn new(socket: S, bytes: Vec<u8>, guest: Guest, head_timeout: Duration) -> Self {
         Self {
             socket,
             inbox: bytes,
@@ -92,6 +87,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
             first: true,
             fault: None,
             waiting: Waiting::No,
+            guest,
+            head_timeout,
             deadline: Box::pin(sleep(HTTP_IDLE_TIMEOUT)),
             write_deadline: None,
         }
@@ -109,6 +106,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
         let closing = async {
             self.socket.write_all(&answer).await?;
             self.socket.shutdown().await?;
+            // What is waited for now is the client's to do, and not worth a seat.
+            self.guest.idle();
             let mut rest = (&mut self.socket).take(HTTP_LINGER_BYTES_MAX);
             tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
         };
@@ -146,6 +145,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
             if let Some(next) = next {
                 self.first = false;
                 self.waiting = Waiting::No;
+                self.guest.work();
                 self.phase = next;
             }
         }
@@ -182,8 +182,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
             _ => return Poll::Pending,
         };
         if self.waiting != waiting {
+            if self.waiting == Waiting::No {
+                self.guest.idle();
+            }
             self.waiting = waiting;
-            self.deadline.as_mut().reset(Instant::now() + waiting.period());
+            let period = match waiting {
+                Waiting::No | Waiting::Idle => HTTP_IDLE_TIMEOUT,
+                Waiting::Head => self.head_timeout,
+            };
+            self.deadline.as_mut().reset(Instant::now() + period);
         }
         self.deadline.as_mut().poll(cx)
     }

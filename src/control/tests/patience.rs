@@ -11,13 +11,17 @@ use crate::limits::{
 
 #[tokio::test(start_paused = true)]
 async fn a_head_that_does_not_come_is_told_and_ended() {
-    let stage = stage(settings());
-    let since = Instant::now();
-    let mut client = stage.connect(b"GET /health HTTP/1.1\r\nHo").await;
-    let answer = read_answer(&mut client).await;
-    assert_eq!((answer.status, answer.closes()), (408, true));
-    assert_eq!(read_answers(&mut client).await, []);
-    assert!(since.elapsed() >= HTTP_HEAD_TIMEOUT);
+    for head_timeout in [HTTP_HEAD_TIMEOUT, 10 * HTTP_HEAD_TIMEOUT] {
+        let mut settings = settings();
+        settings.head_timeout = head_timeout;
+        let stage = stage(settings);
+        let since = Instant::now();
+        let mut client = stage.connect(b"GET /health HTTP/1.1\r\nHo").await;
+        let answer = read_answer(&mut client).await;
+        assert_eq!((answer.status, answer.closes()), (408, true));
+        assert_eq!(read_answers(&mut client).await, []);
+        assert!(since.elapsed() >= head_timeout);
+    }
 }
 
 /// A byte now and then does not buy more time.

@@ -1,0 +1,92 @@
+//! What serves beside the main task of the control thread: the site, its door, and those who
+//! accept on Unix sockets.
+//!
+//! Invariant: each of them goes on as long as the server does, so an end before that is a fault,
+//! and [`Companions::ended`] tells of it.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
+
+use super::control::Control;
+use super::door::Door;
+use super::start::StartError;
+use super::unix::UnixPlace;
+use crate::control::{Ask, Site};
+
+/// The tasks, and what they are told by.
+#[derive(Default)]
+pub(super) struct Companions {
+    tasks: JoinSet<()>,
+    /// Tells the site that the server stops.
+    stop: Option<watch::Sender<bool>>,
+    /// Tells the door that nobody hands anything over any more.
+    shards_gone: Option<oneshot::Sender<()>>,
+    dealers: Vec<AbortHandle>,
+}
+
+impl Companions {
+    /// Starts one more, within the runtime.
+    pub(super) fn add(&mut self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        self.tasks.spawn(task)
+    }
+
+    /// Starts the site and its door.
+    pub(super) fn add_site(
+        &mut self,
+        site: Site,
+        control: &mut Control,
+        asks: mpsc::Sender<Ask>,
+    ) -> Result<(), StartError> {
+        let (stop, stopped) = watch::channel(false);
+        let (shards_gone, gone) = oneshot::channel();
+        // Room for every seat; none at all without a door, and the site serves its internal port.
+        let door = control.door.take();
+        let seat_count = door.as_ref().map_or(1, |door| door.seats.max().max(1) as usize);
+        let (arrivals_in, arrivals) = mpsc::channel(seat_count);
+        let door = door.map(|door| Door::new(door.socket, door.seats, arrivals_in.clone()));
+        let door = door.transpose().map_err(StartError::Descriptor)?;
+        self.add(site.serve(arrivals, seat_count, asks, stopped));
+        self.add(async move {
+            match door {
+                Some(door) => door.serve(gone).await,
+                None => drop(gone.await),
+            }
+            drop(arrivals_in); // the site's sign that nobody comes any more
+        });
+        (self.stop, self.shards_gone) = (Some(stop), Some(shards_gone));
+        Ok(())
+    }
+
+    /// Starts to accept on a Unix socket.
+    pub(super) fn add_dealer(&mut self, place: UnixPlace, shards: Vec<Arc<OwnedFd>>) {
+        let dealer = self.add(place.deal(shards));
+        self.dealers.push(dealer);
+    }
+
+    /// Tells them that the server stops: nothing is accepted any more, and the site finishes.
+    pub(super) fn stop(&mut self) {
+        // Their drop closes the sockets and removes their files.
+        self.dealers.drain(..).for_each(|dealer| dealer.abort());
+        if let Some(stop) = &self.stop {
+            stop.send_replace(true);
+        }
+    }
+
+    /// Tells them that the shards have ended.
+    pub(super) fn shards_ended(&mut self) {
+        self.shards_gone = None; // its drop says so
+    }
+
+    /// All have ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// The next end of one of them, by itself, by a panic or as it was told; `None` without any.
+    pub(super) async fn ended(&mut self) -> Option<Result<(), JoinError>> {
+        self.tasks.join_next().await
+    }
+}
