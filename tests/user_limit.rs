@@ -48,7 +48,9 @@ fn of_many_at_once_as_many_are_let_in_as_the_limit_says() {
     let results: Vec<_> = asked.iter_mut().map(Client::next).collect();
     let connected = results.iter().filter(|result| result.is_ok()).count();
     assert_eq!(connected, LIMIT as usize, "{results:?}");
-    assert!(results.iter().flat_map(|result| result.as_ref().err()).all(|end| *end == limit_end()));
+    assert!(
+        results.iter().filter_map(|result| result.as_ref().err()).all(|end| *end == limit_end())
+    );
     let counters = server.snapshot().unwrap().counters;
     assert_eq!((counters.disconnects_connection_limit, counters.sign_ins_refused), (17, 17));
 
