@@ -6,15 +6,12 @@
 //!   batch recycled and slots released, in this order, before anything new is sent.
 //! * *Every source has a share of a turn,* so none can starve another.
 
-use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::admission::{Admission, Passing};
 use super::core::{Core, Effect, Turn};
-use super::handover::Passed;
-use super::listeners::{Listeners, Newcomer};
+use super::listeners::Listeners;
 use super::message::{Counted, Message};
 use super::outbound::Send;
 use super::slab::Index;
@@ -22,14 +19,13 @@ use super::unarmed::is_refusal;
 use crate::address::SocketPeer;
 use crate::handler::Handler;
 use crate::limits::{
-    ACCEPT_SHARE, FANOUT_TURN_SHARE, HANDOVER_PAUSE, JOBS_SHARE, JOINS_SHARE, MESH_SHARE,
-    RECEIVE_BUFFER_BYTES, SPIN_PERIOD, TURN_EVENTS_MAX, TURN_OUTPUT_BYTES_MAX, TURN_PERIOD_MAX,
-    WHEEL_SHARE,
+    FANOUT_TURN_SHARE, JOBS_SHARE, JOINS_SHARE, MESH_SHARE, RECEIVE_BUFFER_BYTES, SPIN_PERIOD,
+    TURN_EVENTS_MAX, TURN_OUTPUT_BYTES_MAX, TURN_PERIOD_MAX, WHEEL_SHARE,
 };
-use crate::mesh::{Class, MemberId, Received as MeshReceived};
-use crate::ring::{Completion, Operation, Ring, Signals, Token, receive};
+use crate::mesh::{Class, Received as MeshReceived};
+use crate::ring::{Completion, Operation, Ring, Token, receive};
 use crate::sys::bell::Bell;
-use crate::sys::{clock, fdpass, socket};
+use crate::sys::{clock, socket};
 
 /// The descriptors of a shard that are not connections.
 pub(crate) struct Links {
@@ -61,7 +57,7 @@ pub(crate) enum Turned {
 
 /// Whether, and until when, connections are still served.
 #[derive(Clone, Copy, Debug)]
-enum Service {
+pub(super) enum Service {
     Running,
     /// Stopping: closing what is open, entry by entry from `cursor` on.
     Draining {
@@ -72,26 +68,26 @@ enum Service {
 
 /// One shard and the ring that carries it.
 pub(crate) struct Loop<H: Handler> {
-    handler: H,
-    core: Core<H>,
-    ring: Ring,
-    links: Links,
-    listeners: Listeners,
-    buffer: Box<[u8]>,
-    service: Service,
-    drain_timeout: Duration,
-    stall_threshold: Duration,
+    pub(super) handler: H,
+    pub(super) core: Core<H>,
+    pub(super) ring: Ring,
+    pub(super) links: Links,
+    pub(super) listeners: Listeners,
+    pub(super) buffer: Box<[u8]>,
+    pub(super) service: Service,
+    pub(super) drain_timeout: Duration,
+    pub(super) stall_threshold: Duration,
     /// When something last happened.
-    active: Instant,
-    completions: Vec<Completion>,
-    effects: Vec<(u32, Effect)>,
-    sends: Vec<Send>,
+    pub(super) active: Instant,
+    pub(super) completions: Vec<Completion>,
+    pub(super) effects: Vec<(u32, Effect)>,
+    pub(super) sends: Vec<Send>,
     /// The bell was rung: jobs or messages may be there.
-    rung: bool,
-    passed_ready: bool,
-    parked_timer: bool,
+    pub(super) rung: bool,
+    pub(super) passed_ready: bool,
+    pub(super) parked_timer: bool,
     /// When the next try is to be made to hand requests over.
-    hand_over_at: Option<Instant>,
+    pub(super) hand_over_at: Option<Instant>,
 }
 
 impl<H: Handler> Loop<H> {
@@ -158,50 +154,6 @@ impl<H: Handler> Loop<H> {
         let is_running = matches!(self.service, Service::Running);
         let silent = waited && is_running && began.duration_since(self.active) >= SPIN_PERIOD;
         if silent { Turned::Silent } else { Turned::Busy }
-    }
-
-    fn has_work(&self) -> bool {
-        self.core.has_work() || self.is_pressed()
-    }
-
-    /// Whether there is something to do that no completion will announce.
-    fn is_pressed(&self) -> bool {
-        self.core.is_pressed() || self.listeners.has_newcomers() || self.passed_ready || self.rung
-    }
-
-    /// Submits what the last turn queued and waits if there is nothing to do; true if it waited.
-    fn enter(&mut self) -> bool {
-        let mut patience = self.patience(SPIN_PERIOD);
-        let sleepy = !patience.is_zero() && self.core.channels.mesh.prepare_sleep();
-        if !sleepy {
-            patience = Duration::ZERO;
-        }
-        let wait = sleepy.then_some(patience);
-        if let Err(error) = self.ring.enter(wait) {
-            panic!("the ring of shard {} cannot be entered: {error}", self.core.number);
-        }
-        if sleepy {
-            self.core.channels.mesh.woke();
-        }
-        sleepy
-    }
-
-    /// How long there is nothing to do, `longest` at most.
-    fn patience(&self, longest: Duration) -> Duration {
-        let has_closes = match self.service {
-            Service::Running => false,
-            Service::Draining { cursor, .. } => cursor < self.core.entries_max(),
-        };
-        if self.is_pressed() || has_closes {
-            return Duration::ZERO;
-        }
-        let accept = self.listeners.next_deadline();
-        let now = self.core.now;
-        let hand_over = self.hand_over_at.filter(|_| self.core.has_leavers());
-        let rests = self.core.rests_until();
-        let deadlines = [self.core.next_deadline(), accept, hand_over, rests];
-        let nearest = deadlines.into_iter().flatten().min();
-        nearest.map_or(longest, |at| at.saturating_duration_since(now).min(longest))
     }
 
     fn take_completions(&mut self) -> bool {
@@ -278,7 +230,7 @@ impl<H: Handler> Loop<H> {
         }
     }
 
-    fn turn_parts(&mut self) -> (Turn<'_, H>, &mut H) {
+    pub(super) fn turn_parts(&mut self) -> (Turn<'_, H>, &mut H) {
         let turn = Turn { core: &mut self.core, batch: self.ring.batch() };
         (turn, &mut self.handler)
     }
@@ -420,99 +372,6 @@ impl<H: Handler> Loop<H> {
         );
     }
 
-    /// Takes sockets out of the accept queue.
-    fn admit(&mut self) -> bool {
-        self.listeners.rearm(&mut self.ring, self.core.now);
-        let mut count = 0;
-        while count < ACCEPT_SHARE {
-            let Some(newcomer) = self.listeners.next() else { break };
-            count += 1;
-            if matches!(self.service, Service::Draining { .. }) {
-                continue; // accepted in the race with the stop: closed by its drop
-            }
-            self.admit_one(newcomer);
-        }
-        count > 0
-    }
-
-    fn admit_one(&mut self, newcomer: Newcomer) {
-        if let Admission::Pass(shard, newcomer) = self.core.admit(newcomer) {
-            self.pass(shard, newcomer);
-        }
-    }
-
-    /// Passes a socket to a shard where a seat is reserved for it.
-    fn pass(&mut self, shard: usize, newcomer: Newcomer) {
-        let kind = if newcomer.proxied { Passing::SeatedProxied } else { Passing::Seated };
-        let socket = newcomer.socket.as_fd();
-        let sent = fdpass::send(&*self.links.pass[shard], &[kind as u8], &[socket]);
-        if let Err(error) = sent {
-            tracing::debug!(?error, shard, "a connection could not be passed on");
-            self.core.pass_failed(shard, newcomer);
-        }
-    }
-
-    /// Hands requests that are for no WebSocket to the control thread.
-    fn hand_over(&mut self) {
-        if !self.core.has_leavers() || self.hand_over_at.is_some_and(|at| at > self.core.now) {
-            return;
-        }
-        self.hand_over_at = None;
-        while let Some(leaver) = self.core.next_leaver() {
-            let socket = self.core.socket_ref(leaver.index).expect("it lives");
-            let door = self.links.door.as_ref().expect("it leaves by a door");
-            let passed = match fdpass::send(&**door, &leaver.message, &[socket]) {
-                Ok(()) => Passed::Gone,
-                Err(fdpass::SendError::Full | fdpass::SendError::TooManyInFlight) => Passed::Full,
-                Err(error) => {
-                    tracing::error!(?error, "requests cannot be handed over");
-                    Passed::Broken
-                }
-            };
-            self.turn_parts().0.left(leaver, passed);
-            if passed == Passed::Full {
-                self.hand_over_at = Some(self.core.now + HANDOVER_PAUSE);
-                return;
-            }
-        }
-    }
-
-    fn take_passed(&mut self) -> bool {
-        if !std::mem::take(&mut self.passed_ready) {
-            return false;
-        }
-        let (mut payload, mut sockets) = ([0; 8], Vec::new());
-        for _ in 0..ACCEPT_SHARE {
-            match fdpass::receive(&self.links.passed, &mut payload, 1, &mut sockets) {
-                Ok(_) => {}
-                Err(fdpass::ReceiveError::Empty) => return true,
-                Err(fdpass::ReceiveError::Truncated) => {
-                    // This shard's table is full: the socket is lost, its seat is not.
-                    tracing::error!("a passed connection was lost: no descriptor left");
-                    self.core.passed_lost(Passing::of(payload[0]));
-                }
-                Err(error) => {
-                    tracing::error!(?error, "connections cannot be passed here any more");
-                    self.core.counters().pass_failures += 1;
-                    return true;
-                }
-            }
-            let kind = Passing::of(payload[0]);
-            for socket in sockets.drain(..) {
-                let newcomer = Newcomer { socket, proxied: kind == Passing::SeatedProxied };
-                match (kind, self.service) {
-                    (_, Service::Draining { .. }) => self.core.passed_lost(kind),
-                    (Passing::Unseated, _) => self.admit_one(newcomer),
-                    (Passing::Seated | Passing::SeatedProxied, _) => {
-                        self.core.take_passed(newcomer);
-                    }
-                }
-            }
-        }
-        self.passed_ready = true;
-        true
-    }
-
     /// Arms a poll that has ended: at once, or after a rest if the kernel refused it.
     fn watch_again(&mut self, token: Token, result: i32) {
         if is_refusal(result) { self.core.rest_poll(token) } else { self.rearm(token) }
@@ -532,120 +391,6 @@ impl<H: Handler> Loop<H> {
 
     fn watch_passed(&mut self) {
         self.ring.poll_readable(self.links.passed.as_raw_fd(), Token::of(Operation::Passed));
-    }
-
-    fn apply_effects(&mut self) {
-        let mut effects = std::mem::take(&mut self.effects);
-        self.core.take_effects(&mut effects);
-        for (serial, effect) in effects.drain(..) {
-            let (Effect::Watch(index)
-            | Effect::WatchWritable(index)
-            | Effect::EndRoomPoll(index)
-            | Effect::ShutWrite(index)
-            | Effect::Shut(index)
-            | Effect::Detach(index)) = effect;
-            if self.core.serial(index) != serial {
-                continue; // the connection it was meant for is gone, and took it with it
-            }
-            let Some(socket) = self.core.socket(index) else { continue };
-            let token = |operation| Token::new(operation, serial, index.as_u32());
-            match effect {
-                Effect::Watch(_) => self.ring.poll_readable(socket, token(Operation::Readable)),
-                Effect::WatchWritable(_) if self.core.is_half_closed(index) => {
-                    self.ring.poll_room(socket, token(Operation::Writable));
-                }
-                Effect::WatchWritable(_) => {
-                    self.ring.poll_writable(socket, token(Operation::Writable));
-                }
-                Effect::EndRoomPoll(_) => self.ring.cancel(token(Operation::Writable)),
-                Effect::ShutWrite(_) => self.shut(index, Shutdown::Write),
-                Effect::Shut(_) | Effect::Detach(_) => {
-                    if matches!(effect, Effect::Shut(_)) {
-                        self.shut(index, Shutdown::Both);
-                    }
-                    for operation in self.core.armed(index) {
-                        self.ring.cancel(token(operation));
-                    }
-                }
-            }
-        }
-        self.effects = effects;
-    }
-
-    fn shut(&self, index: Index, how: Shutdown) {
-        // It fails only where the connection is gone already.
-        let _gone = self.core.socket_ref(index).map(|socket| socket::shutdown(socket, how));
-    }
-
-    fn flush(&mut self) {
-        let mut sends = std::mem::take(&mut self.sends);
-        Turn { core: &mut self.core, batch: self.ring.batch() }.flush(&mut sends);
-        self.core.counters().sends += sends.len() as u64;
-        for send in sends.drain(..) {
-            if let Some(socket) = self.core.socket(send.index) {
-                self.ring.send(socket, send.piece, send.token);
-            }
-        }
-        self.sends = sends;
-        let Self { core, ring, links, .. } = self;
-        let mut wakes = 0;
-        core.channels.mesh.flush(|member: MemberId| {
-            wakes += 1;
-            match links.rings.get(member.as_usize()) {
-                Some(&target) => ring.wake(target),
-                None => links.bells[member.as_usize()].ring(),
-            }
-        });
-        core.counters().wakes_sent += wakes;
-    }
-
-    /// Ready to sleep for longer? Then a signal or `deadline` wakes it. The caller parks on the
-    /// eventfd that the ring signals, and calls [`unpark`](Self::unpark) after.
-    pub(crate) fn prepare_park(&mut self) -> bool {
-        let patience = self.patience(Duration::MAX);
-        // A timer that was cancelled but has not said so yet would pass for the new one.
-        if patience.is_zero() || self.parked_timer || !self.core.channels.mesh.prepare_sleep() {
-            return false;
-        }
-        if patience != Duration::MAX {
-            self.ring.timeout(patience, Token::of(Operation::Timeout));
-            self.parked_timer = true;
-        }
-        self.ring.signals(Signals::On);
-        // The enter submits the timeout, and whatever came while signals were off is seen here:
-        // no later event would signal it (design, decision 5).
-        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
-        let entered = self.ring.enter(None);
-        if entered.is_err() || self.ring.has_work() {
-            self.unpark();
-            return false;
-        }
-        self.core.counters().parks += 1;
-        true
-    }
-
-    /// To be called after parking.
-    pub(crate) fn unpark(&mut self) {
-        self.ring.signals(Signals::Off);
-        self.core.channels.mesh.woke();
-        if self.parked_timer {
-            self.ring.cancel(Token::of(Operation::Timeout));
-        }
-        self.active = clock::now();
-    }
-
-    /// For an executor without a runtime of its own: sleeps in the ring.
-    pub(crate) fn sleep(&mut self) {
-        let patience = self.patience(Duration::from_hours(1));
-        if patience.is_zero() || !self.core.channels.mesh.prepare_sleep() {
-            return;
-        }
-        self.core.counters().parks += 1;
-        if let Err(error) = self.ring.enter(Some(patience)) {
-            panic!("the ring of shard {} cannot be entered: {error}", self.core.number);
-        }
-        self.core.channels.mesh.woke();
-        self.active = clock::now();
     }
 
     fn stop(&mut self) {

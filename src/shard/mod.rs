@@ -9,10 +9,12 @@
 //!      └─ wakes ◀─ flush ◀──┘
 //! ```
 //!
-//! Everything that decides is pure and stands in the files around `core`; `loop` does the I/O and
-//! `wait` sleeps. A shard shares nothing with the others but the mesh and the seat counters.
+//! Everything that decides is pure and stands in the files around `core`; `loop`, `arrivals`,
+//! `outgoing` and `parking` do the I/O, and `wait` sleeps. A shard shares nothing with the others
+//! but the mesh and the seat counters.
 
 mod admission;
+mod arrivals;
 mod bitmap;
 mod channels;
 mod client_counters;
@@ -31,8 +33,10 @@ mod listeners;
 mod message;
 mod newcomers;
 mod outbound;
+mod outgoing;
 #[doc(hidden)]
 pub mod output;
+mod parking;
 mod phase;
 mod publisher;
 mod ready;

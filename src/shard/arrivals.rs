@@ -1,0 +1,107 @@
+//! Sockets that come to a shard and leave it: from the accept queue, from and to other shards, and
+//! to the control thread where the request is for no WebSocket.
+
+use std::os::fd::AsFd;
+
+use super::admission::{Admission, Passing};
+use super::event_loop::{Loop, Service};
+use super::handover::Passed;
+use super::listeners::Newcomer;
+use crate::handler::Handler;
+use crate::limits::{ACCEPT_SHARE, HANDOVER_PAUSE};
+use crate::sys::fdpass;
+
+impl<H: Handler> Loop<H> {
+    /// Takes sockets out of the accept queue.
+    pub(super) fn admit(&mut self) -> bool {
+        self.listeners.rearm(&mut self.ring, self.core.now);
+        let mut count = 0;
+        while count < ACCEPT_SHARE {
+            let Some(newcomer) = self.listeners.next() else { break };
+            count += 1;
+            if matches!(self.service, Service::Draining { .. }) {
+                continue; // accepted in the race with the stop: closed by its drop
+            }
+            self.admit_one(newcomer);
+        }
+        count > 0
+    }
+
+    fn admit_one(&mut self, newcomer: Newcomer) {
+        if let Admission::Pass(shard, newcomer) = self.core.admit(newcomer) {
+            self.pass(shard, newcomer);
+        }
+    }
+
+    /// Passes a socket to a shard where a seat is reserved for it.
+    fn pass(&mut self, shard: usize, newcomer: Newcomer) {
+        let kind = if newcomer.proxied { Passing::SeatedProxied } else { Passing::Seated };
+        let socket = newcomer.socket.as_fd();
+        let sent = fdpass::send(&*self.links.pass[shard], &[kind as u8], &[socket]);
+        if let Err(error) = sent {
+            tracing::debug!(?error, shard, "a connection could not be passed on");
+            self.core.pass_failed(shard, newcomer);
+        }
+    }
+
+    pub(super) fn take_passed(&mut self) -> bool {
+        if !std::mem::take(&mut self.passed_ready) {
+            return false;
+        }
+        let (mut payload, mut sockets) = ([0; 8], Vec::new());
+        for _ in 0..ACCEPT_SHARE {
+            match fdpass::receive(&self.links.passed, &mut payload, 1, &mut sockets) {
+                Ok(_) => {}
+                Err(fdpass::ReceiveError::Empty) => return true,
+                Err(fdpass::ReceiveError::Truncated) => {
+                    // This shard's table is full: the socket is lost, its seat is not.
+                    tracing::error!("a passed connection was lost: no descriptor left");
+                    self.core.passed_lost(Passing::of(payload[0]));
+                }
+                Err(error) => {
+                    tracing::error!(?error, "connections cannot be passed here any more");
+                    self.core.counters().pass_failures += 1;
+                    return true;
+                }
+            }
+            let kind = Passing::of(payload[0]);
+            for socket in sockets.drain(..) {
+                let newcomer = Newcomer { socket, proxied: kind == Passing::SeatedProxied };
+                match (kind, self.service) {
+                    (_, Service::Draining { .. }) => self.core.passed_lost(kind),
+                    (Passing::Unseated, _) => self.admit_one(newcomer),
+                    (Passing::Seated | Passing::SeatedProxied, _) => {
+                        self.core.take_passed(newcomer);
+                    }
+                }
+            }
+        }
+        self.passed_ready = true;
+        true
+    }
+
+    /// Hands requests that are for no WebSocket to the control thread.
+    pub(super) fn hand_over(&mut self) {
+        if !self.core.has_leavers() || self.hand_over_at.is_some_and(|at| at > self.core.now) {
+            return;
+        }
+        self.hand_over_at = None;
+        while let Some(leaver) = self.core.next_leaver() {
+            let socket = self.core.socket_ref(leaver.index).expect("it lives");
+            let door = self.links.door.as_ref().expect("it leaves by a door");
+            let passed = match fdpass::send(&**door, &leaver.message, &[socket]) {
+                Ok(()) => Passed::Gone,
+                Err(fdpass::SendError::Full | fdpass::SendError::TooManyInFlight) => Passed::Full,
+                Err(error) => {
+                    tracing::error!(?error, "requests cannot be handed over");
+                    Passed::Broken
+                }
+            };
+            self.turn_parts().0.left(leaver, passed);
+            if passed == Passed::Full {
+                self.hand_over_at = Some(self.core.now + HANDOVER_PAUSE);
+                return;
+            }
+        }
+    }
+}
