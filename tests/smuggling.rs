@@ -1,7 +1,7 @@
 //! A head means the same to everybody who reads it, or it is refused (hazard 16).
 //!
-//! Setup: a server with a site, whose shards serve WebSockets at `/ws` and hand everything else
-//! over; clients that put a request behind each head, where only a confused reader finds it.
+//! Setup: a server with a site, whose shards upgrade at `/ws` and hand everything else over;
+//! clients that put a request behind each head, where only a confused reader finds it.
 //! Claims: what two readers could frame differently gets one refusal and the end of the
 //! connection, at either path, with an upgrade and without, as the first request and as a later
 //! one, and however it was cut on the way; nothing behind it is answered; a connection that has
