@@ -548,6 +548,19 @@ const _: () =
 /// balancers and clients keep theirs, so that they close first.
 pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
+/// The last one in so many HTTP connections is pressed: beyond, each ends with its answer.
+pub const HTTP_PRESSED_SHARE: usize = 4;
+
+/// One seat in so many is kept free of HTTP connections that idle: as many newcomers may come
+/// while those who were told to leave are on their way out.
+pub const HTTP_NEWCOMERS_SHARE: usize = 16;
+
+/// One HTTP connection in so many leaves at a time, so that a crowd is looked through once for
+/// many newcomers and not once for each.
+pub const HTTP_FREED_SHARE: usize = 64;
+const _: () = assert!(HTTP_PRESSED_SHARE < HTTP_NEWCOMERS_SHARE);
+const _: () = assert!(HTTP_NEWCOMERS_SHARE < HTTP_FREED_SHARE);
+
 /// Time in which a client takes at least one byte of its answer.
 pub const HTTP_WRITE_TIMEOUT: Duration = WRITE_TIMEOUT_DEFAULT;
 
