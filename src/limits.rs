@@ -82,6 +82,15 @@ pub const CHANNELS_PER_SHARD_MAX: u32 = 1 << 20;
 /// leaves room for the spread, and bounds names that were chosen to fall on one home.
 pub const CHANNELS_PER_HOME_MAX: u32 = 2 * CHANNELS_PER_SHARD_MAX;
 
+/// Bytes of a user's id, as of a channel's name: an e-mail address has 254 at most.
+pub const USER_ID_BYTES_MAX: usize = 255;
+const _: () = assert!(USER_ID_BYTES_MAX == CHANNEL_NAME_BYTES_MAX); // one table keeps both
+
+/// Users whose connections one home counts, at about 40 B and the length of the id each.
+///
+/// A user for each of a million connections, and twice that for the spread, as for channels.
+pub const USERS_PER_HOME_MAX: u32 = CHANNELS_PER_HOME_MAX;
+
 /// Memberships (connection × channel) on one shard, at most 24 bytes each: 96 MiB.
 pub const MEMBERSHIPS_PER_SHARD_MAX: u32 = 1 << 22;
 
@@ -191,8 +200,13 @@ const _: () = assert!(
 // What is kept leaves at least half of a queue to everyone.
 const _: () = assert!(MESH_ANSWER_SHARE >= 4 && MESH_NOTICE_SHARE >= 4);
 /// Log lines that wait for a slow terminal or pipe; more are dropped and counted, because a shard
-/// never waits for a log. 4,096 lines of 200 bytes are under 1 MiB.
+/// never waits for a log. 4,096 lines of 200 bytes are under 1 MiB; of as long ones as a client can
+/// bring about, 3 MiB.
 pub const LOG_LINES_MAX: usize = 4096;
+
+/// Bytes of a request's path in a line of the log: those of a router are shorter, and a client may
+/// send one as long as a head.
+pub const LOGGED_PATH_BYTES_MAX: usize = 256;
 
 /// Descriptors in every table that are not connections: standard streams, listener, log, Unix
 /// sockets of the control thread, and what a library opens for a moment.
@@ -542,6 +556,19 @@ const _: () =
 /// Time without a request on a connection that is kept: longer than the minute for which
 /// balancers and clients keep theirs, so that they close first.
 pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// The last one in so many HTTP connections is pressed: beyond, each ends with its answer.
+pub const HTTP_PRESSED_SHARE: usize = 4;
+
+/// One seat in so many is kept free of HTTP connections that idle: as many newcomers may come
+/// while those who were told to leave are on their way out.
+pub const HTTP_NEWCOMERS_SHARE: usize = 16;
+
+/// One HTTP connection in so many leaves at a time, so that a crowd is looked through once for
+/// many newcomers and not once for each.
+pub const HTTP_FREED_SHARE: usize = 64;
+const _: () = assert!(HTTP_PRESSED_SHARE < HTTP_NEWCOMERS_SHARE);
+const _: () = assert!(HTTP_NEWCOMERS_SHARE < HTTP_FREED_SHARE);
 
 /// Time in which a client takes at least one byte of its answer.
 pub const HTTP_WRITE_TIMEOUT: Duration = WRITE_TIMEOUT_DEFAULT;

@@ -96,12 +96,18 @@ impl Server {
     }
 
     fn status(&self, request: &str) -> u16 {
+        self.ask(request).0
+    }
+
+    /// The status of the answer, and the connection that it came on.
+    fn ask(&self, request: &str) -> (u16, TcpStream) {
         let mut stream = TcpStream::connect(self.address()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         let mut line = [0; "HTTP/1.1 200".len()];
         stream.read_exact(&mut line).unwrap();
-        std::str::from_utf8(&line["HTTP/1.1 ".len()..]).unwrap().parse().unwrap()
+        let status = std::str::from_utf8(&line["HTTP/1.1 ".len()..]).unwrap();
+        (status.parse().unwrap(), stream)
     }
 }
 
@@ -247,6 +253,19 @@ fn a_hangup_exchanges_the_level_of_the_log() {
     // The access log is at this level.
     assert_eq!(server.publish_with("first"), 200);
     server.wait_for(&["\"DEBUG\""]);
+}
+
+/// Clients that hold their connections and say nothing hold up no back end.
+#[test]
+fn idle_http_connections_do_not_lock_back_ends_out() {
+    let limit = "--http-server-connection-limit=128";
+    let server = Server::start(&[&["--dev", limit][..], &FREE_PORTS].concat());
+    let request = format!("GET /health HTTP/1.1\r\nHost: {}\r\n\r\n", server.address());
+    let idle: Vec<_> = (0..300).map(|_| server.ask(&request)).collect();
+    assert!(idle.iter().all(|(status, _)| *status == 200));
+    for _ in 0..50 {
+        assert_eq!(server.publish_with("no key"), 200);
+    }
 }
 
 /// Standard error of a server that does not start.

@@ -11,7 +11,8 @@ use tokio::sync::watch;
 use super::gate::Gate;
 use super::service::Service;
 
-/// Serves `socket`, of which `bytes` were read already, until either side ends it.
+/// Serves `socket`, of which `bytes` were read already, until either side ends it, or its seat is
+/// needed for another.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     socket: S,
     bytes: Vec<u8>,
@@ -20,7 +21,9 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
 ) {
     let traffic = service.traffic();
     let _open = traffic.connection(service.port());
-    let gate = TokioIo::new(Gate::new(socket, bytes, service.head_timeout()));
+    let guest = service.guest();
+    let gate = Gate::new(socket, bytes, guest.clone(), service.head_timeout());
+    let gate = TokioIo::new(gate);
     let stopping = *stop.borrow();
     let mut connection = http1::Builder::new()
         .half_close(true)
@@ -29,6 +32,8 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         .serve_connection(gate, service);
     let ended = tokio::select! {
         biased;
+        // First, so that no request is begun that the end would cut: it is still idle.
+        () = guest.told_to_leave() => return traffic.evicted(),
         ended = &mut connection => Some(ended),
         () = stopped(&mut stop), if !stopping => None,
     };
@@ -47,7 +52,11 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         tracing::debug!(status, %fault, "an HTTP request was refused");
         traffic.refused(status);
     }
-    gate.close().await;
+    tokio::select! {
+        biased;
+        () = guest.told_to_leave() => traffic.evicted(),
+        () = gate.close() => {}
+    }
 }
 
 /// Returns when the server stops, or has gone without a word.

@@ -15,6 +15,7 @@ mod api;
 mod ask;
 mod body;
 mod connection;
+mod crowd;
 mod debug;
 mod exposition;
 mod gate;

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::ask::Asks;
 use super::body::Budget;
+use super::crowd::Guest;
 use super::request_id::RequestIds;
 use super::service::Service;
 use super::settings::{HttpApi, Settings};
@@ -116,18 +117,25 @@ impl Routes {
     }
 
     /// What serves one connection to the public port.
-    pub(super) fn public(&self, peer: Option<SocketAddr>) -> Service {
-        self.service(&self.public, Port::Public, peer)
+    pub(super) fn public(&self, peer: Option<SocketAddr>, guest: Guest) -> Service {
+        self.service(&self.public, Port::Public, peer, guest)
     }
 
     /// What serves one connection to the internal port.
-    pub(super) fn internal(&self, peer: SocketAddr) -> Service {
-        self.service(&self.internal, Port::Internal, Some(peer))
+    pub(super) fn internal(&self, peer: SocketAddr, guest: Guest) -> Service {
+        self.service(&self.internal, Port::Internal, Some(peer), guest)
     }
 
-    fn service(&self, router: &Router, port: Port, peer: Option<SocketAddr>) -> Service {
+    fn service(
+        &self,
+        router: &Router,
+        port: Port,
+        peer: Option<SocketAddr>,
+        guest: Guest,
+    ) -> Service {
         let (ids, traffic) = (Arc::clone(&self.ids), self.traffic.clone());
-        Service::new(router.clone(), ids, traffic, port, peer, self.head_timeout)
+        let head_timeout = self.head_timeout;
+        Service::new(router.clone(), ids, traffic, port, peer, head_timeout, guest)
     }
 
     pub(super) fn stop(&self) -> watch::Receiver<bool> {

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Method, Request, StatusCode};
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper_util::service::TowerToHyperService;
 use tokio::time::Instant;
 
+use super::crowd::Guest;
 use super::request_id::{RequestIds, X_REQUEST_ID};
 use super::routes::label;
 use super::traffic::{Port, Traffic};
@@ -27,6 +29,7 @@ pub(super) struct Service {
     port: Port,
     peer: Option<SocketAddr>,
     head_timeout: Duration,
+    guest: Guest,
 }
 
 impl Service {
@@ -37,8 +40,10 @@ impl Service {
         port: Port,
         peer: Option<SocketAddr>,
         head_timeout: Duration,
+        guest: Guest,
     ) -> Self {
-        Self { router: TowerToHyperService::new(router), ids, traffic, port, peer, head_timeout }
+        let router = TowerToHyperService::new(router);
+        Self { router, ids, traffic, port, peer, head_timeout, guest }
     }
 
     pub(super) fn traffic(&self) -> Traffic {
@@ -48,6 +53,10 @@ impl Service {
     /// How long each head may take.
     pub(super) fn head_timeout(&self) -> Duration {
         self.head_timeout
+    }
+
+    pub(super) fn guest(&self) -> Guest {
+        self.guest.clone()
     }
 
     pub(super) fn port(&self) -> Port {
@@ -68,13 +77,16 @@ impl hyper::service::Service<Request<Incoming>> for Service {
             peer: self.peer,
             since: Instant::now(),
         };
-        let traffic = self.traffic.clone();
+        let (traffic, guest) = (self.traffic.clone(), self.guest.clone());
         let answering = self.router.call(request);
         Box::pin(async move {
             let mut response = answering.await?;
             asked.log(response.status());
             traffic.answered(label(&asked.path), response.status(), asked.since.elapsed());
             response.headers_mut().insert(X_REQUEST_ID, asked.id);
+            if guest.is_pressed() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok(response)
         })
     }

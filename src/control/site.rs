@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use super::ask::{Ask, Asks};
 use super::connection;
+use super::crowd::{Crowd, Guest};
 use super::routes::Routes;
 use super::settings::{HttpApi, Settings};
 use crate::limits::{ACCEPT_BACKOFF, HTTP_STOP_TIMEOUT, INTERNAL_CONNECTIONS_MAX};
@@ -114,12 +115,16 @@ impl Site {
 
     /// Serves, within a runtime of tokio that has I/O and time.
     ///
+    /// `seats` is how many public connections there may be at a time; when it comes near, those
+    /// that idle make room.
+    ///
     /// Once `stop` says true, connections end after the request they are at, and readiness says
     /// so. Ends when `arrivals` has been closed as well, and what is under way is answered or
     /// [`HTTP_STOP_TIMEOUT`] has passed.
     pub async fn serve(
         self,
         mut arrivals: mpsc::Receiver<Arrival>,
+        seats: usize,
         asks: mpsc::Sender<Ask>,
         stop: watch::Receiver<bool>,
     ) {
@@ -131,20 +136,34 @@ impl Site {
         let api = self.api.subscribe();
         let routes = Routes::new(self.settings, api, Asks::new(asks), stop, seeds);
         let mut connections = JoinSet::new();
+        let mut crowd = Crowd::new(seats);
+        // Operators' connections wait for their place and keep it.
+        let operators = Crowd::new(usize::MAX);
         let mut internal_connections = JoinSet::new();
         loop {
             let room = internal_connections.len() < INTERNAL_CONNECTIONS_MAX;
             tokio::select! {
                 arrival = arrivals.recv() => match arrival {
-                    Some(arrival) => admit(&mut connections, arrival, &routes),
+                    Some(arrival) => {
+                        let guest = crowd.guest();
+                        let task = admit(&mut connections, arrival, &routes, guest.clone());
+                        crowd.enter(task, guest);
+                    }
                     None => break,
                 },
                 (socket, peer) = accept(internal.as_ref()), if room => {
-                    let (service, stop) = (routes.internal(peer), routes.stop());
+                    let service = routes.internal(peer, operators.guest());
+                    let stop = routes.stop();
                     internal_connections
                         .spawn(connection::serve(socket, Vec::new(), service, stop));
                 }
-                Some(ended) = connections.join_next() => note(ended),
+                Some(ended) = connections.join_next_with_id() => {
+                    crowd.leave(match &ended {
+                        Ok((task, ())) => *task,
+                        Err(error) => error.id(),
+                    });
+                    note(ended.map(drop));
+                }
                 Some(ended) = internal_connections.join_next() => note(ended),
             }
         }
@@ -186,9 +205,14 @@ async fn accept(listener: Option<&tokio::net::TcpListener>) -> (TcpStream, Socke
     }
 }
 
-fn admit(connections: &mut JoinSet<()>, arrival: Arrival, routes: &Routes) {
+fn admit(
+    connections: &mut JoinSet<()>,
+    arrival: Arrival,
+    routes: &Routes,
+    guest: Guest,
+) -> tokio::task::Id {
     let Arrival { socket, peer, bytes, seat } = arrival;
-    let (service, stop) = (routes.public(peer), routes.stop());
+    let (service, stop) = (routes.public(peer, guest), routes.stop());
     let serving = async move {
         match Socket::adopt(socket) {
             Ok(Socket::Tcp(socket)) => connection::serve(socket, bytes, service, stop).await,
@@ -197,7 +221,7 @@ fn admit(connections: &mut JoinSet<()>, arrival: Arrival, routes: &Routes) {
         }
         drop(seat);
     };
-    connections.spawn(serving);
+    connections.spawn(serving).id()
 }
 
 /// What a shard's listener accepts.

@@ -72,6 +72,7 @@ pub(super) struct Traffic {
     requests: Family<RequestLabels, Counter>,
     request_seconds: HistogramOf<RouteLabel>,
     refusals: Family<StatusLabel, Counter>,
+    evictions: Counter,
     command_seconds: HistogramOf<CommandLabels>,
     command_errors: Family<CommandErrorLabels, Counter>,
 }
@@ -83,6 +84,7 @@ impl Traffic {
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(histogram),
             refusals: Family::default(),
+            evictions: Counter::default(),
             command_seconds: Family::new_with_constructor(histogram),
             command_errors: Family::default(),
         }
@@ -107,6 +109,11 @@ impl Traffic {
             "http_refusals",
             "HTTP connections ended over a head that is malformed, ambiguous, late or too long",
             self.refusals.clone(),
+        );
+        registry.register(
+            "http_evictions",
+            "HTTP connections ended between requests, because their seats were needed",
+            self.evictions.clone(),
         );
         registry.register_with_unit(
             "api_command_duration",
@@ -143,6 +150,11 @@ impl Traffic {
     /// A connection was ended over its head.
     pub(super) fn refused(&self, status: u16) {
         self.refusals.get_or_create(&StatusLabel { status }).inc();
+    }
+
+    /// A connection was ended for another.
+    pub(super) fn evicted(&self) {
+        self.evictions.inc();
     }
 
     /// A command of the API was carried out, or not.

@@ -48,7 +48,7 @@ impl Companions {
         let (arrivals_in, arrivals) = mpsc::channel(seat_count);
         let door = door.map(|door| Door::new(door.socket, door.seats, arrivals_in.clone()));
         let door = door.transpose().map_err(StartError::Descriptor)?;
-        self.add(site.serve(arrivals, asks, stopped));
+        self.add(site.serve(arrivals, seat_count, asks, stopped));
         self.add(async move {
             match door {
                 Some(door) => door.serve(gone).await,

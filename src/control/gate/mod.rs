@@ -21,6 +21,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
+use crate::control::crowd::Guest;
 use crate::limits::{
     HTTP_IDLE_TIMEOUT, HTTP_LINGER_BYTES_MAX, HTTP_READ_BYTES, HTTP_WRITE_TIMEOUT,
     LINGER_PERIOD_MAX,
@@ -66,6 +67,8 @@ pub(super) struct Gate<S> {
     first: bool,
     fault: Option<Fault>,
     waiting: Waiting,
+    /// Who is told whether a request is waited for.
+    guest: Guest,
     head_timeout: Duration,
     deadline: Pin<Box<Sleep>>,
     /// When a write that is stuck fails.
@@ -74,7 +77,7 @@ pub(super) struct Gate<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
     /// A gate before `socket`, from which `bytes` were read already.
-    pub(super) fn new(socket: S, bytes: Vec<u8>, head_timeout: Duration) -> Self {
+    pub(super) fn new(socket: S, bytes: Vec<u8>, guest: Guest, head_timeout: Duration) -> Self {
         Self {
             socket,
             inbox: bytes,
@@ -84,6 +87,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
             first: true,
             fault: None,
             waiting: Waiting::No,
+            guest,
             head_timeout,
             deadline: Box::pin(sleep(HTTP_IDLE_TIMEOUT)),
             write_deadline: None,
@@ -102,6 +106,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
         let closing = async {
             self.socket.write_all(&answer).await?;
             self.socket.shutdown().await?;
+            // What is waited for now is the client's to do, and not worth a seat.
+            self.guest.idle();
             let mut rest = (&mut self.socket).take(HTTP_LINGER_BYTES_MAX);
             tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
         };
@@ -139,6 +145,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
             if let Some(next) = next {
                 self.first = false;
                 self.waiting = Waiting::No;
+                self.guest.work();
                 self.phase = next;
             }
         }
@@ -175,6 +182,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
             _ => return Poll::Pending,
         };
         if self.waiting != waiting {
+            if self.waiting == Waiting::No {
+                self.guest.idle();
+            }
             self.waiting = waiting;
             let period = match waiting {
                 Waiting::No | Waiting::Idle => HTTP_IDLE_TIMEOUT,

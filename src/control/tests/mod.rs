@@ -1,6 +1,7 @@
 //! A whole site, driven over sockets; the shards are a task that answers what it is asked.
 
 mod api;
+mod crowd;
 mod framing;
 mod patience;
 mod scrape;
@@ -14,6 +15,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::{Arrival, Ask, Busy, HttpApi, Live, Settings, Site, Snapshot};
+
+/// Connections that a site may have here.
+const SEATS: usize = 16;
 
 /// A site that serves, and its shards.
 struct Stage {
@@ -50,7 +54,7 @@ fn stage(settings: Settings) -> Stage {
 fn stage_with(settings: Settings, shards: Shards) -> Stage {
     let site = Site::new(settings).unwrap();
     let (live, internal) = (site.live(), site.internal_address());
-    let (arrivals, arrive) = mpsc::channel(16);
+    let (arrivals, arrive) = mpsc::channel(SEATS);
     let (asks, mut asked) = mpsc::channel(4);
     let (stop, stopping) = watch::channel(false);
     let (publish, published) = mpsc::unbounded_channel();
@@ -70,7 +74,7 @@ fn stage_with(settings: Settings, shards: Shards) -> Stage {
             }
         }
     });
-    let serving = tokio::spawn(site.serve(arrive, asks, stopping));
+    let serving = tokio::spawn(site.serve(arrive, SEATS, asks, stopping));
     Stage { arrivals, stop, live, internal, published, serving }
 }
 

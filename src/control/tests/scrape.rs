@@ -7,14 +7,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::{Settings, Shards, Snapshot, Stage, settings, stage_with};
 use crate::limits::INTERNAL_CONNECTIONS_MAX;
 
-fn internal() -> Settings {
+pub(super) fn internal() -> Settings {
     let mut settings = settings();
     settings.internal_listen = Some("127.0.0.1:0".parse().unwrap());
     settings.version = "1.2.3 \"q\"".to_owned();
     settings
 }
 
-async fn fetch(stage: &Stage, path: &str) -> (u16, String) {
+pub(super) async fn fetch(stage: &Stage, path: &str) -> (u16, String) {
     let mut client = tokio::net::TcpStream::connect(stage.internal.unwrap()).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     client.write_all(request.as_bytes()).await.unwrap();
