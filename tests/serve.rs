@@ -256,6 +256,23 @@ fn a_hangup_puts_in_force_what_can_be_and_names_the_rest() {
 }
 
 #[test]
+fn the_options_of_a_namespace_hold_in_its_channels() {
+    let text = "[client]\nallow_anonymous_connect_without_token = true\n\
+                [[channel.namespaces]]\nname = \"chat\"\nallow_subscribe_for_client = true\n\
+                allow_subscribe_for_anonymous = true\n";
+    let file = File::new("namespaces", &format!("{BEFORE}{text}"));
+    let server = Server::start(&[&*file.flag(), FREE_PORTS[0], FREE_PORTS[1]]);
+    let mut client = server.connect();
+    say(&mut client, r#"{"id":1,"connect":{}}"#);
+    let mut subscribe = |channel: &str| {
+        say(&mut client, &format!(r#"{{"id":2,"subscribe":{{"channel":"{channel}"}}}}"#))
+    };
+    assert_eq!(subscribe("chat:a"), r#"{"id":2,"subscribe":{}}"#);
+    assert!(subscribe("news:a").contains(r#""code":102"#), "no such namespace");
+    assert!(subscribe("a").contains(r#""code":103"#), "the options of others");
+}
+
+#[test]
 fn a_hangup_exchanges_the_level_of_the_log() {
     let file = File::new("level", BEFORE);
     let mut server = Server::start(&[&*file.flag(), FREE_PORTS[0], FREE_PORTS[1]]);
