@@ -191,8 +191,13 @@ const _: () = assert!(
 // What is kept leaves at least half of a queue to everyone.
 const _: () = assert!(MESH_ANSWER_SHARE >= 4 && MESH_NOTICE_SHARE >= 4);
 /// Log lines that wait for a slow terminal or pipe; more are dropped and counted, because a shard
-/// never waits for a log. 4,096 lines of 200 bytes are under 1 MiB.
+/// never waits for a log. 4,096 lines of 200 bytes are under 1 MiB; of as long ones as a client can
+/// bring about, 3 MiB.
 pub const LOG_LINES_MAX: usize = 4096;
+
+/// Bytes of a request's path in a line of the log: those of a router are shorter, and a client may
+/// send one as long as a head.
+pub const LOGGED_PATH_BYTES_MAX: usize = 256;
 
 /// Descriptors in every table that are not connections: standard streams, listener, log, Unix
 /// sockets of the control thread, and what a library opens for a moment.

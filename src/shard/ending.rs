@@ -3,6 +3,7 @@
 use super::connection::Flags;
 use super::core::{Core, Effect, Turn};
 use super::guard;
+use super::log::log_closed;
 use super::phase::{Event, Phase};
 use super::slab::Index;
 use crate::handler::{Cause, Closed, ClosedConnection, ConnectionId, Handler, Shard};
@@ -265,17 +266,6 @@ impl<H: Handler> Core<H> {
     fn farewell_of(&self, index: Index) -> (u16, &'static str) {
         let route = self.connections.get(index).map_or(0, |connection| connection.route);
         self.routes.farewell_of(route)
-    }
-}
-
-/// Ends that nobody meant are news; the others are for whoever looks for them.
-fn log_closed(connection: ConnectionId, closed: &Closed) {
-    let Closed { cause, code, reason } = closed;
-    match cause {
-        Cause::Application | Cause::Peer | Cause::Shutdown => {
-            tracing::debug!(%connection, ?cause, code, reason = &**reason, "closed");
-        }
-        _ => tracing::info!(%connection, ?cause, code, reason = &**reason, "closed"),
     }
 }
 

@@ -30,6 +30,7 @@ mod heartbeat;
 mod inbound;
 mod jobs;
 mod listeners;
+mod log;
 mod message;
 mod newcomers;
 mod outbound;
