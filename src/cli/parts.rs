@@ -1,5 +1,7 @@
 //! The settings of the parts of a server, from its one configuration.
 
+use std::collections::BTreeMap;
+
 use longwire::config::{Serve, serve};
 use longwire::control::{self, ErrorMode, HttpApi};
 use longwire::session::{ChannelOptions, Rules};
@@ -52,6 +54,7 @@ fn sessions(serve: &Serve) -> SessionSettings {
     sessions.ping_interval = serve.client.ping_interval.time();
     sessions.pong_timeout = serve.client.pong_timeout;
     sessions.stale_close_delay = serve.client.stale_close_delay;
+    sessions.user_id_http_header = serve.client.user_id_http_header.name().map(str::to_owned);
     sessions.rules = rules(serve);
     sessions
 }
@@ -61,12 +64,19 @@ fn rules(serve: &Serve) -> Rules {
     Rules {
         allow_anonymous_connect_without_token: client.allow_anonymous_connect_without_token,
         insecure: client.insecure,
+        user_connection_limit: client.user_connection_limit,
         channel_limit: client.channel_limit,
         channel_bytes_max: serve.channel.max_length.0,
         version: VERSION.to_owned(),
         without_namespace: channel_options(&serve.without_namespace),
+        namespaces: namespaces(serve),
         ..Rules::default()
     }
+}
+
+fn namespaces(serve: &Serve) -> BTreeMap<String, ChannelOptions> {
+    let all = serve.channel.namespaces.0.iter();
+    all.map(|one| (one.name.clone(), channel_options(&one.options))).collect()
 }
 
 fn channel_options(options: &serve::WithoutNamespace) -> ChannelOptions {
@@ -84,6 +94,7 @@ fn site(serve: &Serve, is_dev: bool) -> control::Settings {
     site.dev = is_dev;
     VERSION.clone_into(&mut site.version);
     site.internal_listen = serve.internal_listen();
+    site.namespaces = namespaces(serve).into_keys().collect();
     site.http_api = http_api(&serve.http_api);
     site
 }

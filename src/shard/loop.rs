@@ -248,7 +248,7 @@ impl<H: Handler> Loop<H> {
     /// All sources, each within its share; true if any of them had something.
     fn work(&mut self, began: Instant) -> bool {
         let mut worked = self.take_messages();
-        self.core.channels.catch_up();
+        self.core.catch_up();
         if std::mem::take(&mut self.rung) {
             let (mut turn, handler) = self.turn_parts();
             turn.finish_jobs(handler, JOBS_SHARE);
@@ -261,15 +261,16 @@ impl<H: Handler> Loop<H> {
         }
         worked |= self.admit();
         worked |= self.take_passed();
-        let mut looks = WHEEL_SHARE;
-        let (mut turn, handler) = self.turn_parts();
-        turn.expire(handler, &mut looks);
-        self.time("deadline");
         worked |= self.announce();
         if !self.core.channels.fanout.has_announcements() {
             worked |= self.read_ready(began);
             worked |= self.announce();
         }
+        // After the reading: who has spoken while this shard was late is not late.
+        let mut looks = WHEEL_SHARE;
+        let (mut turn, handler) = self.turn_parts();
+        turn.expire(handler, &mut looks);
+        self.time("deadline");
         let (mut turn, handler) = self.turn_parts();
         worked |= turn.fan_out(handler, FANOUT_TURN_SHARE) > 0;
         self.time("fan-out");
@@ -304,7 +305,11 @@ impl<H: Handler> Loop<H> {
                 {
                     unreachable!("only shards have members")
                 }
-                message => self.core.channels.take(from, message),
+                message => {
+                    let (mut turn, handler) = self.turn_parts();
+                    turn.take(handler, from, message);
+                    self.time("signed in");
+                }
             }
         }
         // There may be more: the mesh does not let this shard sleep on it.

@@ -4,7 +4,7 @@
 //!  enter ring ─▶ drain ─▶ settle sends, release slots
 //!      ▲                    │
 //!      │                    ▼  each with a share of the turn
-//!      │          mesh, jobs, accepts, deadlines, ready connections, fan-out
+//!      │          mesh, jobs, accepts, ready connections, deadlines, fan-out
 //!      │                    │
 //!      └─ wakes ◀─ flush ◀──┘
 //! ```
@@ -17,6 +17,7 @@ mod admission;
 mod arrivals;
 mod bitmap;
 mod channels;
+mod client_codes;
 mod client_counters;
 mod connection;
 mod core;
@@ -48,6 +49,7 @@ mod session_rig;
 mod session_settings;
 mod sessions;
 mod settings;
+mod sign_ins;
 pub mod slab;
 #[cfg(test)]
 mod tests;
