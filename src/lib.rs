@@ -99,7 +99,8 @@ pub use config::{Config, ConfigError};
 pub use handler::{
     Accept, Cancelled, Cause, Closed, ClosedConnection, ConnectionId, Handler, Heartbeat,
     JobPanicked, JoinError, Limits, Message, MessageKind, Middleware, OffloadError, Origins, Peer,
-    PublishError, Refuse, Request, Route, Routes, SendError, Shard, ShardLimits, Upgrade,
+    PublishError, Refuse, Request, Route, Routes, SendError, Shard, ShardLimits, SignIn,
+    SignInError, Upgrade,
 };
 pub use metrics::Counters;
 pub use server::{Hooks, Running, Server, Snapshot, StartError};

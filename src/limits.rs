@@ -82,6 +82,15 @@ pub const CHANNELS_PER_SHARD_MAX: u32 = 1 << 20;
 /// leaves room for the spread, and bounds names that were chosen to fall on one home.
 pub const CHANNELS_PER_HOME_MAX: u32 = 2 * CHANNELS_PER_SHARD_MAX;
 
+/// Bytes of a user's id, as of a channel's name: an e-mail address has 254 at most.
+pub const USER_ID_BYTES_MAX: usize = 255;
+const _: () = assert!(USER_ID_BYTES_MAX == CHANNEL_NAME_BYTES_MAX); // one table keeps both
+
+/// Users whose connections one home counts, at about 40 B and the length of the id each.
+///
+/// A user for each of a million connections, and twice that for the spread, as for channels.
+pub const USERS_PER_HOME_MAX: u32 = CHANNELS_PER_HOME_MAX;
+
 /// Memberships (connection × channel) on one shard, at most 24 bytes each: 96 MiB.
 pub const MEMBERSHIPS_PER_SHARD_MAX: u32 = 1 << 22;
 

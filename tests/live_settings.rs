@@ -7,8 +7,7 @@
 use longwire::session::Rules;
 use longwire::ws::handshake::{AllowedOrigins, MissingOrigin};
 use longwire::{Limits, LiveSettings, Origins, Running, Server, SessionSettings, Sessions};
-use session::{Client, End, Patient, config, settings};
-use std::net::SocketAddr;
+use session::{Client, End, config, settings};
 
 #[path = "support/session.rs"]
 mod session;
@@ -90,25 +89,6 @@ fn limits_hold_for_those_who_are_connected() {
     assert_eq!((refused(&many), refused(&long)), (3008, 1009));
 }
 
-/// The status of an upgrade that a page of `origin` asks for.
-fn upgrade_from(address: SocketAddr, origin: &str) -> u16 {
-    let request = tungstenite::http::Request::builder()
-        .uri(format!("ws://{address}/connection/websocket"))
-        .header("Host", address.to_string())
-        .header("Origin", origin)
-        .header("Connection", "Upgrade")
-        .header("Upgrade", "websocket")
-        .header("Sec-WebSocket-Version", "13")
-        .header("Sec-WebSocket-Key", tungstenite::handshake::client::generate_key());
-    match tungstenite::client(request.body(()).unwrap(), Patient::connect(address)) {
-        Ok((_, response)) => response.status().as_u16(),
-        Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(response))) => {
-            response.status().as_u16()
-        }
-        Err(error) => panic!("{origin}: {error}"),
-    }
-}
-
 #[test]
 fn origins_hold_from_the_next_upgrade_on_whichever_shard_it_comes_to() {
     let page = "https://example.com";
@@ -119,6 +99,8 @@ fn origins_hold_from_the_next_upgrade_on_whichever_shard_it_comes_to() {
     };
     let live = LiveSettings::new(settings()).unwrap();
     let server = serve(2, &live, &settings());
+    let upgrade_from =
+        |address, origin: &str| session::upgrade_status(address, &[("Origin", origin)]);
     let address = server.address();
     let same_host = format!("http://{address}");
     for (now, expected) in [(settings(), (403, 101)), (open, (101, 403)), (settings(), (403, 101))]

@@ -52,6 +52,7 @@ fn sessions(serve: &Serve) -> SessionSettings {
     sessions.ping_interval = serve.client.ping_interval.time();
     sessions.pong_timeout = serve.client.pong_timeout;
     sessions.stale_close_delay = serve.client.stale_close_delay;
+    sessions.user_id_http_header = serve.client.user_id_http_header.name().map(str::to_owned);
     sessions.rules = rules(serve);
     sessions
 }
@@ -61,6 +62,7 @@ fn rules(serve: &Serve) -> Rules {
     Rules {
         allow_anonymous_connect_without_token: client.allow_anonymous_connect_without_token,
         insecure: client.insecure,
+        user_connection_limit: client.user_connection_limit,
         channel_limit: client.channel_limit,
         channel_bytes_max: serve.channel.max_length.0,
         version: VERSION.to_owned(),

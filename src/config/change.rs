@@ -12,7 +12,7 @@ pub struct Changes {
 }
 
 /// Keys that a running server takes over, because what they rule is asked anew each time.
-const LIVE: [&str; 18] = [
+const LIVE: [&str; 20] = [
     "channel.max_length",
     "channel.without_namespace.allow_publish_for_anonymous",
     "channel.without_namespace.allow_publish_for_client",
@@ -25,6 +25,8 @@ const LIVE: [&str; 18] = [
     "client.insecure",
     "client.queue_max_size",
     "client.stale_close_delay",
+    "client.user_connection_limit",
+    "client.user_id_http_header",
     "http_api.error_mode",
     "http_api.insecure",
     "http_api.key",

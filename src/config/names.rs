@@ -73,7 +73,7 @@ pub(super) fn is_foreign(path: &str) -> bool {
 
 /// Centrifugo 6's sections and keys that mean nothing here yet. To say so is kinder than to guess
 /// at a slip of the pen.
-const FOREIGN: [&str; 54] = [
+const FOREIGN: [&str; 52] = [
     "admin",
     "broker",
     "channel.history_meta_ttl",
@@ -104,8 +104,6 @@ const FOREIGN: [&str; 54] = [
     "client.subscribe_to_user_personal_channel",
     "client.subscription_token",
     "client.token",
-    "client.user_connection_limit",
-    "client.user_id_http_header",
     "consumers",
     "controller",
     "debug",

@@ -25,6 +25,7 @@ pub(super) fn other(key: &Key) -> String {
         (Kind::List(_) | Kind::Text(_), "client.allowed_origins") => "https://a.b",
         (_, "http_server.address" | "http_server.internal_address") => "192.0.2.1",
         (_, "websocket.handler_prefix") => "/other",
+        (_, "client.user_id_http_header") => "X-User",
         (_, "log.level") => "debug",
         (_, "http_api.key_file") => "/run/secret",
         (kind, path) => panic!("no value for {path}: {kind:?}"),

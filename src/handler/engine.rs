@@ -76,6 +76,31 @@ pub enum PublishError {
     TooLong,
 }
 
+/// How a sign-in went that was not refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignIn {
+    /// The user's home is this shard: the connection is counted.
+    Done,
+    /// The home was asked; [`Handler::signed_in`] says what it answers.
+    Asked,
+}
+
+/// A user's connection is not counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SignInError {
+    /// The connection is closing or gone.
+    Gone,
+    /// The user has as many connections as the limit says.
+    Limit,
+    /// The queue to the user's home is full: try again later.
+    Busy,
+    /// The user's home counts as many users as its limit says.
+    HomeFull,
+    /// The user's id is longer than 255 bytes.
+    User,
+}
+
 /// A job was not taken by the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -113,6 +138,13 @@ error_texts! {
         Full => "the queue to the channel's home is full",
         Name => "a channel's name has 1 to 255 bytes",
         TooLong => "the payload is longer than a publication may be",
+    }
+    SignInError {
+        Gone => "the connection is closing or gone",
+        Limit => "the user has as many connections as it may have",
+        Busy => "the queue to the user's home is full",
+        HomeFull => "the user's home counts as many users as it may",
+        User => "a user's id has at most 255 bytes",
     }
     OffloadError {
         Gone => "the connection is closing or gone",
@@ -155,6 +187,15 @@ pub trait Engine<H: Handler> {
     fn leave(&mut self, connection: ConnectionId, channel: &str) -> bool;
     /// Whether a connection is a member of a channel.
     fn is_member(&self, connection: ConnectionId, channel: &str) -> bool;
+    /// Has a connection counted for a user, by the user's home.
+    fn sign_in(
+        &mut self,
+        connection: ConnectionId,
+        user: &str,
+        limit: u32,
+    ) -> Result<SignIn, SignInError>;
+    /// A connection that was counted for a user is gone.
+    fn sign_out(&mut self, user: &str);
     /// Sets the alarm of a connection, or takes it back.
     fn set_alarm(&mut self, connection: ConnectionId, after: Option<Duration>);
     /// What this shard has counted.

@@ -23,7 +23,8 @@ mod shard;
 
 pub use closed::{Cause, Closed};
 pub use engine::{
-    ConnectionId, Engine, JoinError, OffloadError, PublishError, SendError, ShardLimits,
+    ConnectionId, Engine, JoinError, OffloadError, PublishError, SendError, ShardLimits, SignIn,
+    SignInError,
 };
 pub use heartbeat::Heartbeat;
 pub use message::{Message, MessageKind};
@@ -71,6 +72,11 @@ pub trait Handler: Sized + 'static {
         _result: Result<(), JoinError>,
     ) {
     }
+
+    /// The user's home has answered [`Peer::sign_in`]. `Ok`: the connection is counted, and
+    /// [`Shard::sign_out`] is due when it closes. Not called for a connection that was closed
+    /// before: the shard signs it out itself.
+    fn signed_in(&mut self, _peer: &mut Peer<'_, Self>, _result: Result<(), SignInError>) {}
 
     /// The alarm that was set for the connection ([`Peer::set_alarm`]) is due.
     fn alarm(&mut self, _peer: &mut Peer<'_, Self>) {}

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::engine::{JoinError, OffloadError, PublishError, SendError, ShardLimits};
+use super::engine::{
+    JoinError, OffloadError, PublishError, SendError, ShardLimits, SignIn, SignInError,
+};
 use super::offload::halves;
 use super::{Cancelled, ConnectionId, Engine, Handler, JobPanicked, Message};
 use crate::metrics::Counters;
@@ -26,6 +28,16 @@ impl<'a, H: Handler> Shard<'a, H> {
     /// Publishes to all members of a channel, on all shards, in one order for all of them.
     pub fn publish(&mut self, channel: &str, message: Message<'_>) -> Result<(), PublishError> {
         self.engine.publish(channel, message.kind(), message.payload())
+    }
+
+    /// Says that a connection of this shard that was counted for a user is gone
+    /// ([`Peer::sign_in`]); to be called once for each, from [`Handler::close`].
+    ///
+    /// # Panics
+    ///
+    /// If no connection of the user is counted: the program itself is wrong then.
+    pub fn sign_out(&mut self, user: &str) {
+        self.engine.sign_out(user);
     }
 
     /// What this shard has counted since the start, for the application to count its own there.
@@ -124,6 +136,12 @@ impl<'a, H: Handler> Peer<'a, H> {
     #[must_use]
     pub fn hold(&mut self, bytes: usize) -> bool {
         self.engine.hold(self.id, bytes)
+    }
+
+    /// Has it counted for a user, over all shards, unless `limit` of the user's are counted. The
+    /// user's home counts: where that is another shard, [`Handler::signed_in`] gives its answer.
+    pub fn sign_in(&mut self, user: &str, limit: u32) -> Result<SignIn, SignInError> {
+        self.engine.sign_in(self.id, user, limit)
     }
 
     /// Whether it is a member of a channel, from a join that was not refused until it leaves.

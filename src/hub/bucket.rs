@@ -75,6 +75,11 @@ impl Homes {
         self.table[bucket.index()]
     }
 
+    /// The home of a user: its id is hashed as a channel's name is.
+    pub fn home_of_user(&self, user: &str) -> ShardId {
+        self.home_of(bucket_of(user))
+    }
+
     /// The home of a channel.
     pub fn home_of_channel(&self, name: &str) -> ShardId {
         self.home_of(bucket_of(name))

@@ -11,6 +11,8 @@
 //! machines: all of their inputs are calls, all of their outputs are returned values, and equal
 //! calls give equal values.
 //!
+//! [`Users`] counts the connections of the users whose home a shard is.
+//!
 //! Invariant: a shard sees the publications of a channel in sequence order, with no hole except
 //! where it is told of a gap; a member gets exactly those queued while it was a member.
 
@@ -30,6 +32,7 @@ mod order;
 mod rotation;
 mod shard_set;
 mod turns;
+mod users;
 
 pub use bounds::FanoutBounds;
 pub use bucket::{BUCKETS, Bucket, Homes, ShardId, bucket_of};
@@ -40,3 +43,4 @@ pub use interest::{Answer, InterestChange, Told};
 pub use joining::Announcement;
 pub use order::{Gap, HomeChannelId, Order, OrderCounters, OrderError, Published};
 pub use shard_set::{ShardSet, Shards};
+pub use users::{UserError, Users};

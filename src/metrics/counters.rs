@@ -159,6 +159,8 @@ counters! {
     gaps_sent,
     /// Interest of shards that a home could not note.
     interest_refused,
+    /// Connections of users that were not let in: by their limit, or for want of room.
+    sign_ins_refused,
     /// Deliveries of publications to members, in messages.
     deliveries,
     /// Questions for these numbers that were refused, because too many waited for an answer.
@@ -217,6 +219,8 @@ counters! {
     disconnects_bad_request,
     /// Clients disconnected because they did not connect in time (3502).
     disconnects_stale,
+    /// Clients disconnected because their user has as many connections as it may have (3504).
+    disconnects_connection_limit,
     /// Clients disconnected over a command that is not served (3508).
     disconnects_not_available,
     /// Clients disconnected with another code of the protocol.

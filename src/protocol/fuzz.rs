@@ -36,7 +36,7 @@ fn say_again(command: &Command<'_>) {
     let client = ClientId { random: command.id.into(), lineage: Lineage::ZERO };
     let publication = Publication {
         data: request.data.bytes(),
-        info: Some(ClientInfo::anonymous(client)),
+        info: Some(ClientInfo::of("", client)),
         ..Publication::default()
     };
     let mut out = Vec::new();

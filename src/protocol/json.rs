@@ -321,7 +321,7 @@ mod tests {
         let expected = r#"{"push":{"channel":"ch","pub":{"data":{"a":1},"offset":7}}}"#;
         assert_eq!(push("ch", &Push::Publication(publication)), expected);
 
-        let info = ClientInfo { user: "42", ..ClientInfo::anonymous(CLIENT) };
+        let info = ClientInfo::of("42", CLIENT);
         let expected = format!(
             r#"{{"push":{{"channel":"ch","join":{{"info":{{"user":"42","client":"{NAME}"}}}}}}}}"#
         );
@@ -342,7 +342,7 @@ mod tests {
             info: Some(ClientInfo {
                 connection_info: b"{\"n\":\n1}",
                 channel_info: b"2",
-                ..ClientInfo::anonymous(CLIENT)
+                ..ClientInfo::of("", CLIENT)
             }),
             offset: 0,
             tags: &[("a", ""), ("b", "\"")],

@@ -42,9 +42,9 @@ pub struct ClientInfo<'a> {
     pub channel_info: &'a [u8],
 }
 
-impl ClientInfo<'_> {
-    /// A client without a user and without a word from the back end.
-    pub fn anonymous(client: ClientId) -> Self {
-        Self { user: "", client, connection_info: b"", channel_info: b"" }
+impl<'a> ClientInfo<'a> {
+    /// A client of a user, without a word from the back end.
+    pub fn of(user: &'a str, client: ClientId) -> Self {
+        Self { user, client, connection_info: b"", channel_info: b"" }
     }
 }

@@ -7,9 +7,6 @@ use crate::protocol::{
     Publication, Publish, Reply, ReplyError, Request, SubRefresh, Subscribe, channel,
 };
 
-/// The user of a client that has shown no token.
-const ANONYMOUS: &str = "";
-
 /// Why a command gets no result.
 enum Refusal {
     /// It is answered with an error.
@@ -106,9 +103,20 @@ impl Session {
         if !request.token.is_empty() {
             return Err(unverifiable());
         }
-        if !terms.rules.admits_anonymous() {
+        if self.user().is_empty() && !terms.rules.admits_anonymous() {
             return Err(DisconnectCode::BadRequest.into());
         }
+        let limit = terms.rules.user_connection_limit;
+        if limit > 0 && !self.user().is_empty() {
+            self.begin_sign_in(id, limit, effects);
+        } else {
+            self.be_connected(id, terms, effects);
+        }
+        Ok(Outcome::Nothing)
+    }
+
+    /// The client is let in: tells it so.
+    pub(super) fn be_connected(&mut self, id: u32, terms: &Terms, effects: &mut Effects) {
         self.phase = Phase::Connected;
         effects.push(Effect::Connected);
         let pings = self.has_message_pings && terms.rules.ping_interval_s > 0;
@@ -119,7 +127,6 @@ impl Session {
             pong: pings,
         };
         effects.outbox.reply(id, &Reply::Connect(result));
-        Ok(Outcome::Nothing)
     }
 
     /// The checks stand in the order of the reference (10): a client sees the first that fails.
@@ -155,7 +162,7 @@ impl Session {
         if !request.token.is_empty() {
             return Err(no_subscription_tokens());
         }
-        if !rules.may_subscribe(options, ANONYMOUS, name) {
+        if !rules.may_subscribe(options, self.user(), name) {
             return Err(ErrorCode::PermissionDenied.into());
         }
         if !request.tags_filter.is_empty() {
@@ -194,12 +201,12 @@ impl Session {
         if request.kind != 0 {
             return Err(ErrorCode::NotAvailable.into());
         }
-        if !terms.rules.may_publish(options, ANONYMOUS, is_member) {
+        if !terms.rules.may_publish(options, self.user(), is_member) {
             return Err(ErrorCode::PermissionDenied.into());
         }
         let publication = Publication {
             data: request.data.bytes(),
-            info: Some(ClientInfo::anonymous(self.client_id(terms))),
+            info: Some(ClientInfo::of(self.user(), self.client_id(terms))),
             ..Publication::default()
         };
         effects.publish(id, name, publication);

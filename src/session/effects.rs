@@ -15,6 +15,11 @@ pub struct Span(Range<usize>);
 pub enum Effect {
     /// The client has connected: it need not hurry any more.
     Connected,
+    /// Count it for its user; the answer goes to `Session::signed_in`.
+    SignIn {
+        /// The user's connections at most.
+        limit: u32,
+    },
     /// Make it a member; the answer goes to `Session::joined`.
     Join {
         /// The channel.

@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!   frame ─▶ Commands ─▶ Session::command ─▶ Effects: join, leave, publish, pong, close
-//!   the home's answer ─▶ Session::joined          └─▶ Outbox: replies and pushes ─▶ messages
+//!   a home's answer ─▶ Session::joined, signed_in └─▶ Outbox: replies and pushes ─▶ messages
 //! ```
 //!
 //! Commands are handled one after the other. A subscribe is under way until the channel's home
-//! has answered; what the client sends meanwhile waits, bounded, as the bytes it came in. Hence the
-//! invariants:
+//! has answered, and a connect until that of a user whose connections are counted has; what the
+//! client sends meanwhile waits, bounded, as the bytes it came in. Hence the invariants:
 //! * *One reply per command, in their order.* Nothing is answered before what came before it.
 //! * *The reply first.* A client hears of its subscription before it is sent a publication, for
 //!   it is no member before the home's answer, and the answer is its reply.
@@ -17,6 +17,7 @@
 mod command;
 mod deferred;
 mod effects;
+mod extra;
 mod outbox;
 #[cfg(test)]
 mod rig;

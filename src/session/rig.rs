@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Deferred, Effect, Effects, Rules, Session, Terms};
-use crate::protocol::{Commands, Disconnect, ErrorCode, Lineage};
+use crate::protocol::{Commands, Disconnect, DisconnectCode, ErrorCode, Lineage};
 
 /// The name that the client of a rig has.
 pub(super) const CLIENT: &str = "00000000-0000-4000-8000-000000000000";
@@ -15,6 +15,8 @@ pub(super) struct Rig {
     pub(super) members: BTreeSet<String>,
     /// The channel whose home has yet to answer.
     pub(super) joining: Option<String>,
+    /// The limit of a sign-in that the user's home has yet to answer.
+    pub(super) signing_in: Option<u32>,
     /// What the client was sent.
     pub(super) messages: Vec<String>,
     pub(super) published: Vec<(String, String)>,
@@ -34,6 +36,7 @@ impl Rig {
             effects: Effects::default(),
             members: BTreeSet::new(),
             joining: None,
+            signing_in: None,
             messages: Vec::new(),
             published: Vec::new(),
             publish: Ok(()),
@@ -81,6 +84,15 @@ impl Rig {
         self.flush();
     }
 
+    /// The user's home answers.
+    pub(super) fn signed_in(&mut self, result: Result<(), DisconnectCode>) {
+        self.signing_in.take().expect("there is a sign-in to answer");
+        let deferred = self.session.signed_in(result, &self.terms, &mut self.effects);
+        self.obey();
+        self.resume(deferred);
+        self.flush();
+    }
+
     /// Publications of a channel were lost.
     pub(super) fn missed(&mut self, channel: &str) {
         self.session.missed(channel, &mut self.effects);
@@ -122,6 +134,9 @@ impl Rig {
                 Effect::Connected => {
                     assert!(!self.has_connected, "once");
                     self.has_connected = true;
+                }
+                Effect::SignIn { limit } => {
+                    assert_eq!(self.signing_in.replace(limit), None, "once");
                 }
                 Effect::Join { channel } => {
                     let name = self.effects.name(&channel).to_owned();

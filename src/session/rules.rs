@@ -15,6 +15,9 @@ pub struct Rules {
     pub allow_anonymous_connect_without_token: bool,
     /// Connect anonymously and do everything that exists (`client.insecure`). For development.
     pub insecure: bool,
+    /// Connections that one user may have, over all shards; 0 sets no limit
+    /// (`client.user_connection_limit`). Anonymous ones are nobody's.
+    pub user_connection_limit: u32,
     /// Channels that one connection may be in (`client.channel_limit`).
     pub channel_limit: u16,
     /// Bytes of a channel's name in a subscribe (`channel.max_length`).
@@ -49,6 +52,7 @@ impl Default for Rules {
         Self {
             allow_anonymous_connect_without_token: false,
             insecure: false,
+            user_connection_limit: 0,
             channel_limit: CONNECTION_CHANNELS_DEFAULT,
             channel_bytes_max: CHANNEL_NAME_BYTES_MAX,
             ping_interval_s: 25,

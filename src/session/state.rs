@@ -1,12 +1,14 @@
 //! One client's session: where it stands, and what is under way for it.
 //!
 //! ```text
-//!   Waiting ── connect ──▶ Connected ──▶ Closed
-//!      └───── too late, malformed, refused ──▲
+//!   Waiting ─── connect ────────────────────────▶ Connected ──▶ Closed
+//!      ├─ of a user ─▶ SigningIn ── let in ──────────▲           ▲
+//!      └─────────────────┴── too late, malformed, refused ───────┘
 //! ```
 
 use super::deferred::{Deferred, DeferredFull};
 use super::effects::{Effect, Effects};
+use super::extra::{Awaited, Extra, UnderWay};
 use super::rules::Rules;
 use crate::protocol::{
     ClientId, Command, Disconnect, DisconnectCode, ErrorCode, Lineage, Malformed, Push, Reply,
@@ -27,6 +29,8 @@ pub struct Terms {
 pub(super) enum Phase {
     /// For the connect command.
     Waiting,
+    /// For the user's home, which counts its connections.
+    SigningIn,
     Connected,
     /// The shard was told to close: nothing is said or asked for any more.
     Closed {
@@ -39,8 +43,8 @@ pub(super) enum Phase {
 pub struct Session {
     /// The session's part of the client id.
     random: u64,
-    /// A subscribe whose home has not answered, and what waits for it.
-    under_way: Option<Box<UnderWay>>,
+    /// Its user and the command that is under way, if there is one of them.
+    pub(super) extra: Option<Box<Extra>>,
     /// Channels that it is in, the one under way included.
     pub(super) channel_count: u16,
     pub(super) phase: Phase,
@@ -48,21 +52,14 @@ pub struct Session {
     pub(super) has_message_pings: bool,
 }
 
-/// A million of them: size is a contract. With the slab's 64 bytes it is well under the 250 that a
-/// connected session may take before it subscribes.
+/// A million of them: size is a contract, and what only some have is boxed. With the slab's 64
+/// bytes it is well under the 250 that a connected session may take before it subscribes.
 const _: () = assert!(size_of::<Option<Session>>() <= 24);
-
-#[derive(Debug)]
-struct UnderWay {
-    id: u32,
-    channel: Box<str>,
-    deferred: Deferred,
-}
 
 impl Session {
     /// A session that waits for its connect command. `random` is its part of the client id.
     pub fn new(random: u64, has_message_pings: bool) -> Self {
-        Self { random, under_way: None, channel_count: 0, phase: Phase::Waiting, has_message_pings }
+        Self { random, extra: None, channel_count: 0, phase: Phase::Waiting, has_message_pings }
     }
 
     /// Whether the client has connected, and is not being closed.
@@ -77,7 +74,7 @@ impl Session {
 
     /// Whether a command is under way, so that those that follow must wait.
     pub fn is_busy(&self) -> bool {
-        self.under_way.is_some()
+        self.under_way().is_some()
     }
 
     /// Whether anything more is to be read.
@@ -87,12 +84,12 @@ impl Session {
 
     /// Bytes of commands that wait for the one under way.
     pub fn deferred_bytes(&self) -> usize {
-        self.under_way.as_ref().map_or(0, |under_way| under_way.deferred.len())
+        self.under_way().map_or(0, |under_way| under_way.deferred.len())
     }
 
     /// Bytes of memory that they take.
     pub fn held_bytes(&self) -> usize {
-        self.under_way.as_ref().map_or(0, |under_way| under_way.deferred.held_bytes())
+        self.under_way().map_or(0, |under_way| under_way.deferred.held_bytes())
     }
 
     /// Takes the next command of a frame, or what stands in its place. `is_member` says whether
@@ -115,7 +112,7 @@ impl Session {
     /// Keeps the lines of a frame, or of the rest of one, until the command under way has its
     /// answer.
     pub fn defer(&mut self, lines: &[u8], effects: &mut Effects) {
-        let under_way = self.under_way.as_mut().expect("there is something to wait for");
+        let under_way = self.under_way_mut().expect("there is something to wait for");
         if lines.is_empty() {
             // It is a line that is blank, and would not be noticed later.
             self.close(DisconnectCode::BadRequest, effects);
@@ -132,9 +129,8 @@ impl Session {
         result: Result<(), ErrorCode>,
         effects: &mut Effects,
     ) -> Deferred {
-        let under_way = self.under_way.take().expect("joins are answered once");
-        let UnderWay { id, channel: asked, deferred } = *under_way;
-        assert_eq!(*asked, *channel, "one at a time");
+        let UnderWay { id, awaits, deferred } = self.finish();
+        assert_eq!(awaits, Awaited::Join(channel.into()), "one at a time");
         match result {
             Ok(()) => effects.outbox.reply(id, &Reply::Subscribe(SubscribeResult::default())),
             Err(code) => {
@@ -145,10 +141,30 @@ impl Session {
         deferred
     }
 
+    /// The user's home has let the client in, or there is no room for it. Returns what was
+    /// deferred meanwhile, to be read now.
+    pub fn signed_in(
+        &mut self,
+        result: Result<(), DisconnectCode>,
+        terms: &Terms,
+        effects: &mut Effects,
+    ) -> Deferred {
+        let UnderWay { id, awaits, deferred } = self.finish();
+        assert_eq!(awaits, Awaited::SignIn, "nothing else was asked before");
+        match result {
+            Ok(()) => {
+                self.set_signed_in();
+                self.be_connected(id, terms, effects);
+            }
+            Err(code) => self.close(code, effects),
+        }
+        deferred
+    }
+
     /// Puts back what cannot be read yet, because another command is under way.
     pub fn defer_again(&mut self, deferred: Deferred) {
-        if let Some(under_way) = &mut self.under_way
-            && !deferred.is_empty()
+        if !deferred.is_empty()
+            && let Some(under_way) = self.under_way_mut()
         {
             under_way.deferred = deferred;
         }
@@ -164,8 +180,11 @@ impl Session {
 
     /// The client missed publications of a channel it is in: it must subscribe anew, knowing that.
     pub fn missed(&mut self, channel: &str, effects: &mut Effects) {
-        let awaits = |under_way: &UnderWay| *under_way.channel == *channel;
-        if self.is_closed() || self.under_way.as_deref().is_some_and(awaits) {
+        let is_joining = |under_way: &UnderWay| match &under_way.awaits {
+            Awaited::Join(joining) => **joining == *channel,
+            Awaited::SignIn => false,
+        };
+        if self.is_closed() || self.under_way().is_some_and(is_joining) {
             return; // it is no member yet, so nothing was its own
         }
         self.channel_count -= 1;
@@ -181,8 +200,11 @@ impl Session {
 
     /// The time to connect is over.
     pub fn late(&mut self, effects: &mut Effects) {
-        if self.phase == Phase::Waiting {
-            self.close(DisconnectCode::Stale, effects);
+        match self.phase {
+            Phase::Waiting => self.close(DisconnectCode::Stale, effects),
+            // It did what it could, and may try again.
+            Phase::SigningIn => self.close(DisconnectCode::Internal, effects),
+            Phase::Connected | Phase::Closed { .. } => {}
         }
     }
 
@@ -199,9 +221,15 @@ impl Session {
     /// Begins a join that is answered later.
     pub(super) fn begin_join(&mut self, id: u32, channel: &str, effects: &mut Effects) {
         self.channel_count += 1;
-        let deferred = Deferred::default();
-        self.under_way = Some(Box::new(UnderWay { id, channel: channel.into(), deferred }));
+        self.begin(id, Awaited::Join(channel.into()));
         effects.join(channel);
+    }
+
+    /// Begins a connect that the user's home answers later.
+    pub(super) fn begin_sign_in(&mut self, id: u32, limit: u32, effects: &mut Effects) {
+        self.phase = Phase::SigningIn;
+        self.begin(id, Awaited::SignIn);
+        effects.push(Effect::SignIn { limit });
     }
 
     pub(super) fn close(&mut self, why: impl Into<Disconnect>, effects: &mut Effects) {

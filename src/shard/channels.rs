@@ -191,8 +191,13 @@ impl Channels {
             Message::Uninterested { channel } => {
                 self.order.uninterested(&channel, ShardId::new(from.as_usize()));
             }
-            Message::Stop | Message::Count { .. } | Message::Counted(_) => {
-                unreachable!("the loop takes these itself")
+            Message::SignIn { .. }
+            | Message::SignedIn { .. }
+            | Message::SignOut { .. }
+            | Message::Stop
+            | Message::Count { .. }
+            | Message::Counted(_) => {
+                unreachable!("others take these")
             }
         }
     }

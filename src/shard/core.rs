@@ -30,6 +30,7 @@ use super::output::Output;
 use super::phase::Phase;
 use super::ready::Ready;
 use super::settings::Settings;
+use super::sign_ins::SignIns;
 use super::slab::{Index, Slab};
 use super::unarmed::{Unarmed, is_refusal};
 use super::wheel::{Tick, Wheel};
@@ -65,6 +66,7 @@ pub(crate) struct Core<H: Handler> {
     pub(super) ready: Ready,
     pub(super) output: Output,
     pub(super) channels: Channels,
+    pub(super) sign_ins: SignIns,
     pub(super) jobs: Jobs<H>,
     pub(super) heartbeats: Heartbeats,
     /// Connections that left `Open`, until the handler has heard of it.
@@ -105,6 +107,7 @@ impl<H: Handler> Core<H> {
     ) -> Self {
         let wheel = Wheel::new(now);
         let tick = wheel.tick_of(now);
+        let sign_ins = SignIns::new(settings.number, settings.shard_count);
         Self {
             number: settings.number,
             shard_count: settings.shard_count,
@@ -115,6 +118,7 @@ impl<H: Handler> Core<H> {
             ready: Ready::default(),
             output: Output::default(),
             channels,
+            sign_ins,
             jobs,
             heartbeats: Heartbeats::default(),
             endings: VecDeque::new(),

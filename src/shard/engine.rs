@@ -7,7 +7,7 @@ use super::core::Turn;
 use super::slab::Index;
 use crate::handler::{
     Cause, ConnectionId, Done, Engine, Handler, Job, JoinError, MessageKind, OffloadError, Peer,
-    PublishError, SendError, ShardLimits,
+    PublishError, SendError, ShardLimits, SignIn, SignInError,
 };
 use crate::limits::{CHANNEL_NAME_BYTES_MAX, PUBLICATION_BYTES_MAX};
 use crate::metrics::Counters;
@@ -91,6 +91,19 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
         let index = Index::new(connection.index());
         self.core.serial(index) == connection.serial()
             && self.core.channels.is_member(index, channel)
+    }
+
+    fn sign_in(
+        &mut self,
+        connection: ConnectionId,
+        user: &str,
+        limit: u32,
+    ) -> Result<SignIn, SignInError> {
+        self.core.sign_in(connection, user, limit)
+    }
+
+    fn sign_out(&mut self, user: &str) {
+        self.core.sign_out(user);
     }
 
     fn set_alarm(&mut self, connection: ConnectionId, after: Option<Duration>) {

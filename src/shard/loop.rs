@@ -248,7 +248,7 @@ impl<H: Handler> Loop<H> {
     /// All sources, each within its share; true if any of them had something.
     fn work(&mut self, began: Instant) -> bool {
         let mut worked = self.take_messages();
-        self.core.channels.catch_up();
+        self.core.catch_up();
         if std::mem::take(&mut self.rung) {
             let (mut turn, handler) = self.turn_parts();
             turn.finish_jobs(handler, JOBS_SHARE);
@@ -304,7 +304,11 @@ impl<H: Handler> Loop<H> {
                 {
                     unreachable!("only shards have members")
                 }
-                message => self.core.channels.take(from, message),
+                message => {
+                    let (mut turn, handler) = self.turn_parts();
+                    turn.take(handler, from, message);
+                    self.time("signed in");
+                }
             }
         }
         // There may be more: the mesh does not let this shard sleep on it.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::handler::{ConnectionId, SignInError};
 use crate::hub::Answer;
 use crate::metrics::Counters;
 use crate::ring::{Frame, Operation};
@@ -21,6 +22,12 @@ pub(crate) enum Message {
     InterestAnswered { channel: Arc<str>, ask: u32, answer: Answer },
     /// To a channel's home: this shard has none any more.
     Uninterested { channel: Arc<str> },
+    /// To a user's home: may this connection be counted for it? A request.
+    SignIn { user: Arc<str>, limit: u32, connection: ConnectionId },
+    /// The home's answer to [`Message::SignIn`].
+    SignedIn { user: Arc<str>, connection: ConnectionId, result: Result<(), SignInError> },
+    /// To a user's home: a connection that was counted is gone.
+    SignOut { user: Arc<str> },
     /// From the control thread: close everything, and end.
     Stop,
     /// From the control thread: say what you have counted, in this round of asking.

@@ -17,6 +17,7 @@ mod admission;
 mod arrivals;
 mod bitmap;
 mod channels;
+mod client_codes;
 mod client_counters;
 mod connection;
 mod core;
@@ -48,6 +49,7 @@ mod session_rig;
 mod session_settings;
 mod sessions;
 mod settings;
+mod sign_ins;
 pub mod slab;
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,7 @@
 use std::sync::Arc;
 
 use super::message::{Counted, Message};
+use crate::handler::{ConnectionId, SignInError};
 use crate::hub::Answer;
 use crate::metrics::Counters;
 use crate::ring::{Frame, Operation};
@@ -43,6 +44,9 @@ const UNINTERESTED: u8 = 5;
 const STOP: u8 = 6;
 const COUNT: u8 = 7;
 const COUNTED: u8 = 8;
+const SIGN_IN: u8 = 9;
+const SIGNED_IN: u8 = 10;
+const SIGN_OUT: u8 = 11;
 
 impl Message {
     /// Appends the serial form.
@@ -61,6 +65,13 @@ impl Message {
                 put.tag(INTEREST_ANSWERED).text(channel).u32(*ask).tag(answer)
             }
             Self::Uninterested { channel } => put.tag(UNINTERESTED).text(channel),
+            Self::SignIn { user, limit, connection } => {
+                put.tag(SIGN_IN).text(user).u32(*limit).connection(*connection)
+            }
+            Self::SignedIn { user, connection, result } => {
+                put.tag(SIGNED_IN).text(user).connection(*connection).tag(sign_in_tag(*result))
+            }
+            Self::SignOut { user } => put.tag(SIGN_OUT).text(user),
             Self::Stop => put.tag(STOP),
             Self::Count { round } => put.tag(COUNT).u64(*round),
             Self::Counted(counted) => put.tag(COUNTED).counted(counted),
@@ -85,6 +96,17 @@ impl Message {
                 Self::InterestAnswered { channel, ask, answer }
             }
             UNINTERESTED => Self::Uninterested { channel: take.text()? },
+            SIGN_IN => Self::SignIn {
+                user: take.text()?,
+                limit: take.u32()?,
+                connection: take.connection()?,
+            },
+            SIGNED_IN => Self::SignedIn {
+                user: take.text()?,
+                connection: take.connection()?,
+                result: take.sign_in_result()?,
+            },
+            SIGN_OUT => Self::SignOut { user: take.text()? },
             STOP => Self::Stop,
             COUNT => Self::Count { round: take.u64()? },
             COUNTED => Self::Counted(Box::new(take.counted()?)),
@@ -107,6 +129,21 @@ impl Message {
     }
 }
 
+/// The results of a sign-in, by their tags.
+const SIGN_IN_RESULTS: [Result<(), SignInError>; 6] = [
+    Ok(()),
+    Err(SignInError::Gone),
+    Err(SignInError::Limit),
+    Err(SignInError::Busy),
+    Err(SignInError::HomeFull),
+    Err(SignInError::User),
+];
+
+fn sign_in_tag(result: Result<(), SignInError>) -> u8 {
+    let tag = SIGN_IN_RESULTS.iter().position(|known| *known == result).expect("all are there");
+    u8::try_from(tag).expect("there are six")
+}
+
 /// Appends fields.
 struct Writer<'a>(&'a mut Vec<u8>);
 
@@ -124,6 +161,10 @@ impl Writer<'_> {
     fn u64(&mut self, value: u64) -> &mut Self {
         self.0.extend(value.to_le_bytes());
         self
+    }
+
+    fn connection(&mut self, id: ConnectionId) -> &mut Self {
+        self.u32(id.index()).u32(id.serial())
     }
 
     fn count(&mut self, count: usize) -> &mut Self {
@@ -194,6 +235,15 @@ impl<'a> Reader<'a> {
         self.bytes().map(Arc::from)
     }
 
+    fn connection(&mut self) -> Result<ConnectionId, SerialError> {
+        Ok(ConnectionId::new(self.u32()?, self.u32()?))
+    }
+
+    fn sign_in_result(&mut self) -> Result<Result<(), SignInError>, SerialError> {
+        let tag = self.u8()?;
+        SIGN_IN_RESULTS.get(usize::from(tag)).copied().ok_or(SerialError::Tag(tag))
+    }
+
     fn text(&mut self) -> Result<Arc<str>, SerialError> {
         std::str::from_utf8(self.bytes()?).map(Arc::from).map_err(|_| SerialError::Text)
     }
@@ -259,7 +309,8 @@ mod tests {
         };
         let answered =
             |answer| Message::InterestAnswered { channel: channel.clone(), ask: 8, answer };
-        vec![
+        let connection = ConnectionId::new(5, 0xffff_fff0);
+        let mut messages = vec![
             Message::Publish { channel: channel.clone(), frame: frame.clone() },
             Message::Deliver { channel: "".into(), frame: Arc::from(&b""[..]) },
             Message::Gap { channel: channel.clone(), missed: u64::MAX - 1 },
@@ -267,10 +318,19 @@ mod tests {
             answered(Answer::Confirmed),
             answered(Answer::Refused),
             Message::Uninterested { channel },
+            Message::SignIn { user: "anna".into(), limit: 3, connection },
+            Message::SignOut { user: "bo".into() },
             Message::Stop,
             Message::Count { round: 77 },
             Message::Counted(Box::new(counted)),
-        ]
+        ];
+        let signed_in = SIGN_IN_RESULTS.map(|result| Message::SignedIn {
+            user: "cleo".into(),
+            connection,
+            result,
+        });
+        messages.extend(signed_in);
+        messages
     }
 
     fn encoded(message: &Message) -> Vec<u8> {
@@ -293,9 +353,12 @@ mod tests {
             Message::Stop => STOP,
             Message::Count { .. } => COUNT,
             Message::Counted(_) => COUNTED,
+            Message::SignIn { .. } => SIGN_IN,
+            Message::SignedIn { .. } => SIGNED_IN,
+            Message::SignOut { .. } => SIGN_OUT,
         });
         let kinds: std::collections::BTreeSet<_> = kinds.collect();
-        assert!(kinds.into_iter().eq(PUBLISH..=COUNTED));
+        assert!(kinds.into_iter().eq(PUBLISH..=SIGN_OUT));
         for message in all {
             let back = Message::decode(&encoded(&message)).unwrap();
             assert_eq!(format!("{back:?}"), format!("{message:?}"));
@@ -316,7 +379,7 @@ mod tests {
 
     #[test]
     fn bytes_that_mean_nothing_are_refused_by_what_is_wrong() {
-        assert_eq!(Message::decode(&[COUNTED + 1]).err(), Some(SerialError::Tag(COUNTED + 1)));
+        assert_eq!(Message::decode(&[SIGN_OUT + 1]).err(), Some(SerialError::Tag(SIGN_OUT + 1)));
         let not_utf8 = [&[UNINTERESTED, 1, 0, 0, 0][..], b"\xff"].concat();
         assert_eq!(Message::decode(&not_utf8).err(), Some(SerialError::Text));
         let no_answer = [INTEREST_ANSWERED, 0, 0, 0, 0, 1, 0, 0, 0, 2];

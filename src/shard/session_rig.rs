@@ -123,6 +123,14 @@ impl SessionRig {
         turn.received(sessions, client.index, received, &mut bytes.to_vec());
     }
 
+    /// The client is gone without a word.
+    pub(super) fn vanish(&mut self, client: Client) {
+        let (core, sessions) = &mut self.shards[client.shard];
+        let mut batch = Batch::new(64);
+        let mut turn = Turn { core, batch: &mut batch };
+        turn.received(sessions, client.index, Received::End, &mut []);
+    }
+
     pub(super) fn is_open(&mut self, client: Client) -> bool {
         let core = self.core(client.shard);
         let id = core.id(client.index);
@@ -137,12 +145,13 @@ impl SessionRig {
         loop {
             let mut count = 0;
             for (core, sessions) in &mut self.shards {
+                let mut batch = Batch::new(64);
                 while let Some(received) = core.channels.mesh.receive() {
-                    core.channels.take(received.from, received.message);
+                    let mut turn = Turn { core, batch: &mut batch };
+                    turn.take(sessions, received.from, received.message);
                     count += 1;
                 }
-                core.channels.catch_up();
-                let mut batch = Batch::new(64);
+                core.catch_up();
                 count += Turn { core, batch: &mut batch }.announce(sessions, 1000);
                 core.channels.mesh.flush(|_| {});
             }

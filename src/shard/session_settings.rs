@@ -25,6 +25,10 @@ pub struct SessionSettings {
     pub limits: Limits,
     /// Unsent bytes of one client (`client.queue_max_size`), beyond which it is 3008.
     pub output_bytes_max: usize,
+    /// The header in which a proxy in front names the user of a connection, who then needs no
+    /// token (`client.user_id_http_header`). Whoever reaches the server past that proxy can be any
+    /// user.
+    pub user_id_http_header: Option<String>,
     /// What clients may do. Its `ping_interval_s` is set from the interval here.
     pub rules: Rules,
     /// Time between two pings (`client.ping_interval`), whole seconds for the clients; `None`
@@ -43,6 +47,7 @@ impl Default for SessionSettings {
             // Who is gone is found out by the pings.
             limits: Limits { idle: None, ..Limits::default() },
             output_bytes_max: OUTPUT_BYTES_DEFAULT,
+            user_id_http_header: None,
             rules: Rules::default(),
             ping_interval: Some(MESSAGE_PING_INTERVAL_DEFAULT),
             pong_timeout: MESSAGE_PONG_TIMEOUT_DEFAULT,
@@ -94,6 +99,11 @@ impl SessionSettings {
         if !self.path.starts_with('/') || self.path.ends_with('/') {
             return Err(SessionSettingsError::Path(self.path.clone()));
         }
+        if let Some(name) = &self.user_id_http_header
+            && !is_header_name(name)
+        {
+            return Err(SessionSettingsError::UserHeader(name.clone()));
+        }
         let Some(interval) = self.ping_interval else { return Ok(()) };
         if self.pong_timeout >= interval {
             let pong_timeout = self.pong_timeout;
@@ -138,6 +148,8 @@ pub enum SessionSettingsError {
     Rules(RulesError),
     /// The path of the endpoint.
     Path(String),
+    /// The header of the user.
+    UserHeader(String),
     /// A pong could come after the next ping.
     PongTimeout {
         /// Time for a pong.
@@ -154,6 +166,9 @@ impl fmt::Display for SessionSettingsError {
             Self::Path(path) => {
                 write!(out, "the path {path:?} must begin with a slash, and not end with one")
             }
+            Self::UserHeader(name) => {
+                write!(out, "user_id_http_header is {name:?}, which is no name of a header")
+            }
             Self::PongTimeout { pong_timeout, interval } => write!(
                 out,
                 "pong_timeout is {pong_timeout:?}: it must be less than ping_interval, {interval:?}"
@@ -163,6 +178,12 @@ impl fmt::Display for SessionSettingsError {
 }
 
 impl std::error::Error for SessionSettingsError {}
+
+/// Whether a request can have a header of this name (RFC 9110 §5.6.2).
+fn is_header_name(name: &str) -> bool {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(is_token)
+}
 
 /// Whole seconds of an interval; a part of one counts as one.
 fn whole_seconds(interval: Duration) -> u32 {
@@ -182,6 +203,12 @@ mod tests {
         for path in ["", "connection", "/", "/connection/"] {
             let error = SessionSettingsError::Path(path.to_owned());
             assert_eq!(with_path(path).validate(), Err(error), "{path}");
+        }
+        for name in ["", "X User", "X-User:", "X-Übel"] {
+            let user_id_http_header = Some(name.to_owned());
+            let wrong = SessionSettings { user_id_http_header, ..SessionSettings::default() };
+            let error = SessionSettingsError::UserHeader(name.to_owned());
+            assert_eq!(wrong.validate(), Err(error), "{name}");
         }
         let interval = Duration::from_secs(8);
         let slow = SessionSettings { ping_interval: Some(interval), ..SessionSettings::default() };

@@ -12,14 +12,16 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::client_codes;
 use super::client_counters::{of_disconnect, of_error};
 use super::connection::Connection;
 use super::session_settings::{LiveSettings, SessionSettings, SessionSettingsError};
 use crate::handler::{
-    Accept, Cause, Closed, Handler, Heartbeat, JoinError, Limits, Message, MessageKind, Origins,
-    Peer, PublishError, Request, Route, Routes, Shard, Upgrade,
+    Accept, Closed, Handler, Heartbeat, JoinError, Limits, Message, MessageKind, Origins, Peer,
+    Request, Route, Routes, Shard, SignIn, SignInError, Upgrade,
 };
-use crate::protocol::{Commands, DisconnectCode, ErrorCode, Format, Lineage, json};
+use crate::limits::USER_ID_BYTES_MAX;
+use crate::protocol::{Commands, DisconnectCode, Format, Lineage, json};
 use crate::session::{Deferred, Effect, Effects, Session, Terms};
 
 /// Serves the client protocol: the handler of `longwire serve`.
@@ -35,6 +37,9 @@ pub struct Sessions {
     hasher: RandomState,
     session_count: u64,
 }
+
+/// A user's id that is too long, no text, or there twice.
+struct BadUser;
 
 /// The query by which debugging tools ask for Ping frames instead of pings of the protocol.
 const FRAME_PINGS: &str = "cf_ws_frame_ping_pong=true";
@@ -99,9 +104,21 @@ impl Sessions {
         }
     }
 
-    fn session(&mut self, has_message_pings: bool) -> Session {
+    fn session(&mut self, has_message_pings: bool, user: &str) -> Session {
         self.session_count += 1;
-        Session::new(self.hasher.hash_one(self.session_count), has_message_pings)
+        Session::new(self.hasher.hash_one(self.session_count), has_message_pings).of_user(user)
+    }
+
+    /// The user that the proxy in front names, if it is to name one; an error if it cannot be one.
+    fn user_of<'a>(&self, request: &'a Request<'_>) -> Result<&'a str, BadUser> {
+        let Some(name) = &self.settings.user_id_http_header else { return Ok("") };
+        let mut values = request.headers().filter(|(header, _)| header.eq_ignore_ascii_case(name));
+        let Some((_, value)) = values.next() else { return Ok("") };
+        // Of two, one may be the client's own.
+        if values.next().is_some() || value.len() > USER_ID_BYTES_MAX {
+            return Err(BadUser);
+        }
+        std::str::from_utf8(value).map_err(|_| BadUser)
     }
 
     /// Reads commands until one is under way or the session is over.
@@ -146,7 +163,8 @@ impl Sessions {
     /// The home's answer to the join under way, or that it was not even asked.
     fn take_answer(&mut self, peer: &mut Peer<'_, Self>, channel: &str, answer: Answer) {
         let Some(session) = peer.state() else { return };
-        let deferred = session.joined(channel, answer.map_err(error_of_join), &mut self.effects);
+        let deferred =
+            session.joined(channel, answer.map_err(client_codes::of_join), &mut self.effects);
         peer.shard().counters().client_subscribes += u64::from(answer.is_ok());
         self.resume(peer, deferred);
     }
@@ -159,8 +177,11 @@ impl Sessions {
                     peer.set_alarm(None);
                     peer.begin_heartbeat();
                     peer.shard().counters().client_connects += 1;
-                    tracing::info!(connection = %peer.id(), user = "", "authenticated");
+                    let (connection, session) = (peer.id(), peer.state());
+                    let user = session.map_or("", |session| session.user());
+                    tracing::info!(%connection, user, "authenticated");
                 }
+                Effect::SignIn { limit } => self.sign_in(peer, limit),
                 Effect::Join { channel } => {
                     if let Err(error) = peer.join(self.effects.name(&channel)) {
                         let name = self.effects.name(&channel).to_owned();
@@ -177,7 +198,11 @@ impl Sessions {
                     let result = peer.publish(self.effects.name(&channel), message);
                     peer.shard().counters().client_publishes += u64::from(result.is_ok());
                     let Some(session) = peer.state() else { return };
-                    session.published(id, result.map_err(error_of_publish), &mut self.effects);
+                    session.published(
+                        id,
+                        result.map_err(client_codes::of_publish),
+                        &mut self.effects,
+                    );
                 }
                 Effect::Pong => self.take_pong(peer),
                 Effect::Close(why) => {
@@ -188,6 +213,25 @@ impl Sessions {
                 }
             }
         }
+    }
+
+    /// Asks the user's home to let the client in.
+    fn sign_in(&mut self, peer: &mut Peer<'_, Self>, limit: u32) {
+        let Some(session) = peer.state() else { return };
+        let user = session.user().to_owned();
+        match peer.sign_in(&user, limit) {
+            Ok(SignIn::Done) => self.take_sign_in(peer, Ok(())),
+            Ok(SignIn::Asked) => {}
+            Err(error) => self.take_sign_in(peer, Err(error)),
+        }
+    }
+
+    fn take_sign_in(&mut self, peer: &mut Peer<'_, Self>, result: Result<(), SignInError>) {
+        let Some(session) = peer.state() else { return };
+        let result = result.map_err(client_codes::of_sign_in);
+        let deferred = session.signed_in(result, &self.terms, &mut self.effects);
+        self.obey(peer);
+        self.resume(peer, deferred);
     }
 
     fn take_pong(&mut self, peer: &mut Peer<'_, Self>) {
@@ -255,7 +299,11 @@ impl Handler for Sessions {
             return Upgrade::refuse(501);
         }
         let has_frame_pings = query.split('&').any(|pair| pair == FRAME_PINGS);
-        let accept = Accept::new(self.session(!has_frame_pings));
+        let Ok(user) = self.user_of(request) else {
+            tracing::warn!("the proxy names no user, or several");
+            return Upgrade::refuse(400);
+        };
+        let accept = Accept::new(self.session(!has_frame_pings, user));
         let accept = match protocol {
             Some(protocol) => accept.protocol(protocol),
             None => accept,
@@ -293,9 +341,12 @@ impl Handler for Sessions {
     }
 
     fn close(&mut self, shard: &mut Shard<'_, Self>, session: Session, closed: &Closed) {
+        if session.is_signed_in() {
+            shard.sign_out(session.user());
+        }
         let counters = shard.counters();
         counters.client_ends += u64::from(session.has_connected());
-        if let Some(code) = disconnect_of(closed) {
+        if let Some(code) = client_codes::of_closed(closed) {
             *of_disconnect(counters, code) += 1;
         }
     }
@@ -303,6 +354,12 @@ impl Handler for Sessions {
     fn joined(&mut self, peer: &mut Peer<'_, Self>, channel: &str, result: Answer) {
         self.effects.clear();
         self.take_answer(peer, channel, result);
+        self.flush(peer);
+    }
+
+    fn signed_in(&mut self, peer: &mut Peer<'_, Self>, result: Result<(), SignInError>) {
+        self.effects.clear();
+        self.take_sign_in(peer, result);
         self.flush(peer);
     }
 
@@ -322,32 +379,6 @@ impl Handler for Sessions {
             self.obey(peer);
             self.flush(peer);
         }
-    }
-}
-
-/// The code by which the server has ended a connection, if it was the server.
-fn disconnect_of(closed: &Closed) -> Option<DisconnectCode> {
-    match closed.cause {
-        Cause::Peer | Cause::Vanished => None,
-        _ => DisconnectCode::of(closed.code),
-    }
-}
-
-/// What a client is told whose join was refused.
-fn error_of_join(error: JoinError) -> ErrorCode {
-    match error {
-        JoinError::ConnectionChannels => ErrorCode::LimitExceeded,
-        JoinError::Name => ErrorCode::BadRequest,
-        // The server is full, for now: the client tries again.
-        _ => ErrorCode::Internal,
-    }
-}
-
-/// What a client is told whose publish was refused.
-fn error_of_publish(error: PublishError) -> ErrorCode {
-    match error {
-        PublishError::Full => ErrorCode::TooManyRequests,
-        PublishError::Name | PublishError::TooLong => ErrorCode::BadRequest,
     }
 }
 

@@ -7,7 +7,8 @@ use std::net::{SocketAddr, TcpStream};
 use longwire::session::Rules;
 use longwire::{Config, Running, Server, SessionSettings, Sessions};
 use serde_json::Value;
-use tungstenite::{Message, WebSocket};
+use tungstenite::http::Request;
+use tungstenite::{HandshakeError, Message, WebSocket};
 
 #[path = "patient.rs"]
 mod patient;
@@ -19,6 +20,31 @@ pub(crate) use patient::{PATIENCE, Patient};
 pub(crate) struct End {
     pub(crate) code: u16,
     pub(crate) reason: String,
+}
+
+/// A request for the endpoint, with these headers beside what it must have.
+fn request(address: SocketAddr, headers: &[(&str, &str)]) -> Request<()> {
+    let mut request = Request::builder()
+        .uri(format!("ws://{address}/connection/websocket"))
+        .header("Host", address.to_string())
+        .header("Connection", "Upgrade")
+        .header("Upgrade", "websocket")
+        .header("Sec-WebSocket-Version", "13")
+        .header("Sec-WebSocket-Key", tungstenite::handshake::client::generate_key());
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(()).expect("a request")
+}
+
+/// The status of the answer to a request with these headers.
+pub(crate) fn upgrade_status(address: SocketAddr, headers: &[(&str, &str)]) -> u16 {
+    let response = match tungstenite::client(request(address, headers), Patient::connect(address)) {
+        Ok((_, response)) => response.status(),
+        Err(HandshakeError::Failure(tungstenite::Error::Http(response))) => response.status(),
+        Err(error) => panic!("{headers:?}: {error}"),
+    };
+    response.as_u16()
 }
 
 /// One client.
@@ -40,6 +66,13 @@ impl Client {
         let stream = Patient::connect(address);
         let url = format!("ws://{address}{path}");
         let (socket, _) = tungstenite::client(url, stream).expect("upgrades");
+        Self { socket, lines: VecDeque::new(), message_lines: Vec::new(), next_id: 1 }
+    }
+
+    /// The same with headers, as a proxy in front adds them.
+    pub(crate) fn dial_with(address: SocketAddr, headers: &[(&str, &str)]) -> Self {
+        let stream = Patient::connect(address);
+        let (socket, _) = tungstenite::client(request(address, headers), stream).expect("upgrades");
         Self { socket, lines: VecDeque::new(), message_lines: Vec::new(), next_id: 1 }
     }
 

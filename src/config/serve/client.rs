@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use crate::config::key::Kind;
 use crate::config::section::{DAY_MS, section};
-use crate::config::setting::{Bytes, Item, Period};
+use crate::config::setting::{Bytes, Item, Period, Setting};
+use crate::config::value::Value;
 use crate::limits::{
     CONNECTION_CHANNELS_DEFAULT, CONNECTIONS_MAX, MESSAGE_PING_INTERVAL_DEFAULT,
     MESSAGE_PONG_TIMEOUT_DEFAULT, OUTPUT_BYTES_DEFAULT, STALE_CLOSE_DELAY_DEFAULT,
@@ -28,6 +30,13 @@ section! {
         stale_close_delay: Duration = STALE_CLOSE_DELAY_DEFAULT, in 1..=DAY_MS;
         /// Channels that one client may be subscribed to.
         channel_limit: u16 = CONNECTION_CHANNELS_DEFAULT, in 1..=65_535;
+        /// Connections that one user may have, over all shards; 0 sets no limit. Clients without a
+        /// user's name are not counted.
+        user_connection_limit: u32 = 0, in 0..=CONNECTIONS_MAX as u64;
+        /// Header in which a proxy in front names the user of a connection, which then needs no
+        /// token. Empty for none. Only for a server that nobody reaches past that proxy, and a
+        /// proxy that removes the header from what clients send.
+        user_id_http_header: HeaderName = HeaderName(String::new());
         /// Unsent bytes of one client, beyond which it is disconnected as slow.
         queue_max_size: Bytes = Bytes(OUTPUT_BYTES_DEFAULT), in 1024..=u32::MAX as u64 / 2;
         /// Connections of the whole process, as `max_connections`; 0 sets no limit here.
@@ -38,6 +47,35 @@ section! {
 /// An origin as it was written. Whether it can match is known to those who match it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin(pub String);
+
+/// The name of a header; empty for none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderName(String);
+
+impl HeaderName {
+    /// The name, if there is one.
+    pub fn name(&self) -> Option<&str> {
+        (!self.0.is_empty()).then_some(&self.0)
+    }
+}
+
+impl Setting for HeaderName {
+    const KIND: Kind = Kind::Text("the name of a header such as X-User-ID, or nothing");
+
+    fn read(value: &Value) -> Result<Self, String> {
+        let text = value.text()?;
+        let is_token =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if !text.bytes().all(is_token) {
+            return Err("a header's name is letters, digits and -._ and the like".to_owned());
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    fn write(&self) -> Value {
+        Value::Text(self.0.clone())
+    }
+}
 
 impl Item for Origin {
     const WHAT: &str = "origins: https://example.com, null, or * for all";

@@ -12,7 +12,7 @@ mod shutdown;
 mod websocket;
 
 pub use channel::{Channel, WithoutNamespace};
-pub use client::{Client, Origin};
+pub use client::{Client, HeaderName, Origin};
 pub use host::Host;
 pub use http_api::{ErrorMode, HttpApi};
 pub use http_server::{Host as HostName, HttpServer};

@@ -104,8 +104,8 @@ fn actions(counters: &Counters) -> [(&'static str, u64); 3] {
     ]
 }
 
-fn reply_errors(counters: &Counters) -> [(&'static str, u64); 9] {
-    [
+fn reply_errors(counters: &Counters) -> Vec<(&'static str, u64)> {
+    vec![
         ("100", counters.errors_internal),
         ("102", counters.errors_unknown_channel),
         ("103", counters.errors_permission_denied),
@@ -118,8 +118,8 @@ fn reply_errors(counters: &Counters) -> [(&'static str, u64); 9] {
     ]
 }
 
-fn disconnects(counters: &Counters) -> [(&'static str, u64); 9] {
-    [
+fn disconnects(counters: &Counters) -> Vec<(&'static str, u64)> {
+    vec![
         ("3001", counters.disconnects_shutdown),
         ("3008", counters.disconnects_slow),
         ("3012", counters.disconnects_no_pong),
@@ -127,6 +127,7 @@ fn disconnects(counters: &Counters) -> [(&'static str, u64); 9] {
         ("3500", counters.disconnects_invalid_token),
         ("3501", counters.disconnects_bad_request),
         ("3502", counters.disconnects_stale),
+        ("3504", counters.disconnects_connection_limit),
         ("3508", counters.disconnects_not_available),
         ("other", counters.disconnects_other),
     ]
@@ -137,7 +138,7 @@ mod tests {
     use super::*;
 
     /// Values of the family, and of all counters whose name begins so, each set to another one.
-    fn counted(prefix: &str, family: fn(&Counters) -> [(&'static str, u64); 9]) -> [Vec<u64>; 2] {
+    fn counted(prefix: &str, family: fn(&Counters) -> Vec<(&'static str, u64)>) -> [Vec<u64>; 2] {
         let mut counters = Counters::default();
         let names: Vec<_> = counters.iter().map(|(name, _)| name).collect();
         for ((value, name), number) in counters.values_mut().into_iter().zip(&names).zip(1..) {

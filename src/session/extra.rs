@@ -1,0 +1,158 @@
+//! What only some sessions have: a user, and a command that is under way.
+
+use super::deferred::Deferred;
+use super::state::Session;
+
+/// The box of a session that is somebody's, or waits for an answer.
+#[derive(Debug, Default)]
+pub(super) struct Extra {
+    /// Empty if it is nobody's.
+    user: Box<str>,
+    /// It is counted among its user's connections.
+    is_signed_in: bool,
+    under_way: Option<Box<UnderWay>>,
+}
+
+/// A command whose answer a home owes, and what waits for it.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    pub(super) id: u32,
+    pub(super) awaits: Awaited,
+    pub(super) deferred: Deferred,
+}
+
+/// The answer that is awaited.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Awaited {
+    /// Of a user's home: may it connect?
+    SignIn,
+    /// Of the home of this channel: is it a member?
+    Join(Box<str>),
+}
+
+impl Session {
+    /// The session as that of a user; an empty name is that of nobody.
+    #[must_use]
+    pub fn of_user(mut self, user: &str) -> Self {
+        if !user.is_empty() {
+            self.extra.get_or_insert_default().user = user.into();
+        }
+        self
+    }
+
+    /// The user, empty if the client is nobody's.
+    pub fn user(&self) -> &str {
+        self.extra.as_ref().map_or("", |extra| &extra.user)
+    }
+
+    /// Whether it is counted among its user's connections: they are to be told when it is gone.
+    pub fn is_signed_in(&self) -> bool {
+        self.extra.as_ref().is_some_and(|extra| extra.is_signed_in)
+    }
+
+    pub(super) fn set_signed_in(&mut self) {
+        self.extra.as_mut().expect("it is a user's").is_signed_in = true;
+    }
+
+    pub(super) fn under_way(&self) -> Option<&UnderWay> {
+        self.extra.as_ref()?.under_way.as_deref()
+    }
+
+    pub(super) fn under_way_mut(&mut self) -> Option<&mut UnderWay> {
+        self.extra.as_mut()?.under_way.as_deref_mut()
+    }
+
+    /// Waits for an answer from now on.
+    pub(super) fn begin(&mut self, id: u32, awaits: Awaited) {
+        let under_way = UnderWay { id, awaits, deferred: Deferred::default() };
+        let extra = self.extra.get_or_insert_default();
+        assert!(extra.under_way.is_none(), "one at a time");
+        extra.under_way = Some(Box::new(under_way));
+    }
+
+    /// The answer has come.
+    pub(super) fn finish(&mut self) -> UnderWay {
+        let extra = self.extra.as_mut().expect("something is under way");
+        let under_way = extra.under_way.take().expect("what is under way is answered once");
+        if extra.user.is_empty() {
+            self.extra = None;
+        }
+        *under_way
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Rules;
+    use super::super::rig::{CLIENT, Rig};
+    use crate::protocol::DisconnectCode;
+
+    /// A client of a user, where users may have three connections.
+    fn rig() -> Rig {
+        let without_namespace = super::super::ChannelOptions {
+            allow_subscribe_for_client: true,
+            allow_publish_for_client: true,
+            ..Default::default()
+        };
+        let rules = Rules { user_connection_limit: 3, without_namespace, ..Rules::default() };
+        let mut rig = Rig::new(rules);
+        rig.session = super::Session::new(0, true).of_user("ann");
+        rig
+    }
+
+    const CONNECT_AND_ON: &str = "{\"id\":1,\"connect\":{}}\n\
+                                  {\"id\":2,\"publish\":{\"channel\":\"a\",\"data\":7}}";
+
+    #[test]
+    fn a_user_is_let_in_by_its_home_and_named_to_others() {
+        let mut rig = rig();
+        rig.frame(CONNECT_AND_ON);
+        rig.frame(r#"{"id":3,"subscribe":{"channel":"a"}}"#);
+        assert_eq!((rig.signing_in, rig.has_connected, rig.lines()), (Some(3), false, vec![]));
+        rig.signed_in(Ok(()));
+        let lines = rig.lines();
+        assert!(lines[0].starts_with(r#"{"id":1,"connect":{"client":"#), "{lines:?}");
+        assert_eq!(lines[1..], [r#"{"id":2,"publish":{}}"#]);
+        assert!(rig.session.is_signed_in());
+        let (_, message) = &rig.published[0];
+        let info = format!(r#""info":{{"user":"ann","client":"{CLIENT}"}}"#);
+        assert!(message.contains(&info), "{message}");
+        rig.joined(Ok(()));
+        assert_eq!(rig.lines(), [r#"{"id":3,"subscribe":{}}"#], "no anonymous client may do so");
+    }
+
+    #[test]
+    fn who_is_not_let_in_is_told_so_and_is_not_counted() {
+        for code in [DisconnectCode::ConnectionLimit, DisconnectCode::TooManyRequests] {
+            let mut rig = rig();
+            rig.frame(CONNECT_AND_ON);
+            rig.signed_in(Err(code));
+            assert_eq!(rig.closed, Some(code.into()));
+            assert_eq!((rig.lines(), rig.published.len()), (vec![], 0));
+            assert!(!rig.session.is_signed_in() && !rig.has_connected);
+        }
+    }
+
+    #[test]
+    fn a_client_whose_home_is_too_slow_may_come_again() {
+        let mut rig = rig();
+        rig.frame(CONNECT_AND_ON);
+        rig.session.late(&mut rig.effects);
+        let close = super::super::Effect::Close(DisconnectCode::Internal.into());
+        assert_eq!(rig.effects.take(), Some(close));
+    }
+
+    #[test]
+    fn without_a_limit_or_a_user_nobody_is_asked() {
+        let mut unlimited = rig();
+        unlimited.terms.rules.user_connection_limit = 0;
+        let mut nobody = rig();
+        nobody.session = super::Session::new(0, true).of_user("");
+        nobody.terms.rules.allow_anonymous_connect_without_token = true;
+        for mut rig in [unlimited, nobody] {
+            rig.frame(r#"{"id":1,"connect":{}}"#);
+            assert_eq!((rig.signing_in, rig.has_connected), (None, true));
+            assert!(!rig.session.is_signed_in());
+        }
+    }
+}
