@@ -18,7 +18,7 @@ use longwire::limits::PINGS_MISSED_MAX;
 use longwire::metrics::Counters;
 use longwire::ws::OpCode;
 use longwire::{Cause, Config, Limits, Route, Routes};
-use peer::{Client, Heard, Scene, config, frame};
+use peer::{Client, Heard, Scene, config, frame, request};
 
 /// What counts for soon: a few ticks of a shard's wheel.
 const SOON: Duration = Duration::from_millis(200);
@@ -41,11 +41,15 @@ fn echo(client: &mut Client) {
 
 #[test]
 fn a_head_that_does_not_come_is_answered_408() {
-    let scene = Scene::new(Config { handshake_timeout: SOON, ..config() });
+    // Time enough for the one that is to be in time.
+    let scene = Scene::new(Config { handshake_timeout: Duration::from_secs(3), ..config() });
     let mut other = scene.client();
-    for part in ["", "GET / HTTP/1.1\r\nHost: he"] {
+    let late = ["", "GET / HTTP/1.1\r\nHost: he"].map(|part| {
         let mut late = scene.connect();
         late.write_all(part.as_bytes()).unwrap();
+        late
+    });
+    for mut late in late {
         let mut answer = String::new();
         late.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
@@ -55,6 +59,18 @@ fn a_head_that_does_not_come_is_answered_408() {
     assert_eq!(deadlines(&counters), [2, 0, 0, 0, 0]);
     assert_eq!((counters.upgrades_refused, counters.opened), (2, 1));
     echo(&mut other);
+}
+
+#[test]
+fn a_head_that_came_while_the_shard_was_late_is_in_time() {
+    let scene = Scene::new(Config { handshake_timeout: Duration::from_secs(3), ..config() });
+    let mut holder = scene.client();
+    let mut waiting = scene.connect();
+    scene.wait_until(|now| now.connections == 2);
+    holder.text("!stall 4000");
+    waiting.write_all(&request("/")).unwrap();
+    echo(&mut Client::asked(waiting));
+    assert_eq!(scene.snapshot().counters.handshake_timeouts, 0);
 }
 
 /// A route that waits for a word, and one that does not.

@@ -204,13 +204,20 @@ fn over_the_bound_of_http_connections_it_is_503_until_one_has_ended() {
 }
 
 #[test]
-fn late_and_long_heads_are_refused_by_the_shard() {
+fn a_late_head_is_refused_by_the_shard() {
     let timeout = Duration::from_millis(200);
     let server = server(Config { handshake_timeout: timeout, ..config(1, 100) });
     let mut late = Client::dial(server.address());
     late.write(b"GET /health HTTP/1.1\r\nHost: he");
     assert!(late.head().expect("an answer").starts_with("HTTP/1.1 408 "));
     late.end();
+    let counters = server.snapshot().expect("it runs").counters;
+    assert_eq!((counters.http_handed_over, counters.upgrades_refused), (0, 1));
+}
+
+#[test]
+fn a_long_head_is_refused_by_the_shard() {
+    let server = server(config(1, 100));
     let long = format!("GET /health HTTP/1.1\r\nX-Long: {}\r\n\r\n", "x".repeat(8000));
     let many = format!("GET /health HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(65));
     for head in [long, many] {
@@ -220,7 +227,25 @@ fn late_and_long_heads_are_refused_by_the_shard() {
         client.end();
     }
     let counters = server.snapshot().expect("it runs").counters;
-    assert_eq!((counters.http_handed_over, counters.upgrades_refused), (0, 3));
+    assert_eq!((counters.http_handed_over, counters.upgrades_refused), (0, 2));
+}
+
+#[test]
+fn a_full_server_still_answers_for_its_health() {
+    let server = server(config(2, 2));
+    let mut seated: Vec<_> = (0..2).map(|_| Client::connect_to(server.address(), "/ws")).collect();
+    for _ in 0..3 {
+        let mut probe = Client::dial(server.address());
+        probe.write(get("/health").as_bytes());
+        assert_eq!(answer(&mut probe), (200, "{}".to_owned()));
+        let mut refused = Client::dial(server.address());
+        refused.ask("/ws");
+        let head = refused.head().expect("an answer");
+        assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    }
+    for client in &mut seated {
+        client.echo(1);
+    }
 }
 
 #[test]

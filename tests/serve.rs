@@ -9,7 +9,8 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -18,12 +19,20 @@ use tungstenite::{Message, WebSocket, client};
 /// Far beyond what anything here takes.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// What is written into a pipe, line by line.
+fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = channel();
+    let mut written = BufReader::new(pipe).lines().map_while(Result::ok);
+    std::thread::spawn(move || written.try_for_each(|line| sender.send(line)));
+    lines
+}
+
 /// A running `longwire serve`, killed if the test ends before it does.
 struct Server {
     child: Child,
     /// What it says on standard output at its start.
     screen: String,
-    log: std::io::Lines<BufReader<ChildStderr>>,
+    log: Receiver<String>,
 }
 
 impl Server {
@@ -34,12 +43,11 @@ impl Server {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let log = lines_of(child.stderr.take().unwrap());
+        let lines = lines_of(child.stdout.take().unwrap());
         let mut screen = String::new();
         while !screen.contains("  memory ") {
-            let line = lines.next().expect("a screen before the end").unwrap();
-            screen.push_str(&line);
+            screen.push_str(&lines.recv_timeout(PATIENCE).expect("a screen before the end"));
             screen.push('\n');
         }
         Self { child, screen, log }
@@ -53,9 +61,13 @@ impl Server {
 
     /// Reads the log until a line that holds all of `words`.
     fn wait_for(&mut self, words: &[&str]) -> String {
-        let mut lines = self.log.by_ref().map(Result::unwrap);
-        let found = lines.find(|line| words.iter().all(|word| line.contains(word)));
-        found.unwrap_or_else(|| panic!("the log ends without {words:?}"))
+        loop {
+            let line = self.log.recv_timeout(PATIENCE);
+            let line = line.unwrap_or_else(|_| panic!("the log is over without {words:?}"));
+            if words.iter().all(|word| line.contains(word)) {
+                return line;
+            }
+        }
     }
 
     fn hang_up(&self) {
@@ -241,6 +253,23 @@ fn a_hangup_puts_in_force_what_can_be_and_names_the_rest() {
     server.hang_up();
     server.wait_for(&["stays as it is", "log.level"]);
     assert_eq!(server.publish_with("second"), 200);
+}
+
+#[test]
+fn the_options_of_a_namespace_hold_in_its_channels() {
+    let text = "[client]\nallow_anonymous_connect_without_token = true\n\
+                [[channel.namespaces]]\nname = \"chat\"\nallow_subscribe_for_client = true\n\
+                allow_subscribe_for_anonymous = true\n";
+    let file = File::new("namespaces", &format!("{BEFORE}{text}"));
+    let server = Server::start(&[&*file.flag(), FREE_PORTS[0], FREE_PORTS[1]]);
+    let mut client = server.connect();
+    say(&mut client, r#"{"id":1,"connect":{}}"#);
+    let mut subscribe = |channel: &str| {
+        say(&mut client, &format!(r#"{{"id":2,"subscribe":{{"channel":"{channel}"}}}}"#))
+    };
+    assert_eq!(subscribe("chat:a"), r#"{"id":2,"subscribe":{}}"#);
+    assert!(subscribe("news:a").contains(r#""code":102"#), "no such namespace");
+    assert!(subscribe("a").contains(r#""code":103"#), "the options of others");
 }
 
 #[test]

@@ -47,6 +47,12 @@ impl TrustedProxies {
         }
     }
 
+    /// Whether it was a trusted proxy that wrote the request which came from this peer, behind this
+    /// PROXY header: then its headers are its own words.
+    pub fn wrote_request(&self, peer: SocketPeer, proxied: Option<SocketAddr>) -> bool {
+        self.trust(peer) && proxied.is_none_or(|proxied| self.contain(proxied.ip()))
+    }
+
     fn contain(&self, address: IpAddr) -> bool {
         self.networks.iter().any(|network| network.contains(address))
     }
@@ -62,15 +68,10 @@ impl TrustedProxies {
         forwarded: impl Iterator<Item = &'a [u8]>,
         real_ip: Option<&[u8]>,
     ) -> Option<SocketAddr> {
-        if !self.trust(peer) {
-            return peer.address();
+        let nearest = proxied.filter(|_| self.trust(peer)).or(peer.address());
+        if !self.wrote_request(peer, proxied) {
+            return nearest;
         }
-        if let Some(proxied) = proxied
-            && !self.contain(proxied.ip())
-        {
-            return Some(proxied);
-        }
-        let nearest = proxied.or(peer.address());
         let mut lines: Vec<&[u8]> = forwarded.collect();
         if lines.is_empty() {
             return real_ip.and_then(read).or(nearest);

@@ -69,6 +69,9 @@ impl Sources {
         if let (Err(bad), Some(source)) = (origins(&serve.client), origins_from) {
             return Err(LoadError::Faults(vec![bad_origin(&serve.client, bad, source)]));
         }
+        if let Some(fault) = header_of_nobody(&serve) {
+            return Err(LoadError::Faults(vec![fault]));
+        }
         if self.dev {
             serve.open_up();
             self.check_reach(&serve)?;
@@ -109,6 +112,15 @@ fn bad_origin(client: &Client, bad: BadOrigin, source: Source) -> Fault {
     let value = format!("{:?}", client.allowed_origins[bad.index].0);
     let says = "this is no origin, and would never match".to_owned();
     Fault::Invalid { source, key, value, says }
+}
+
+/// The header that names users is believed of trusted proxies, so there have to be some.
+fn header_of_nobody(serve: &Serve) -> Option<Fault> {
+    let name = serve.client.user_id_http_header.name()?;
+    serve.host.trusted_proxies.is_empty().then(|| Fault::Contradiction {
+        says: format!("client.user_id_http_header is {name:?}, and trusted_proxies is empty"),
+        mend: "name the proxies in front: nobody else is believed who a user is".to_owned(),
+    })
 }
 
 fn lay_loopback(raw: &mut Raw) {

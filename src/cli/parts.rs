@@ -1,5 +1,7 @@
 //! The settings of the parts of a server, from its one configuration.
 
+use std::collections::BTreeMap;
+
 use longwire::config::{Serve, serve};
 use longwire::control::{self, ErrorMode, HttpApi};
 use longwire::session::{ChannelOptions, Rules};
@@ -67,8 +69,14 @@ fn rules(serve: &Serve) -> Rules {
         channel_bytes_max: serve.channel.max_length.0,
         version: VERSION.to_owned(),
         without_namespace: channel_options(&serve.without_namespace),
+        namespaces: namespaces(serve),
         ..Rules::default()
     }
+}
+
+fn namespaces(serve: &Serve) -> BTreeMap<String, ChannelOptions> {
+    let all = serve.channel.namespaces.0.iter();
+    all.map(|one| (one.name.clone(), channel_options(&one.options))).collect()
 }
 
 fn channel_options(options: &serve::WithoutNamespace) -> ChannelOptions {
@@ -86,6 +94,7 @@ fn site(serve: &Serve, is_dev: bool) -> control::Settings {
     site.dev = is_dev;
     VERSION.clone_into(&mut site.version);
     site.internal_listen = serve.internal_listen();
+    site.namespaces = namespaces(serve).into_keys().collect();
     site.http_api = http_api(&serve.http_api);
     site
 }

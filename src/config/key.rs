@@ -49,6 +49,8 @@ pub enum Kind {
     Secret,
     /// A list; what its items are, in words.
     List(&'static str),
+    /// A list of tables; what is in them, in words.
+    Tables(&'static str),
 }
 
 impl Key {
@@ -83,7 +85,7 @@ impl Key {
             Kind::Auto => format!("a number{range}, or auto"),
             Kind::Port => format!("a port{range}, or off"),
             Kind::Word(words) => words.join(" or "),
-            Kind::Text(what) => what.to_owned(),
+            Kind::Text(what) | Kind::Tables(what) => what.to_owned(),
             Kind::Secret => "a text without white space at its ends".to_owned(),
             Kind::List(what) => format!("a list of {what}"),
         }

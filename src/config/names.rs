@@ -57,7 +57,10 @@ fn paths(key: &'static Key) -> impl Iterator<Item = &'static str> {
     above.chain([key.path])
 }
 
-fn nearest(name: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+pub(super) fn nearest(
+    name: &str,
+    known: impl Iterator<Item = &'static str>,
+) -> Option<&'static str> {
     let alike = |other: &str| strsim::normalized_damerau_levenshtein(other, name);
     let best = known.max_by(|a, b| alike(a).total_cmp(&alike(b)))?;
     (alike(best) >= LIKENESS_MIN).then_some(best)
@@ -73,12 +76,11 @@ pub(super) fn is_foreign(path: &str) -> bool {
 
 /// Centrifugo 6's sections and keys that mean nothing here yet. To say so is kinder than to guess
 /// at a slip of the pen.
-const FOREIGN: [&str; 52] = [
+const FOREIGN: [&str; 51] = [
     "admin",
     "broker",
     "channel.history_meta_ttl",
     "channel.namespace_boundary",
-    "channel.namespaces",
     "channel.private_prefix",
     "channel.proxy",
     "channel.publication_data_format",

@@ -97,7 +97,7 @@ impl Raw {
         self.give(key, value, Source::Flag(format!("--{}", key.flag())));
     }
 
-    fn give(&mut self, key: &'static Key, value: Value, source: Source) {
+    pub(super) fn give(&mut self, key: &'static Key, value: Value, source: Source) {
         match self.given.get(key.path) {
             Some(first) if first.source.strength() > source.strength() => return,
             Some(first) if first.source.strength() == source.strength() => {

@@ -122,7 +122,9 @@ fn literal(key: &Key, value: &Value) -> String {
             let items: Vec<String> = items.iter().map(|item| quoted(item)).collect();
             format!("[{}]", items.join(", "))
         }
-        Value::Nothing | Value::Table | Value::Nested => unreachable!("no default is one"),
+        Value::Nothing | Value::Table | Value::Tables(_) | Value::Nested => {
+            unreachable!("no default is one")
+        }
     }
 }
 

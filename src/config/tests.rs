@@ -23,6 +23,7 @@ pub(super) fn other(key: &Key) -> String {
         (Kind::List(_), "listen") => "127.0.0.1:77",
         (Kind::List(_), "trusted_proxies") => "10.0.0.0/8",
         (Kind::List(_) | Kind::Text(_), "client.allowed_origins") => "https://a.b",
+        (Kind::Tables(_), _) => r#"[{"name":"chat"}]"#,
         (_, "http_server.address" | "http_server.internal_address") => "192.0.2.1",
         (_, "websocket.handler_prefix") => "/other",
         (_, "client.user_id_http_header") => "X-User",

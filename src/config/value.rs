@@ -14,7 +14,9 @@ pub enum Value {
     Nothing,
     /// A table: keys of its own.
     Table,
-    /// A list with lists or tables in it.
+    /// A list of tables: the entries of each, by their names in it.
+    Tables(Vec<Vec<Entry>>),
+    /// A list with lists in it, or with tables beside scalars.
     Nested,
 }
 
@@ -36,7 +38,7 @@ impl Value {
         }
     }
 
-    fn is_not(&self, wanted: &str) -> String {
+    pub(super) fn is_not(&self, wanted: &str) -> String {
         let found = match self {
             Self::Text(_) => "one value",
             Self::List(_) => "a list",
@@ -44,6 +46,7 @@ impl Value {
                 return "there is no value: write one, or leave the key out".to_owned();
             }
             Self::Table => "a table",
+            Self::Tables(_) => "a list of tables",
             Self::Nested => "a list of lists or tables",
         };
         format!("this is {found}, and the key takes {wanted}")
@@ -57,11 +60,40 @@ impl Value {
             Self::List(items) => format!("{items:?}"),
             Self::Nothing => "empty".to_owned(),
             Self::Table => "a table".to_owned(),
+            Self::Tables(_) => "a list of tables".to_owned(),
             Self::Nested => "a nested list".to_owned(),
         };
         match text.char_indices().nth(SHOWN_CHARS_MAX) {
             Some((end, _)) => format!("{}…", &text[..end]),
             None => text,
+        }
+    }
+}
+
+/// A list that is being read: what it is shows at its end.
+#[derive(Debug, Default)]
+pub(super) struct Items {
+    texts: Vec<String>,
+    tables: Vec<Vec<Entry>>,
+    is_nested: bool,
+}
+
+impl Items {
+    /// Appends an item; `entries` are those of a table.
+    pub(super) fn push(&mut self, item: Value, entries: Vec<Entry>) {
+        match item {
+            Value::Text(text) => self.texts.push(text),
+            Value::Table => self.tables.push(entries),
+            _ => self.is_nested = true,
+        }
+    }
+
+    /// The whole list.
+    pub(super) fn into_value(self) -> Value {
+        match (self.is_nested, self.texts.is_empty(), self.tables.is_empty()) {
+            (false, _, true) => Value::List(self.texts),
+            (false, true, false) => Value::Tables(self.tables),
+            _ => Value::Nested,
         }
     }
 }

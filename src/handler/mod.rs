@@ -32,6 +32,8 @@ pub use middleware::{ClosedConnection, Middleware};
 pub use offload::{Cancelled, JobPanicked};
 #[doc(hidden)]
 pub use offload::{Done, Job, Outcome};
+#[doc(hidden)]
+pub use request::Sender;
 pub use request::{Accept, Params, Refuse, Request, Upgrade};
 pub use route::{Limits, Origins, Route, RouteMatch, Routes};
 pub use shard::{Peer, Shard};

@@ -54,8 +54,19 @@ pub struct Request<'a> {
     handshake: &'a Handshake<'a>,
     params: Params<'a>,
     route: &'a str,
-    peer: Option<SocketAddr>,
-    socket_peer: Option<SocketAddr>,
+    sender: Sender,
+}
+
+/// Who sent a request.
+#[derive(Clone, Copy, Debug)]
+#[doc(hidden)]
+pub struct Sender {
+    /// The client.
+    pub client: Option<SocketAddr>,
+    /// The peer of the socket.
+    pub socket_peer: Option<SocketAddr>,
+    /// Whether a trusted proxy wrote the request.
+    pub is_proxy: bool,
 }
 
 impl<'a> Request<'a> {
@@ -65,9 +76,9 @@ impl<'a> Request<'a> {
         handshake: &'a Handshake<'a>,
         params: Params<'a>,
         route: &'a str,
-        (peer, socket_peer): (Option<SocketAddr>, Option<SocketAddr>),
+        sender: Sender,
     ) -> Self {
-        Self { head, handshake, params, route, peer, socket_peer }
+        Self { head, handshake, params, route, sender }
     }
 
     /// The path, as it came: not percent-decoded.
@@ -118,12 +129,18 @@ impl<'a> Request<'a> {
     /// The client's address, as far as `Config::trusted_proxies` say it: by a header of the PROXY
     /// protocol, `X-Forwarded-For` or `X-Real-IP`. Otherwise, the socket's peer.
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.peer
+        self.sender.client
     }
 
     /// The address of the socket's peer; unknown on a Unix socket, or if it was gone at once.
     pub fn socket_peer(&self) -> Option<SocketAddr> {
-        self.socket_peer
+        self.sender.socket_peer
+    }
+
+    /// Whether one of `Config::trusted_proxies` wrote the request, so that its headers are not the
+    /// client's own, as far as that proxy sets or removes them.
+    pub fn is_from_proxy(&self) -> bool {
+        self.sender.is_proxy
     }
 }
 

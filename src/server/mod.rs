@@ -145,8 +145,9 @@ pub struct Running {
     reports: Receiver<Snapshot>,
 }
 
-/// How long a snapshot may take: every shard answers between two turns.
-const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a snapshot may take: every shard answers between two turns, and who looks at one that
+/// is stuck in its handler is answered at last.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_mins(1);
 
 impl Running {
     /// The first TCP address it listens on; the port that was chosen where 0 was asked for.

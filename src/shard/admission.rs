@@ -13,7 +13,7 @@ use super::guard;
 use super::listeners::Newcomer;
 use super::seats::Seat;
 use super::slab::Index;
-use crate::handler::{Accept, Handler, Peer, Refuse, Request, Upgrade};
+use crate::handler::{Accept, Handler, Peer, Refuse, Request, Sender, Upgrade};
 use crate::limits::{HEAD_BYTES_MAX, HEARTBEAT_MESSAGES_MAX};
 use crate::ws::handshake::{self, Refusal, RequestHead, check_upgrade, write_refusal};
 
@@ -294,8 +294,12 @@ impl<H: Handler> Turn<'_, H> {
         let trusted = &core.settings.trusted_proxies;
         let peer = trusted.client(socket_peer, whole.proxied, forwarded, real_ip);
         let pattern = routes.pattern_of(number);
-        let request =
-            Request::new(&head, &handshake, params, pattern, (peer, socket_peer.address()));
+        let sender = Sender {
+            client: peer,
+            socket_peer: socket_peer.address(),
+            is_proxy: trusted.wrote_request(socket_peer, whole.proxied),
+        };
+        let request = Request::new(&head, &handshake, params, pattern, sender);
         let verdict = core.links_before(number, &request);
         let upgrade = match verdict {
             Ok(ControlFlow::Continue(())) => guard(|| handler.upgrade(&request)).ok_or(()),

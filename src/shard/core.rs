@@ -51,7 +51,8 @@ pub(crate) enum Effect {
     ShutWrite(Index),
     /// `shutdown(2)` of both sides, then cancel the polls.
     Shut(Index),
-    /// Cancel the polls, and leave the connection alone: its socket is somebody else's.
+    /// Cancel the polls, and leave the connection alone: its socket is somebody else's, or its
+    /// close is enough.
     Detach(Index),
 }
 

@@ -73,7 +73,8 @@ impl<H: Handler> Turn<'_, H> {
             }
             Phase::Closing => self.peer_closed(index),
             Phase::Discarding => self.touch(index),
-            Phase::Handshake | Phase::Lingering => self.retire(index),
+            Phase::Handshake => self.retire(index),
+            Phase::Lingering => self.part(index),
             Phase::Retiring => {}
         }
     }
@@ -160,7 +161,7 @@ impl<H: Handler> Turn<'_, H> {
             return;
         }
         if connection.flags.has(Flags::ENDED) {
-            self.retire(index);
+            self.part(index);
             return;
         }
         let said_all = connection.flags.has(Flags::PEER_CLOSED);
@@ -171,6 +172,11 @@ impl<H: Handler> Turn<'_, H> {
         let serial = self.core.serial(index);
         self.core.effects.push((serial, Effect::ShutWrite(index)));
         self.core.make_ready(index);
+    }
+
+    /// Both sides have said all: the descriptor's close is all that TCP needs to end well.
+    fn part(&mut self, index: Index) {
+        self.retire_with(index, Effect::Detach(index));
     }
 
     /// Shuts the socket down and waits for the kernel to let go of it.

@@ -261,15 +261,16 @@ impl<H: Handler> Loop<H> {
         }
         worked |= self.admit();
         worked |= self.take_passed();
-        let mut looks = WHEEL_SHARE;
-        let (mut turn, handler) = self.turn_parts();
-        turn.expire(handler, &mut looks);
-        self.time("deadline");
         worked |= self.announce();
         if !self.core.channels.fanout.has_announcements() {
             worked |= self.read_ready(began);
             worked |= self.announce();
         }
+        // After the reading: who has spoken while this shard was late is not late.
+        let mut looks = WHEEL_SHARE;
+        let (mut turn, handler) = self.turn_parts();
+        turn.expire(handler, &mut looks);
+        self.time("deadline");
         let (mut turn, handler) = self.turn_parts();
         worked |= turn.fan_out(handler, FANOUT_TURN_SHARE) > 0;
         self.time("fan-out");

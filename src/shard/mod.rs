@@ -4,7 +4,7 @@
 //!  enter ring ─▶ drain ─▶ settle sends, release slots
 //!      ▲                    │
 //!      │                    ▼  each with a share of the turn
-//!      │          mesh, jobs, accepts, deadlines, ready connections, fan-out
+//!      │          mesh, jobs, accepts, ready connections, deadlines, fan-out
 //!      │                    │
 //!      └─ wakes ◀─ flush ◀──┘
 //! ```

@@ -26,8 +26,7 @@ pub struct SessionSettings {
     /// Unsent bytes of one client (`client.queue_max_size`), beyond which it is 3008.
     pub output_bytes_max: usize,
     /// The header in which a proxy in front names the user of a connection, who then needs no
-    /// token (`client.user_id_http_header`). Whoever reaches the server past that proxy can be any
-    /// user.
+    /// token (`client.user_id_http_header`). Believed of `Config::trusted_proxies` only.
     pub user_id_http_header: Option<String>,
     /// What clients may do. Its `ping_interval_s` is set from the interval here.
     pub rules: Rules,

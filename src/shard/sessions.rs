@@ -110,8 +110,12 @@ impl Sessions {
     }
 
     /// The user that the proxy in front names, if it is to name one; an error if it cannot be one.
+    /// The word of anybody else counts for nothing.
     fn user_of<'a>(&self, request: &'a Request<'_>) -> Result<&'a str, BadUser> {
         let Some(name) = &self.settings.user_id_http_header else { return Ok("") };
+        if !request.is_from_proxy() {
+            return Ok("");
+        }
         let mut values = request.headers().filter(|(header, _)| header.eq_ignore_ascii_case(name));
         let Some((_, value)) = values.next() else { return Ok("") };
         // Of two, one may be the client's own.
@@ -300,7 +304,8 @@ impl Handler for Sessions {
         }
         let has_frame_pings = query.split('&').any(|pair| pair == FRAME_PINGS);
         let Ok(user) = self.user_of(request) else {
-            tracing::warn!("the proxy names no user, or several");
+            let peer = request.socket_peer().map(tracing::field::display);
+            tracing::warn!(peer, "a trusted proxy names several users, or what can be none");
             return Upgrade::refuse(400);
         };
         let accept = Accept::new(self.session(!has_frame_pings, user));

@@ -176,7 +176,9 @@ mod tests {
             rules: Rules { user_connection_limit: 3, ..open.rules },
             ..open
         };
-        let config = Config::new(([127, 0, 0, 1], 0).into());
+        let mut config = Config::new(([127, 0, 0, 1], 0).into());
+        // Clients of a rig come from this machine.
+        config.trusted_proxies = vec!["127.0.0.1".parse().expect("an address")];
         SessionRig::new(shard_count, mesh_slots, config, &settings)
     }
 

@@ -10,14 +10,25 @@ const LOOK_EVERY_MS = 50;
 
 if (!BINARY) throw new Error("LONGWIRE names no binary: run tests/sdk/run");
 
-/** A port that was free a moment ago, so that a server can come back on the same one. */
+/** Below the ports that the kernel gives to clients, so that none takes it before a server does. */
+const PORTS = { first: 10_000, count: 20_000 };
+const PORT_TRIES_MAX = 100;
+
+/** A free port that a server can also come back on. */
 export async function freePort() {
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const { port } = probe.address();
-  probe.close();
-  await once(probe, "close");
-  return port;
+  for (let tries = 0; tries < PORT_TRIES_MAX; tries += 1) {
+    const port = PORTS.first + Math.floor(Math.random() * PORTS.count);
+    const probe = createServer().listen(port, "127.0.0.1");
+    const isFree = await new Promise((resolve) => {
+      probe.once("listening", () => resolve(true));
+      probe.once("error", () => resolve(false));
+    });
+    if (!isFree) continue;
+    probe.close();
+    await once(probe, "close");
+    return port;
+  }
+  throw new Error(`no free port in ${PORT_TRIES_MAX} tries`);
 }
 
 export class Server {
@@ -33,7 +44,7 @@ export class Server {
 
   /** Starts `longwire serve` on `port` and waits until it is ready. */
   static async start(port, ...flags) {
-    const listen = ["--listen", `127.0.0.1:${port}`, "--http-server-internal-port", String(await freePort())];
+    const listen = ["--listen", `127.0.0.1:${port}`, "--http-server-internal-port", "off"];
     const child = spawn(BINARY, ["serve", ...listen, ...flags], { stdio: ["ignore", "pipe", "pipe"] });
     const server = new Server(port, child);
     const deadline = Date.now() + START_DEADLINE_MS;

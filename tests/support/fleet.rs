@@ -246,6 +246,10 @@ pub(crate) fn config(shards: u32, max_connections: u32) -> Config {
     config.shards = Some(shards);
     config.max_connections = Some(max_connections);
     config.ping_interval = None;
+    // Busy machines are slow: only who is meant to time out does.
+    config.handshake_timeout = PATIENCE;
+    config.write_timeout = PATIENCE;
+    config.close_timeout = PATIENCE;
     config
 }
 

@@ -10,11 +10,10 @@ use std::io::{self, Read};
 
 use serde_json::Deserializer;
 use serde_json::de::IoRead;
-use serde_json::value::Value as Json;
 
 use serde::de::{DeserializeSeed, Deserializer as _, Error, MapAccess, Visitor};
 
-use crate::config::value::{Entry, Malformed, Value, join};
+use crate::config::value::{Entry, Items, Malformed, Value, join};
 
 pub(super) fn entries(text: &str) -> Result<Vec<Entry>, Malformed> {
     let line = Cell::new(1);
@@ -117,14 +116,14 @@ impl<'de> Visitor<'de> for Member<'_> {
     }
 
     fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut texts = Some(Vec::new());
-        while let Some(item) = items.next_element::<Json>()? {
-            texts = texts.zip(scalar(item)).map(|(mut texts, text)| {
-                texts.push(text);
-                texts
-            });
+        let mut list = Items::default();
+        loop {
+            let mut found = Vec::new();
+            let item = Member { path: "", line: self.line, found: &mut found };
+            let Some(value) = items.next_element_seed(item)? else { break };
+            list.push(value, found);
         }
-        Ok(texts.map_or(Value::Nested, Value::List))
+        Ok(list.into_value())
     }
 
     fn visit_unit<E>(self) -> Result<Value, E> {
@@ -149,14 +148,5 @@ impl<'de> Visitor<'de> for Member<'_> {
 
     fn visit_str<E>(self, text: &str) -> Result<Value, E> {
         Ok(Value::Text(text.to_owned()))
-    }
-}
-
-fn scalar(item: Json) -> Option<String> {
-    match item {
-        Json::String(text) => Some(text),
-        Json::Number(number) => Some(number.to_string()),
-        Json::Bool(is_set) => Some(is_set.to_string()),
-        Json::Null | Json::Array(_) | Json::Object(_) => None,
     }
 }

@@ -2,16 +2,21 @@
 
 use toml::de::{DeTable, DeValue, Error};
 
-use crate::config::value::{Entry, Malformed, Value, join};
+use crate::config::value::{Entry, Items, Malformed, Value, join};
 
 pub(super) fn entries(text: &str) -> Result<Vec<Entry>, Malformed> {
     let lines = Lines::of(text);
     let document = DeTable::parse(text).map_err(|error| malformed(&error, &lines))?;
+    Ok(entries_of(document.get_ref(), &lines))
+}
+
+/// The entries of a table and of those in it, in the order of the text.
+fn entries_of(table: &DeTable<'_>, lines: &Lines) -> Vec<Entry> {
     let mut found = Vec::new();
-    walk(document.get_ref(), "", &lines, &mut found);
+    walk(table, "", lines, &mut found);
     // The tables come sorted by name.
     found.sort_by_key(|(at, _)| *at);
-    Ok(found.into_iter().map(|(_, entry)| entry).collect())
+    found.into_iter().map(|(_, entry)| entry).collect()
 }
 
 fn malformed(error: &Error, lines: &Lines) -> Malformed {
@@ -24,21 +29,27 @@ fn walk(table: &DeTable<'_>, path: &str, lines: &Lines, found: &mut Vec<(usize, 
     for (name, value) in table {
         let at = name.span().start;
         let path = join(path, name.get_ref());
-        let entry =
-            Entry { path: path.clone(), value: value_of(value.get_ref()), line: lines.line_of(at) };
-        found.push((at, entry));
+        let (value_read, line) = (value_of(value.get_ref(), lines), lines.line_of(at));
+        found.push((at, Entry { path: path.clone(), value: value_read, line }));
         if let DeValue::Table(inner) = value.get_ref() {
             walk(inner, &path, lines, found);
         }
     }
 }
 
-fn value_of(value: &DeValue<'_>) -> Value {
+fn value_of(value: &DeValue<'_>, lines: &Lines) -> Value {
     match value {
         DeValue::Table(_) => Value::Table,
         DeValue::Array(items) => {
-            let texts = items.iter().map(|item| scalar(item.get_ref()));
-            texts.collect::<Option<_>>().map_or(Value::Nested, Value::List)
+            let mut list = Items::default();
+            for item in items {
+                let entries = match item.get_ref() {
+                    DeValue::Table(table) => entries_of(table, lines),
+                    _ => Vec::new(),
+                };
+                list.push(value_of(item.get_ref(), lines), entries);
+            }
+            list.into_value()
         }
         other => scalar(other).map_or(Value::Nested, Value::Text),
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
-use crate::config::value::{Entry, Malformed, Value, join};
+use crate::config::value::{Entry, Items, Malformed, Value, join};
 use crate::limits::CONFIG_DEPTH_MAX;
 
 pub(super) fn entries(text: &str) -> Result<Vec<Entry>, Malformed> {
@@ -35,7 +35,9 @@ enum Open {
     /// A name of the mapping below that waits for its value; the entry is there already.
     Name { at: usize },
     /// A sequence behind a name.
-    List { texts: Option<Vec<String>> },
+    List { items: Items },
+    /// An item of a sequence that is a mapping, and the entries found before it.
+    Item { before: Vec<Entry> },
     /// Anything inside an item of a sequence, which is not kept.
     Inside,
 }
@@ -104,8 +106,10 @@ impl Fold {
                 }
                 self.open.pop();
             }
-            Some(Open::List { texts: Some(texts) }) => texts.push(text.to_owned()),
-            Some(Open::List { texts: None } | Open::Inside) => {}
+            Some(Open::List { items }) => {
+                items.push(Value::Text(text.to_owned()), Vec::new());
+            }
+            Some(Open::Item { .. } | Open::Inside) => {}
         }
         Ok(())
     }
@@ -121,11 +125,11 @@ impl Fold {
                 self.open.push(table(path));
             }
             Some(Open::Table { .. }) => return Err(no_name(line)),
-            Some(Open::List { texts }) => {
-                *texts = None;
-                self.open.push(Open::Inside);
+            Some(Open::List { .. }) => {
+                self.open.push(Open::Item { before: std::mem::take(&mut self.found) });
+                self.open.push(table(String::new()));
             }
-            Some(Open::Inside) => self.open.push(Open::Inside),
+            Some(Open::Item { .. } | Open::Inside) => self.open.push(Open::Inside),
         }
         Ok(())
     }
@@ -133,13 +137,13 @@ impl Fold {
     fn sequence(&mut self, line: u32) -> Result<(), Malformed> {
         match self.open.last_mut() {
             None => return Err(no_mapping(line)),
-            Some(Open::Name { .. }) => self.open.push(Open::List { texts: Some(Vec::new()) }),
+            Some(Open::Name { .. }) => self.open.push(Open::List { items: Items::default() }),
             Some(Open::Table { .. }) => return Err(no_name(line)),
-            Some(Open::List { texts }) => {
-                *texts = None;
+            Some(Open::List { items }) => {
+                items.push(Value::Nested, Vec::new());
                 self.open.push(Open::Inside);
             }
-            Some(Open::Inside) => self.open.push(Open::Inside),
+            Some(Open::Item { .. } | Open::Inside) => self.open.push(Open::Inside),
         }
         Ok(())
     }
@@ -150,10 +154,17 @@ impl Fold {
         if matches!(closed, Some(Open::Inside)) {
             return;
         }
-        if let Some(Open::Name { at }) = self.open.pop()
-            && let Some(Open::List { texts }) = closed
-        {
-            self.found[at].value = texts.map_or(Value::Nested, Value::List);
+        match (self.open.pop(), closed) {
+            (Some(Open::Name { at }), Some(Open::List { items })) => {
+                self.found[at].value = items.into_value();
+            }
+            (Some(Open::Item { before }), _) => {
+                let entries = std::mem::replace(&mut self.found, before);
+                if let Some(Open::List { items }) = self.open.last_mut() {
+                    items.push(Value::Table, entries);
+                }
+            }
+            _ => {}
         }
     }
 }

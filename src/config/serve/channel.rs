@@ -1,5 +1,6 @@
 //! `channel`: the names of channels, and what clients may do in them.
 
+use super::namespace::Namespaces;
 use crate::config::section::section;
 use crate::config::setting::Bytes;
 use crate::limits::CHANNEL_NAME_BYTES_MAX;
@@ -9,6 +10,9 @@ section! {
     pub struct Channel in "channel." {
         /// Bytes of the name of a channel that a client subscribes to.
         max_length: Bytes = Bytes(CHANNEL_NAME_BYTES_MAX), in 1..=CHANNEL_NAME_BYTES_MAX as u64;
+        /// What clients may do in the channels of a namespace, whose names begin with its name and
+        /// a colon. There are no channels in a namespace that is not here.
+        namespaces: Namespaces = Namespaces::default();
     }
 }
 

@@ -34,8 +34,8 @@ section! {
         /// user's name are not counted.
         user_connection_limit: u32 = 0, in 0..=CONNECTIONS_MAX as u64;
         /// Header in which a proxy in front names the user of a connection, which then needs no
-        /// token. Empty for none. Only for a server that nobody reaches past that proxy, and a
-        /// proxy that removes the header from what clients send.
+        /// token. Empty for none. Believed of `trusted_proxies` only, which have to remove it from
+        /// what clients send.
         user_id_http_header: HeaderName = HeaderName(String::new());
         /// Unsent bytes of one client, beyond which it is disconnected as slow.
         queue_max_size: Bytes = Bytes(OUTPUT_BYTES_DEFAULT), in 1024..=u32::MAX as u64 / 2;

@@ -8,6 +8,7 @@ mod host;
 mod http_api;
 mod http_server;
 mod log;
+mod namespace;
 mod shutdown;
 mod websocket;
 
@@ -17,6 +18,7 @@ pub use host::Host;
 pub use http_api::{ErrorMode, HttpApi};
 pub use http_server::{Host as HostName, HttpServer};
 pub use log::{Filter, Format as LogFormat, Log};
+pub use namespace::{Namespace, Namespaces};
 pub use shutdown::Shutdown;
 pub use websocket::{UrlPath, WebSocket};
 
