@@ -6,8 +6,9 @@
 //! ```
 //!
 //! A message is what a PROXY header said and all bytes that were read behind it, so that nothing
-//! of the request is lost. Invariants: a connection in the queue is not read from, and stands in its slot with
-//! the handshake's deadline; a seat is taken before the queue and goes with the message.
+//! of the request is lost. Invariants: a connection in the queue is not read from, and stands in
+//! its slot with the handshake's deadline; a seat is taken before the queue and goes with the
+//! message.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
