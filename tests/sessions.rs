@@ -406,7 +406,8 @@ fn the_handshake_settles_what_is_spoken() {
     assert_eq!(ask("/connection/websocket/", None), (101, None));
     let json = "centrifuge-json";
     assert_eq!(ask(path, Some(json)), (101, Some(json.to_owned())));
-    assert_eq!(ask(path, Some("centrifuge-protobuf")).0, 501, "not served yet");
-    assert_eq!(ask("/connection/websocket?format=protobuf", None).0, 501);
+    let protobuf = Some("centrifuge-protobuf".to_owned());
+    assert_eq!(ask(path, Some("centrifuge-protobuf")), (101, protobuf));
+    assert_eq!(ask("/connection/websocket?format=protobuf", None), (101, None));
     assert_eq!(ask("/connection", None).0, 404);
 }

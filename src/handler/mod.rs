@@ -60,6 +60,22 @@ pub trait Handler: Sized + 'static {
     /// The connection is closed for messages in both directions. Called once for every `open`.
     fn close(&mut self, _shard: &mut Shard<'_, Self>, _state: Self::Connection, _closed: &Closed) {}
 
+    /// The kind of message in which a connection reads what is published; `None`, the default, for
+    /// those who take it as it was published.
+    fn reads(_connection: &Self::Connection) -> Option<MessageKind> {
+        None
+    }
+
+    /// The payload of a publication as a message of the other kind; `None` if it cannot be said in
+    /// it. Asked where members of the channel read the other kind, and not for each of them.
+    fn translate(_publication: Message<'_>) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// A publication of `channel` is not of the kind that this member reads, and there is no
+    /// translation: it is not sent.
+    fn unreadable(&mut self, _peer: &mut Peer<'_, Self>, _channel: &str) {}
+
     /// A [`Peer::join`] that made a new membership has come to its end. `Ok`: the channel's home
     /// knows of this member, and every publication that the home orders from now on reaches it;
     /// nothing of the channel has been delivered to it before. `Err`: the home has no room for the

@@ -20,6 +20,7 @@ use super::bucket::ShardId;
 use super::names::{NameError, Names};
 use super::rotation::Rotation;
 use super::shard_set::ShardSet;
+use std::collections::BTreeSet;
 use std::hash::BuildHasher;
 
 /// A channel at its home. Valid while a shard is interested in it.
@@ -60,6 +61,8 @@ pub struct Published {
     pub sequence: u64,
     /// The interested shards that are in step.
     pub targets: ShardSet,
+    /// Whether some of its members read another form of it than the published one.
+    pub in_both_forms: bool,
 }
 
 /// What a lagging shard is to be told before it is in step again.
@@ -95,6 +98,8 @@ pub struct Order {
     channels: Names<Ordered>,
     /// Per shard, the channels in which it lags.
     lagging: Box<[Rotation]>,
+    /// The channels whose publications are read in both of their forms, if there are any.
+    both_forms: BTreeSet<Key>,
     counters: OrderCounters,
 }
 
@@ -123,6 +128,7 @@ impl Order {
         Self {
             channels: Names::new(channels_max, hasher),
             lagging: (0..shard_count).map(|_| Rotation::default()).collect(),
+            both_forms: BTreeSet::new(),
             counters: OrderCounters::default(),
         }
     }
@@ -151,8 +157,15 @@ impl Order {
             self.lagging[shard.index()].remove(key);
         }
         if ordered.interested.is_empty() {
+            self.both_forms.remove(&key);
             self.channels.forget(key);
         }
+    }
+
+    /// Notes that members of the channel read another form of its publications than that in which
+    /// they come. It holds until the channel is forgotten.
+    pub fn needs_both_forms(&mut self, channel: &str) {
+        self.both_forms.extend(self.channels.find(channel));
     }
 
     /// Gives the next publication of the channel its place. `None`: nobody is interested.
@@ -170,7 +183,9 @@ impl Order {
             self.counters.missed += 1;
             targets.remove(lag.shard);
         }
-        Some(Published { channel: HomeChannelId(key), sequence: ordered.sequence, targets })
+        let (channel, sequence) = (HomeChannelId(key), ordered.sequence);
+        let in_both_forms = self.both_forms.contains(&key);
+        Some(Published { channel, sequence, targets, in_both_forms })
     }
 
     /// The publication just made could not be queued to `shard`, one of its targets.
@@ -281,6 +296,24 @@ mod tests {
         assert_eq!((order.channel_count(), order.has_repairs(shard(0))), (0, false));
         assert_eq!(order.next_repair(shard(0)), None);
         assert_eq!(order.interested("other", shard(0)), Ok(0));
+    }
+
+    #[test]
+    fn both_forms_are_asked_for_until_the_channel_is_forgotten() {
+        let mut order = order(1);
+        let in_both = |order: &mut Order| order.publish("news").map(|one| one.in_both_forms);
+        order.needs_both_forms("news");
+        assert_eq!(in_both(&mut order), None, "nobody is interested");
+        for _ in 0..2 {
+            order.interested("news", shard(0)).unwrap();
+            assert_eq!(in_both(&mut order), Some(false));
+            order.needs_both_forms("news");
+            order.interested("news", shard(1)).unwrap();
+            order.uninterested("news", shard(0));
+            assert_eq!(in_both(&mut order), Some(true));
+            order.uninterested("news", shard(1));
+        }
+        assert!(order.both_forms.is_empty(), "nothing is kept of it");
     }
 
     #[test]

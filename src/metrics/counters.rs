@@ -155,6 +155,11 @@ counters! {
     publications_missed,
     /// Publications that reached this shard for an interest that had ended, and were nobody's.
     publications_stale,
+    /// Publications, or runs of them, that were put into the other kind of message, by the home of
+    /// their channel or by a shard whose home did not know yet that somebody reads it.
+    publications_translated,
+    /// Deliveries that were not made because the member reads another kind of message.
+    publications_unreadable,
     /// Gap notices queued to shards that had missed publications.
     gaps_sent,
     /// Interest of shards that a home could not note.
@@ -221,6 +226,8 @@ counters! {
     disconnects_stale,
     /// Clients disconnected because their user has as many connections as it may have (3504).
     disconnects_connection_limit,
+    /// Clients disconnected because a publication cannot be said in their format (3506).
+    disconnects_inappropriate_protocol,
     /// Clients disconnected over a command that is not served (3508).
     disconnects_not_available,
     /// Clients disconnected with another code of the protocol.

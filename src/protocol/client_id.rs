@@ -46,6 +46,21 @@ impl ClientId {
         }
         text
     }
+
+    /// The client of this name; `None` if it is not one that [`text`](Self::text) gives.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let digits = text.chars().filter(|character| *character != '-');
+        let uuid = digits.take(32).try_fold(0_u128, |uuid, digit| {
+            let digit = digit.to_digit(16)?;
+            Some(uuid << 4 | u128::from(digit))
+        })?;
+        let (high, middle, low) = (uuid >> 80, uuid >> 64 & 0xfff, uuid & ((1 << 62) - 1));
+        let bits = high << 74 | middle << 62 | low;
+        let random = u64::try_from(bits >> 58).ok()?;
+        let lineage = Lineage::new(u64::try_from(bits & u128::from(u64::MAX)).ok()?);
+        let client = Self { random, lineage };
+        (client.text() == *text.as_bytes()).then_some(client)
+    }
 }
 
 impl fmt::Display for ClientId {
@@ -67,6 +82,28 @@ mod tests {
     fn it_is_a_uuid_of_version_4_whatever_the_bits() {
         assert_eq!(id(0, 0), "00000000-0000-4000-8000-000000000000");
         assert_eq!(id(u64::MAX, u64::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+    }
+
+    #[test]
+    fn it_is_known_by_its_text_and_nothing_else_is() {
+        for bit in 0..64 {
+            let client = ClientId { random: 1 << bit, lineage: Lineage::new(!(1 << bit)) };
+            assert_eq!(ClientId::parse(&client.to_string()), Some(client));
+        }
+        let near = [
+            "",
+            "00000000-0000-4000-8000-00000000000",
+            "00000000-0000-4000-8000-0000000000000",
+            "00000000-0000-4000-8000-00000000000g",
+            "00000000-0000-4000-8000-00000000000A",
+            "00000000-0000-5000-8000-000000000000",
+            "00000000-0000-4000-c000-000000000000",
+            "0000000000004000-8000-000000000000--",
+            "ffffffffffffffffffffffffffffffffffff",
+        ];
+        for text in near {
+            assert_eq!(ClientId::parse(text), None, "{text}");
+        }
     }
 
     #[test]

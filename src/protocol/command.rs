@@ -171,41 +171,37 @@ pub struct SubRefresh<'a> {
     pub token: Text<'a>,
 }
 
-/// A command as JSON has it: one field of several.
+/// A command as both formats have it: one field of several.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Envelope<'a> {
     #[serde(deserialize_with = "nullable")]
-    id: u32,
+    pub(super) id: u32,
     #[serde(borrow, deserialize_with = "object")]
-    connect: Option<Connect<'a>>,
+    pub(super) connect: Option<Connect<'a>>,
     #[serde(borrow, deserialize_with = "object")]
-    subscribe: Option<Subscribe<'a>>,
+    pub(super) subscribe: Option<Subscribe<'a>>,
     #[serde(borrow, deserialize_with = "object")]
-    unsubscribe: Option<Channel<'a>>,
+    pub(super) unsubscribe: Option<Channel<'a>>,
     #[serde(borrow, deserialize_with = "object")]
-    publish: Option<Publish<'a>>,
+    pub(super) publish: Option<Publish<'a>>,
     #[serde(borrow, deserialize_with = "object")]
-    presence: Option<Channel<'a>>,
+    pub(super) presence: Option<Channel<'a>>,
     #[serde(borrow, deserialize_with = "object")]
-    presence_stats: Option<Channel<'a>>,
+    pub(super) presence_stats: Option<Channel<'a>>,
     #[serde(borrow, deserialize_with = "object")]
-    history: Option<History<'a>>,
+    pub(super) history: Option<History<'a>>,
     #[serde(deserialize_with = "object")]
-    rpc: Option<IgnoredAny>,
+    pub(super) rpc: Option<IgnoredAny>,
     #[serde(deserialize_with = "object")]
-    send: Option<IgnoredAny>,
+    pub(super) send: Option<IgnoredAny>,
     #[serde(borrow, deserialize_with = "object")]
-    refresh: Option<Refresh<'a>>,
+    pub(super) refresh: Option<Refresh<'a>>,
     #[serde(borrow, deserialize_with = "object")]
-    sub_refresh: Option<SubRefresh<'a>>,
+    pub(super) sub_refresh: Option<SubRefresh<'a>>,
 }
 
 impl<'a> Envelope<'a> {
-    pub(super) fn id(&self) -> u32 {
-        self.id
-    }
-
     /// The command in it; `None` if it has a number but nothing that it asks for.
     ///
     /// Where several fields are set, the order is the reference's. Without a number everything

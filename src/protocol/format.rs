@@ -1,5 +1,7 @@
 //! Which of the protocol's two formats a connection speaks: settled by the opening handshake (1).
 
+use super::{Push, Reply, json, protobuf};
+
 /// A format of the protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
@@ -34,6 +36,47 @@ impl Format {
         let by_query = ["format=protobuf", "cf_protocol=protobuf"];
         let is_protobuf = query.split('&').any(|pair| by_query.contains(&pair));
         (if is_protobuf { Self::Protobuf } else { Self::Json }, None)
+    }
+
+    /// The one of the two that this one is not.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Json => Self::Protobuf,
+            Self::Protobuf => Self::Json,
+        }
+    }
+
+    /// A ping, and its answer.
+    pub fn ping(self) -> &'static [u8] {
+        match self {
+            Self::Json => json::PING.as_bytes(),
+            Self::Protobuf => protobuf::PING,
+        }
+    }
+
+    /// What stands between two replies, or two commands, of one message.
+    pub fn separator(self) -> &'static [u8] {
+        match self {
+            Self::Json => b"\n",
+            Self::Protobuf => b"",
+        }
+    }
+
+    /// Appends the reply to command `id`.
+    pub fn write_reply(self, out: &mut Vec<u8>, id: u32, reply: &Reply<'_>) {
+        match self {
+            Self::Json => json::write_reply(out, id, reply),
+            Self::Protobuf => protobuf::write_reply(out, id, reply),
+        }
+    }
+
+    /// Appends news of `channel`.
+    pub fn write_push(self, out: &mut Vec<u8>, channel: &str, push: &Push<'_>) {
+        match self {
+            Self::Json => json::write_push(out, channel, push),
+            Self::Protobuf => protobuf::write_push(out, channel, push),
+        }
     }
 }
 

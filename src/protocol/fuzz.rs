@@ -3,15 +3,19 @@
 //! The fuzz targets and a test over their corpus call the same functions.
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-use super::{ClientId, ClientInfo, Command, Commands, Lineage, Publication, Push, Request, json};
+use super::{
+    ClientId, ClientInfo, Command, Commands, Format, Lineage, Publication, Push, Request, json,
+    protobuf, translate,
+};
 
 /// Reads `data` as a JSON frame: lines are commands, an error ends it, and what a command holds
 /// can be said again.
 #[doc(hidden)]
 pub fn fuzz_json_commands(data: &[u8]) {
     let line_count = 1 + memchr::memchr_iter(b'\n', data).count();
-    let mut commands = Commands::json(data);
+    let mut commands = Commands::new(Format::Json, data);
     let mut count = 0;
     while let Some(step) = commands.next() {
         count += 1;
@@ -25,6 +29,50 @@ pub fn fuzz_json_commands(data: &[u8]) {
         say_again(&command);
     }
     assert!(count > 0, "an empty frame is an error");
+}
+
+/// Reads `data` as a frame in Protobuf: messages are commands, an error ends it, and what is
+/// published can be said in JSON exactly if it is JSON.
+#[doc(hidden)]
+pub fn fuzz_protobuf_commands(data: &[u8]) {
+    let mut commands = Commands::new(Format::Protobuf, data);
+    let mut left = data.len();
+    let mut has_any = false;
+    while let Some(step) = commands.next() {
+        has_any = true;
+        let Ok(command) = step else {
+            assert!(commands.next().is_none(), "an error is the last of a frame");
+            return;
+        };
+        let frame = &data[data.len() - left..];
+        left = commands.rest().map_or(0, <[u8]>::len);
+        assert!(left < frame.len(), "every command takes a byte");
+        let own = &frame[..frame.len() - left];
+        let alone: Vec<_> = Commands::new(Format::Protobuf, own).collect();
+        assert_eq!(alone, [Ok(command.clone())], "a message stands for itself");
+        publish_and_translate(&command);
+    }
+    assert!(has_any, "an empty frame is an error");
+}
+
+/// Publishes what a command would publish, and says it in JSON if that can be done.
+fn publish_and_translate(command: &Command<'_>) {
+    let Request::Publish(request) = &command.request else { return };
+    let data = request.data.bytes();
+    let mut out = Vec::new();
+    let push = Push::Publication(Publication { data, ..Publication::default() });
+    protobuf::write_push(&mut out, &request.channel, &push);
+    let is_json = serde_json::from_slice::<&RawValue>(data).is_ok();
+    let Some(text) = translate(&out, Format::Protobuf) else {
+        assert!(!is_json, "JSON can be said in JSON");
+        return;
+    };
+    assert!(is_json, "what is no JSON is never said to be some");
+    assert!(!text.contains(&b'\n'), "one line");
+    // White space around the data goes when it is read from JSON; nothing else ever changes.
+    let back = translate(&text, Format::Json).expect("it was read from the other format");
+    let text = translate(&back, Format::Protobuf).expect("it is JSON still");
+    assert_eq!(translate(&text, Format::Json), Some(back));
 }
 
 /// Publishes what a command would publish, and lets another parser read it.
@@ -67,7 +115,41 @@ mod tests {
         assert!(count.count() >= 10);
     }
 
+    #[test]
+    fn the_corpus_of_protobuf_commands_holds() {
+        let folder = "tests/fuzz/corpus/protobuf_commands";
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let files = fs::read_dir(&corpus).expect("the corpus is committed");
+        let run = |file: std::io::Result<fs::DirEntry>| {
+            fuzz_protobuf_commands(&fs::read(file.unwrap().path()).unwrap());
+        };
+        assert!(files.map(run).count() >= 10);
+    }
+
     proptest! {
+        #[test]
+        fn random_bytes_hold_in_protobuf(data in proptest::collection::vec(any::<u8>(), 0..200)) {
+            fuzz_protobuf_commands(&data);
+        }
+
+        #[test]
+        fn publishes_of_random_data_hold(
+            data in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..100),
+                r#"[0-9e.{}\[\]"\\n ]{0,8}"#.prop_map(String::into_bytes),
+            ],
+            cut in any::<prop::sample::Index>(),
+        ) {
+            // Lengths below 128 are one byte each.
+            let length = |bytes: usize| u8::try_from(bytes).expect("short");
+            let mut request = vec![0x0a, 1, b'a', 0x12, length(data.len())];
+            request.extend(&data);
+            let head = [length(request.len() + 4), 8, 1, 0x3a, length(request.len())];
+            let frame = [&head[..], &request[..]].concat();
+            fuzz_protobuf_commands(&frame);
+            fuzz_protobuf_commands(&frame[..cut.index(frame.len())]);
+        }
+
         #[test]
         fn random_bytes_hold(data in proptest::collection::vec(any::<u8>(), 0..200)) {
             fuzz_json_commands(&data);

@@ -1,39 +1,8 @@
-//! A JSON frame: one command on each line, with or without a line feed behind the last (1).
-
-use std::fmt;
+//! A line of a frame in JSON: one command.
 
 use super::command::{Command, Envelope};
+use super::commands::Malformed;
 use super::text::object;
-
-/// Why a frame, or the rest of it, cannot be read. The client is told 3501, whatever it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Malformed {
-    /// An empty frame, or an empty line between two commands.
-    BlankLine,
-    /// Not a command in JSON, from this column of its line on.
-    Syntax {
-        /// Counted from 1.
-        column: usize,
-    },
-    /// It has a number, but asks for nothing that the protocol knows.
-    NoRequest {
-        /// The number.
-        id: u32,
-    },
-}
-
-impl fmt::Display for Malformed {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::BlankLine => out.write_str("an empty line where a command was expected"),
-            Self::Syntax { column } => write!(out, "not a command in JSON, at column {column}"),
-            Self::NoRequest { id } => write!(out, "command {id} asks for nothing known"),
-        }
-    }
-}
-
-impl std::error::Error for Malformed {}
 
 impl<'a> Command<'a> {
     /// Reads one line.
@@ -46,58 +15,18 @@ impl<'a> Command<'a> {
         let envelope: Option<Envelope<'a>> = object(&mut json).map_err(syntax)?;
         json.end().map_err(syntax)?;
         let envelope = envelope.ok_or(Malformed::Syntax { column: 1 })?; // `null`
-        let id = envelope.id();
+        let id = envelope.id;
         envelope.open().ok_or(Malformed::NoRequest { id })
-    }
-}
-
-/// The lines of one frame, each with its command; ends at the first that cannot be read.
-#[derive(Clone, Debug)]
-pub struct Commands<'a> {
-    rest: Option<&'a [u8]>,
-}
-
-impl<'a> Commands<'a> {
-    /// The commands of a frame in JSON.
-    pub fn json(frame: &'a [u8]) -> Self {
-        Self::lines(frame.strip_suffix(b"\n").unwrap_or(frame))
-    }
-
-    /// The same without the line feed that may stand behind a frame.
-    pub fn lines(lines: &'a [u8]) -> Self {
-        Self { rest: Some(lines) }
-    }
-
-    /// The lines that have not been read; `None` at the end.
-    pub fn rest(&self) -> Option<&'a [u8]> {
-        self.rest
-    }
-}
-
-impl<'a> Iterator for Commands<'a> {
-    type Item = Result<Command<'a>, Malformed>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let rest = self.rest.take()?;
-        let end = memchr::memchr(b'\n', rest);
-        let line = &rest[..end.unwrap_or(rest.len())];
-        match Command::from_json(line) {
-            Ok(command) => {
-                self.rest = end.map(|end| &rest[end + 1..]);
-                Some(Ok(command))
-            }
-            Err(malformed) => Some(Err(malformed)),
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Channel, Connect, Publish, Request, Subscribe};
+    use super::super::{Channel, Commands, Connect, Format, Publish, Request, Subscribe};
     use super::*;
 
     fn read(frame: &str) -> Vec<Result<(u32, Request<'_>), Malformed>> {
-        let commands = Commands::json(frame.as_bytes());
+        let commands = Commands::new(Format::Json, frame.as_bytes());
         commands.map(|one| one.map(|command| (command.id, command.request))).collect()
     }
 
@@ -218,12 +147,15 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_are_malformed() {
         for frame in [&b"\xff"[..], b"{\"id\":1,\"subscribe\":{\"channel\":\"\xff\"}}"] {
-            let mut commands = Commands::json(frame);
+            let mut commands = Commands::new(Format::Json, frame);
             assert!(matches!(commands.next(), Some(Err(Malformed::Syntax { .. }))));
             assert_eq!(commands.next(), None);
         }
         let frame = b"{\"id\":1,\"publish\":{\"channel\":\"a\",\"data\":\"\xc3\"}}";
-        assert!(matches!(Commands::json(frame).next(), Some(Err(Malformed::Syntax { .. }))));
+        assert!(matches!(
+            Commands::new(Format::Json, frame).next(),
+            Some(Err(Malformed::Syntax { .. }))
+        ));
     }
 
     #[test]

@@ -2,37 +2,41 @@
 //! bytes, and its codes.
 //!
 //! ```text
-//!   frame ─▶ Commands ─▶ Command ─▶ (session) ─▶ Reply, Push ─▶ json ─▶ bytes
+//!   frame ─▶ Commands ─▶ Command ─▶ (session) ─▶ Reply, Push ─▶ json │ protobuf ─▶ bytes
 //! ```
 //!
-//! The types are those of the protocol and know no format; a format is one decoder for [`Command`]
-//! and one encoder for [`Reply`] and [`Push`]. JSON is the one that exists. Numbers in brackets,
-//! as in "(7)", are the sections of the protocol's reference.
+//! The types are those of the protocol and know no format; a [`Format`] is one decoder for
+//! [`Command`] and one encoder for [`Reply`] and [`Push`]. Numbers in brackets, as in "(7)", are
+//! the sections of the protocol's reference.
 //!
 //! Invariant: a command borrows from its frame, and one frame makes at most as many commands as
-//! it has lines.
+//! it has lines, or bytes.
 #![forbid(unsafe_code)]
 
 pub mod channel;
 mod client_id;
 mod code;
 mod command;
+mod commands;
 mod format;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod json;
 mod lines;
+pub mod protobuf;
 mod push;
 mod reply;
 mod text;
+mod translate;
 
 pub use client_id::{ClientId, Lineage};
 pub use code::{Disconnect, DisconnectCode, ErrorCode, ReplyError, UnsubscribeCode};
 pub use command::{
     Channel, Command, Connect, History, Publish, Refresh, Request, SubRefresh, Subscribe,
 };
+pub use commands::{Commands, Malformed};
 pub use format::Format;
-pub use lines::{Commands, Malformed};
 pub use push::{ClientInfo, Publication, Push};
 pub use reply::{ConnectResult, PresenceStats, Reply, SubscribeResult};
 pub use text::{Raw, Text};
+pub use translate::translate;

@@ -1,4 +1,4 @@
-//! What a JSON command lends: strings without a copy where they hold no escape, and values that
+//! What a command lends: strings without a copy where they hold no escape, and values that
 //! are passed on as they stand.
 
 use std::borrow::Cow;
@@ -56,11 +56,17 @@ impl<'de> Visitor<'de> for TextVisitor {
     }
 }
 
-/// A value of the application, as it stands in the frame: one whole JSON value, or nothing.
+/// A value of the application, as it stands in the frame, or nothing. In JSON it is one whole
+/// value; in Protobuf it is any bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Raw<'a>(&'a [u8]);
 
 impl<'a> Raw<'a> {
+    /// A value that is any bytes.
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
     /// The bytes of the value; none if the field was absent.
     pub fn bytes(self) -> &'a [u8] {
         self.0

@@ -6,6 +6,7 @@
 //! until the batch is recycled, which the ring does only with an empty submission queue.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -31,6 +32,13 @@ impl Piece {
     #[allow(clippy::len_without_is_empty)] // a piece is never empty
     pub fn len(self) -> usize {
         self.length as usize
+    }
+
+    /// A part of this piece.
+    #[must_use]
+    pub fn part(self, range: Range<usize>) -> Self {
+        assert!(range.start < range.end && range.end <= self.len(), "not within the piece");
+        Self { start: self.start + index(range.start), length: index(range.len()), ..self }
     }
 
     /// This piece with `next` behind it, if the two stand side by side.
@@ -166,6 +174,21 @@ mod tests {
         assert_eq!(batch.bytes(frame), b"shared");
         assert_eq!(batch.bytes(joined), b"abcdshared");
         assert_eq!(batch.used(), 14);
+    }
+
+    #[test]
+    fn a_part_is_those_bytes_of_the_piece_and_no_others() {
+        let mut batch = Batch::new(64);
+        batch.copy(&[b"before"]).expect("fits");
+        let piece = batch.copy(&[b"0123456789"]).expect("fits");
+        let part = piece.part(2..7);
+        assert_eq!((batch.bytes(part), part.len()), (&b"23456"[..], 5));
+        assert_eq!(batch.bytes(part.part(1..2)), b"3");
+        assert_eq!(piece.part(0..10), piece);
+        for range in [0..11, 10..11, 3..3] {
+            let taken = std::panic::catch_unwind(|| piece.part(range.clone()));
+            assert!(taken.is_err(), "{range:?}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::Outbox;
-use crate::protocol::{Disconnect, Publication, Push, json};
+use crate::protocol::{Disconnect, Format, Publication, Push};
 
 /// Bytes in the text of the effects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,8 @@ pub enum Effect {
         /// The channel.
         channel: Span,
     },
-    /// Publish this message, encoded for all members, and tell `Session::published` how it went.
+    /// Publish this message, encoded in the client's format, and tell `Session::published` how it
+    /// went.
     Publish {
         /// The command, which awaits its reply.
         id: u32,
@@ -68,11 +69,12 @@ impl Effects {
         next
     }
 
-    /// Forgets what an earlier step has left, because it was cut short: it was for another client.
-    pub fn clear(&mut self) {
+    /// Begins a step for a client of this format. What an earlier step has left, because it was
+    /// cut short, was for another client, and is forgotten.
+    pub fn begin(&mut self, format: Format) {
         self.queue.clear();
         self.text.clear();
-        self.outbox.clear();
+        self.outbox.begin(format);
     }
 
     /// The bytes of a span, until [`take`](Self::take) has said that there is nothing left.
@@ -102,7 +104,8 @@ impl Effects {
     pub(super) fn publish(&mut self, id: u32, name: &str, publication: Publication<'_>) {
         let channel = self.text(name);
         let start = self.text.len();
-        json::write_push(&mut self.text, name, &Push::Publication(publication));
+        let format = self.outbox.format();
+        format.write_push(&mut self.text, name, &Push::Publication(publication));
         let message = Span(start..self.text.len());
         self.push(Effect::Publish { id, channel, message });
     }

@@ -85,7 +85,7 @@ impl Session {
 mod tests {
     use super::super::Rules;
     use super::super::rig::{CLIENT, Rig};
-    use crate::protocol::DisconnectCode;
+    use crate::protocol::{DisconnectCode, Format};
 
     /// A client of a user, where users may have three connections.
     fn rig() -> Rig {
@@ -96,7 +96,7 @@ mod tests {
         };
         let rules = Rules { user_connection_limit: 3, without_namespace, ..Rules::default() };
         let mut rig = Rig::new(rules);
-        rig.session = super::Session::new(0, true).of_user("ann");
+        rig.session = super::Session::new(0, true, Format::Json).of_user("ann");
         rig
     }
 
@@ -147,7 +147,7 @@ mod tests {
         let mut unlimited = rig();
         unlimited.terms.rules.user_connection_limit = 0;
         let mut nobody = rig();
-        nobody.session = super::Session::new(0, true).of_user("");
+        nobody.session = super::Session::new(0, true, Format::Json).of_user("");
         nobody.terms.rules.allow_anonymous_connect_without_token = true;
         for mut rig in [unlimited, nobody] {
             rig.frame(r#"{"id":1,"connect":{}}"#);

@@ -1,11 +1,12 @@
 //! Replies and pushes to one client, packed into as few messages as the protocol allows (1).
 
 use crate::limits::MESSAGE_REPLIES_MAX;
-use crate::protocol::{Push, Reply, ReplyError, json};
+use crate::protocol::{Format, Push, Reply, ReplyError};
 
 /// The messages of one step. Its buffers are kept from step to step.
 #[derive(Clone, Debug, Default)]
 pub struct Outbox {
+    format: Format,
     bytes: Vec<u8>,
     /// Where each message ends but the last.
     ends: Vec<usize>,
@@ -21,28 +22,39 @@ pub struct Outbox {
 const BYTES_KEPT: usize = 64 * 1024;
 
 impl Outbox {
+    /// The format of the client that the messages are for.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Begins anew for a client of this format.
+    pub(super) fn begin(&mut self, format: Format) {
+        self.clear();
+        self.format = format;
+    }
+
     /// Appends the reply to command `id`.
     pub fn reply(&mut self, id: u32, reply: &Reply<'_>) {
         if let Reply::Error(error) = reply {
             self.errors.push(*error);
         }
         self.replies += 1;
-        self.begin();
-        json::write_reply(&mut self.bytes, id, reply);
+        self.separate();
+        self.format.write_reply(&mut self.bytes, id, reply);
     }
 
     /// Appends news of a channel.
     pub fn push(&mut self, channel: &str, push: &Push<'_>) {
-        self.begin();
-        json::write_push(&mut self.bytes, channel, push);
+        self.separate();
+        self.format.write_push(&mut self.bytes, channel, push);
     }
 
-    fn begin(&mut self) {
+    fn separate(&mut self) {
         if self.count == MESSAGE_REPLIES_MAX {
             self.ends.push(self.bytes.len());
             self.count = 0;
         } else if self.count > 0 {
-            self.bytes.push(b'\n');
+            self.bytes.extend_from_slice(self.format.separator());
         }
         self.count += 1;
     }
@@ -102,6 +114,24 @@ mod tests {
             assert_eq!(String::from_utf8(lines).unwrap(), expected.join("\n"));
             outbox.clear();
         }
+    }
+
+    #[test]
+    fn in_protobuf_replies_stand_side_by_side_and_the_next_client_has_its_own_format() {
+        let mut outbox = Outbox::default();
+        outbox.begin(Format::Protobuf);
+        for id in 1..=17 {
+            outbox.reply(id, &Reply::Publish);
+        }
+        let message = |ids: std::ops::RangeInclusive<u8>| -> Vec<u8> {
+            ids.flat_map(|id| [4, 8, id, 0x42, 0]).collect()
+        };
+        let messages: Vec<_> = outbox.messages().map(<[u8]>::to_vec).collect();
+        assert_eq!(messages, [message(1..=16), message(17..=17)]);
+        outbox.begin(Format::Json);
+        outbox.reply(1, &Reply::Publish);
+        let messages: Vec<_> = outbox.messages().collect();
+        assert_eq!(messages, [br#"{"id":1,"publish":{}}"#]);
     }
 
     #[test]

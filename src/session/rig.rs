@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Deferred, Effect, Effects, Rules, Session, Terms};
-use crate::protocol::{Commands, Disconnect, DisconnectCode, ErrorCode, Lineage};
+use crate::protocol::{Commands, Disconnect, DisconnectCode, ErrorCode, Format, Lineage};
 
 /// The name that the client of a rig has.
 pub(super) const CLIENT: &str = "00000000-0000-4000-8000-000000000000";
@@ -31,7 +31,7 @@ pub(super) struct Rig {
 impl Rig {
     pub(super) fn new(rules: Rules) -> Self {
         Self {
-            session: Session::new(0, true),
+            session: Session::new(0, true, Format::Json),
             terms: Terms { rules, lineage: Lineage::ZERO },
             effects: Effects::default(),
             members: BTreeSet::new(),
@@ -60,7 +60,7 @@ impl Rig {
         if self.closed.is_some() {
             return;
         }
-        let mut commands = Commands::json(frame.as_bytes());
+        let mut commands = Commands::new(Format::Json, frame.as_bytes());
         if !self.session.is_busy() {
             self.read(&mut commands);
         }
@@ -108,7 +108,7 @@ impl Rig {
 
     fn resume(&mut self, mut deferred: Deferred) {
         let Some(lines) = deferred.rest() else { return };
-        let mut commands = Commands::lines(lines);
+        let mut commands = Commands::resume(Format::Json, lines);
         self.read(&mut commands);
         let left = commands.rest().map_or(0, <[u8]>::len);
         deferred.read_to(left);

@@ -11,8 +11,8 @@ use super::effects::{Effect, Effects};
 use super::extra::{Awaited, Extra, UnderWay};
 use super::rules::Rules;
 use crate::protocol::{
-    ClientId, Command, Disconnect, DisconnectCode, ErrorCode, Lineage, Malformed, Push, Reply,
-    SubscribeResult, UnsubscribeCode,
+    ClientId, Command, Disconnect, DisconnectCode, ErrorCode, Format, Lineage, Malformed, Push,
+    Reply, SubscribeResult, UnsubscribeCode,
 };
 
 /// What all sessions of a shard go by.
@@ -50,6 +50,7 @@ pub struct Session {
     pub(super) phase: Phase,
     /// Its pings are messages of the protocol, to be announced and answered as such.
     pub(super) has_message_pings: bool,
+    format: Format,
 }
 
 /// A million of them: size is a contract, and what only some have is boxed. With the slab's 64
@@ -58,8 +59,14 @@ const _: () = assert!(size_of::<Option<Session>>() <= 24);
 
 impl Session {
     /// A session that waits for its connect command. `random` is its part of the client id.
-    pub fn new(random: u64, has_message_pings: bool) -> Self {
-        Self { random, extra: None, channel_count: 0, phase: Phase::Waiting, has_message_pings }
+    pub fn new(random: u64, has_message_pings: bool, format: Format) -> Self {
+        let phase = Phase::Waiting;
+        Self { random, extra: None, channel_count: 0, phase, has_message_pings, format }
+    }
+
+    /// The format that its client speaks. Every step's [`Effects`] are begun in it.
+    pub fn format(&self) -> Format {
+        self.format
     }
 
     /// Whether the client has connected, and is not being closed.
@@ -109,14 +116,15 @@ impl Session {
         }
     }
 
-    /// Keeps the lines of a frame, or of the rest of one, until the command under way has its
+    /// Keeps the commands of a frame, or of the rest of one, until the command under way has its
     /// answer.
-    pub fn defer(&mut self, lines: &[u8], effects: &mut Effects) {
+    pub fn defer(&mut self, commands: &[u8], effects: &mut Effects) {
+        let separator = self.format.separator();
         let under_way = self.under_way_mut().expect("there is something to wait for");
-        if lines.is_empty() {
-            // It is a line that is blank, and would not be noticed later.
+        if commands.is_empty() {
+            // It is an empty frame, or a line that is blank, and would not be noticed later.
             self.close(DisconnectCode::BadRequest, effects);
-        } else if under_way.deferred.append(lines) == Err(DeferredFull) {
+        } else if under_way.deferred.append(separator, commands) == Err(DeferredFull) {
             self.close(DisconnectCode::TooManyRequests, effects);
         }
     }
@@ -196,6 +204,11 @@ impl Session {
     /// There is no room on the shard for what was deferred.
     pub fn crowded_out(&mut self, effects: &mut Effects) {
         self.close(DisconnectCode::TooManyRequests, effects);
+    }
+
+    /// A publication cannot be said in the client's format.
+    pub fn unreadable(&mut self, effects: &mut Effects) {
+        self.close(DisconnectCode::InappropriateProtocol, effects);
     }
 
     /// The time to connect is over.

@@ -12,16 +12,15 @@
 
 use std::sync::Arc;
 
-use super::core::Turn;
-use super::guard;
+use super::forms::{Joined, Readable, Translate, with_both};
 use super::message::Message;
 use super::slab::Index;
-use crate::handler::{ConnectionId, Handler, JoinError, Peer, PublishError};
+use crate::handler::{JoinError, MessageKind, PublishError};
 use crate::hub::{
-    Announcement, Answer, Chain, Fanout, FanoutBounds, Homes, JoinError as HubJoinError, MemberId,
-    Order, ShardId, Told,
+    Answer, ChannelId, Fanout, FanoutBounds, Homes, JoinError as HubJoinError, MemberId, Order,
+    ShardId, Told,
 };
-use crate::limits::{CHANNELS_PER_HOME_MAX, RUN_FRAMES_MAX};
+use crate::limits::CHANNELS_PER_HOME_MAX;
 use crate::mesh::{Class, Member, MemberId as MeshId};
 use crate::ring::{Batch, Frame, Piece};
 
@@ -32,14 +31,16 @@ pub(crate) struct Channels {
     pub(super) fanout: Fanout<Frame>,
     order: Order,
     pub(crate) mesh: Member<Message>,
-    /// The frames of the run at hand as one piece of the present batch.
-    joined: Option<(Chain, Piece)>,
+    joined: Joined,
+    translate: Translate,
     /// Publications that members here missed, and gaps told to other shards.
     pub(super) missed: u64,
     pub(super) gaps_sent: u64,
     pub(super) interest_refused: u64,
     /// Publications that came for an interest that had ended.
     pub(super) stale: u64,
+    /// Publications that were translated here.
+    pub(super) translated: u64,
 }
 
 impl Channels {
@@ -72,12 +73,19 @@ impl Channels {
             fanout,
             order,
             mesh,
-            joined: None,
+            joined: Joined::default(),
+            translate: |_| None,
             missed: 0,
             gaps_sent: 0,
             interest_refused: 0,
             stale: 0,
+            translated: 0,
         }
+    }
+
+    /// How a publication is put into the other kind of message. Not at all, unless it is said.
+    pub(super) fn translate_by(&mut self, translate: Translate) {
+        self.translate = translate;
     }
 
     pub(super) fn has_work(&self) -> bool {
@@ -191,6 +199,7 @@ impl Channels {
             Message::Uninterested { channel } => {
                 self.order.uninterested(&channel, ShardId::new(from.as_usize()));
             }
+            Message::BothForms { channel } => self.order.needs_both_forms(&channel),
             Message::SignIn { .. }
             | Message::SignedIn { .. }
             | Message::SignOut { .. }
@@ -204,6 +213,9 @@ impl Channels {
 
     fn publish_in_order(&mut self, channel: &Arc<str>, frame: &Frame) {
         let Some(published) = self.order.publish(channel) else { return };
+        let both = published.in_both_forms.then(|| with_both(frame, self.translate)).flatten();
+        self.translated += u64::from(both.is_some());
+        let frame = both.as_ref().unwrap_or(frame);
         for shard in published.targets {
             if shard == self.here {
                 self.deliver(channel, Arc::clone(frame));
@@ -229,52 +241,66 @@ impl Channels {
 
     /// Pieces of an earlier batch are not pieces of this one.
     pub(super) fn forget_pieces(&mut self) {
-        self.joined = None;
+        self.joined = Joined::default();
     }
 
     pub(crate) fn channel_count(&self) -> u32 {
         self.fanout.channel_count()
     }
 
-    /// The next member that is to get something.
-    fn next(&mut self, batch: &mut Batch) -> Option<Next> {
+    /// The next member that is to get something, in the kind of message that it `reads`.
+    pub(super) fn next(
+        &mut self,
+        batch: &mut Batch,
+        reads: impl FnOnce(Index) -> Option<MessageKind>,
+    ) -> Option<Next> {
         let delivery = self.fanout.next()?;
-        let piece = match (delivery.frames, self.joined) {
-            ([], _) => None,
-            (_, Some((chain, piece))) if chain == delivery.chain => Some(piece),
-            (frames, _) => {
-                let piece = joined(frames, batch);
-                self.joined = Some((delivery.chain, piece));
-                Some(piece)
-            }
+        let (index, channel) = (Index::new(delivery.member.0), delivery.channel);
+        let (missed, count) = (delivery.missed, delivery.frames.len());
+        let run = (delivery.chain, delivery.frames);
+        let (piece, is_new) = match run {
+            (_, []) => (Ok(None), false),
+            run => match self.joined.of(run, reads(index), self.translate, batch) {
+                (Readable::Here(piece), _) => (Ok(Some(piece)), false),
+                (Readable::Translated(piece), is_new) => (Ok(Some(piece)), is_new),
+                (Readable::No, _) => (Err(Unreadable), false),
+            },
         };
-        let (member, missed, count) = (delivery.member, delivery.missed, delivery.frames.len());
-        let missed = (missed > 0).then_some((missed, delivery.channel));
-        let missed = missed.map(|(count, channel)| (count, self.fanout.name(channel).to_owned()));
-        Some(Next { index: Index::new(member.0), missed, piece, count })
+        if is_new {
+            self.translated += 1;
+            self.ask_for_both_forms(channel);
+        }
+        let told = missed > 0 || piece.is_err();
+        let channel = told.then(|| self.fanout.name(channel).to_owned());
+        Some(Next { index, missed, channel, piece, count })
+    }
+
+    /// Asks the home to translate in future, once for all shards. For want of room the question is
+    /// left for the next publication that has to be translated here.
+    fn ask_for_both_forms(&mut self, channel: ChannelId) {
+        let name = self.fanout.name(channel);
+        let home = self.homes.home_of_channel(name);
+        if home == self.here {
+            self.order.needs_both_forms(name);
+        } else {
+            let message = Message::BothForms { channel: name.into() };
+            let _or_later = self.mesh.send(member(home), message, Class::Delivery);
+        }
     }
 }
 
 /// A delivery in the terms of the shard.
-struct Next {
-    index: Index,
-    missed: Option<(u64, String)>,
-    piece: Option<Piece>,
-    count: usize,
+pub(super) struct Next {
+    pub(super) index: Index,
+    pub(super) missed: u64,
+    /// Its name, if the member is to be told something of it.
+    pub(super) channel: Option<String>,
+    pub(super) piece: Result<Option<Piece>, Unreadable>,
+    pub(super) count: usize,
 }
 
-/// The frames of a run as one piece.
-fn joined(frames: &[Frame], batch: &mut Batch) -> Piece {
-    if let [frame] = frames {
-        return batch.share(Arc::clone(frame));
-    }
-    let mut parts: [&[u8]; RUN_FRAMES_MAX] = [&[]; RUN_FRAMES_MAX];
-    for (part, frame) in parts.iter_mut().zip(frames) {
-        *part = frame;
-    }
-    let parts = &parts[..frames.len()];
-    batch.copy(parts).unwrap_or_else(|| batch.share(parts.concat().into()))
-}
+/// The member reads another kind of message, and there is no translation.
+pub(super) struct Unreadable;
 
 /// Notes a shard's interest at this home.
 fn note(order: &mut Order, channel: &str, shard: ShardId, refused: &mut u64) -> Answer {
@@ -290,61 +316,6 @@ fn note(order: &mut Order, channel: &str, shard: ShardId, refused: &mut u64) -> 
 
 fn member(shard: ShardId) -> MeshId {
     MeshId::new(shard.index())
-}
-
-impl<H: Handler> Turn<'_, H> {
-    /// Tells at most `budget` members what became of their joins; returns how many it was.
-    pub(crate) fn announce(&mut self, handler: &mut H, budget: usize) -> usize {
-        let mut count = 0;
-        while count < budget {
-            let Some(next) = self.core.channels.fanout.next_announcement() else { break };
-            count += 1;
-            let Announcement { member, channel, is_member } = next;
-            let index = Index::new(member.0);
-            let id: ConnectionId = self.core.id(index);
-            let Some(connection) = self.core.open(id) else { continue };
-            connection.channel_count -= u16::from(!is_member);
-            self.core.called = true;
-            let result = if is_member { Ok(()) } else { Err(JoinError::HomeFull) };
-            let peer = &mut Peer::new(self, id);
-            if guard(|| handler.joined(peer, &channel, result)).is_none() {
-                self.panicked(index);
-            }
-            self.tell_endings(handler);
-        }
-        count
-    }
-
-    /// Delivers to at most `budget` members; returns how many it was.
-    pub(crate) fn fan_out(&mut self, handler: &mut H, budget: usize) -> usize {
-        let mut count = 0;
-        if self.core.channels.fanout.has_announcements() {
-            return count; // whoever has not heard of its join gets nothing yet
-        }
-        while count < budget {
-            let Some(next) = self.core.channels.next(self.batch) else { break };
-            count += 1;
-            if let Some((missed, channel)) = next.missed {
-                let id: ConnectionId = self.core.id(next.index);
-                self.core.called = true;
-                let peer = &mut Peer::new(self, id);
-                if guard(|| handler.missed(peer, &channel, missed)).is_none() {
-                    self.panicked(next.index);
-                }
-                self.tell_endings(handler);
-                if !self.core.channels.is_member(next.index, &channel) {
-                    continue; // it has left, or is gone, over what it missed
-                }
-            }
-            let Some(piece) = next.piece else { continue };
-            let open = self.core.connections.get(next.index).is_some_and(|one| one.phase.is_open());
-            if open && self.queue(next.index, piece).is_ok() {
-                self.core.counters.deliveries += next.count as u64;
-            }
-            self.tell_endings(handler);
-        }
-        count
-    }
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ pub(super) fn of_disconnect(counters: &mut Counters, code: DisconnectCode) -> &m
         DisconnectCode::InvalidToken => &mut counters.disconnects_invalid_token,
         DisconnectCode::BadRequest => &mut counters.disconnects_bad_request,
         DisconnectCode::Stale => &mut counters.disconnects_stale,
+        DisconnectCode::InappropriateProtocol => &mut counters.disconnects_inappropriate_protocol,
         DisconnectCode::ConnectionLimit => &mut counters.disconnects_connection_limit,
         DisconnectCode::NotAvailable => &mut counters.disconnects_not_available,
         _ => &mut counters.disconnects_other,

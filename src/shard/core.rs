@@ -22,6 +22,7 @@ use std::time::Instant;
 use super::channels::Channels;
 use super::connection::{AddressOf, Connection, Flags};
 use super::ending::Ending;
+use super::guard;
 use super::handover::Leaver;
 use super::heartbeat::Heartbeats;
 use super::jobs::Jobs;
@@ -101,11 +102,12 @@ impl<H: Handler> Core<H> {
     pub(crate) fn new(
         settings: Settings,
         routes: Routes,
-        channels: Channels,
+        mut channels: Channels,
         jobs: Jobs<H>,
         now: Instant,
         address_of: AddressOf,
     ) -> Self {
+        channels.translate_by(|message| guard(|| H::translate(message)).flatten());
         let wheel = Wheel::new(now);
         let tick = wheel.tick_of(now);
         let sign_ins = SignIns::new(settings.number, settings.shard_count);
@@ -324,6 +326,7 @@ impl<H: Handler> Core<H> {
         counters.gaps_sent = self.channels.gaps_sent;
         counters.interest_refused = self.channels.interest_refused;
         counters.publications_stale = self.channels.stale;
+        counters.publications_translated = self.channels.translated;
         Counted {
             round: 0,
             counters,

@@ -22,6 +22,8 @@ pub(crate) enum Message {
     InterestAnswered { channel: Arc<str>, ask: u32, answer: Answer },
     /// To a channel's home: this shard has none any more.
     Uninterested { channel: Arc<str> },
+    /// To a channel's home: there are members here who read the other form of what is published.
+    BothForms { channel: Arc<str> },
     /// To a user's home: may this connection be counted for it? A request.
     SignIn { user: Arc<str>, limit: u32, connection: ConnectionId },
     /// The home's answer to [`Message::SignIn`].

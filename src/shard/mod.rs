@@ -22,10 +22,12 @@ mod client_counters;
 mod connection;
 mod core;
 mod deadline;
+mod deliveries;
 mod ending;
 mod engine;
 #[path = "loop.rs"]
 mod event_loop;
+mod forms;
 mod handover;
 mod heartbeat;
 mod inbound;

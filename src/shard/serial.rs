@@ -47,6 +47,7 @@ const COUNTED: u8 = 8;
 const SIGN_IN: u8 = 9;
 const SIGNED_IN: u8 = 10;
 const SIGN_OUT: u8 = 11;
+const BOTH_FORMS: u8 = 12;
 
 impl Message {
     /// Appends the serial form.
@@ -65,6 +66,7 @@ impl Message {
                 put.tag(INTEREST_ANSWERED).text(channel).u32(*ask).tag(answer)
             }
             Self::Uninterested { channel } => put.tag(UNINTERESTED).text(channel),
+            Self::BothForms { channel } => put.tag(BOTH_FORMS).text(channel),
             Self::SignIn { user, limit, connection } => {
                 put.tag(SIGN_IN).text(user).u32(*limit).connection(*connection)
             }
@@ -96,6 +98,7 @@ impl Message {
                 Self::InterestAnswered { channel, ask, answer }
             }
             UNINTERESTED => Self::Uninterested { channel: take.text()? },
+            BOTH_FORMS => Self::BothForms { channel: take.text()? },
             SIGN_IN => Self::SignIn {
                 user: take.text()?,
                 limit: take.u32()?,
@@ -317,7 +320,8 @@ mod tests {
             Message::Interested { channel: channel.clone(), ask: u32::MAX },
             answered(Answer::Confirmed),
             answered(Answer::Refused),
-            Message::Uninterested { channel },
+            Message::Uninterested { channel: channel.clone() },
+            Message::BothForms { channel },
             Message::SignIn { user: "anna".into(), limit: 3, connection },
             Message::SignOut { user: "bo".into() },
             Message::Stop,
@@ -350,6 +354,7 @@ mod tests {
             Message::Interested { .. } => INTERESTED,
             Message::InterestAnswered { .. } => INTEREST_ANSWERED,
             Message::Uninterested { .. } => UNINTERESTED,
+            Message::BothForms { .. } => BOTH_FORMS,
             Message::Stop => STOP,
             Message::Count { .. } => COUNT,
             Message::Counted(_) => COUNTED,
@@ -358,7 +363,7 @@ mod tests {
             Message::SignOut { .. } => SIGN_OUT,
         });
         let kinds: std::collections::BTreeSet<_> = kinds.collect();
-        assert!(kinds.into_iter().eq(PUBLISH..=SIGN_OUT));
+        assert!(kinds.into_iter().eq(PUBLISH..=BOTH_FORMS));
         for message in all {
             let back = Message::decode(&encoded(&message)).unwrap();
             assert_eq!(format!("{back:?}"), format!("{message:?}"));
@@ -379,7 +384,10 @@ mod tests {
 
     #[test]
     fn bytes_that_mean_nothing_are_refused_by_what_is_wrong() {
-        assert_eq!(Message::decode(&[SIGN_OUT + 1]).err(), Some(SerialError::Tag(SIGN_OUT + 1)));
+        assert_eq!(
+            Message::decode(&[BOTH_FORMS + 1]).err(),
+            Some(SerialError::Tag(BOTH_FORMS + 1))
+        );
         let not_utf8 = [&[UNINTERESTED, 1, 0, 0, 0][..], b"\xff"].concat();
         assert_eq!(Message::decode(&not_utf8).err(), Some(SerialError::Text));
         let no_answer = [INTEREST_ANSWERED, 0, 0, 0, 0, 1, 0, 0, 0, 2];

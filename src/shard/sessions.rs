@@ -5,7 +5,8 @@
 //!   joined  ─▶         └▶ Outbox  ─▶ messages, at the end of the step
 //! ```
 //!
-//! A publication is encoded once, where it is published; every member is sent the same frame.
+//! A publication is encoded once, where it is published, and once more at its channel's home if
+//! members read the other format; every member of a format is sent the same frame.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::handler::{
     Request, Route, Routes, Shard, SignIn, SignInError, Upgrade,
 };
 use crate::limits::USER_ID_BYTES_MAX;
-use crate::protocol::{Commands, DisconnectCode, Format, Lineage, json};
+use crate::protocol::{Commands, DisconnectCode, Format, Lineage, json, protobuf, translate};
 use crate::session::{Deferred, Effect, Effects, Session, Terms};
 
 /// Serves the client protocol: the handler of `longwire serve`.
@@ -104,9 +105,17 @@ impl Sessions {
         }
     }
 
-    fn session(&mut self, has_message_pings: bool, user: &str) -> Session {
+    fn session(&mut self, has_message_pings: bool, format: Format, user: &str) -> Session {
         self.session_count += 1;
-        Session::new(self.hasher.hash_one(self.session_count), has_message_pings).of_user(user)
+        let random = self.hasher.hash_one(self.session_count);
+        Session::new(random, has_message_pings, format).of_user(user)
+    }
+
+    /// Begins a step in the format of its client; returns the format.
+    fn begin(&mut self, peer: &mut Peer<'_, Self>) -> Format {
+        let format = peer.state().map_or(Format::default(), |session| session.format());
+        self.effects.begin(format);
+        format
     }
 
     /// The user that the proxy in front names, if it is to name one; an error if it cannot be one.
@@ -141,8 +150,8 @@ impl Sessions {
 
     /// Reads on after the command under way got its answer.
     fn resume(&mut self, peer: &mut Peer<'_, Self>, mut deferred: Deferred) {
-        let Some(lines) = deferred.rest() else { return };
-        let mut commands = Commands::lines(lines);
+        let Some(rest) = deferred.rest() else { return };
+        let mut commands = Commands::resume(self.effects.outbox.format(), rest);
         self.read(peer, &mut commands);
         let left = commands.rest().map_or(0, <[u8]>::len);
         deferred.read_to(left);
@@ -198,7 +207,8 @@ impl Sessions {
                 }
                 Effect::Publish { id, channel, message } => {
                     let message = self.effects.bytes(&message);
-                    let message = Message::validated(MessageKind::Text, message);
+                    let kind = kind_of(self.effects.outbox.format());
+                    let message = Message::validated(kind, message);
                     let result = peer.publish(self.effects.name(&channel), message);
                     peer.shard().counters().client_publishes += u64::from(result.is_ok());
                     let Some(session) = peer.state() else { return };
@@ -249,8 +259,9 @@ impl Sessions {
     /// Sends what the step has left in the outbox.
     fn flush(&mut self, peer: &mut Peer<'_, Self>) {
         let outbox = &mut self.effects.outbox;
+        let kind = kind_of(outbox.format());
         for message in outbox.messages() {
-            if peer.send(Message::validated(MessageKind::Text, message)).is_err() {
+            if peer.send(Message::validated(kind, message)).is_err() {
                 break; // it is closed, or just being cut, and counted there
             }
         }
@@ -298,22 +309,22 @@ impl Handler for Sessions {
         }
         let query = request.query().unwrap_or_default();
         let (format, protocol) = Format::asked(request.protocols(), query);
-        if format == Format::Protobuf {
-            // Not served yet. To be told so at once beats a connection that nobody understands.
-            return Upgrade::refuse(501);
-        }
         let has_frame_pings = query.split('&').any(|pair| pair == FRAME_PINGS);
         let Ok(user) = self.user_of(request) else {
             let peer = request.socket_peer().map(tracing::field::display);
             tracing::warn!(peer, "a trusted proxy names several users, or what can be none");
             return Upgrade::refuse(400);
         };
-        let accept = Accept::new(self.session(!has_frame_pings, user));
+        let accept = Accept::new(self.session(!has_frame_pings, format, user));
         let accept = match protocol {
             Some(protocol) => accept.protocol(protocol),
             None => accept,
         };
-        let heartbeat = if has_frame_pings { Heartbeat::Ping } else { Heartbeat::Text(json::PING) };
+        let heartbeat = match format {
+            _ if has_frame_pings => Heartbeat::Ping,
+            Format::Json => Heartbeat::Text(json::PING),
+            Format::Protobuf => Heartbeat::Binary(protobuf::PING),
+        };
         // The first ping comes after the connect reply, never before it.
         accept.heartbeat(heartbeat).heartbeat_later().into()
     }
@@ -324,15 +335,15 @@ impl Handler for Sessions {
     }
 
     fn message(&mut self, peer: &mut Peer<'_, Self>, message: Message<'_>) {
-        self.effects.clear();
+        let format = self.begin(peer);
         let frame = message.payload();
         // The one message that idle clients send: known before anything is decoded.
-        if frame == json::PING.as_bytes() && peer.answer_heartbeat() {
+        if frame == format.ping() && peer.answer_heartbeat() {
             return;
         }
         self.look_for_settings();
         self.set_limits(&mut peer.shard());
-        let mut commands = Commands::json(frame);
+        let mut commands = Commands::new(format, frame);
         self.read(peer, &mut commands);
         if let Some(rest) = commands.rest()
             && let Some(session) = peer.state()
@@ -356,20 +367,41 @@ impl Handler for Sessions {
         }
     }
 
+    fn reads(session: &Session) -> Option<MessageKind> {
+        Some(kind_of(session.format()))
+    }
+
+    fn translate(publication: Message<'_>) -> Option<Vec<u8>> {
+        let format = match publication.kind() {
+            MessageKind::Text => Format::Json,
+            MessageKind::Binary => Format::Protobuf,
+        };
+        translate(publication.payload(), format)
+    }
+
+    /// Bytes that are no JSON were published where clients read JSON.
+    fn unreadable(&mut self, peer: &mut Peer<'_, Self>, _channel: &str) {
+        self.begin(peer);
+        if let Some(session) = peer.state() {
+            session.unreadable(&mut self.effects);
+            self.obey(peer);
+        }
+    }
+
     fn joined(&mut self, peer: &mut Peer<'_, Self>, channel: &str, result: Answer) {
-        self.effects.clear();
+        self.begin(peer);
         self.take_answer(peer, channel, result);
         self.flush(peer);
     }
 
     fn signed_in(&mut self, peer: &mut Peer<'_, Self>, result: Result<(), SignInError>) {
-        self.effects.clear();
+        self.begin(peer);
         self.take_sign_in(peer, result);
         self.flush(peer);
     }
 
     fn alarm(&mut self, peer: &mut Peer<'_, Self>) {
-        self.effects.clear();
+        self.begin(peer);
         if let Some(session) = peer.state() {
             session.late(&mut self.effects);
             self.obey(peer);
@@ -377,13 +409,21 @@ impl Handler for Sessions {
     }
 
     fn missed(&mut self, peer: &mut Peer<'_, Self>, channel: &str, _count: u64) {
-        self.effects.clear();
+        self.begin(peer);
         if let Some(session) = peer.state() {
             session.missed(channel, &mut self.effects);
             peer.shard().counters().unsubscribes_insufficient_state += 1;
             self.obey(peer);
             self.flush(peer);
         }
+    }
+}
+
+/// The kind of message that a format travels in.
+fn kind_of(format: Format) -> MessageKind {
+    match format {
+        Format::Json => MessageKind::Text,
+        Format::Protobuf => MessageKind::Binary,
     }
 }
 

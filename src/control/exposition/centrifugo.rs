@@ -128,6 +128,7 @@ fn disconnects(counters: &Counters) -> Vec<(&'static str, u64)> {
         ("3501", counters.disconnects_bad_request),
         ("3502", counters.disconnects_stale),
         ("3504", counters.disconnects_connection_limit),
+        ("3506", counters.disconnects_inappropriate_protocol),
         ("3508", counters.disconnects_not_available),
         ("other", counters.disconnects_other),
     ]

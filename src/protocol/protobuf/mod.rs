@@ -1,0 +1,25 @@
+//! The protocol's other format: Protobuf messages, each behind its length (1).
+//!
+//! ```text
+//!   length varint │ key varint, value │ key, value │ …      key = field number × 8 + wire type
+//! ```
+//!
+//! Own code over varints, because what a client sends is read in place: nothing is allocated by a
+//! declared length, and a command borrows its names and data from the frame. Field numbers are
+//! those of the reference (2, 3, 4, 5). What a client embeds is bytes here, JSON or not.
+
+mod decode;
+mod encode;
+mod push;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub(super) use decode::split_first;
+pub use encode::{write_push, write_reply};
+pub(super) use push::read_push;
+pub use reader::WireError;
+
+/// A ping, and its answer: an empty message behind its length.
+pub const PING: &[u8] = &[0];

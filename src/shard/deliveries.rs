@@ -1,0 +1,89 @@
+//! What a shard's members are sent and told: the outcome of their joins, then publications.
+
+#![forbid(unsafe_code)]
+
+use super::channels::Next;
+use super::core::{Core, Turn};
+use super::guard;
+use super::slab::Index;
+use crate::handler::{ConnectionId, Handler, JoinError, Peer};
+use crate::hub::Announcement;
+
+impl<H: Handler> Turn<'_, H> {
+    /// Tells at most `budget` members what became of their joins; returns how many it was.
+    pub(crate) fn announce(&mut self, handler: &mut H, budget: usize) -> usize {
+        let mut count = 0;
+        while count < budget {
+            let Some(next) = self.core.channels.fanout.next_announcement() else { break };
+            count += 1;
+            let Announcement { member, channel, is_member } = next;
+            let index = Index::new(member.0);
+            let id: ConnectionId = self.core.id(index);
+            let Some(connection) = self.core.open(id) else { continue };
+            connection.channel_count -= u16::from(!is_member);
+            self.core.called = true;
+            let result = if is_member { Ok(()) } else { Err(JoinError::HomeFull) };
+            let peer = &mut Peer::new(self, id);
+            if guard(|| handler.joined(peer, &channel, result)).is_none() {
+                self.panicked(index);
+            }
+            self.tell_endings(handler);
+        }
+        count
+    }
+
+    /// Delivers to at most `budget` members; returns how many it was.
+    pub(crate) fn fan_out(&mut self, handler: &mut H, budget: usize) -> usize {
+        let mut count = 0;
+        if self.core.channels.fanout.has_announcements() {
+            return count; // whoever has not heard of its join gets nothing yet
+        }
+        while count < budget {
+            let Core { channels, connections, .. } = &mut *self.core;
+            let reads = |index| {
+                let state = connections.get(index)?.state.as_ref()?;
+                guard(|| H::reads(state)).flatten()
+            };
+            let Some(next) = channels.next(self.batch, reads) else { break };
+            count += 1;
+            if let Some(channel) = &next.channel
+                && !self.tell(handler, &next, channel)
+            {
+                continue;
+            }
+            let Ok(Some(piece)) = next.piece else { continue };
+            let open = self.core.connections.get(next.index).is_some_and(|one| one.phase.is_open());
+            if open && self.queue(next.index, piece).is_ok() {
+                self.core.counters.deliveries += next.count as u64;
+            }
+            self.tell_endings(handler);
+        }
+        count
+    }
+
+    /// Tells a member what it missed, and that it cannot read what follows; false if it has left,
+    /// or is gone, over that.
+    fn tell(&mut self, handler: &mut H, next: &Next, channel: &str) -> bool {
+        let id: ConnectionId = self.core.id(next.index);
+        self.core.called = true;
+        if next.missed > 0 {
+            let peer = &mut Peer::new(self, id);
+            if guard(|| handler.missed(peer, channel, next.missed)).is_none() {
+                self.panicked(next.index);
+            }
+            self.tell_endings(handler);
+            if !self.core.channels.is_member(next.index, channel) {
+                return false;
+            }
+        }
+        if next.piece.is_err() {
+            self.core.counters.publications_unreadable += next.count as u64;
+            let peer = &mut Peer::new(self, id);
+            if guard(|| handler.unreadable(peer, channel)).is_none() {
+                self.panicked(next.index);
+            }
+            self.tell_endings(handler);
+        }
+        true
+    }
+}

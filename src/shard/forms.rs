@@ -1,0 +1,273 @@
+//! A publication in the forms that its members read: as a text message, a binary one, or both.
+//!
+//! ```text
+//!   published │ text ─────────────────────────────────────────▶ members who read text
+//!             └─ its home knows of members who read the other ─▶ │ text │ binary │ ─▶ either
+//! ```
+//!
+//! It travels in the form it was published in. A shard that finds a member who reads the other
+//! one translates it, and tells the channel's home, which from then on puts both forms, one whole
+//! message behind the other, into the one frame that all shards share. So each form is encoded
+//! once, and where everybody reads the same form nobody pays for another.
+
+#![forbid(unsafe_code)]
+
+use std::ops::Range;
+
+use crate::handler::{Message, MessageKind};
+use crate::hub::Chain;
+use crate::limits::RUN_FRAMES_MAX;
+use crate::ring::{Batch, Frame, Piece};
+use crate::ws::{OpCode, Role, decode_header, encode_message};
+
+/// Puts a publication into the other kind of message, if that can be done.
+pub(super) type Translate = fn(Message<'_>) -> Option<Vec<u8>>;
+
+/// One message within a frame.
+struct Form {
+    kind: MessageKind,
+    /// With its header.
+    whole: Range<usize>,
+    payload: Range<usize>,
+}
+
+impl Form {
+    /// The message that begins at `start`; `None` at the end.
+    fn at(frame: &[u8], start: usize) -> Option<Self> {
+        let header = decode_header(frame.get(start..)?, Role::Client).ok()??;
+        let kind = match header.opcode {
+            OpCode::Text => MessageKind::Text,
+            OpCode::Binary => MessageKind::Binary,
+            _ => return None,
+        };
+        let from = start + header.header_bytes;
+        let end = from.checked_add(usize::try_from(header.payload_bytes).ok()?)?;
+        (end <= frame.len()).then_some(Self { kind, whole: start..end, payload: from..end })
+    }
+
+    fn all(frame: &[u8]) -> impl Iterator<Item = Self> {
+        let next = |form: &Self| Self::at(frame, form.whole.end);
+        std::iter::successors(Self::at(frame, 0), next)
+    }
+}
+
+/// Where the message of this kind stands in a frame, if it is there.
+fn part(frame: &[u8], kind: MessageKind) -> Option<Range<usize>> {
+    Form::all(frame).find(|form| form.kind == kind).map(|form| form.whole)
+}
+
+/// The only message of a frame in the other kind, with its header.
+fn translated(frame: &[u8], translate: Translate) -> Option<Vec<u8>> {
+    let form = Form::at(frame, 0)?;
+    let payload = translate(Message::validated(form.kind, &frame[form.payload]))?;
+    let opcode = match form.kind {
+        MessageKind::Text => OpCode::Binary,
+        MessageKind::Binary => OpCode::Text,
+    };
+    let mut other = Vec::with_capacity(payload.len() + HEADER_BYTES);
+    encode_message(&mut other, opcode, &payload);
+    Some(other)
+}
+
+/// Bytes that a header of ours takes at most.
+const HEADER_BYTES: usize = 10;
+
+/// A frame of one message and, behind it, the same in the other kind; `None` if it holds both
+/// already, or there is no translation.
+pub(super) fn with_both(frame: &Frame, translate: Translate) -> Option<Frame> {
+    if Form::all(frame).nth(1).is_some() {
+        return None;
+    }
+    let other = translated(frame, translate)?;
+    Some([frame, &other[..]].concat().into())
+}
+
+/// What members who read one kind are sent of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readable {
+    /// This, which was there.
+    Here(Piece),
+    /// This, of which at least a part was translated.
+    Translated(Piece),
+    /// Nothing: a publication of the run cannot be said in that kind.
+    No,
+}
+
+/// The runs at hand, one for each way to read them, as pieces of the present batch.
+#[derive(Default)]
+pub(super) struct Joined([Option<(Chain, Readable)>; 3]);
+
+impl Joined {
+    /// What a member who reads `kind`, or everything as it was published, is sent of a run.
+    /// Returns also whether it was made now.
+    pub(super) fn of(
+        &mut self,
+        (chain, frames): (Chain, &[Frame]),
+        kind: Option<MessageKind>,
+        translate: Translate,
+        batch: &mut Batch,
+    ) -> (Readable, bool) {
+        let place = match kind {
+            None => 0,
+            Some(MessageKind::Text) => 1,
+            Some(MessageKind::Binary) => 2,
+        };
+        match self.0[place] {
+            Some((known, readable)) if known == chain => (readable, false),
+            _ => {
+                let readable = joined(frames, kind, translate, batch);
+                self.0[place] = Some((chain, readable));
+                (readable, true)
+            }
+        }
+    }
+}
+
+/// The frames of a run as one piece.
+fn joined(
+    frames: &[Frame],
+    kind: Option<MessageKind>,
+    translate: Translate,
+    batch: &mut Batch,
+) -> Readable {
+    let range = |frame: &Frame| kind.map_or(Some(0..frame.len()), |kind| part(frame, kind));
+    if let [frame] = frames
+        && let Some(range) = range(frame)
+    {
+        return Readable::Here(batch.share(Frame::clone(frame)).part(range));
+    }
+    // What has to be translated is, first, so that it can be lent below.
+    let mut made = Vec::new();
+    for frame in frames.iter().filter(|frame| range(frame).is_none()) {
+        let Some(other) = translated(frame, translate) else { return Readable::No };
+        made.push(other);
+    }
+    let mut lent = made.iter();
+    let mut parts: [&[u8]; RUN_FRAMES_MAX] = [&[]; RUN_FRAMES_MAX];
+    for (part, frame) in parts.iter_mut().zip(frames) {
+        *part = match range(frame) {
+            Some(range) => &frame[range],
+            None => lent.next().expect("one was made for each"),
+        };
+    }
+    let parts = &parts[..frames.len()];
+    let piece = batch.copy(parts).unwrap_or_else(|| batch.share(parts.concat().into()));
+    if made.is_empty() { Readable::Here(piece) } else { Readable::Translated(piece) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::slice::from_ref;
+
+    use super::*;
+    use crate::hub::{Fanout, FanoutBounds, Homes, MemberId};
+
+    /// Upper case is text, lower case is binary; what holds a digit cannot be translated.
+    fn swap(message: Message<'_>) -> Option<Vec<u8>> {
+        let payload = message.payload();
+        if payload.iter().any(u8::is_ascii_digit) {
+            return None;
+        }
+        Some(match message.kind() {
+            MessageKind::Text => payload.to_ascii_lowercase(),
+            MessageKind::Binary => payload.to_ascii_uppercase(),
+        })
+    }
+
+    fn encoded(opcode: OpCode, payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode_message(&mut out, opcode, payload);
+        out
+    }
+
+    fn text(payload: &str) -> Vec<u8> {
+        encoded(OpCode::Text, payload.as_bytes())
+    }
+
+    fn binary(payload: &str) -> Vec<u8> {
+        encoded(OpCode::Binary, payload.as_bytes())
+    }
+
+    /// What readers of a kind are sent of these frames, and whether something was translated.
+    fn read(frames: &[Vec<u8>], kind: Option<MessageKind>) -> Option<(Vec<u8>, bool)> {
+        let frames: Vec<Frame> = frames.iter().map(|frame| frame.clone().into()).collect();
+        for arena_bytes in [1, 1 << 20] {
+            let mut batch = Batch::new(arena_bytes);
+            let of = |readable, batch: &Batch| match readable {
+                Readable::Here(piece) => Some((batch.bytes(piece).to_vec(), false)),
+                Readable::Translated(piece) => Some((batch.bytes(piece).to_vec(), true)),
+                Readable::No => None,
+            };
+            let readable = joined(&frames, kind, swap, &mut batch);
+            if arena_bytes > 1 {
+                return of(readable, &batch);
+            }
+        }
+        unreachable!("the last arena returns")
+    }
+
+    #[test]
+    fn each_reader_gets_its_own_form_of_every_length() {
+        for length in [0, 1, 125, 126, 65_535, 65_536] {
+            let (upper, lower) = ("A".repeat(length), "a".repeat(length));
+            for published in [text(&upper), binary(&lower)] {
+                let one: Frame = published.clone().into();
+                let both = with_both(&one, swap).expect("it can be translated");
+                assert_eq!(with_both(&both, swap), None, "it holds both");
+                assert!(both.starts_with(&published), "first as it was published");
+                let cases =
+                    [(MessageKind::Text, text(&upper)), (MessageKind::Binary, binary(&lower))];
+                for (kind, expected) in cases {
+                    let is_made = expected != published;
+                    let was = read(from_ref(&published), Some(kind)).expect("readable");
+                    assert_eq!(was, (expected.clone(), is_made), "{kind:?} of {length}");
+                    let was = read(&[both.to_vec()], Some(kind)).expect("readable");
+                    assert_eq!(was, (expected, false), "{kind:?} of {length}, both are there");
+                }
+                assert_eq!(read(from_ref(&published), None), Some((published.clone(), false)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_of_mixed_forms_stays_in_order() {
+        let both: Frame = text("B").into();
+        let both = with_both(&both, swap).unwrap().to_vec();
+        let run = [text("A"), both, binary("c"), text("D")];
+        let all = |parts: [Vec<u8>; 4]| Some((parts.concat(), true));
+        let texts = ["A", "B", "C", "D"].map(text);
+        assert_eq!(read(&run, Some(MessageKind::Text)), all(texts));
+        let binaries = ["a", "b", "c", "d"].map(binary);
+        assert_eq!(read(&run, Some(MessageKind::Binary)), all(binaries));
+    }
+
+    #[test]
+    fn what_cannot_be_translated_is_for_those_who_read_it_as_it_is() {
+        let run = [text("A"), text("1")];
+        assert_eq!(read(&run, Some(MessageKind::Binary)), None);
+        assert_eq!(read(&run, Some(MessageKind::Text)), Some((run.concat(), false)));
+        assert_eq!(with_both(&text("1").into(), swap), None);
+    }
+
+    #[test]
+    fn a_run_is_made_once_for_each_way_to_read_it() {
+        let hasher = std::hash::RandomState::new();
+        let bounds = FanoutBounds::default();
+        let mut fanout: Fanout<Frame> = Fanout::new(Homes::dealt(1), 10, bounds, hasher);
+        let channel = fanout.join("a", MemberId(1)).expect("there is room");
+        fanout.deliver(channel, text("A").into(), 3).expect("there is room");
+        let delivery = fanout.next().expect("one");
+        let (mut runs, mut batch) = (Joined::default(), Batch::new(1024));
+        for is_new in [true, false] {
+            for kind in [None, Some(MessageKind::Text), Some(MessageKind::Binary)] {
+                let run = (delivery.chain, delivery.frames);
+                let (readable, was_made) = runs.of(run, kind, swap, &mut batch);
+                assert_eq!(was_made, is_new, "{kind:?}");
+                assert_eq!(
+                    matches!(readable, Readable::Translated(_)),
+                    kind == Some(MessageKind::Binary)
+                );
+            }
+        }
+    }
+}
