@@ -557,7 +557,8 @@ const _: () =
 /// balancers and clients keep theirs, so that they close first.
 pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// The last one in so many HTTP connections is pressed: beyond, each ends with its answer.
+/// One HTTP seat in so many is for connections that end with their answer: once the others are
+/// taken, nobody is kept for another request.
 pub const HTTP_PRESSED_SHARE: usize = 4;
 
 /// One seat in so many is kept free of HTTP connections that idle: as many newcomers may come

@@ -4,7 +4,8 @@
 //! it, the path without the query, and a request id, which is the one of a proxy in front if it is
 //! fit for a log and else a new one; an end that nobody meant has a line with cause and code, and
 //! one that somebody did has none unless it is asked for; at a level above, there are no such
-//! lines at all.
+//! lines at all; each request of HTTP is known by its own client's address, also on a connection
+//! that a proxy keeps for many.
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
@@ -63,11 +64,16 @@ impl Server {
 
     /// The next line of the log about a connection.
     fn line(&mut self) -> Value {
+        self.line_of(&["opened", "closed"])
+    }
+
+    /// The next line with one of these messages.
+    fn line_of(&mut self, messages: &[&str]) -> Value {
         loop {
             let line = self.log.recv_timeout(fleet::PATIENCE).expect("a line");
             assert!(!line.contains("secret"), "{line}");
             let line: Value = serde_json::from_str(&line).expect("JSON");
-            if line["message"] == "opened" || line["message"] == "closed" {
+            if messages.iter().any(|message| line["message"] == *message) {
                 return line;
             }
         }
@@ -121,6 +127,27 @@ fn a_request_id_that_is_missing_or_unfit_is_made_and_no_two_are_the_same() {
         let id = server.line()["request_id"].as_str().expect("a text").to_owned();
         assert!(id.len() > 10 && id.bytes().all(|byte| byte.is_ascii_graphic()), "{id}");
         assert!(ids.insert(id), "made twice");
+    }
+}
+
+/// A proxy sends the requests of many clients over one connection.
+#[test]
+fn each_request_on_a_kept_connection_is_its_own_clients() {
+    let mut server = Server::start("debug");
+    let mut client = Client::dial(server.address);
+    let own = client.stream.local_addr().expect("connected").to_string();
+    for (lines, peer) in [
+        ("X-Forwarded-For: 192.0.2.7:81\r\n", "192.0.2.7:81"),
+        ("X-Forwarded-For: 6.6.6.6, 192.0.2.8:82\r\n", "192.0.2.8:82"),
+        ("", &own),
+        ("X-Real-IP: 192.0.2.9\r\n", "192.0.2.9"),
+    ] {
+        client.write(format!("GET /health HTTP/1.1\r\nHost: here\r\n{lines}\r\n").as_bytes());
+        let head = client.head().expect("an answer");
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        assert_eq!(client.bytes(2), b"{}");
+        let line = server.line_of(&["HTTP"]);
+        assert_eq!((&line["peer"], &line["path"]), (&json!(peer), &json!("/health")), "{line}");
     }
 }
 

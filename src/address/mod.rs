@@ -12,8 +12,12 @@
 
 mod forwarded;
 mod fuzz;
+mod other_end;
 mod proxy_header;
+mod shown;
 
 pub use forwarded::{SocketPeer, TrustedProxies};
 pub use fuzz::fuzz_proxy_header;
+pub use other_end::OtherEnd;
 pub use proxy_header::{ProxyHeader, ProxyHeaderError};
+pub use shown::Shown;

@@ -1,7 +1,6 @@
 //! Which path is answered by what, on the public port and on the internal one.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use super::service::Service;
 use super::settings::{HttpApi, Settings};
 use super::traffic::{Port, Traffic};
 use super::{api, debug, exposition, health, page};
+use crate::address::OtherEnd;
 
 /// What the handlers of all requests know.
 #[derive(Clone, Debug)]
@@ -117,25 +117,19 @@ impl Routes {
     }
 
     /// What serves one connection to the public port.
-    pub(super) fn public(&self, peer: Option<SocketAddr>, guest: Guest) -> Service {
-        self.service(&self.public, Port::Public, peer, guest)
+    pub(super) fn public(&self, other_end: OtherEnd, guest: Guest) -> Service {
+        self.service(&self.public, Port::Public, other_end, guest)
     }
 
     /// What serves one connection to the internal port.
-    pub(super) fn internal(&self, peer: SocketAddr, guest: Guest) -> Service {
-        self.service(&self.internal, Port::Internal, Some(peer), guest)
+    pub(super) fn internal(&self, other_end: OtherEnd, guest: Guest) -> Service {
+        self.service(&self.internal, Port::Internal, other_end, guest)
     }
 
-    fn service(
-        &self,
-        router: &Router,
-        port: Port,
-        peer: Option<SocketAddr>,
-        guest: Guest,
-    ) -> Service {
+    fn service(&self, router: &Router, port: Port, other_end: OtherEnd, guest: Guest) -> Service {
         let (ids, traffic) = (Arc::clone(&self.ids), self.traffic.clone());
         let head_timeout = self.head_timeout;
-        Service::new(router.clone(), ids, traffic, port, peer, head_timeout, guest)
+        Service::new(router.clone(), ids, traffic, port, other_end, head_timeout, guest)
     }
 
     pub(super) fn stop(&self) -> watch::Receiver<bool> {

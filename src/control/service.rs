@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::header::CONNECTION;
-use axum::http::{HeaderValue, Method, Request, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper_util::service::TowerToHyperService;
@@ -19,6 +19,10 @@ use super::crowd::Guest;
 use super::request_id::{RequestIds, X_REQUEST_ID};
 use super::routes::label;
 use super::traffic::{Port, Traffic};
+use crate::address::{OtherEnd, Shown};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// What answers the requests of one connection.
 #[derive(Clone, Debug)]
@@ -27,7 +31,7 @@ pub(super) struct Service {
     ids: Arc<RequestIds>,
     traffic: Traffic,
     port: Port,
-    peer: Option<SocketAddr>,
+    other_end: OtherEnd,
     head_timeout: Duration,
     guest: Guest,
 }
@@ -38,12 +42,12 @@ impl Service {
         ids: Arc<RequestIds>,
         traffic: Traffic,
         port: Port,
-        peer: Option<SocketAddr>,
+        other_end: OtherEnd,
         head_timeout: Duration,
         guest: Guest,
     ) -> Self {
         let router = TowerToHyperService::new(router);
-        Self { router, ids, traffic, port, peer, head_timeout, guest }
+        Self { router, ids, traffic, port, other_end, head_timeout, guest }
     }
 
     pub(super) fn traffic(&self) -> Traffic {
@@ -74,7 +78,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
             id: self.ids.of(request.headers()),
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
-            peer: self.peer,
+            peer: client(&self.other_end, request.headers()),
             since: Instant::now(),
         };
         let (traffic, guest) = (self.traffic.clone(), self.guest.clone());
@@ -92,6 +96,12 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     }
 }
 
+/// The client of one request.
+fn client(other_end: &OtherEnd, headers: &HeaderMap) -> Option<SocketAddr> {
+    let forwarded = headers.get_all(X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
+    other_end.client(forwarded, headers.get(X_REAL_IP).map(HeaderValue::as_bytes))
+}
+
 /// What is said of a request once it has been answered.
 struct Asked {
     id: HeaderValue,
@@ -104,13 +114,14 @@ struct Asked {
 
 impl Asked {
     fn log(&self, status: StatusCode) {
-        let (method, path, peer) = (&self.method, self.path.as_str(), self.peer);
+        let (method, path) = (&self.method, self.path.as_str());
+        let peer = self.peer.map(Shown).map(tracing::field::display);
         let request_id = self.id.to_str().unwrap_or_default();
         let (took, status) = (self.since.elapsed(), status.as_u16());
         if status >= 500 {
-            tracing::warn!(request_id, %method, path, ?peer, status, ?took, "HTTP");
+            tracing::warn!(request_id, %method, path, peer, status, ?took, "HTTP");
         } else {
-            tracing::debug!(request_id, %method, path, ?peer, status, ?took, "HTTP");
+            tracing::debug!(request_id, %method, path, peer, status, ?took, "HTTP");
         }
     }
 }

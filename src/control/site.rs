@@ -16,14 +16,15 @@ use super::connection;
 use super::crowd::{Crowd, Guest};
 use super::routes::Routes;
 use super::settings::{HttpApi, Settings};
+use crate::address::{OtherEnd, SocketPeer};
 use crate::limits::{ACCEPT_BACKOFF, HTTP_STOP_TIMEOUT, INTERNAL_CONNECTIONS_MAX};
 
 /// A connection that a shard hands over, because its request is for no WebSocket.
 pub struct Arrival {
     /// TCP or Unix, with nothing written to it yet.
     pub socket: OwnedFd,
-    /// The client's address, as trusted proxies state it.
-    pub peer: Option<SocketAddr>,
+    /// Who is there, as far as the socket tells; its requests tell the rest.
+    pub other_end: OtherEnd,
     /// What was read from it: the first request's head, and perhaps more.
     pub bytes: Vec<u8>,
     /// Its place among the connections that the site may have; dropped with the connection.
@@ -33,7 +34,7 @@ pub struct Arrival {
 impl fmt::Debug for Arrival {
     /// Without the bytes, which may hold a key.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Arrival").field("peer", &self.peer).finish_non_exhaustive()
+        out.debug_struct("Arrival").field("other_end", &self.other_end).finish_non_exhaustive()
     }
 }
 
@@ -152,7 +153,8 @@ impl Site {
                     None => break,
                 },
                 (socket, peer) = accept(internal.as_ref()), if room => {
-                    let service = routes.internal(peer, operators.guest());
+                    let other_end = OtherEnd::itself(SocketPeer::Internet(peer));
+                    let service = routes.internal(other_end, operators.guest());
                     let stop = routes.stop();
                     internal_connections
                         .spawn(connection::serve(socket, Vec::new(), service, stop));
@@ -211,13 +213,13 @@ fn admit(
     routes: &Routes,
     guest: Guest,
 ) -> tokio::task::Id {
-    let Arrival { socket, peer, bytes, seat } = arrival;
-    let (service, stop) = (routes.public(peer, guest), routes.stop());
+    let Arrival { socket, other_end, bytes, seat } = arrival;
+    let (service, stop) = (routes.public(other_end, guest), routes.stop());
     let serving = async move {
         match Socket::adopt(socket) {
             Ok(Socket::Tcp(socket)) => connection::serve(socket, bytes, service, stop).await,
             Ok(Socket::Unix(socket)) => connection::serve(socket, bytes, service, stop).await,
-            Err(error) => tracing::warn!(%error, ?peer, "a socket that cannot be served"),
+            Err(error) => tracing::warn!(%error, "a socket that cannot be served"),
         }
         drop(seat);
     };

@@ -46,7 +46,7 @@ impl Companions {
         let door = control.door.take();
         let seat_count = door.as_ref().map_or(1, |door| door.seats.max().max(1) as usize);
         let (arrivals_in, arrivals) = mpsc::channel(seat_count);
-        let door = door.map(|door| Door::new(door.socket, door.seats, arrivals_in.clone()));
+        let door = door.map(|door| Door::new(door, arrivals_in.clone()));
         let door = door.transpose().map_err(StartError::Descriptor)?;
         self.add(site.serve(arrivals, seat_count, asks, stopped));
         self.add(async move {

@@ -14,6 +14,7 @@ use super::serving::Serving;
 use super::start::{Door, Order, Parts, Place, Report, StartError, shard_thread};
 use super::unix::UnixPlace;
 use super::{Hooks, Snapshot, pool};
+use crate::address::TrustedProxies;
 use crate::config::{Config, Listen};
 use crate::control::Site;
 use crate::handler::Handler;
@@ -55,6 +56,8 @@ pub(super) struct Control {
 pub(super) struct DoorEnd {
     pub(super) seats: Arc<DoorSeats>,
     pub(super) socket: OwnedFd,
+    /// Who may speak for others.
+    pub(super) trusted: Arc<TrustedProxies>,
 }
 
 /// A server while it starts.
@@ -209,7 +212,8 @@ fn make_door(config: &Config, has_site: bool) -> Result<Option<(Door, DoorEnd)>,
     socket::set_send_buffer(&outside, bytes).map_err(StartError::Descriptor)?;
     let seats = Arc::new(DoorSeats::new(config.http_connections_max));
     let door = Door { seats: Arc::clone(&seats), socket: Arc::new(outside) };
-    Ok(Some((door, DoorEnd { seats, socket: inside })))
+    let trusted = Arc::new(TrustedProxies::new(&config.trusted_proxies));
+    Ok(Some((door, DoorEnd { seats, socket: inside, trusted })))
 }
 
 type Threads = Vec<std::thread::JoinHandle<()>>;

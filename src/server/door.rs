@@ -1,14 +1,16 @@
 //! The control thread's end of the door through which shards hand requests over.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::control::DoorEnd;
+use crate::address::{OtherEnd, TrustedProxies};
 use crate::control::Arrival;
 use crate::limits::{ARRIVALS_SHARE, HANDOVER_BYTES_MAX};
-use crate::shard::{DoorSeats, Handed};
+use crate::shard::{DoorSeats, Handed, address_of};
 use crate::sys::fdpass;
 use crate::sys::watched::Watched;
 
@@ -25,18 +27,16 @@ impl Drop for Seat {
 pub(super) struct Door {
     seats: Arc<DoorSeats>,
     socket: Watched<OwnedFd>,
+    trusted: Arc<TrustedProxies>,
     /// Has room for every seat.
     site: mpsc::Sender<Arrival>,
 }
 
 impl Door {
     /// Within a runtime that has I/O.
-    pub(super) fn new(
-        socket: OwnedFd,
-        seats: Arc<DoorSeats>,
-        site: mpsc::Sender<Arrival>,
-    ) -> io::Result<Self> {
-        Ok(Self { seats, socket: Watched::new(socket)?, site })
+    pub(super) fn new(end: DoorEnd, site: mpsc::Sender<Arrival>) -> io::Result<Self> {
+        let DoorEnd { seats, socket, trusted } = end;
+        Ok(Self { seats, socket: Watched::new(socket)?, trusted, site })
     }
 
     /// Serves until the shards are gone and the last of their requests was taken.
@@ -80,10 +80,12 @@ impl Door {
 
     fn take(&self, socket: OwnedFd, message: &[u8]) {
         let seat = Seat(Arc::clone(&self.seats));
-        let Some(Handed { peer, bytes }) = Handed::decode(message) else {
+        let Some(Handed { proxied, bytes }) = Handed::decode(message) else {
             unreachable!("shards send what they have encoded")
         };
-        let arrival = Arrival { socket, peer, bytes, seat: Box::new(seat) };
+        let peer = address_of(socket.as_fd());
+        let other_end = OtherEnd::new(Arc::clone(&self.trusted), peer, proxied);
+        let arrival = Arrival { socket, other_end, bytes, seat: Box::new(seat) };
         if self.site.try_send(arrival).is_err() {
             // There is room for every seat: the site has ended before the shards.
             tracing::debug!("a request came after the end of the site");

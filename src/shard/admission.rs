@@ -71,9 +71,7 @@ enum Answer<S> {
     },
     Refused,
     /// It is for no WebSocket, and there is somebody who answers such requests.
-    Leave {
-        peer: Option<SocketAddr>,
-    },
+    Leave,
 }
 
 impl<H: Handler> Core<H> {
@@ -217,7 +215,7 @@ impl<H: Handler> Turn<'_, H> {
         let answer = self.decide(handler, index, whole, &mut out);
         match answer {
             Answer::Refused => self.refuse_bytes(index, &out),
-            Answer::Leave { peer } => self.leave(index, peer, &[whole.head, whole.rest]),
+            Answer::Leave => self.leave(index, whole.proxied, &[whole.head, whole.rest]),
             Answer::Open { state, route, heartbeat, heartbeat_waits } => {
                 self.queue_frame(index, &out);
                 self.core.set_heartbeat(index, heartbeat, heartbeat_waits);
@@ -273,17 +271,12 @@ impl<H: Handler> Turn<'_, H> {
         let connection = core.connections.get(index).expect("being read");
         let is_surplus = connection.flags.has(Flags::SURPLUS);
         let head = RequestHead::parse(whole.head)?;
-        let socket_peer = (core.address_of)(connection.socket.as_fd());
-        let forwarded = head.fields().all("x-forwarded-for");
-        let real_ip = head.header("x-real-ip");
-        let trusted = &core.settings.trusted_proxies;
-        let peer = trusted.client(socket_peer, whole.proxied, forwarded, real_ip);
         let routes = &core.routes;
         let found = routes.find(head.path());
         if found.is_none() && core.settings.door.is_some() {
             // Also where every seat is taken: a full server still says that it lives, and takes
             // orders. It pays with a place at the door, not with a seat.
-            return Ok(Answer::Leave { peer });
+            return Ok(Answer::Leave);
         }
         if is_surplus {
             return Err(Refusal::Full);
@@ -295,6 +288,11 @@ impl<H: Handler> Turn<'_, H> {
         if !limits.origins.admits(handshake.origin(), head.header("host")) {
             return Err(Refusal::Origin);
         }
+        let socket_peer = (core.address_of)(connection.socket.as_fd());
+        let forwarded = head.fields().all("x-forwarded-for");
+        let real_ip = head.header("x-real-ip");
+        let trusted = &core.settings.trusted_proxies;
+        let peer = trusted.client(socket_peer, whole.proxied, forwarded, real_ip);
         let pattern = routes.pattern_of(number);
         let sender = Sender {
             client: peer,

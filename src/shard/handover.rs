@@ -5,9 +5,10 @@
 //!                             └─yes─▶ queue ─▶ door (SCM_RIGHTS) ─▶ slot released, no shutdown
 //! ```
 //!
-//! A message is the client's address and all bytes that were read, so that nothing of the request
-//! is lost. Invariants: a connection in the queue is not read from, and stands in its slot with
-//! the handshake's deadline; a seat is taken before the queue and goes with the message.
+//! A message is what a PROXY header said and all bytes that were read behind it, so that nothing
+//! of the request is lost. Invariants: a connection in the queue is not read from, and stands in
+//! its slot with the handshake's deadline; a seat is taken before the queue and goes with the
+//! message.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -47,24 +48,24 @@ impl DoorSeats {
     }
 }
 
-/// One request: who sent it, and what has been read of it.
+/// One request: what stood in front of it, and what has been read of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Handed {
-    /// The client, as far as its address is known.
-    pub(crate) peer: Option<SocketAddr>,
+    /// The client that a PROXY header has named.
+    pub(crate) proxied: Option<SocketAddr>,
     /// The head, and what came with it.
     pub(crate) bytes: Vec<u8>,
 }
 
 impl Handed {
     /// Its serial form: whether there is an address, the address, the port, the bytes.
-    pub(crate) fn encode(peer: Option<SocketAddr>, parts: &[&[u8]]) -> Vec<u8> {
-        let ip = peer.map_or(Ipv6Addr::UNSPECIFIED, |peer| match peer.ip() {
+    pub(crate) fn encode(proxied: Option<SocketAddr>, parts: &[&[u8]]) -> Vec<u8> {
+        let ip = proxied.map_or(Ipv6Addr::UNSPECIFIED, |client| match client.ip() {
             IpAddr::V4(ip) => ip.to_ipv6_mapped(),
             IpAddr::V6(ip) => ip,
         });
-        let port = peer.map_or(0, |peer| peer.port());
-        let mut message = vec![u8::from(peer.is_some())];
+        let port = proxied.map_or(0, |client| client.port());
+        let mut message = vec![u8::from(proxied.is_some())];
         message.extend_from_slice(&ip.octets());
         message.extend_from_slice(&port.to_be_bytes());
         for part in parts {
@@ -78,11 +79,11 @@ impl Handed {
         let (&known, rest) = message.split_first()?;
         let (ip, rest) = rest.split_first_chunk::<16>()?;
         let (port, bytes) = rest.split_first_chunk::<2>()?;
-        let peer = SocketAddr::new(
+        let client = SocketAddr::new(
             IpAddr::V6(Ipv6Addr::from(*ip)).to_canonical(),
             u16::from_be_bytes(*port),
         );
-        Some(Self { peer: (known == 1).then_some(peer), bytes: bytes.to_vec() })
+        Some(Self { proxied: (known == 1).then_some(client), bytes: bytes.to_vec() })
     }
 }
 
@@ -134,7 +135,7 @@ impl<H: Handler> Core<H> {
 
 impl<H: Handler> Turn<'_, H> {
     /// A whole request that is for no WebSocket: it waits to be handed over, or hears 503.
-    pub(super) fn leave(&mut self, index: Index, peer: Option<SocketAddr>, parts: &[&[u8]]) {
+    pub(super) fn leave(&mut self, index: Index, proxied: Option<SocketAddr>, parts: &[&[u8]]) {
         let core = &mut *self.core;
         let seats = core.settings.door.as_ref().expect("only with a door");
         let bytes = HANDOVER_HEAD_BYTES + parts.iter().map(|part| part.len()).sum::<usize>();
@@ -145,7 +146,7 @@ impl<H: Handler> Turn<'_, H> {
         }
         let connection = core.connections.get_mut(index).expect("being read");
         connection.flags.set(Flags::LEAVING);
-        let message = Handed::encode(peer, parts);
+        let message = Handed::encode(proxied, parts);
         let leaver = Leaver { index, serial: connection.serial, message };
         core.partial_bytes += leaver.message.len();
         core.leavers.push_back(leaver);
@@ -183,11 +184,12 @@ mod tests {
 
     #[test]
     fn a_message_reads_back() {
-        for peer in [None, Some("192.0.2.7:80"), Some("[2001:db8::1]:65535"), Some("0.0.0.0:0")] {
-            let peer = peer.map(|peer| peer.parse().unwrap());
+        for proxied in [None, Some("192.0.2.7:80"), Some("[2001:db8::1]:65535"), Some("0.0.0.0:0")]
+        {
+            let proxied = proxied.map(|client| client.parse().unwrap());
             for parts in [&[&b""[..]][..], &[b"GET / HTTP/1.1\r\n\r\n", b"body"]] {
-                let message = Handed::encode(peer, parts);
-                let expected = Handed { peer, bytes: parts.concat() };
+                let message = Handed::encode(proxied, parts);
+                let expected = Handed { proxied, bytes: parts.concat() };
                 assert_eq!(Handed::decode(&message), Some(expected));
                 for cut in 0..HANDOVER_HEAD_BYTES {
                     assert_eq!(Handed::decode(&message[..cut]), None);

@@ -4,11 +4,11 @@
 //! and short, so that no client writes lines of its own, or fills the queue of lines with a few.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::net::SocketAddr;
 
 use super::core::Core;
 use super::slab::Index;
+use crate::address::Shown;
 use crate::handler::{Cause, Closed, ConnectionId, Handler};
 use crate::limits::{LOGGED_PATH_BYTES_MAX, REQUEST_ID_BYTES_MAX};
 use crate::ws::handshake::RequestHead;
@@ -27,8 +27,8 @@ impl<H: Handler> Core<H> {
         let connection = self.id(index);
         let given = head.header("x-request-id").and_then(fit_request_id);
         let request_id = given.map_or_else(|| self.request_id(connection).into(), Cow::Borrowed);
-        let (peer, path) = (peer.map(Client), start(head.path()));
-        let peer = peer.map(tracing::field::display);
+        let path = start(head.path());
+        let peer = peer.map(Shown).map(tracing::field::display);
         tracing::info!(%connection, peer, path, request_id = &*request_id, "opened");
     }
 
@@ -46,18 +46,6 @@ pub(super) fn log_closed(connection: ConnectionId, closed: &Closed) {
             tracing::debug!(%connection, ?cause, code, reason = &**reason, "closed");
         }
         _ => tracing::info!(%connection, ?cause, code, reason = &**reason, "closed"),
-    }
-}
-
-/// A client's address; a proxy may have named one without a port.
-struct Client(SocketAddr);
-
-impl fmt::Display for Client {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.port() {
-            0 => self.0.ip().fmt(out),
-            _ => self.0.fmt(out),
-        }
     }
 }
 

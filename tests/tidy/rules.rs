@@ -67,13 +67,17 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ),
     // `ws` beside the agreed arrows: a request head must mean the same to the shard that hands its
     // connection over and to the control thread that reads the next one, so both have one parser.
-    ("control", &["mesh", "protocol", "metrics", "config", "ws"]),
+    // `address`, because whom a request is from is told by its head.
+    ("control", &["mesh", "protocol", "metrics", "config", "ws", "address"]),
     ("cluster", &["mesh", "protocol", "metrics", "config"]),
     // Beside the agreed arrows: a server is generic over its handler, builds the mesh, sizes the
     // rings and sums the metrics.
     (
         "server",
-        &["shard", "control", "cluster", "sys", "config", "handler", "mesh", "metrics", "ring"],
+        &[
+            "shard", "control", "cluster", "sys", "config", "handler", "mesh", "metrics", "ring",
+            "address",
+        ],
     ),
     ("bench", &["ws", "protocol", "ring", "sys"]),
     ("cli", &["*"]),

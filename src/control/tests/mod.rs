@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::{Arrival, Ask, Busy, HttpApi, Live, Settings, Site, Snapshot};
+use crate::address::{OtherEnd, SocketPeer};
 
 /// Connections that a site may have here.
 const SEATS: usize = 16;
@@ -84,7 +85,8 @@ impl Stage {
         let (socket, client) = StdUnixStream::pair().unwrap();
         client.set_nonblocking(true).unwrap();
         let (bytes, seat) = (bytes.to_vec(), Box::new(()));
-        let arrival = Arrival { socket: socket.into(), peer: None, bytes, seat };
+        let other_end = OtherEnd::itself(SocketPeer::Local);
+        let arrival = Arrival { socket: socket.into(), other_end, bytes, seat };
         self.arrivals.send(arrival).await.unwrap();
         UnixStream::from_std(client).unwrap()
     }

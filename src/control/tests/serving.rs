@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::io::AsyncWriteExt as _;
 
 use super::{Arrival, Shards, Snapshot, read_answer, read_answers, settings, stage, stage_with};
+use crate::address::{OtherEnd, SocketPeer};
 use crate::limits::HTTP_STOP_TIMEOUT;
 
 #[tokio::test]
@@ -131,7 +132,7 @@ async fn a_seat_is_given_back_with_its_connection() {
     let (mut client, accepted) = tokio::try_join!(connecting, listener.accept()).unwrap();
     let arrival = Arrival {
         socket: accepted.0.into_std().unwrap().into(),
-        peer: Some(accepted.1),
+        other_end: OtherEnd::itself(SocketPeer::Internet(accepted.1)),
         bytes: b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
         seat: Box::new(Seat(Arc::clone(&back))),
     };
