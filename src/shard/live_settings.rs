@@ -1,5 +1,5 @@
-//! Settings of sessions that are replaced while a server goes by them: one who sends, and the shards
-//! that follow.
+//! Settings of sessions that are replaced while a server goes by them: one end that sends, and
+//! the shards' ends that follow.
 
 use std::ops::Deref;
 use std::sync::Arc;
