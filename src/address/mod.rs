@@ -7,7 +7,8 @@
 //!
 //! Invariant: what a peer says about another address is believed only while every address between
 //! that one and the socket is a trusted proxy's; so a client can choose nobody's address but those
-//! behind its own.
+//! behind its own, if the proxies set or remove both headers: one that sets `X-Real-IP` alone hands
+//! on an `X-Forwarded-For` that the client wrote, and that one comes first.
 #![forbid(unsafe_code)]
 
 mod forwarded;

@@ -98,10 +98,10 @@ impl Sources {
 
 const ORIGINS: &str = "client.allowed_origins";
 
-/// The pages that may connect.
+/// The pages that may connect. Where clients need no rights, it is the page that must be known.
 pub(crate) fn origins(client: &Client) -> Result<Origins, BadOrigin> {
     if client.allowed_origins.is_empty() {
-        return Ok(Origins::SameHost);
+        return Ok(if client.insecure { Origins::Nameless } else { Origins::SameHost });
     }
     let entries = client.allowed_origins.iter().map(|origin| origin.0.as_str());
     AllowedOrigins::new(entries, MissingOrigin::Allow).map(Origins::Allowed)

@@ -1,7 +1,7 @@
 //! The one screen at start: what the server is, what it bounds, what that costs, where it is.
 
 use std::fmt::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use longwire::config::measure::{show_bytes, show_time};
 use longwire::config::{Listen, Serve};
@@ -121,13 +121,24 @@ impl Screen {
 }
 
 fn write_dev(out: &mut String, address: Option<&SocketAddr>) -> std::fmt::Result {
-    if let Some(address) = address {
+    if let Some(address) = address.copied().map(reachable) {
         writeln!(out, "\n  Open this page in two tabs: http://{address}/\n")?;
     }
     writeln!(out, "  ************************************************************")?;
     writeln!(out, "  *  --dev: OPEN TO EVERYBODY who reaches these addresses.   *")?;
     writeln!(out, "  *  No tokens, no API key; only foreign web pages stay out. *")?;
     writeln!(out, "  ************************************************************")
+}
+
+/// Where a browser on this machine finds it: all addresses are no address to go to.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
 }
 
 fn endpoint(listen: &Listen, path: &str) -> String {

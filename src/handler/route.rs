@@ -11,7 +11,7 @@ use super::{Middleware, Params};
 use crate::limits::{IDLE_DEFAULT, MESSAGE_BYTES_DEFAULT, ROUTE_PARAMS_MAX};
 use crate::ws::close::{code, may_be_sent};
 use crate::ws::handshake::AllowedOrigins;
-use crate::ws::handshake::origin::is_of_host;
+use crate::ws::handshake::origin::{is_of_host, is_of_nameless_host};
 
 /// Which `Origin` headers a route accepts. Requests without one do not come from a browser's page
 /// and are accepted unless the list says otherwise.
@@ -20,6 +20,9 @@ pub enum Origins {
     /// The origin's host and port are those of the `Host` header.
     #[default]
     SameHost,
+    /// The same, and that host is an address or `localhost`: for what listens on this machine only,
+    /// where a page could have its own name point to (DNS rebinding).
+    Nameless,
     /// Those on this list.
     Allowed(AllowedOrigins),
 }
@@ -32,8 +35,9 @@ impl Origins {
     pub fn admits(&self, origin: Option<&[u8]>, host: Option<&[u8]>) -> bool {
         match (self, origin) {
             (Self::Allowed(list), origin) => list.allows(origin),
-            (Self::SameHost, None) => true,
+            (Self::SameHost | Self::Nameless, None) => true,
             (Self::SameHost, Some(origin)) => is_of_host(origin, host),
+            (Self::Nameless, Some(origin)) => is_of_nameless_host(origin, host),
         }
     }
 }

@@ -51,15 +51,20 @@ impl Door {
                 }
                 _ = &mut shards_gone => break,
             }
-            while !self.take_share(&mut buffer) {
-                tokio::task::yield_now().await;
+            loop {
+                match self.take_share(&mut buffer) {
+                    Ok(true) => break,
+                    Ok(false) => tokio::task::yield_now().await,
+                    // Its end is the server's: companions do not end before it.
+                    Err(error) => return tracing::error!(?error, "the door is broken"),
+                }
             }
         }
-        while !self.take_share(&mut buffer) {}
+        while self.take_share(&mut buffer).is_ok_and(|is_empty| !is_empty) {}
     }
 
     /// Takes some of those that wait; true if nobody does any more.
-    fn take_share(&self, buffer: &mut [u8]) -> bool {
+    fn take_share(&self, buffer: &mut [u8]) -> Result<bool, fdpass::ReceiveError> {
         let mut sockets = Vec::with_capacity(1);
         for _ in 0..ARRIVALS_SHARE {
             match fdpass::receive(self.socket.get(), buffer, 1, &mut sockets) {
@@ -67,15 +72,16 @@ impl Door {
                     let message = &buffer[..received.payload_bytes];
                     sockets.drain(..).for_each(|socket| self.take(socket, message));
                 }
-                Err(fdpass::ReceiveError::Empty | fdpass::ReceiveError::Closed) => return true,
-                Err(error) => {
+                Err(fdpass::ReceiveError::Empty | fdpass::ReceiveError::Closed) => return Ok(true),
+                Err(fdpass::ReceiveError::Truncated) => {
                     // Its descriptor found no room in this thread's table: the client sees a close.
-                    tracing::error!(?error, "a request was lost on its way to the control thread");
+                    tracing::error!("a request was lost on its way to the control thread");
                     self.seats.release();
                 }
+                Err(error) => return Err(error),
             }
         }
-        false
+        Ok(false)
     }
 
     fn take(&self, socket: OwnedFd, message: &[u8]) {

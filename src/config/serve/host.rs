@@ -19,7 +19,8 @@ section! {
         /// address with `?proxy_protocol` takes connections of a proxy that sends PROXY headers.
         listen: Vec<Listen> = Vec::new();
         /// Proxies that are believed what they say of a client's address, in X-Forwarded-For,
-        /// X-Real-IP or a PROXY header. Nobody is by default.
+        /// X-Real-IP or a PROXY header, and have to set or remove each of them. Nobody is by
+        /// default.
         trusted_proxies: Vec<Cidr> = Vec::new();
         /// Shards, one thread and one descriptor table each. By default one per usable core, more
         /// only where the limit of descriptors makes it necessary.

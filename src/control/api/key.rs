@@ -61,12 +61,12 @@ fn is_equal(key: &[u8], given: &[u8]) -> bool {
     Sha256::digest(key).ct_eq(&Sha256::digest(given)).into()
 }
 
-/// Whether this is of no page, or of one that came from here. Every origin has to be ours: a
-/// second header would be somebody's try.
+/// Whether this is of no page, or of one that came from here, and by no name, which a page could
+/// have point here. Every origin has to be ours: a second header would be somebody's try.
 fn is_of_this_host(headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
     let mut origins = headers.get_all(header::ORIGIN).iter();
-    origins.all(|origin| origin::is_of_host(origin.as_bytes(), host))
+    origins.all(|origin| origin::is_of_nameless_host(origin.as_bytes(), host))
 }
 
 fn in_header(headers: &HeaderMap) -> Option<Cow<'_, [u8]>> {
@@ -185,5 +185,8 @@ mod tests {
             headers.push(("X-API-Key", "secret"));
             assert_eq!(admit(&api(Some("secret"), false), &request("/", &headers)), Ok(()));
         }
+        // A page whose own name was made to point here.
+        let rebound = [("Host", "evil.example:8000"), ("Origin", "http://evil.example:8000")];
+        assert_eq!(admit(&api(None, true), &request("/", &rebound)), Err(Denied::Origin));
     }
 }

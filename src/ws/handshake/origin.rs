@@ -3,6 +3,7 @@
 //! A browser sends cookies with every WebSocket request, from any page; only the Origin tells
 //! ours from an attacker's. Matching is exact: no prefixes, no patterns, no sub-domains.
 
+use core::net::{Ipv4Addr, Ipv6Addr};
 use std::fmt;
 
 /// What a request without an Origin gets.
@@ -86,6 +87,21 @@ impl AllowedOrigins {
 pub fn is_of_host(origin: &[u8], host: Option<&[u8]>) -> bool {
     let authority = origin.strip_prefix(b"https://").or_else(|| origin.strip_prefix(b"http://"));
     authority.zip(host).is_some_and(|(one, other)| one.eq_ignore_ascii_case(other))
+}
+
+/// The same, for a host that nobody can have a name of the own point to: an address, or
+/// `localhost`, which browsers do not ask a name server for (RFC 6761 §6.3).
+pub fn is_of_nameless_host(origin: &[u8], host: Option<&[u8]>) -> bool {
+    is_of_host(origin, host) && host.is_some_and(is_nameless)
+}
+
+fn is_nameless(authority: &[u8]) -> bool {
+    let Ok(authority) = std::str::from_utf8(authority) else { return false };
+    let (host, _port) = split_port(authority);
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<Ipv4Addr>().is_ok()
+        || bare.is_some_and(|bare| bare.parse::<Ipv6Addr>().is_ok())
 }
 
 /// Whether `text` is `scheme://host[:port]`, without a path, a user name or white space.
@@ -196,6 +212,30 @@ mod tests {
         ] {
             let list = AllowedOrigins::new(["https://ok.example", entry], MissingOrigin::Allow);
             assert_eq!(list, Err(BadOrigin { index: 1 }), "{entry}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_somebody_may_have_point_here_is_told_apart() {
+        for (host, nameless) in [
+            ("localhost", true),
+            ("LocalHost:8000", true),
+            ("127.0.0.1:8000", true),
+            ("192.0.2.7", true),
+            ("[::1]:8000", true),
+            ("[2001:db8::1]", true),
+            ("evil.example:8000", false),
+            ("localhost.evil.example", false),
+            ("127.0.0.1.evil.example:8000", false),
+            ("127.1", false),
+            ("[evil.example]:80", false),
+            ("", false),
+        ] {
+            let origin = format!("http://{host}");
+            let host = Some(host.as_bytes());
+            assert!(is_of_host(origin.as_bytes(), host));
+            assert_eq!(is_of_nameless_host(origin.as_bytes(), host), nameless, "{origin}");
+            assert!(!is_of_nameless_host(b"http://localhost:1", host), "of another host");
         }
     }
 }
