@@ -105,6 +105,8 @@ fn a_request_without_a_route_is_the_sites_and_the_slot_is_free_again() {
     }
     let counters = server.snapshot().expect("it runs").counters;
     assert_eq!((counters.accepted, counters.http_handed_over), (21, 20));
+    socket.send_close(1000);
+    assert_eq!(socket.closed(), Some(1000));
     let stopped = server.join();
     assert_eq!((stopped.shards_lost, stopped.forced), (0, false));
 }

@@ -90,6 +90,11 @@ fn unix(name: &str, mode: u32) -> Listen {
     Listen::Unix { path: path(name), mode }
 }
 
+/// Some containers have none.
+fn has_ipv6() -> bool {
+    TcpListener::bind("[::1]:0").is_ok()
+}
+
 #[test]
 fn every_listener_is_served_by_every_shard() {
     // One port for both families, each with a listener of its own. Somebody else may take it
@@ -98,12 +103,13 @@ fn every_listener_is_served_by_every_shard() {
         let probe = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = probe.local_addr().expect("bound").port();
         drop(probe);
-        let places = [format!("0.0.0.0:{port}"), format!("[::]:{port}"), "127.0.0.2:0".to_owned()];
-        start(places.iter().map(|place| tcp(place, false)).collect(), &[]).ok()
+        let ipv6 = has_ipv6().then(|| format!("[::]:{port}"));
+        let places = [format!("0.0.0.0:{port}"), "127.0.0.2:0".to_owned()];
+        start(ipv6.iter().chain(&places).map(|place| tcp(place, false)).collect(), &[]).ok()
     };
     let server = (0..20).find_map(attempt).expect("starts");
     assert_eq!(server.address(), server.addresses()[0]);
-    assert_eq!(server.addresses().len(), 3);
+    assert_eq!(server.addresses().len(), if has_ipv6() { 3 } else { 2 });
     for mut address in server.addresses().iter().copied() {
         if address.ip().is_unspecified() {
             let loopback = if address.is_ipv4() { "127.0.0.1" } else { "::1" };
@@ -311,6 +317,8 @@ fn a_stale_socket_is_replaced_and_one_in_use_is_not() {
     let mut client = Client::dial_unix(&path);
     client.ask("/");
     told(&mut client);
+    client.send_close(1000);
+    assert_eq!(client.closed(), Some(1000));
     drop(first);
     assert!(!path.exists());
     std::fs::write(&path, "not a socket").expect("written");

@@ -8,6 +8,8 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::Receiver;
@@ -182,6 +184,40 @@ fn two_clients_of_a_development_server_talk_at_once() {
     assert_eq!(published, r#"{"id":2,"publish":{}}"#);
     let push = listener.read().unwrap().into_text().unwrap();
     assert!(push.contains(r#""data":"hello""#), "{push}");
+}
+
+/// TCP, TCP behind a proxy, and a Unix socket: each is named, and answers.
+#[test]
+fn every_listener_of_a_configuration_is_named_and_serves() {
+    let path = std::env::temp_dir().join(format!("longwire-serve-{}.sock", std::process::id()));
+    let unix = format!("--listen=unix:{}?mode=0600", path.display());
+    let server = Server::start(&[
+        "--listen=127.0.0.1:0",
+        "--listen=127.0.0.2:0?proxy_protocol",
+        &unix,
+        "--trusted-proxies=127.0.0.1",
+        FREE_PORTS[1],
+    ]);
+    let named = |host: &str| {
+        let (_, behind) = server.screen.split_once(&format!("ws://{host}:")).expect("named");
+        format!("{host}:{}", behind.split_once('/').expect("a path").0)
+    };
+    assert!(server.screen.contains(&*path.to_string_lossy()), "{}", server.screen);
+    assert!(server.screen.contains("behind a PROXY header"), "{}", server.screen);
+    let request = "GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let proxied = format!("PROXY TCP4 192.0.2.7 127.0.0.2 81 80\r\n{request}");
+    let unix = TcpStream::from(OwnedFd::from(UnixStream::connect(&path).unwrap()));
+    for (mut stream, bytes) in [
+        (TcpStream::connect(named("127.0.0.1")).unwrap(), request),
+        (TcpStream::connect(named("127.0.0.2")).unwrap(), &*proxied),
+        (unix, request),
+    ] {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(bytes.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{bytes}: {answer}");
+    }
 }
 
 /// Hazard 17: what is open to everybody would be open to every page that its developer visits.

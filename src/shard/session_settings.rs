@@ -1,10 +1,7 @@
 //! How clients are served: the protocol's rules, and what of the shards' configuration follows.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
-
-use tokio::sync::watch;
 
 use crate::config::{Config, ConfigError};
 use crate::handler::{Limits, ShardLimits};
@@ -109,33 +106,6 @@ impl SessionSettings {
             return Err(SessionSettingsError::PongTimeout { pong_timeout, interval });
         }
         Ok(())
-    }
-}
-
-/// Settings that may be replaced while they are in force: all shards take them with the next
-/// message that they read.
-///
-/// Rules, limits, origins and the stale delay hold from then on, the first two also for those who
-/// are connected. Path, pings and idle time wait for a restart.
-#[derive(Debug)]
-pub struct LiveSettings(watch::Sender<Arc<SessionSettings>>);
-
-impl LiveSettings {
-    /// The first settings, if a server can go by them.
-    pub fn new(settings: SessionSettings) -> Result<Self, SessionSettingsError> {
-        settings.validate()?;
-        Ok(Self(watch::Sender::new(Arc::new(settings))))
-    }
-
-    /// Replaces them; if a server cannot go by the new ones, the old ones stay.
-    pub fn replace(&self, settings: SessionSettings) -> Result<(), SessionSettingsError> {
-        settings.validate()?;
-        self.0.send_replace(Arc::new(settings));
-        Ok(())
-    }
-
-    pub(super) fn subscribe(&self) -> watch::Receiver<Arc<SessionSettings>> {
-        self.0.subscribe()
     }
 }
 

@@ -9,14 +9,12 @@
 //! members read the other format; every member of a format is sent the same frame.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
-
-use tokio::sync::watch;
 
 use super::client_codes;
 use super::client_counters::{of_disconnect, of_error};
 use super::connection::Connection;
-use super::session_settings::{LiveSettings, SessionSettings, SessionSettingsError};
+use super::live_settings::{InForce, LiveSettings};
+use super::session_settings::{SessionSettings, SessionSettingsError};
 use crate::handler::{
     Accept, Closed, Handler, Heartbeat, JoinError, Limits, Message, MessageKind, Origins, Peer,
     Request, Route, Routes, Shard, SignIn, SignInError, Upgrade,
@@ -27,11 +25,7 @@ use crate::session::{Deferred, Effect, Effects, Session, Terms};
 
 /// Serves the client protocol: the handler of `longwire serve`.
 pub struct Sessions {
-    /// Those that are in force, and where new ones come from.
-    settings: Arc<SessionSettings>,
-    source: watch::Receiver<Arc<SessionSettings>>,
-    /// The shard has yet to be told limits that came with them.
-    has_new_limits: bool,
+    settings: InForce,
     terms: Terms,
     effects: Effects,
     /// Makes the random bits of client ids: a keyed hash of a count, which nobody can foresee.
@@ -57,51 +51,32 @@ impl Sessions {
 
     /// The same with settings that may be replaced while the server runs.
     pub fn following(live: &LiveSettings) -> impl Fn(usize) -> Self + Clone + Send + use<> {
-        let mut source = live.subscribe();
-        let settings = Arc::clone(&source.borrow_and_update());
+        let settings = live.follow();
         let lineage = Lineage::new(RandomState::new().hash_one(0));
-        move |_shard| Self::new(Arc::clone(&settings), source.clone(), lineage)
+        move |_shard| Self::new(settings.clone(), lineage)
     }
 
-    fn new(
-        settings: Arc<SessionSettings>,
-        source: watch::Receiver<Arc<SessionSettings>>,
-        lineage: Lineage,
-    ) -> Self {
+    fn new(settings: InForce, lineage: Lineage) -> Self {
         Self {
             terms: Terms { rules: settings.rules(), lineage },
             settings,
-            source,
-            has_new_limits: false,
             effects: Effects::default(),
             hasher: RandomState::new(),
             session_count: 0,
         }
     }
 
-    /// Takes new settings, if there are any: one atomic load if there are not.
+    /// Goes by new settings, if there are any.
     fn look_for_settings(&mut self) {
-        if !self.source.has_changed().unwrap_or(false) {
-            return;
+        if self.settings.look() {
+            self.terms.rules = self.settings.rules();
         }
-        let new = Arc::clone(&self.source.borrow_and_update());
-        // Path and pings are the shard's, and stay as they are: what clients are told of them too.
-        let SessionSettings { path, ping_interval, pong_timeout, .. } = &*self.settings;
-        let settings = SessionSettings {
-            path: path.clone(),
-            ping_interval: *ping_interval,
-            pong_timeout: *pong_timeout,
-            ..(*new).clone()
-        };
-        self.terms.rules = settings.rules();
-        self.settings = Arc::new(settings);
-        self.has_new_limits = true;
     }
 
     /// Tells the shard of limits that have changed.
     fn set_limits(&mut self, shard: &mut Shard<'_, Self>) {
-        if std::mem::take(&mut self.has_new_limits) {
-            shard.set_limits(self.settings.shard_limits());
+        if let Some(limits) = self.settings.take_new_limits() {
+            shard.set_limits(limits);
         }
     }
 

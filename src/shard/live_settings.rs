@@ -1,0 +1,83 @@
+//! Settings of sessions that are replaced while a server goes by them: one end that sends, and
+//! the shards' ends that follow.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::session_settings::{SessionSettings, SessionSettingsError};
+use crate::handler::ShardLimits;
+
+/// Settings that may be replaced while they are in force: all shards take them with the next
+/// message that they read.
+///
+/// Rules, limits, origins and the stale delay hold from then on, the first two also for those who
+/// are connected. Path, pings and idle time wait for a restart.
+#[derive(Debug)]
+pub struct LiveSettings(watch::Sender<Arc<SessionSettings>>);
+
+impl LiveSettings {
+    /// The first settings, if a server can go by them.
+    pub fn new(settings: SessionSettings) -> Result<Self, SessionSettingsError> {
+        settings.validate()?;
+        Ok(Self(watch::Sender::new(Arc::new(settings))))
+    }
+
+    /// Replaces them; if a server cannot go by the new ones, the old ones stay.
+    pub fn replace(&self, settings: SessionSettings) -> Result<(), SessionSettingsError> {
+        settings.validate()?;
+        self.0.send_replace(Arc::new(settings));
+        Ok(())
+    }
+
+    /// The end of one shard.
+    pub(super) fn follow(&self) -> InForce {
+        let mut source = self.0.subscribe();
+        let settings = Arc::clone(&source.borrow_and_update());
+        InForce { settings, source, has_new_limits: false }
+    }
+}
+
+/// The settings that a shard's sessions go by, and where new ones come from.
+#[derive(Clone)]
+pub(super) struct InForce {
+    settings: Arc<SessionSettings>,
+    source: watch::Receiver<Arc<SessionSettings>>,
+    /// The shard has yet to be told limits that came with them.
+    has_new_limits: bool,
+}
+
+impl Deref for InForce {
+    type Target = SessionSettings;
+
+    fn deref(&self) -> &SessionSettings {
+        &self.settings
+    }
+}
+
+impl InForce {
+    /// Takes new settings, and says whether there are any: one atomic load if there are not.
+    pub(super) fn look(&mut self) -> bool {
+        if !self.source.has_changed().unwrap_or(false) {
+            return false;
+        }
+        let new = Arc::clone(&self.source.borrow_and_update());
+        // Path and pings are the shard's, and stay as they are: what clients are told of them too.
+        let SessionSettings { path, ping_interval, pong_timeout, .. } = &*self.settings;
+        let settings = SessionSettings {
+            path: path.clone(),
+            ping_interval: *ping_interval,
+            pong_timeout: *pong_timeout,
+            ..(*new).clone()
+        };
+        self.settings = Arc::new(settings);
+        self.has_new_limits = true;
+        true
+    }
+
+    /// Limits that have changed and that the shard is to be told, once.
+    pub(super) fn take_new_limits(&mut self) -> Option<ShardLimits> {
+        std::mem::take(&mut self.has_new_limits).then(|| self.settings.shard_limits())
+    }
+}
