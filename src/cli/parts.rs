@@ -93,6 +93,7 @@ fn site(serve: &Serve, is_dev: bool) -> control::Settings {
     let mut site = control::Settings::default();
     site.dev = is_dev;
     VERSION.clone_into(&mut site.version);
+    serve.websocket.handler_prefix.as_str().clone_into(&mut site.websocket_path);
     site.internal_listen = serve.internal_listen();
     site.namespaces = namespaces(serve).into_keys().collect();
     site.http_api = http_api(&serve.http_api);

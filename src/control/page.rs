@@ -32,10 +32,17 @@ pub(super) fn routes() -> Router<Context> {
         .route("/dev/app.js", asset(SCRIPT, include_bytes!("assets/app.js")))
         .route("/dev/centrifuge.js", asset(SCRIPT, include_bytes!("assets/centrifuge.js")))
         .route("/dev/centrifuge.LICENSE", asset(TEXT, include_bytes!("assets/centrifuge.LICENSE")))
+        .route("/dev/settings.js", get(settings))
         .route("/dev/counters", get(counters))
 }
 
-fn asset(kind: &'static str, bytes: &'static [u8]) -> Response {
+/// What the page's script has to know of the server.
+async fn settings(State(context): State<Context>) -> Response {
+    let path = serde_json::to_string(&*context.websocket_path).expect("text");
+    asset(SCRIPT, format!("\"use strict\";\n\nconst WEBSOCKET_PATH = {path};\n"))
+}
+
+fn asset(kind: &'static str, bytes: impl IntoResponse) -> Response {
     let headers: [(HeaderName, &str); 5] = [
         (header::CONTENT_TYPE, kind),
         (header::CONTENT_SECURITY_POLICY, POLICY),

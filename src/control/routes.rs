@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{any, get};
 use tokio::sync::watch;
@@ -29,6 +30,7 @@ pub(super) struct Context {
     pub(super) bodies: Budget,
     pub(super) traffic: Traffic,
     pub(super) identity: Arc<api::Identity>,
+    pub(super) websocket_path: Arc<str>,
     /// Namespaces in which channels may be published to, beside those without one.
     pub(super) namespaces: Arc<BTreeSet<String>>,
     /// Connections that the shards take; 0: unknown.
@@ -92,6 +94,7 @@ impl Routes {
             bodies: Budget::default(),
             traffic: traffic.clone(),
             identity: Arc::new(identity),
+            websocket_path: settings.websocket_path.into(),
             namespaces: Arc::new(settings.namespaces),
             connections_max: settings.connections_max,
         };
@@ -137,8 +140,8 @@ impl Routes {
     }
 }
 
-async fn plain() -> &'static str {
-    "longwire is running. WebSocket clients connect to /connection/websocket.\n"
+async fn plain(State(context): State<Context>) -> String {
+    format!("longwire is running. WebSocket clients connect to {}.\n", context.websocket_path)
 }
 
 async fn absent() -> (StatusCode, &'static str) {

@@ -18,6 +18,8 @@ pub struct Settings {
     pub version: String,
     /// Where `/metrics`, `/debug` and `/health` are served to the operator; `None`: nowhere.
     pub internal_listen: Option<SocketAddr>,
+    /// Where WebSocket clients connect, for those who ask at `/`, and for the page.
+    pub websocket_path: String,
     /// How long the head of a request may take, from its first byte on.
     pub head_timeout: Duration,
     /// Connections that the shards take, for the metrics; 0: unknown.
@@ -35,6 +37,7 @@ impl Default for Settings {
             node_name: "longwire".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             internal_listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9000))),
+            websocket_path: "/connection/websocket".to_owned(),
             head_timeout: HTTP_HEAD_TIMEOUT,
             connections_max: 0,
             namespaces: BTreeSet::new(),

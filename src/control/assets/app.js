@@ -15,7 +15,7 @@ const show = (id, text) => { element(id).textContent = text; };
 const name = `tab-${crypto.getRandomValues(new Uint16Array(1))[0].toString(36)}`;
 
 const scheme = location.protocol === "https:" ? "wss" : "ws";
-const centrifuge = new Centrifuge(`${scheme}://${location.host}/connection/websocket`);
+const centrifuge = new Centrifuge(`${scheme}://${location.host}${WEBSOCKET_PATH}`);
 const subscription = centrifuge.newSubscription(CHANNEL);
 
 centrifuge.on("state", ({ newState }) => {

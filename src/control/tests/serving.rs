@@ -64,12 +64,14 @@ async fn unknown_paths_are_not_found_and_operators_pages_not_public() {
 async fn the_page_of_dev_needs_nothing_from_elsewhere() {
     let mut settings = settings();
     settings.dev = true;
+    settings.websocket_path = "/ws".to_owned();
     let held = Snapshot { shard_connections: vec![2, 1], open: 3, ..Snapshot::default() };
     let stage = stage_with(settings, Shards::Answer(Box::new(held)));
     for (path, kind, part) in [
         ("/", "text/html; charset=utf-8", "open to everybody"),
         ("/dev/app.css", "text/css; charset=utf-8", ".banner"),
         ("/dev/app.js", "text/javascript; charset=utf-8", "new Centrifuge"),
+        ("/dev/settings.js", "text/javascript; charset=utf-8", r#"WEBSOCKET_PATH = "/ws";"#),
         ("/dev/centrifuge.js", "text/javascript; charset=utf-8", "globalThis.Centrifuge"),
         ("/dev/centrifuge.LICENSE", "text/plain; charset=utf-8", "MIT License"),
     ] {
