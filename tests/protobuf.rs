@@ -97,7 +97,7 @@ fn members_of_both_formats_hear_the_same_and_each_publication_is_translated_once
     round(false, 0);
     round(true, 0);
     let before = counters(&server);
-    assert!((1..=3).contains(&before.publications_translated), "{before:?}");
+    assert!(before.publications_translated > 0, "by the shards, until the home knows");
     for place in [0, 1, 0, 1] {
         round(true, place);
         round(false, place);

@@ -12,27 +12,26 @@
 
 use std::sync::Arc;
 
-use super::forms::{Joined, Readable, Translate, with_both};
+use super::forms::{Joined, Translate, with_both};
 use super::message::Message;
 use super::slab::Index;
-use crate::handler::{JoinError, MessageKind, PublishError};
+use crate::handler::{JoinError, PublishError};
 use crate::hub::{
-    Answer, ChannelId, Fanout, FanoutBounds, Homes, JoinError as HubJoinError, MemberId, Order,
-    ShardId, Told,
+    Answer, Fanout, FanoutBounds, Homes, JoinError as HubJoinError, MemberId, Order, ShardId, Told,
 };
 use crate::limits::CHANNELS_PER_HOME_MAX;
 use crate::mesh::{Class, Member, MemberId as MeshId};
-use crate::ring::{Batch, Frame, Piece};
+use crate::ring::Frame;
 
 /// The channels of one shard, and its end of the mesh.
 pub(crate) struct Channels {
-    here: ShardId,
-    homes: Homes,
+    pub(super) here: ShardId,
+    pub(super) homes: Homes,
     pub(super) fanout: Fanout<Frame>,
-    order: Order,
+    pub(super) order: Order,
     pub(crate) mesh: Member<Message>,
-    joined: Joined,
-    translate: Translate,
+    pub(super) joined: Joined,
+    pub(super) translate: Translate,
     /// Publications that members here missed, and gaps told to other shards.
     pub(super) missed: u64,
     pub(super) gaps_sent: u64,
@@ -247,60 +246,7 @@ impl Channels {
     pub(crate) fn channel_count(&self) -> u32 {
         self.fanout.channel_count()
     }
-
-    /// The next member that is to get something, in the kind of message that it `reads`.
-    pub(super) fn next(
-        &mut self,
-        batch: &mut Batch,
-        reads: impl FnOnce(Index) -> Option<MessageKind>,
-    ) -> Option<Next> {
-        let delivery = self.fanout.next()?;
-        let (index, channel) = (Index::new(delivery.member.0), delivery.channel);
-        let (missed, count) = (delivery.missed, delivery.frames.len());
-        let run = (delivery.chain, delivery.frames);
-        let (piece, is_new) = match run {
-            (_, []) => (Ok(None), false),
-            run => match self.joined.of(run, reads(index), self.translate, batch) {
-                (Readable::Here(piece), _) => (Ok(Some(piece)), false),
-                (Readable::Translated(piece), is_new) => (Ok(Some(piece)), is_new),
-                (Readable::No, _) => (Err(Unreadable), false),
-            },
-        };
-        if is_new {
-            self.translated += 1;
-            self.ask_for_both_forms(channel);
-        }
-        let told = missed > 0 || piece.is_err();
-        let channel = told.then(|| self.fanout.name(channel).to_owned());
-        Some(Next { index, missed, channel, piece, count })
-    }
-
-    /// Asks the home to translate in future, once for all shards. For want of room the question is
-    /// left for the next publication that has to be translated here.
-    fn ask_for_both_forms(&mut self, channel: ChannelId) {
-        let name = self.fanout.name(channel);
-        let home = self.homes.home_of_channel(name);
-        if home == self.here {
-            self.order.needs_both_forms(name);
-        } else {
-            let message = Message::BothForms { channel: name.into() };
-            let _or_later = self.mesh.send(member(home), message, Class::Delivery);
-        }
-    }
 }
-
-/// A delivery in the terms of the shard.
-pub(super) struct Next {
-    pub(super) index: Index,
-    pub(super) missed: u64,
-    /// Its name, if the member is to be told something of it.
-    pub(super) channel: Option<String>,
-    pub(super) piece: Result<Option<Piece>, Unreadable>,
-    pub(super) count: usize,
-}
-
-/// The member reads another kind of message, and there is no translation.
-pub(super) struct Unreadable;
 
 /// Notes a shard's interest at this home.
 fn note(order: &mut Order, channel: &str, shard: ShardId, refused: &mut u64) -> Answer {
@@ -314,13 +260,15 @@ fn note(order: &mut Order, channel: &str, shard: ShardId, refused: &mut u64) -> 
     }
 }
 
-fn member(shard: ShardId) -> MeshId {
+pub(super) fn member(shard: ShardId) -> MeshId {
     MeshId::new(shard.index())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::handler::MessageKind;
+    use crate::ring::Batch;
 
     /// Two shards with a home for one channel each, and no threads.
     fn shards() -> [Channels; 2] {
@@ -408,5 +356,33 @@ mod tests {
         exchange(&mut shards);
         assert_eq!(shards[0].stale, 1);
         assert_eq!(shards[0].fanout.next().expect("a delivery").frames, [Arc::from(*b"new")]);
+    }
+
+    #[test]
+    fn a_shard_translates_until_its_question_reaches_the_home() {
+        let mut shards = shards();
+        for shard in &mut shards {
+            shard.translate_by(|message| Some(message.payload().to_ascii_uppercase()));
+        }
+        let [name, other] = names_at(1);
+        assert_eq!(shards[0].join(Index::new(4), &name), Ok(true));
+        exchange(&mut shards);
+        assert_eq!(told(&mut shards[0]), [(4, true)]);
+        let mut batch = Batch::new(1024);
+        // Published at the home, read as binary here; returns who has translated so far.
+        let mut round = |shards: &mut [Channels; 2], is_full: bool| {
+            assert_eq!(shards[1].publish(&name, Arc::new(*b"\x81\x02hi")), Ok(()));
+            exchange(shards);
+            while is_full && shards[0].publish(&other, Arc::new(*b"\x81\x00")).is_ok() {}
+            let next = shards[0].next(&mut batch, |_| Some(MessageKind::Binary));
+            let piece = next.and_then(|next| next.piece.ok().flatten()).expect("a delivery");
+            assert_eq!(batch.bytes(piece), b"\x82\x02HI");
+            exchange(shards);
+            [shards[0].translated, shards[1].translated]
+        };
+        assert_eq!(round(&mut shards, true), [1, 0], "there is no room for the question");
+        assert_eq!(round(&mut shards, false), [2, 0], "the question leaves");
+        assert_eq!(round(&mut shards, false), [2, 1], "the home knows");
+        assert_eq!(round(&mut shards, true), [2, 2]);
     }
 }

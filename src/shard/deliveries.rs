@@ -2,12 +2,71 @@
 
 #![forbid(unsafe_code)]
 
-use super::channels::Next;
+use super::channels::{Channels, member};
 use super::core::{Core, Turn};
+use super::forms::Readable;
 use super::guard;
+use super::message::Message;
 use super::slab::Index;
-use crate::handler::{ConnectionId, Handler, JoinError, Peer};
-use crate::hub::Announcement;
+use crate::handler::{ConnectionId, Handler, JoinError, MessageKind, Peer};
+use crate::hub::{Announcement, ChannelId};
+use crate::mesh::Class;
+use crate::ring::{Batch, Piece};
+
+/// A delivery in the terms of the shard.
+pub(super) struct Next {
+    index: Index,
+    missed: u64,
+    /// Its name, if the member is to be told something of it.
+    channel: Option<String>,
+    pub(super) piece: Result<Option<Piece>, Unreadable>,
+    count: usize,
+}
+
+/// The member reads another kind of message, and there is no translation.
+pub(super) struct Unreadable;
+
+impl Channels {
+    /// The next member that is to get something, in the kind of message that it `reads`.
+    pub(super) fn next(
+        &mut self,
+        batch: &mut Batch,
+        reads: impl FnOnce(Index) -> Option<MessageKind>,
+    ) -> Option<Next> {
+        let delivery = self.fanout.next()?;
+        let (index, channel) = (Index::new(delivery.member.0), delivery.channel);
+        let (missed, count) = (delivery.missed, delivery.frames.len());
+        let run = (delivery.chain, delivery.frames);
+        let (piece, is_new) = match run {
+            (_, []) => (Ok(None), false),
+            run => match self.joined.of(run, reads(index), self.translate, batch) {
+                (Readable::Here(piece), _) => (Ok(Some(piece)), false),
+                (Readable::Translated(piece), is_new) => (Ok(Some(piece)), is_new),
+                (Readable::No, _) => (Err(Unreadable), false),
+            },
+        };
+        if is_new {
+            self.translated += 1;
+            self.ask_for_both_forms(channel);
+        }
+        let told = missed > 0 || piece.is_err();
+        let channel = told.then(|| self.fanout.name(channel).to_owned());
+        Some(Next { index, missed, channel, piece, count })
+    }
+
+    /// Asks the home to translate in future, once for all shards. For want of room the question is
+    /// left for the next publication that has to be translated here.
+    fn ask_for_both_forms(&mut self, channel: ChannelId) {
+        let name = self.fanout.name(channel);
+        let home = self.homes.home_of_channel(name);
+        if home == self.here {
+            self.order.needs_both_forms(name);
+        } else {
+            let message = Message::BothForms { channel: name.into() };
+            let _or_later = self.mesh.send(member(home), message, Class::Delivery);
+        }
+    }
+}
 
 impl<H: Handler> Turn<'_, H> {
     /// Tells at most `budget` members what became of their joins; returns how many it was.
