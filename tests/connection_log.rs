@@ -8,17 +8,19 @@
 //! that a proxy keeps for many.
 
 use std::collections::HashSet;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::Receiver;
 
 use fleet::Client;
+use lines::lines_of;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 #[path = "support/fleet.rs"]
 mod fleet;
+#[path = "support/lines.rs"]
+mod lines;
 
 /// A running `longwire serve`, killed if the test ends before it does.
 struct Server {
@@ -39,17 +41,14 @@ impl Server {
             .stderr(Stdio::piped())
             .spawn()
             .expect("starts");
-        let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
-        let (sender, log) = channel();
-        std::thread::spawn(move || {
-            lines.map_while(Result::ok).try_for_each(|line| sender.send(line))
-        });
-        let screen = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let address = screen.map_while(Result::ok).find_map(|line| {
-            let (_, behind) = line.split_once("ws://")?;
-            behind.split_once('/')?.0.parse().ok()
-        });
-        Self { child, address: address.expect("a screen with an address"), log }
+        let log = lines_of(child.stderr.take().expect("piped"));
+        let screen = lines_of(child.stdout.take().expect("piped"));
+        let address = loop {
+            let line = screen.recv_timeout(fleet::PATIENCE).expect("a screen with an address");
+            let Some((_, behind)) = line.split_once("ws://") else { continue };
+            break behind.split_once('/').expect("a path").0.parse().expect("an address");
+        };
+        Self { child, address, log }
     }
 
     /// Opens a connection by a request head with these lines added.

@@ -5,13 +5,21 @@
 //! at once and with 1; what keeps a server from starting is named, with the command that mends it,
 //! and the process ends with 1.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::net::TcpStream;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tungstenite::{Message, WebSocket, client};
+
+use lines::lines_of;
+
+#[path = "support/lines.rs"]
+mod lines;
+
+/// Far beyond what anything here takes.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running `longwire raw`, killed if the test ends before it does.
 struct Server {
@@ -30,22 +38,21 @@ impl Server {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = lines
-            .find_map(|line| {
-                let line: serde_json::Value = serde_json::from_str(&line.unwrap()).ok()?;
-                assert_ne!(line["message"], "serving", "said after the addresses");
-                Some(line["address"].as_str()?.to_owned())
-            })
-            .expect("a server logs its address before it ends");
-        // What it logs later must go somewhere.
-        std::thread::spawn(move || lines.count());
+        let lines = lines_of(child.stderr.take().unwrap());
+        let address = loop {
+            let line = lines.recv_timeout(PATIENCE).expect("a server logs its address");
+            let Ok(line) = serde_json::from_str::<serde_json::Value>(&line) else { continue };
+            assert_ne!(line["message"], "serving", "said after the addresses");
+            if let Some(address) = line["address"].as_str() {
+                break address.to_owned();
+            }
+        };
         Self { child, address }
     }
 
     fn connect(&self, path: &str) -> WebSocket<TcpStream> {
         let stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         client(format!("ws://{}{path}", self.address), stream).unwrap().0
     }
 

@@ -6,13 +6,13 @@
 //! what mends it.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -21,13 +21,10 @@ use tungstenite::{Message, WebSocket, client};
 /// Far beyond what anything here takes.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// What is written into a pipe, line by line.
-fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
-    let (sender, lines) = channel();
-    let mut written = BufReader::new(pipe).lines().map_while(Result::ok);
-    std::thread::spawn(move || written.try_for_each(|line| sender.send(line)));
-    lines
-}
+#[path = "support/lines.rs"]
+mod lines;
+
+use lines::lines_of;
 
 /// A running `longwire serve`, killed if the test ends before it does.
 struct Server {
@@ -283,7 +280,7 @@ fn a_hangup_puts_in_force_what_can_be_and_names_the_rest() {
     // One client may not have more than all of them.
     file.write(&format!("{after}client.queue_max_size = \"1GiB\"\n"));
     server.hang_up();
-    server.wait_for(&["stays as it is", "backlog_bytes_max"]);
+    server.wait_for(&["stays as it is", "client.queue_max_size", "max_unsent"]);
 
     file.write("log.level = \"loud\"\n");
     server.hang_up();

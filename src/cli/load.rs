@@ -3,12 +3,13 @@
 use std::fmt;
 use std::fs;
 use std::io;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use longwire::Origins;
 use longwire::config::serve::Client;
-use longwire::config::{Fault, Format, Listen, Raw, Serve, Source, keys};
+use longwire::config::{Fault, Format, Listen, Raw, Serve, Source, VARIABLE_PREFIX, keys};
 use longwire::ws::handshake::{AllowedOrigins, BadOrigin, MissingOrigin};
 
 use super::flags::KeyFlags;
@@ -53,10 +54,7 @@ impl Sources {
         if let Some(path) = &self.config {
             lay_file(&mut raw, path)?;
         }
-        raw.lay_environment(std::env::vars_os().filter_map(|(name, value)| {
-            // A name that is not UTF-8 is none of ours; a value that is not is no value of ours.
-            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
-        }));
+        raw.lay_environment(environment()?);
         self.keys.lay(&mut raw);
         log.lay(&mut raw);
         let is_anywhere = |path: &str| raw.source_of(path).is_none();
@@ -72,6 +70,7 @@ impl Sources {
         if let Some(fault) = header_of_nobody(&serve) {
             return Err(LoadError::Faults(vec![fault]));
         }
+        serve.check_shares(shard_count(&serve)).map_err(|fault| LoadError::Faults(vec![fault]))?;
         if self.dev {
             serve.open_up();
             self.check_reach(&serve)?;
@@ -93,6 +92,36 @@ impl Sources {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Shards as far as they can be known before the limit of descriptors is.
+fn shard_count(serve: &Serve) -> u32 {
+    let cores = || {
+        longwire::sys::cpu::usable_count()
+            .map_or(1, |count| u32::try_from(count).unwrap_or(u32::MAX))
+    };
+    serve.host.shards.map_or_else(cores, NonZeroU32::get)
+}
+
+/// The variables with their values. A name that is not UTF-8 is none of ours.
+fn environment() -> Result<Vec<(String, String)>, LoadError> {
+    let named =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+    named
+        .filter(|(name, _)| name.starts_with(VARIABLE_PREFIX))
+        .map(|(name, value)| match value.into_string() {
+            Ok(value) => Ok((name, value)),
+            Err(_) => Err(LoadError::Faults(vec![not_text(&name)])),
+        })
+        .collect()
+}
+
+/// A value that would be another one if it were read as text.
+fn not_text(name: &str) -> Fault {
+    Fault::Contradiction {
+        says: format!("the value of {name} is not UTF-8"),
+        mend: "write it in UTF-8".to_owned(),
     }
 }
 

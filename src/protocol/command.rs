@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::text::{Raw, Text, nullable, object};
+use super::text::{Raw, Text, absent_if_null, nullable, object};
 
 /// One command.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,7 +119,7 @@ pub struct Subscribe<'a> {
     #[serde(borrow)]
     pub delta: Text<'a>,
     /// A filter by tags.
-    #[serde(borrow, rename = "tf")]
+    #[serde(borrow, rename = "tf", deserialize_with = "absent_if_null")]
     pub tags_filter: Raw<'a>,
     /// What kind of subscription it is: 0 is a stream, the others are kinds of maps.
     #[serde(rename = "type", deserialize_with = "nullable")]

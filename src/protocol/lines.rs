@@ -103,7 +103,7 @@ mod tests {
     fn unknown_fields_and_nulls_are_ignored() {
         let text = concat!(
             r#"{"later":[1,{}],"id":1,"subscribe":{"x":null,"channel":"a","token":null,"#,
-            r#""offset":null,"recover":null,"type":null}}"#
+            r#""offset":null,"recover":null,"tf":null,"type":null}}"#
         );
         assert_eq!(read(text), [Ok((1, subscribe("a")))]);
     }

@@ -85,6 +85,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
     }
 }
 
+/// For a value whose `null` means what its absence means.
+pub(super) fn absent_if_null<'de: 'a, 'a, D>(deserializer: D) -> Result<Raw<'a>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let raw = Raw::deserialize(deserializer)?;
+    Ok(if raw.bytes() == b"null" { Raw::default() } else { raw })
+}
+
 /// For fields whose `null` means what their absence means.
 pub(super) fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where

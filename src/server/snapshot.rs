@@ -68,7 +68,12 @@ impl Snapshot {
 
     pub(super) fn add(&mut self, shard: &Counted) {
         self.counters += &shard.counters;
-        self.shard_connections.push(shard.connections);
+        // Shards answer in any order.
+        let index = usize::try_from(shard.shard).expect("a number of a shard");
+        if self.shard_connections.len() <= index {
+            self.shard_connections.resize(index + 1, 0);
+        }
+        self.shard_connections[index] = shard.connections;
         self.connections += shard.connections;
         self.open += shard.open;
         self.channels += shard.channels;
@@ -77,5 +82,21 @@ impl Snapshot {
         self.timers += shard.timers;
         self.ready += shard.ready;
         self.submitted.extend_from_slice(&shard.submitted);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_those_of_their_shard_in_whatever_order_they_answer() {
+        let mut snapshot = Snapshot::default();
+        for shard in [2, 0, 1] {
+            let connections = 10 + shard;
+            snapshot.add(&Counted { shard, connections, ..Counted::default() });
+        }
+        assert_eq!(snapshot.shard_connections, [10, 11, 12]);
+        assert_eq!(snapshot.connections, 33);
     }
 }

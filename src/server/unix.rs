@@ -22,8 +22,10 @@ use crate::sys::fdpass;
 /// A listener and the file that it is found by, which goes with it.
 #[derive(Debug)]
 pub(super) struct UnixPlace {
-    socket: Socket,
+    /// Goes before the socket closes: a path that refuses is taken over by who comes next, whose
+    /// file would be the one that is removed then.
     file: SocketFile,
+    socket: Socket,
 }
 
 #[derive(Debug)]
@@ -47,7 +49,7 @@ impl UnixPlace {
         let file = SocketFile(path.to_owned());
         fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
         socket.listen(i32::try_from(LISTEN_BACKLOG).unwrap_or(i32::MAX))?;
-        Ok(Self { socket, file })
+        Ok(Self { file, socket })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -56,11 +58,12 @@ impl UnixPlace {
 
     /// Accepts, and deals to the shards, until it is dropped.
     pub(super) async fn deal(self, shards: Vec<Arc<OwnedFd>>) {
-        let Self { socket, file: _file } = self;
+        let Self { file, socket } = self;
         let listener = match UnixListener::from_std(socket.into()) {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "a Unix socket cannot be watched"),
         };
+        let _goes_before_the_listener = file;
         let mut turn = 0;
         loop {
             let accepted = listener.accept().await.and_then(|(socket, _)| socket.into_std());

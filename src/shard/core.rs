@@ -329,6 +329,7 @@ impl<H: Handler> Core<H> {
         counters.publications_translated = self.channels.translated;
         Counted {
             round: 0,
+            shard: self.number as u64,
             counters,
             connections: self.connections.len().into(),
             open: self.open_count as u64,

@@ -45,6 +45,8 @@ const _: () = assert!(size_of::<Message>() <= 40);
 pub(crate) struct Counted {
     /// The round that was asked for.
     pub(crate) round: u64,
+    /// The number of the shard.
+    pub(crate) shard: u64,
     pub(crate) counters: Counters,
     pub(crate) connections: u64,
     pub(crate) open: u64,

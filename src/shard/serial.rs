@@ -184,14 +184,23 @@ impl Writer<'_> {
     }
 
     fn counted(&mut self, counted: &Counted) -> &mut Self {
-        let Counted { round, counters, connections, open, channels, .. } = counted;
+        let Counted { round, shard, counters, connections, open, channels, .. } = counted;
         let Counted { backlog_bytes, partial_bytes, timers, ready, submitted, .. } = counted;
         self.count(Counters::COUNT);
         for (_, value) in counters.iter() {
             self.u64(value);
         }
-        let gauges =
-            [round, connections, open, channels, backlog_bytes, partial_bytes, timers, ready];
+        let gauges = [
+            round,
+            shard,
+            connections,
+            open,
+            channels,
+            backlog_bytes,
+            partial_bytes,
+            timers,
+            ready,
+        ];
         for value in gauges {
             self.u64(*value);
         }
@@ -264,6 +273,7 @@ impl<'a> Reader<'a> {
         Ok(Counted {
             counters,
             round: self.u64()?,
+            shard: self.u64()?,
             connections: self.u64()?,
             open: self.u64()?,
             channels: self.u64()?,
@@ -300,6 +310,7 @@ mod tests {
         }
         let counted = Counted {
             round: 1,
+            shard: 8,
             counters,
             connections: 2,
             open: 3,

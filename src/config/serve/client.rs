@@ -31,7 +31,7 @@ section! {
         /// Channels that one client may be subscribed to.
         channel_limit: u16 = CONNECTION_CHANNELS_DEFAULT, in 1..=65_535;
         /// Connections that one user may have, over all shards; 0 sets no limit. Clients without a
-        /// user's name are not counted.
+        /// user's name are not counted, nor are those who connected while it was 0.
         user_connection_limit: u32 = 0, in 0..=CONNECTIONS_MAX as u64;
         /// Header in which a proxy in front names the user of a connection, which then needs no
         /// token. Empty for none. Believed of `trusted_proxies` only, which have to remove it from
