@@ -280,7 +280,7 @@ fn a_hangup_puts_in_force_what_can_be_and_names_the_rest() {
     // One client may not have more than all of them.
     file.write(&format!("{after}client.queue_max_size = \"1GiB\"\n"));
     server.hang_up();
-    server.wait_for(&["stays as it is", "backlog_bytes_max"]);
+    server.wait_for(&["stays as it is", "client.queue_max_size", "max_unsent"]);
 
     file.write("log.level = \"loud\"\n");
     server.hang_up();

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -69,6 +70,7 @@ impl Sources {
         if let Some(fault) = header_of_nobody(&serve) {
             return Err(LoadError::Faults(vec![fault]));
         }
+        serve.check_shares(shard_count(&serve)).map_err(|fault| LoadError::Faults(vec![fault]))?;
         if self.dev {
             serve.open_up();
             self.check_reach(&serve)?;
@@ -91,6 +93,15 @@ impl Sources {
             _ => Ok(()),
         }
     }
+}
+
+/// Shards as far as they can be known before the limit of descriptors is.
+fn shard_count(serve: &Serve) -> u32 {
+    let cores = || {
+        longwire::sys::cpu::usable_count()
+            .map_or(1, |count| u32::try_from(count).unwrap_or(u32::MAX))
+    };
+    serve.host.shards.map_or_else(cores, NonZeroU32::get)
 }
 
 /// The variables with their values. A name that is not UTF-8 is none of ours.

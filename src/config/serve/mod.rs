@@ -9,6 +9,7 @@ mod http_api;
 mod http_server;
 mod log;
 mod namespace;
+mod shares;
 mod shutdown;
 mod websocket;
 
