@@ -167,6 +167,7 @@ mod tests {
     use super::super::session_settings::SessionSettings;
     use crate::config::Config;
     use crate::session::Rules;
+    use proptest::prelude::*;
 
     /// Users may have three connections.
     fn rig(shard_count: usize, mesh_slots: usize) -> SessionRig {
@@ -292,5 +293,53 @@ mod tests {
         assert_eq!([at_home, elsewhere].map(|client| rig.is_open(client)), [false, true]);
         rig.exchange();
         assert_eq!((owed(&mut rig), user_count(&mut rig, 1), user_count(&mut rig, 2)), (0, 0, 1));
+    }
+
+    /// What happens next, somewhere.
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Connect { shard: usize, user: usize },
+        Vanish { number: usize },
+        Exchange,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            9 => (0..3_usize, 0..4_usize).prop_map(|(shard, user)| Step::Connect { shard, user }),
+            9 => (0..6_usize).prop_map(|number| Step::Vanish { number }),
+            2 => Just(Step::Exchange),
+        ]
+    }
+
+    proptest! {
+        /// Small queues, so that sign-ins are refused and sign-outs wait at any time.
+        #[test]
+        fn homes_count_exactly_who_is_there(steps in proptest::collection::vec(step(), 0..90)) {
+            let mut rig = rig(3, 2);
+            let users: Vec<String> = names_at(0, 3).take(2).chain(names_at(1, 3).take(2)).collect();
+            let mut clients: Vec<(Client, usize)> = Vec::new();
+            for step in steps.into_iter().chain([Step::Exchange]) {
+                match step {
+                    Step::Connect { shard, user } => {
+                        clients.push((connect(&mut rig, shard, &users[user]), user));
+                    }
+                    Step::Vanish { number } if number < clients.len() => {
+                        rig.vanish(clients.swap_remove(number).0);
+                    }
+                    Step::Vanish { .. } => {}
+                    Step::Exchange => {
+                        rig.exchange();
+                        clients.retain(|(client, _)| rig.is_open(*client));
+                        for (number, name) in users.iter().enumerate() {
+                            let there = clients.iter().filter(|(_, user)| *user == number).count();
+                            let home = rig.core(number / 2);
+                            let counted = home.sign_ins.users.connections_of(name);
+                            prop_assert_eq!(counted as usize, there, "{}", name);
+                            prop_assert!(there <= 3);
+                        }
+                    }
+                }
+            }
+        }
     }
 }
