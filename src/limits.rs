@@ -368,6 +368,20 @@ pub const DEFERRED_BYTES_MAX: usize = 2 * MESSAGE_BYTES_DEFAULT;
 /// Time for the first command (Centrifugo's `client.stale_close_delay`).
 pub const STALE_CLOSE_DELAY_DEFAULT: Duration = Duration::from_secs(10);
 
+/// Bytes that a token may say of its connection: they are kept with it, and stand in each of its
+/// publications.
+pub const CONNECTION_INFO_BYTES_MAX: usize = 4096;
+
+/// Time until a connection expires, at most, whatever its token says: a year, as in the reference.
+pub const CONNECTION_LIFE_MAX: Duration = Duration::from_hours(365 * 24);
+
+/// Time between the expiry of a connection and its end, for a new token to arrive (Centrifugo's
+/// `client.expired_close_delay`).
+pub const EXPIRED_CLOSE_DELAY_DEFAULT: Duration = Duration::from_secs(25);
+
+/// Time for a client whose connect failed to leave by itself, knowing why.
+pub const REFUSED_CLOSE_DELAY: Duration = Duration::from_secs(5);
+
 // --- defaults -------------------------------------------------------------------------------
 
 /// Time for a request head: browsers on bad mobile links take seconds, attackers as long as they

@@ -1,10 +1,11 @@
 //! The settings of the parts of a server, from its one configuration.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use longwire::config::{Serve, serve};
+use longwire::config::{Secret, Serve, serve};
 use longwire::control::{self, ErrorMode, HttpApi};
-use longwire::session::{ChannelOptions, Rules};
+use longwire::session::{ChannelOptions, HmacKey, Rules, TokenRules};
 use longwire::{Config, Limits, SessionSettings};
 
 use super::VERSION;
@@ -64,6 +65,9 @@ fn rules(serve: &Serve) -> Rules {
     Rules {
         allow_anonymous_connect_without_token: client.allow_anonymous_connect_without_token,
         insecure: client.insecure,
+        disallow_anonymous_connection_tokens: client.disallow_anonymous_connection_tokens,
+        token: token_rules(&serve.token),
+        expired_close_delay: client.expired_close_delay,
         user_connection_limit: client.user_connection_limit,
         channel_limit: client.channel_limit,
         channel_bytes_max: serve.channel.max_length.0,
@@ -71,6 +75,19 @@ fn rules(serve: &Serve) -> Rules {
         without_namespace: channel_options(&serve.without_namespace),
         namespaces: namespaces(serve),
         ..Rules::default()
+    }
+}
+
+fn token_rules(token: &serve::Token) -> TokenRules {
+    let key = |secret: &Secret| HmacKey::new(secret.reveal().unwrap_or_default().as_bytes());
+    let until_s = u64::from(token.hmac_previous_secret_key_valid_until);
+    TokenRules {
+        key: key(&token.hmac_secret_key),
+        previous_key: key(&token.hmac_previous_secret_key),
+        previous_key_until: (until_s > 0).then(|| Duration::from_secs(until_s)),
+        audience: token.audience.clone(),
+        issuer: token.issuer.clone(),
+        user_id_claim: token.user_id_claim.clone(),
     }
 }
 

@@ -12,7 +12,7 @@ pub struct Changes {
 }
 
 /// Keys that a running server takes over, because what they rule is asked anew each time.
-const LIVE: [&str; 20] = [
+const LIVE: [&str; 30] = [
     "channel.max_length",
     "channel.without_namespace.allow_publish_for_anonymous",
     "channel.without_namespace.allow_publish_for_client",
@@ -22,9 +22,19 @@ const LIVE: [&str; 20] = [
     "client.allow_anonymous_connect_without_token",
     "client.allowed_origins",
     "client.channel_limit",
+    "client.disallow_anonymous_connection_tokens",
+    "client.expired_close_delay",
     "client.insecure",
     "client.queue_max_size",
     "client.stale_close_delay",
+    "client.token.audience",
+    "client.token.hmac_previous_secret_key",
+    "client.token.hmac_previous_secret_key_file",
+    "client.token.hmac_previous_secret_key_valid_until",
+    "client.token.hmac_secret_key",
+    "client.token.hmac_secret_key_file",
+    "client.token.issuer",
+    "client.token.user_id_claim",
     "client.user_connection_limit",
     "client.user_id_http_header",
     "http_api.error_mode",

@@ -76,7 +76,7 @@ pub(super) fn is_foreign(path: &str) -> bool {
 
 /// Centrifugo 6's sections and keys that mean nothing here yet. To say so is kinder than to guess
 /// at a slip of the pen.
-const FOREIGN: [&str; 51] = [
+const FOREIGN: [&str; 54] = [
     "admin",
     "broker",
     "channel.history_meta_ttl",
@@ -100,12 +100,15 @@ const FOREIGN: [&str; 51] = [
     "channel.without_namespace.presence",
     "client.concurrency",
     "client.connection_rate_limit",
-    "client.expired_close_delay",
     "client.presence_update_interval",
     "client.proxy",
     "client.subscribe_to_user_personal_channel",
     "client.subscription_token",
-    "client.token",
+    "client.token.audience_regex",
+    "client.token.ecdsa_public_key",
+    "client.token.issuer_regex",
+    "client.token.jwks_public_endpoint",
+    "client.token.rsa_public_key",
     "consumers",
     "controller",
     "debug",

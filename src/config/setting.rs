@@ -207,6 +207,18 @@ fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
     }
 }
 
+impl Setting for String {
+    const KIND: Kind = Kind::Text("a text, or nothing");
+
+    fn read(value: &Value) -> Result<Self, String> {
+        Ok(value.text()?.to_owned())
+    }
+
+    fn write(&self) -> Value {
+        Value::Text(self.clone())
+    }
+}
+
 impl Setting for PathBuf {
     const KIND: Kind = Kind::Text("the path of a file");
 

@@ -28,7 +28,8 @@ pub(super) fn other(key: &Key) -> String {
         (_, "websocket.handler_prefix") => "/other",
         (_, "client.user_id_http_header") => "X-User",
         (_, "log.level") => "debug",
-        (_, "http_api.key_file") => "/run/secret",
+        (_, path) if path.ends_with("_file") => "/run/secret",
+        (_, path) if path.starts_with("client.token.") => "other",
         (kind, path) => panic!("no value for {path}: {kind:?}"),
     };
     value.to_owned()

@@ -206,12 +206,18 @@ counters! {
     errors_bad_request,
     /// Error replies: the feature is switched off (108).
     errors_not_available,
+    /// Error replies: the token has expired, or is not valid yet (109).
+    errors_token_expired,
+    /// Error replies: the connection would have expired before it began (110).
+    errors_expired,
     /// Error replies: too much at once (111).
     errors_too_many_requests,
     /// Error replies with another code.
     errors_other,
     /// Clients disconnected because the server stopped (3001).
     disconnects_shutdown,
+    /// Clients disconnected because they brought no new token in time (3005).
+    disconnects_expired,
     /// Clients disconnected because they did not read as fast as they were sent to (3008).
     disconnects_slow,
     /// Clients disconnected because they did not answer a ping (3012).
@@ -228,7 +234,9 @@ counters! {
     disconnects_connection_limit,
     /// Clients disconnected because a publication cannot be said in their format (3506).
     disconnects_inappropriate_protocol,
-    /// Clients disconnected over a command that is not served (3508).
+    /// Clients disconnected because their token names no user, and must (3507).
+    disconnects_permission_denied,
+    /// Clients disconnected over a command or a claim that is not served (3508).
     disconnects_not_available,
     /// Clients disconnected with another code of the protocol.
     disconnects_other,

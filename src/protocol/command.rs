@@ -48,6 +48,11 @@ pub enum Request<'a> {
 }
 
 impl Request<'_> {
+    /// Whether what it comes to depends on the time: it may bring a token.
+    pub fn is_dated(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Refresh(_))
+    }
+
     /// The channel that the command is about; empty if the client left it out.
     pub fn channel(&self) -> Option<&str> {
         match self {

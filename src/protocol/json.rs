@@ -28,6 +28,7 @@ pub fn write_reply(out: &mut Vec<u8>, id: u32, reply: &Reply<'_>) {
             let mut object = object.object("connect");
             object.client("client", result.client);
             object.text("version", result.version);
+            write_expiry(&mut object, result.ttl_s);
             object.number("ping", result.ping_s.into());
             object.flag("pong", result.pong);
             object.end();
@@ -39,6 +40,11 @@ pub fn write_reply(out: &mut Vec<u8>, id: u32, reply: &Reply<'_>) {
             let mut object = object.object("presence_stats");
             object.number_always("num_clients", result.clients.into());
             object.number_always("num_users", result.users.into());
+            object.end();
+        }
+        Reply::Refresh(result) => {
+            let mut object = object.object("refresh");
+            write_expiry(&mut object, result.ttl_s);
             object.end();
         }
     }
@@ -63,6 +69,11 @@ pub fn write_push(out: &mut Vec<u8>, channel: &str, push: &Push<'_>) {
     }
     object.end();
     envelope.end();
+}
+
+fn write_expiry(object: &mut Object<'_>, ttl_s: Option<u32>) {
+    object.flag("expires", ttl_s.is_some());
+    object.number("ttl", ttl_s.unwrap_or(0).into());
 }
 
 fn write_subscribe_result(mut object: Object<'_>, result: &SubscribeResult<'_>) {
@@ -240,7 +251,9 @@ fn write_string(out: &mut Vec<u8>, text: &str) {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{ConnectResult, ErrorCode, Lineage, PresenceStats, UnsubscribeCode};
+    use super::super::{
+        ConnectResult, ErrorCode, Lineage, PresenceStats, RefreshResult, UnsubscribeCode,
+    };
     use super::*;
 
     const CLIENT: ClientId = ClientId { random: 0, lineage: Lineage::ZERO };
@@ -260,9 +273,15 @@ mod tests {
 
     #[test]
     fn replies_are_written_as_in_the_examples_of_the_reference() {
-        let result = ConnectResult { client: CLIENT, version: "1", ping_s: 25, pong: true };
+        let result =
+            ConnectResult { client: CLIENT, version: "1", ttl_s: None, ping_s: 25, pong: true };
         let expected = format!(
             r#"{{"id":1,"connect":{{"client":"{NAME}","version":"1","ping":25,"pong":true}}}}"#
+        );
+        assert_eq!(reply(1, &Reply::Connect(result)), expected);
+        let result = ConnectResult { ttl_s: Some(60), ping_s: 0, pong: false, ..result };
+        let expected = format!(
+            r#"{{"id":1,"connect":{{"client":"{NAME}","version":"1","expires":true,"ttl":60}}}}"#
         );
         assert_eq!(reply(1, &Reply::Connect(result)), expected);
 
@@ -291,6 +310,12 @@ mod tests {
             ),
             (4, Reply::Publish, r#"{"id":4,"publish":{}}"#),
             (7, Reply::Unsubscribe, r#"{"id":7,"unsubscribe":{}}"#),
+            (8, Reply::Refresh(RefreshResult { ttl_s: None }), r#"{"id":8,"refresh":{}}"#),
+            (
+                9,
+                Reply::Refresh(RefreshResult { ttl_s: Some(9) }),
+                r#"{"id":9,"refresh":{"expires":true,"ttl":9}}"#,
+            ),
             (
                 5,
                 Reply::PresenceStats(PresenceStats { clients: 2, users: 1 }),

@@ -37,6 +37,6 @@ pub use command::{
 pub use commands::{Commands, Malformed};
 pub use format::Format;
 pub use push::{ClientInfo, Publication, Push};
-pub use reply::{ConnectResult, PresenceStats, Reply, SubscribeResult};
+pub use reply::{ConnectResult, PresenceStats, RefreshResult, Reply, SubscribeResult};
 pub use text::{Raw, Text};
 pub use translate::translate;

@@ -18,6 +18,8 @@ pub enum Reply<'a> {
     Publish,
     /// How many are in the channel.
     PresenceStats(PresenceStats),
+    /// The connection goes on with the new token.
+    Refresh(RefreshResult),
 }
 
 /// The session as it begins.
@@ -27,6 +29,8 @@ pub struct ConnectResult<'a> {
     pub client: ClientId,
     /// The server's version.
     pub version: &'a str,
+    /// Seconds until the client is to bring a new token; `None` if it need not.
+    pub ttl_s: Option<u32>,
     /// Seconds between two pings of the server; 0 for none.
     pub ping_s: u32,
     /// Whether the client is to answer them.
@@ -50,6 +54,13 @@ pub struct SubscribeResult<'a> {
     pub positioned: bool,
     /// Whether the client had asked to recover.
     pub was_recovering: bool,
+}
+
+/// A connection as it goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RefreshResult {
+    /// Seconds until the client is to bring another token; `None` if it need not.
+    pub ttl_s: Option<u32>,
 }
 
 /// How many are in a channel.

@@ -3,12 +3,12 @@
 use super::effects::{Effect, Effects};
 use super::state::{Phase, Session, Terms};
 use crate::protocol::{
-    Channel, ClientInfo, Command, Connect, ConnectResult, Disconnect, DisconnectCode, ErrorCode,
-    Publication, Publish, Reply, ReplyError, Request, SubRefresh, Subscribe, channel,
+    Channel, ClientInfo, Command, Disconnect, DisconnectCode, ErrorCode, Publication, Publish,
+    Reply, ReplyError, Request, SubRefresh, Subscribe, channel,
 };
 
 /// Why a command gets no result.
-enum Refusal {
+pub(super) enum Refusal {
     /// It is answered with an error.
     Reply(ReplyError),
     /// It ends the connection.
@@ -28,7 +28,7 @@ impl From<DisconnectCode> for Refusal {
 }
 
 /// What a command comes to at once.
-enum Outcome {
+pub(super) enum Outcome {
     /// Its reply.
     Reply(Reply<'static>),
     /// Its reply comes later, or there is none.
@@ -55,7 +55,12 @@ impl Session {
         match outcome {
             Ok(Outcome::Nothing) => {}
             Ok(Outcome::Reply(reply)) => effects.outbox.reply(id, &reply),
-            Err(Refusal::Reply(error)) => effects.outbox.reply(id, &Reply::Error(error)),
+            Err(Refusal::Reply(error)) => {
+                effects.outbox.reply(id, &Reply::Error(error));
+                if self.phase == Phase::Waiting {
+                    self.be_refused(effects);
+                }
+            }
             Err(Refusal::Close(why)) => self.close(why, effects),
         }
     }
@@ -84,49 +89,10 @@ impl Session {
             Request::History(request) => Err(unavailable_in(&request.channel, terms)),
             Request::Rpc => Err(ErrorCode::NotAvailable.into()),
             Request::Send => Err(DisconnectCode::NotAvailable.into()),
-            Request::Refresh(request) if request.token.is_empty() => {
-                Err(DisconnectCode::BadRequest.into())
-            }
-            Request::Refresh(_) => Err(unverifiable()),
+            Request::Refresh(request) => self.refresh(request, terms, effects),
             Request::SubRefresh(request) => Err(refuse_sub_refresh(request)),
             _ => Err(DisconnectCode::BadRequest.into()),
         }
-    }
-
-    fn connect(
-        &mut self,
-        id: u32,
-        request: &Connect<'_>,
-        terms: &Terms,
-        effects: &mut Effects,
-    ) -> Result<Outcome, Refusal> {
-        if !request.token.is_empty() {
-            return Err(unverifiable());
-        }
-        if self.user().is_empty() && !terms.rules.admits_anonymous() {
-            return Err(DisconnectCode::BadRequest.into());
-        }
-        let limit = terms.rules.user_connection_limit;
-        if limit > 0 && !self.user().is_empty() {
-            self.begin_sign_in(id, limit, effects);
-        } else {
-            self.be_connected(id, terms, effects);
-        }
-        Ok(Outcome::Nothing)
-    }
-
-    /// The client is let in: tells it so.
-    pub(super) fn be_connected(&mut self, id: u32, terms: &Terms, effects: &mut Effects) {
-        self.phase = Phase::Connected;
-        effects.push(Effect::Connected);
-        let pings = self.has_message_pings && terms.rules.ping_interval_s > 0;
-        let result = ConnectResult {
-            client: self.client_id(terms),
-            version: &terms.rules.version,
-            ping_s: if pings { terms.rules.ping_interval_s } else { 0 },
-            pong: pings,
-        };
-        effects.outbox.reply(id, &Reply::Connect(result));
     }
 
     /// The checks stand in the order of the reference (10): a client sees the first that fails.
@@ -206,7 +172,10 @@ impl Session {
         }
         let publication = Publication {
             data: request.data.bytes(),
-            info: Some(ClientInfo::of(self.user(), self.client_id(terms))),
+            info: Some(ClientInfo {
+                connection_info: self.info(),
+                ..ClientInfo::of(self.user(), self.client_id(terms))
+            }),
             ..Publication::default()
         };
         effects.publish(id, name, publication);
@@ -218,12 +187,6 @@ impl Session {
 fn unavailable_in(channel: &str, terms: &Terms) -> Refusal {
     let code = terms.rules.options(channel).err().unwrap_or(ErrorCode::NotAvailable);
     code.into()
-}
-
-/// Tokens are not verified yet: whoever brings one must not be taken for somebody else.
-fn unverifiable() -> Refusal {
-    let reason = "invalid token: this server does not verify tokens yet";
-    Refusal::Close(Disconnect { code: DisconnectCode::InvalidToken, reason })
 }
 
 fn no_subscription_tokens() -> Refusal {
@@ -300,11 +263,11 @@ mod tests {
 
     #[test]
     fn a_token_that_cannot_be_verified_is_never_taken_for_granted() {
-        let connect = r#"{"id":1,"connect":{"token":"t"}}"#;
+        let connect = r#"{"id":1,"connect":{"token":"eyJhbGciOiJIUzI1NiJ9.e30.AAAA"}}"#;
         let rules = Rules { insecure: true, ..Rules::default() };
         let end = outcome(&mut Rig::new(rules), connect).expect_err("closed");
         assert_eq!(end.code, DisconnectCode::InvalidToken);
-        assert!(end.reason.contains("does not verify"), "{}", end.reason);
+        assert!(end.reason.contains("no key"), "{}", end.reason);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::time::Duration;
 
 use super::Outbox;
 use crate::protocol::{Disconnect, Format, Publication, Push};
@@ -13,8 +14,13 @@ pub struct Span(Range<usize>);
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// The client has connected: it need not hurry any more.
+    /// The client has connected.
     Connected,
+    /// Call `Session::late` after this time, or not at all, whatever was said before.
+    Alarm {
+        /// The time, if there is one.
+        after: Option<Duration>,
+    },
     /// Count it for its user; the answer goes to `Session::signed_in`.
     SignIn {
         /// The user's connections at most.

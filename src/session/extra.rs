@@ -1,4 +1,6 @@
-//! What only some sessions have: a user, and a command that is under way.
+//! What only some sessions have: a user, what a token says, and a command that is under way.
+
+use std::time::Duration;
 
 use super::deferred::Deferred;
 use super::state::Session;
@@ -8,6 +10,10 @@ use super::state::Session;
 pub(super) struct Extra {
     /// Empty if it is nobody's.
     user: Box<str>,
+    /// What others are shown of it, if its token says anything.
+    info: Option<Box<[u8]>>,
+    /// When it expires, in seconds since the Unix epoch; 0 is never.
+    expires_s: u32,
     /// It is counted among its user's connections.
     is_signed_in: bool,
     under_way: Option<Box<UnderWay>>,
@@ -45,6 +51,31 @@ impl Session {
         self.extra.as_ref().map_or("", |extra| &extra.user)
     }
 
+    /// Takes over what its token says; the user must be the one it has, if it has one.
+    pub(super) fn set_token(&mut self, user: &str, info: &[u8], expires: Option<Duration>) {
+        let expires = expires.map_or(0, |time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX));
+        if self.extra.is_none() && user.is_empty() && info.is_empty() && expires == 0 {
+            return;
+        }
+        let extra = self.extra.get_or_insert_default();
+        if *extra.user != *user {
+            extra.user = user.into();
+        }
+        extra.info = (!info.is_empty()).then(|| info.into());
+        extra.expires_s = expires;
+    }
+
+    /// What others are shown of it beside its user; empty for nothing.
+    pub(super) fn info(&self) -> &[u8] {
+        self.extra.as_ref().and_then(|extra| extra.info.as_deref()).unwrap_or_default()
+    }
+
+    /// When it expires, since the Unix epoch.
+    pub(super) fn expires(&self) -> Option<Duration> {
+        let seconds = self.extra.as_ref().map_or(0, |extra| extra.expires_s);
+        (seconds > 0).then(|| Duration::from_secs(seconds.into()))
+    }
+
     /// Whether it is counted among its user's connections: they are to be told when it is gone.
     pub fn is_signed_in(&self) -> bool {
         self.extra.as_ref().is_some_and(|extra| extra.is_signed_in)
@@ -74,7 +105,7 @@ impl Session {
     pub(super) fn finish(&mut self) -> UnderWay {
         let extra = self.extra.as_mut().expect("something is under way");
         let under_way = extra.under_way.take().expect("what is under way is answered once");
-        if extra.user.is_empty() {
+        if extra.user.is_empty() && extra.info.is_none() && extra.expires_s == 0 {
             self.extra = None;
         }
         *under_way

@@ -14,6 +14,8 @@
 //! * *The last word.* After a close nothing is read, said or asked for any more.
 #![forbid(unsafe_code)]
 
+mod authentication;
+mod claims;
 mod command;
 mod deferred;
 mod effects;
@@ -25,9 +27,11 @@ mod rules;
 #[cfg(test)]
 mod simulation;
 mod state;
+mod token;
 
 pub use deferred::Deferred;
 pub use effects::{Effect, Effects, Span};
 pub use outbox::Outbox;
 pub use rules::{ChannelOptions, Rules, RulesError};
 pub use state::{Session, Terms};
+pub use token::{HmacKey, TokenRules};

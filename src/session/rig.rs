@@ -1,12 +1,33 @@
 //! A shard for one session, for tests: does what the effects say, and keeps what was said.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
 
 use super::{Deferred, Effect, Effects, Rules, Session, Terms};
 use crate::protocol::{Commands, Disconnect, DisconnectCode, ErrorCode, Format, Lineage};
 
 /// The name that the client of a rig has.
 pub(super) const CLIENT: &str = "00000000-0000-4000-8000-000000000000";
+
+/// The key that the tokens of tests are signed with.
+pub(super) const KEY: &[u8] = b"a key of tests";
+
+/// These claims as a token that [`KEY`] has signed.
+pub(super) fn signed(claims: &str) -> String {
+    signed_with(KEY, r#"{"alg":"HS256","typ":"JWT"}"#, claims)
+}
+
+pub(super) fn signed_with(key: &[u8], header: &str, claims: &str) -> String {
+    let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part));
+    let token = format!("{header}.{claims}");
+    let mac = Hmac::<Sha256>::new_from_slice(key).unwrap().chain_update(&token);
+    format!("{token}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
+}
 
 pub(super) struct Rig {
     pub(super) session: Session,
@@ -25,6 +46,8 @@ pub(super) struct Rig {
     pub(super) has_connected: bool,
     /// Pings without an answer.
     pub(super) pings: u32,
+    /// When it is to be told that it is late.
+    pub(super) alarm: Option<Duration>,
     pub(super) closed: Option<Disconnect>,
 }
 
@@ -32,7 +55,7 @@ impl Rig {
     pub(super) fn new(rules: Rules) -> Self {
         Self {
             session: Session::new(0, true, Format::Json),
-            terms: Terms { rules, lineage: Lineage::ZERO },
+            terms: Terms { rules, lineage: Lineage::ZERO, now: Duration::ZERO },
             effects: Effects::default(),
             members: BTreeSet::new(),
             joining: None,
@@ -42,6 +65,7 @@ impl Rig {
             publish: Ok(()),
             has_connected: false,
             pings: 0,
+            alarm: None,
             closed: None,
         }
     }
@@ -135,6 +159,7 @@ impl Rig {
                     assert!(!self.has_connected, "once");
                     self.has_connected = true;
                 }
+                Effect::Alarm { after } => self.alarm = after,
                 Effect::SignIn { limit } => {
                     assert_eq!(self.signing_in.replace(limit), None, "once");
                 }

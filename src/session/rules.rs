@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
-use crate::limits::{CHANNEL_NAME_BYTES_MAX, CONNECTION_CHANNELS_DEFAULT};
+use super::token::TokenRules;
+use crate::limits::{
+    CHANNEL_NAME_BYTES_MAX, CONNECTION_CHANNELS_DEFAULT, EXPIRED_CLOSE_DELAY_DEFAULT,
+};
 use crate::protocol::{ErrorCode, channel};
 
 /// What the clients of a server may do. The names are those of Centrifugo's configuration where
@@ -15,6 +19,12 @@ pub struct Rules {
     pub allow_anonymous_connect_without_token: bool,
     /// Connect anonymously and do everything that exists (`client.insecure`). For development.
     pub insecure: bool,
+    /// Refuse tokens without a user (`client.disallow_anonymous_connection_tokens`).
+    pub disallow_anonymous_connection_tokens: bool,
+    /// How connection tokens are verified (`client.token`).
+    pub token: TokenRules,
+    /// Time from the expiry of a connection to its end (`client.expired_close_delay`).
+    pub expired_close_delay: Duration,
     /// Connections that one user may have, over all shards; 0 sets no limit
     /// (`client.user_connection_limit`). Anonymous ones are nobody's.
     pub user_connection_limit: u32,
@@ -52,6 +62,9 @@ impl Default for Rules {
         Self {
             allow_anonymous_connect_without_token: false,
             insecure: false,
+            disallow_anonymous_connection_tokens: false,
+            token: TokenRules::default(),
+            expired_close_delay: EXPIRED_CLOSE_DELAY_DEFAULT,
             user_connection_limit: 0,
             channel_limit: CONNECTION_CHANNELS_DEFAULT,
             channel_bytes_max: CHANNEL_NAME_BYTES_MAX,

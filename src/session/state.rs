@@ -1,10 +1,13 @@
 //! One client's session: where it stands, and what is under way for it.
 //!
 //! ```text
-//!   Waiting ─── connect ────────────────────────▶ Connected ──▶ Closed
-//!      ├─ of a user ─▶ SigningIn ── let in ──────────▲           ▲
-//!      └─────────────────┴── too late, malformed, refused ───────┘
+//!   Waiting ─── connect ────────────────────────▶ Connected ─ expired ─▶ Closed
+//!      ├─ of a user ─▶ SigningIn ── let in ──────────▲                    ▲
+//!      ├─────────────────┴── too late, malformed, refused ────────────────┤
+//!      └─ token expired ─▶ Refused ── has not left by itself ─────────────┘
 //! ```
+
+use std::time::Duration;
 
 use super::deferred::{Deferred, DeferredFull};
 use super::effects::{Effect, Effects};
@@ -22,6 +25,8 @@ pub struct Terms {
     pub rules: Rules,
     /// The process's part of client ids.
     pub lineage: Lineage,
+    /// The time since the Unix epoch, read no earlier than the step's connect or refresh began.
+    pub now: Duration,
 }
 
 /// Where a session stands.
@@ -32,6 +37,8 @@ pub(super) enum Phase {
     /// For the user's home, which counts its connections.
     SigningIn,
     Connected,
+    /// It was told why it cannot connect, and is to leave: nothing more is read.
+    Refused,
     /// The shard was told to close: nothing is said or asked for any more.
     Closed {
         was_connected: bool,
@@ -110,7 +117,7 @@ impl Session {
     ) {
         assert!(!self.is_busy(), "what follows a command under way is deferred");
         match command {
-            _ if self.is_closed() => {}
+            _ if self.is_closed() || self.phase == Phase::Refused => {}
             Ok(command) => self.obey(command, is_member, terms, effects),
             Err(_) => self.close(DisconnectCode::BadRequest, effects),
         }
@@ -211,12 +218,16 @@ impl Session {
         self.close(DisconnectCode::InappropriateProtocol, effects);
     }
 
-    /// The time to connect is over.
+    /// The time is over in which it was to connect, to leave, or to bring a new token.
     pub fn late(&mut self, effects: &mut Effects) {
         match self.phase {
             Phase::Waiting => self.close(DisconnectCode::Stale, effects),
             // It did what it could, and may try again.
             Phase::SigningIn => self.close(DisconnectCode::Internal, effects),
+            Phase::Refused => self.close(DisconnectCode::Expired, effects),
+            Phase::Connected if self.expires().is_some() => {
+                self.close(DisconnectCode::Expired, effects);
+            }
             Phase::Connected | Phase::Closed { .. } => {}
         }
     }

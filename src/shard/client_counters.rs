@@ -13,6 +13,8 @@ pub(super) fn of_error(counters: &mut Counters, code: ErrorCode) -> &mut u64 {
         ErrorCode::LimitExceeded => &mut counters.errors_limit_exceeded,
         ErrorCode::BadRequest => &mut counters.errors_bad_request,
         ErrorCode::NotAvailable => &mut counters.errors_not_available,
+        ErrorCode::TokenExpired => &mut counters.errors_token_expired,
+        ErrorCode::Expired => &mut counters.errors_expired,
         ErrorCode::TooManyRequests => &mut counters.errors_too_many_requests,
         _ => &mut counters.errors_other,
     }
@@ -22,6 +24,7 @@ pub(super) fn of_error(counters: &mut Counters, code: ErrorCode) -> &mut u64 {
 pub(super) fn of_disconnect(counters: &mut Counters, code: DisconnectCode) -> &mut u64 {
     match code {
         DisconnectCode::Shutdown => &mut counters.disconnects_shutdown,
+        DisconnectCode::Expired => &mut counters.disconnects_expired,
         DisconnectCode::Slow => &mut counters.disconnects_slow,
         DisconnectCode::NoPong => &mut counters.disconnects_no_pong,
         DisconnectCode::TooManyRequests => &mut counters.disconnects_too_many_requests,
@@ -30,6 +33,7 @@ pub(super) fn of_disconnect(counters: &mut Counters, code: DisconnectCode) -> &m
         DisconnectCode::Stale => &mut counters.disconnects_stale,
         DisconnectCode::InappropriateProtocol => &mut counters.disconnects_inappropriate_protocol,
         DisconnectCode::ConnectionLimit => &mut counters.disconnects_connection_limit,
+        DisconnectCode::PermissionDenied => &mut counters.disconnects_permission_denied,
         DisconnectCode::NotAvailable => &mut counters.disconnects_not_available,
         _ => &mut counters.disconnects_other,
     }

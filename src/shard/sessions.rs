@@ -22,6 +22,7 @@ use crate::handler::{
 use crate::limits::USER_ID_BYTES_MAX;
 use crate::protocol::{Commands, DisconnectCode, Format, Lineage, json, protobuf, translate};
 use crate::session::{Deferred, Effect, Effects, Session, Terms};
+use crate::sys::clock;
 
 /// Serves the client protocol: the handler of `longwire serve`.
 pub struct Sessions {
@@ -58,7 +59,7 @@ impl Sessions {
 
     fn new(settings: InForce, lineage: Lineage) -> Self {
         Self {
-            terms: Terms { rules: settings.rules(), lineage },
+            terms: Terms { rules: settings.rules(), lineage, now: clock::since_epoch() },
             settings,
             effects: Effects::default(),
             hasher: RandomState::new(),
@@ -116,6 +117,9 @@ impl Sessions {
             let name = command.as_ref().ok().and_then(|command| command.request.channel());
             let is_member = name.is_some_and(|name| peer.is_member(name));
             peer.shard().counters().client_commands += 1;
+            if command.as_ref().is_ok_and(|command| command.request.is_dated()) {
+                self.terms.now = clock::since_epoch();
+            }
             let Some(session) = peer.state() else { return };
             let command = command.as_ref().map_err(|malformed| *malformed);
             session.command(command, is_member, &self.terms, &mut self.effects);
@@ -162,13 +166,13 @@ impl Sessions {
         while let Some(effect) = self.effects.take() {
             match effect {
                 Effect::Connected => {
-                    peer.set_alarm(None);
                     peer.begin_heartbeat();
                     peer.shard().counters().client_connects += 1;
                     let (connection, session) = (peer.id(), peer.state());
                     let user = session.map_or("", |session| session.user());
                     tracing::info!(%connection, user, "authenticated");
                 }
+                Effect::Alarm { after } => peer.set_alarm(after),
                 Effect::SignIn { limit } => self.sign_in(peer, limit),
                 Effect::Join { channel } => {
                     if let Err(error) = peer.join(self.effects.name(&channel)) {
@@ -218,6 +222,7 @@ impl Sessions {
     fn take_sign_in(&mut self, peer: &mut Peer<'_, Self>, result: Result<(), SignInError>) {
         let Some(session) = peer.state() else { return };
         let result = result.map_err(client_codes::of_sign_in);
+        self.terms.now = clock::since_epoch();
         let deferred = session.signed_in(result, &self.terms, &mut self.effects);
         self.obey(peer);
         self.resume(peer, deferred);

@@ -7,8 +7,9 @@ use crate::config::section::{DAY_MS, section};
 use crate::config::setting::{Bytes, Item, Period, Setting};
 use crate::config::value::Value;
 use crate::limits::{
-    CONNECTION_CHANNELS_DEFAULT, CONNECTIONS_MAX, MESSAGE_PING_INTERVAL_DEFAULT,
-    MESSAGE_PONG_TIMEOUT_DEFAULT, OUTPUT_BYTES_DEFAULT, STALE_CLOSE_DELAY_DEFAULT,
+    CONNECTION_CHANNELS_DEFAULT, CONNECTIONS_MAX, EXPIRED_CLOSE_DELAY_DEFAULT,
+    MESSAGE_PING_INTERVAL_DEFAULT, MESSAGE_PONG_TIMEOUT_DEFAULT, OUTPUT_BYTES_DEFAULT,
+    STALE_CLOSE_DELAY_DEFAULT,
 };
 
 section! {
@@ -20,6 +21,8 @@ section! {
         allowed_origins: Vec<Origin> = Vec::new();
         /// Whether a client without a token is let in, as the user with the empty name.
         allow_anonymous_connect_without_token: bool = false;
+        /// Whether a client whose token names no user is turned away.
+        disallow_anonymous_connection_tokens: bool = false;
         /// Whether everybody may do everything, without a token. For development.
         insecure: bool = false;
         /// Time between two pings to a client, which is told it in whole seconds.
@@ -28,6 +31,8 @@ section! {
         pong_timeout: Duration = MESSAGE_PONG_TIMEOUT_DEFAULT, in 1..=DAY_MS;
         /// Time for a new connection to authenticate itself.
         stale_close_delay: Duration = STALE_CLOSE_DELAY_DEFAULT, in 1..=DAY_MS;
+        /// Time that a client whose token has expired has to bring a new one.
+        expired_close_delay: Duration = EXPIRED_CLOSE_DELAY_DEFAULT, in 1..=DAY_MS;
         /// Channels that one client may be subscribed to.
         channel_limit: u16 = CONNECTION_CHANNELS_DEFAULT, in 1..=65_535;
         /// Connections that one user may have, over all shards; 0 sets no limit. Clients without a

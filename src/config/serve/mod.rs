@@ -11,6 +11,7 @@ mod log;
 mod namespace;
 mod shares;
 mod shutdown;
+mod token;
 mod websocket;
 
 pub use channel::{Channel, WithoutNamespace};
@@ -21,6 +22,7 @@ pub use http_server::{Host as HostName, HttpServer};
 pub use log::{Filter, Format as LogFormat, Log};
 pub use namespace::{Namespace, Namespaces};
 pub use shutdown::Shutdown;
+pub use token::Token;
 pub use websocket::{UrlPath, WebSocket};
 
 use std::net::SocketAddr;
@@ -41,6 +43,8 @@ pub struct Serve {
     pub http_server: HttpServer,
     /// `client`.
     pub client: Client,
+    /// `client.token`.
+    pub token: Token,
     /// `channel`.
     pub channel: Channel,
     /// `channel.without_namespace`.
@@ -61,6 +65,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> + Clone {
         Host::KEYS,
         HttpServer::KEYS,
         Client::KEYS,
+        Token::KEYS,
         Channel::KEYS,
         WithoutNamespace::KEYS,
         WebSocket::KEYS,
@@ -79,6 +84,7 @@ impl Serve {
                 host: Host::read(reader),
                 http_server: HttpServer::read(reader),
                 client: Client::read(reader),
+                token: Token::read(reader),
                 channel: Channel::read(reader),
                 without_namespace: WithoutNamespace::read(reader),
                 websocket: WebSocket::read(reader),
@@ -132,6 +138,7 @@ impl Serve {
         self.host.adopt(&new.host, &mut changes);
         self.http_server.adopt(&new.http_server, &mut changes);
         self.client.adopt(&new.client, &mut changes);
+        self.token.adopt(&new.token, &mut changes);
         self.channel.adopt(&new.channel, &mut changes);
         self.without_namespace.adopt(&new.without_namespace, &mut changes);
         self.websocket.adopt(&new.websocket, &mut changes);

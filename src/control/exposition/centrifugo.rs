@@ -113,6 +113,8 @@ fn reply_errors(counters: &Counters) -> Vec<(&'static str, u64)> {
         ("106", counters.errors_limit_exceeded),
         ("107", counters.errors_bad_request),
         ("108", counters.errors_not_available),
+        ("109", counters.errors_token_expired),
+        ("110", counters.errors_expired),
         ("111", counters.errors_too_many_requests),
         ("other", counters.errors_other),
     ]
@@ -121,6 +123,7 @@ fn reply_errors(counters: &Counters) -> Vec<(&'static str, u64)> {
 fn disconnects(counters: &Counters) -> Vec<(&'static str, u64)> {
     vec![
         ("3001", counters.disconnects_shutdown),
+        ("3005", counters.disconnects_expired),
         ("3008", counters.disconnects_slow),
         ("3012", counters.disconnects_no_pong),
         ("3013", counters.disconnects_too_many_requests),
@@ -129,6 +132,7 @@ fn disconnects(counters: &Counters) -> Vec<(&'static str, u64)> {
         ("3502", counters.disconnects_stale),
         ("3504", counters.disconnects_connection_limit),
         ("3506", counters.disconnects_inappropriate_protocol),
+        ("3507", counters.disconnects_permission_denied),
         ("3508", counters.disconnects_not_available),
         ("other", counters.disconnects_other),
     ]

@@ -19,6 +19,7 @@ pub fn write_reply(out: &mut Vec<u8>, id: u32, reply: &Reply<'_>) {
             let mut message = message.message(5);
             client(&mut message, 1, result.client);
             message.text(2, result.version);
+            write_expiry(&mut message, result.ttl_s);
             message.number(7, result.ping_s.into());
             message.flag(8, result.pong);
             message.end();
@@ -30,6 +31,11 @@ pub fn write_reply(out: &mut Vec<u8>, id: u32, reply: &Reply<'_>) {
             let mut message = message.message(10);
             message.number(1, result.clients.into());
             message.number(2, result.users.into());
+            message.end();
+        }
+        Reply::Refresh(result) => {
+            let mut message = message.message(14);
+            write_expiry(&mut message, result.ttl_s);
             message.end();
         }
     }
@@ -54,6 +60,12 @@ pub fn write_push(out: &mut Vec<u8>, channel: &str, push: &Push<'_>) {
     }
     message.end();
     envelope.end();
+}
+
+/// Fields 3 and 4 of both results that have them.
+fn write_expiry(message: &mut Message<'_>, ttl_s: Option<u32>) {
+    message.flag(3, ttl_s.is_some());
+    message.number(4, ttl_s.unwrap_or(0).into());
 }
 
 fn write_subscribe_result(mut message: Message<'_>, result: &SubscribeResult<'_>) {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::super::{
     Channel, ClientId, ClientInfo, Command, Commands, Connect, ConnectResult, ErrorCode, Format,
-    Lineage, Malformed, PresenceStats, Publication, Push, Reply, Request, Subscribe,
+    Lineage, Malformed, PresenceStats, Publication, Push, RefreshResult, Reply, Request, Subscribe,
     SubscribeResult, UnsubscribeCode,
 };
 use super::writer::Message;
@@ -70,7 +70,8 @@ fn push(push: &Push<'_>) -> Vec<u8> {
 #[test]
 fn replies_are_written_as_in_the_examples_of_the_reference() {
     // The reference's client is "c1"; ours has a longer name, and lengths that go with it.
-    let result = ConnectResult { client: CLIENT, version: "1", ping_s: 25, pong: true };
+    let result =
+        ConnectResult { client: CLIENT, version: "1", ttl_s: None, ping_s: 25, pong: true };
     let expected = format!("3108012a2d0a{NAME}12013138194001");
     assert_eq!(reply(1, &Reply::Connect(result)), bytes(&expected));
     let missed = [Publication { data: b"{}", offset: 6, ..Publication::default() }];
@@ -94,6 +95,8 @@ fn replies_are_written_as_in_the_examples_of_the_reference() {
         (4, Reply::Publish, "0408044200"),
         (5, Reply::PresenceStats(PresenceStats { clients: 2, users: 1 }), "080805520408021001"),
         (6, Reply::Unsubscribe, "0408063a00"),
+        (7, Reply::Refresh(RefreshResult { ttl_s: None }), "0408077200"),
+        (7, Reply::Refresh(RefreshResult { ttl_s: Some(9) }), "080807720418012009"),
     ];
     for (id, value, expected) in cases {
         assert_eq!(reply(id, &value), bytes(expected), "{value:?}");

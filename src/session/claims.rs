@@ -1,0 +1,131 @@
+//! What a token claims (14), once its signature is known to be right.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use super::token::TokenError;
+use crate::limits::{CONNECTION_INFO_BYTES_MAX, USER_ID_BYTES_MAX};
+
+/// What a connection is told by its token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ConnectionToken {
+    /// The user; empty for nobody.
+    pub(super) user: String,
+    /// When the connection expires, since the Unix epoch, if it does.
+    pub(super) expires: Option<Duration>,
+    /// What others are shown of the connection; empty for nothing.
+    pub(super) info: Vec<u8>,
+}
+
+/// The claims of one token by their names. A claim that is `null` is not there.
+pub(super) struct Claims<'a>(BTreeMap<String, &'a RawValue>);
+
+/// Whom a token is for.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl<'a> Claims<'a> {
+    pub(super) fn read(json: &'a [u8]) -> Result<Self, TokenError> {
+        serde_json::from_slice(json).map(Self).map_err(|_| TokenError::Claims)
+    }
+
+    fn claim<T: Deserialize<'a>>(&self, name: &str) -> Result<Option<T>, TokenError> {
+        let Some(value) = self.0.get(name) else { return Ok(None) };
+        serde_json::from_str(value.get()).map_err(|_| TokenError::Claims)
+    }
+
+    /// Whether it is of the right kind, from the right issuer and for this server.
+    pub(super) fn check_origin(&self, audience: &str, issuer: &str) -> Result<(), TokenError> {
+        if self.claim::<IgnoredAny>("channel")?.is_some() {
+            return Err(TokenError::Channel);
+        }
+        let is_ours = match self.claim("aud")? {
+            _ if audience.is_empty() => true,
+            None => false,
+            Some(Audience::One(name)) => name == audience,
+            Some(Audience::Several(names)) => names.iter().any(|name| name == audience),
+        };
+        if !is_ours {
+            return Err(TokenError::Audience);
+        }
+        let from: Option<String> = self.claim("iss")?;
+        if !issuer.is_empty() && from.as_deref() != Some(issuer) {
+            return Err(TokenError::Issuer);
+        }
+        Ok(())
+    }
+
+    /// Whether it is valid at this time. A token that is not valid yet is of a server whose clock
+    /// is ahead, so that a new one may do, as for one that is not valid any more.
+    pub(super) fn check_time(&self, now: Duration) -> Result<(), TokenError> {
+        let is_over = self.time("exp")?.is_some_and(|end| end <= now);
+        let is_early = self.time("nbf")?.is_some_and(|begin| begin > now);
+        self.time("iat")?;
+        if is_over || is_early { Err(TokenError::Expired) } else { Ok(()) }
+    }
+
+    /// What it says of the connection, with the user in this claim.
+    pub(super) fn token(&self, user_claim: &str) -> Result<ConnectionToken, TokenError> {
+        self.claim::<String>("jti")?;
+        let channels: Option<Vec<String>> = self.claim("channels")?;
+        let subscriptions: Option<BTreeMap<String, IgnoredAny>> = self.claim("subs")?;
+        if channels.is_some_and(|list| !list.is_empty())
+            || subscriptions.is_some_and(|map| !map.is_empty())
+        {
+            return Err(TokenError::Subscriptions);
+        }
+        let user: String = self.claim(user_claim)?.unwrap_or_default();
+        if user.len() > USER_ID_BYTES_MAX {
+            return Err(TokenError::UserTooLong);
+        }
+        let info = self.info()?;
+        if info.len() > CONNECTION_INFO_BYTES_MAX {
+            return Err(TokenError::InfoTooLong);
+        }
+        Ok(ConnectionToken { user, expires: self.expires()?, info })
+    }
+
+    /// When the connection expires: what `expire_at` says, where 0 is never, or else `exp`.
+    fn expires(&self) -> Result<Option<Duration>, TokenError> {
+        match self.claim::<i64>("expire_at")? {
+            Some(0) => Ok(None),
+            Some(seconds) => Ok(Some(Duration::from_secs(seconds.max(0).unsigned_abs()))),
+            None => self.time("exp"),
+        }
+    }
+
+    fn info(&self) -> Result<Vec<u8>, TokenError> {
+        match self.claim::<String>("b64info")?.filter(|text| !text.is_empty()) {
+            Some(text) => STANDARD.decode(text).map_err(|_| TokenError::Claims),
+            None => {
+                let info = self.claim::<&RawValue>("info")?;
+                Ok(info.map_or_else(Vec::new, |info| info.get().into()))
+            }
+        }
+    }
+
+    /// Seconds since the Unix epoch, which may have a fraction (RFC 7519 §2). What lies before it
+    /// has passed as well as the epoch has.
+    fn time(&self, name: &str) -> Result<Option<Duration>, TokenError> {
+        let seconds: Option<f64> = self.claim(name)?;
+        Ok(seconds
+            .map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)))
+    }
+}
+
+impl ConnectionToken {
+    /// Whether what it says of the connection is JSON, or nothing.
+    pub(super) fn has_json_info(&self) -> bool {
+        self.info.is_empty() || serde_json::from_slice::<&RawValue>(&self.info).is_ok()
+    }
+}

@@ -1,0 +1,402 @@
+//! Connection tokens: JWTs that a back end has signed with a key it shares with the server (14).
+//!
+//! ```text
+//!   token ─▶ header: HS256? ─▶ signature ─▶ claims: from whom, for whom, when ─▶ ConnectionToken
+//! ```
+//!
+//! Invariant: no claim is looked at before the signature is known to be right. The algorithm is
+//! the server's choice, and never the token's: a token that names another one is refused.
+
+use std::fmt;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use sha2::Sha256;
+
+use super::claims::{Claims, ConnectionToken};
+use crate::protocol::{Disconnect, DisconnectCode};
+
+/// How tokens are verified. Without a key none is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenRules {
+    /// The key of new tokens (`client.token.hmac_secret_key`).
+    pub key: Option<HmacKey>,
+    /// The key before it, for tokens that are still about
+    /// (`client.token.hmac_previous_secret_key`).
+    pub previous_key: Option<HmacKey>,
+    /// Until when the previous key counts, since the Unix epoch; `None` sets no end
+    /// (`client.token.hmac_previous_secret_key_valid_until`).
+    pub previous_key_until: Option<Duration>,
+    /// What `aud` must name; anything does if it is empty (`client.token.audience`).
+    pub audience: String,
+    /// What `iss` must be; anything does if it is empty (`client.token.issuer`).
+    pub issuer: String,
+    /// The claim with the user's id; `sub` if it is empty (`client.token.user_id_claim`).
+    pub user_id_claim: String,
+}
+
+/// A key of HMAC. It is not shown, nor is its length.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HmacKey(Box<[u8]>);
+
+impl HmacKey {
+    /// The bytes as the key; `None` if there are none, for then anybody could sign.
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        (!bytes.is_empty()).then(|| Self(bytes.into()))
+    }
+
+    /// Whether this key has signed it. Takes a time that says nothing about where they differ.
+    fn has_signed(&self, signed: &[u8], signature: &[u8]) -> bool {
+        let mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
+        mac.chain_update(signed).verify_slice(signature).is_ok()
+    }
+}
+
+impl fmt::Debug for HmacKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("HmacKey(hidden)")
+    }
+}
+
+/// Why a token does not let its bearer in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TokenError {
+    /// The server has no key.
+    NoKey,
+    /// It is no JWT.
+    Malformed,
+    /// It is signed in a way that is not served, or not at all.
+    Algorithm,
+    /// It asks for an extension of JWS, of which there is none here.
+    Critical,
+    /// No key of the server's has signed it.
+    Signature,
+    /// A claim is of another type than it should be, or they are no JSON object.
+    Claims,
+    /// It is a subscription token.
+    Channel,
+    /// It is for other servers.
+    Audience,
+    /// It is from somebody else.
+    Issuer,
+    /// The user's id is too long.
+    UserTooLong,
+    /// What it says of the connection is too long.
+    InfoTooLong,
+    /// What it says of the connection cannot be said to others in the client's format.
+    InfoNotJson,
+    /// It is of another user than this connection.
+    OtherUser,
+    /// It asks for subscriptions, which the server does not make.
+    Subscriptions,
+    /// It is not valid any more, or not yet.
+    Expired,
+}
+
+impl TokenError {
+    /// What the client is told, unless it may bring another token.
+    pub(super) fn disconnect(self) -> Disconnect {
+        let code = match self {
+            Self::Expired => DisconnectCode::Expired,
+            Self::Subscriptions => DisconnectCode::NotAvailable,
+            _ => DisconnectCode::InvalidToken,
+        };
+        Disconnect { code, reason: self.reason() }
+    }
+
+    fn reason(self) -> &'static str {
+        match self {
+            Self::NoKey => "invalid token: this server has no key to verify tokens with",
+            Self::Malformed => "invalid token: it is no JWT",
+            Self::Algorithm => "invalid token: this server verifies HS256 only",
+            Self::Critical => "invalid token: this server knows no critical header",
+            Self::Signature => "invalid token: the signature is wrong",
+            Self::Claims => "invalid token: a claim is not of its type",
+            Self::Channel => "invalid token: it is for a subscription",
+            Self::Audience => "invalid token: the audience is another",
+            Self::Issuer => "invalid token: the issuer is another",
+            Self::UserTooLong => "invalid token: the user id is too long",
+            Self::InfoTooLong => "invalid token: the info is too long",
+            Self::InfoNotJson => "invalid token: b64info is no JSON",
+            Self::OtherUser => "invalid token: the user is another",
+            Self::Subscriptions => {
+                "not available: this server does not serve the claims channels and subs yet"
+            }
+            Self::Expired => DisconnectCode::Expired.text(),
+        }
+    }
+}
+
+/// What a header says. Its `typ` and `kid` change nothing.
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    crit: Option<IgnoredAny>,
+}
+
+impl TokenRules {
+    /// What a token says, if it is to be believed at `now`, the time since the Unix epoch.
+    pub(super) fn verify(&self, token: &str, now: Duration) -> Result<ConnectionToken, TokenError> {
+        let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        let (header, claims) = signed.split_once('.').ok_or(TokenError::Malformed)?;
+        if claims.contains('.') {
+            return Err(TokenError::Malformed);
+        }
+        let header: Header =
+            serde_json::from_slice(&decode(header)?).map_err(|_| TokenError::Malformed)?;
+        if header.alg != "HS256" {
+            return Err(TokenError::Algorithm);
+        }
+        self.check_signature(signed, &decode(signature)?, now)?;
+        if header.crit.is_some() {
+            return Err(TokenError::Critical);
+        }
+        let claims = decode(claims)?;
+        let claims = Claims::read(&claims)?;
+        claims.check_origin(&self.audience, &self.issuer)?;
+        claims.check_time(now)?;
+        claims.token(Some(&*self.user_id_claim).filter(|name| !name.is_empty()).unwrap_or("sub"))
+    }
+
+    fn check_signature(
+        &self,
+        signed: &str,
+        signature: &[u8],
+        now: Duration,
+    ) -> Result<(), TokenError> {
+        let is_over = self.previous_key_until.is_some_and(|until| until <= now);
+        let previous = self.previous_key.as_ref().filter(|_| !is_over);
+        let mut keys = self.key.iter().chain(previous).peekable();
+        keys.peek().ok_or(TokenError::NoKey)?;
+        if keys.any(|key| key.has_signed(signed.as_bytes(), signature)) {
+            Ok(())
+        } else {
+            Err(TokenError::Signature)
+        }
+    }
+}
+
+fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rig::{KEY, signed, signed_with};
+    use super::*;
+    use crate::limits::{CONNECTION_INFO_BYTES_MAX, USER_ID_BYTES_MAX};
+
+    const NOW: Duration = Duration::from_secs(1_000_000);
+    const HEADER: &str = r#"{"alg":"HS256"}"#;
+
+    fn rules() -> TokenRules {
+        TokenRules { key: HmacKey::new(KEY), ..TokenRules::default() }
+    }
+
+    fn verify(token: &str) -> Result<ConnectionToken, TokenError> {
+        rules().verify(token, NOW)
+    }
+
+    fn claims(claims: &str) -> Result<ConnectionToken, TokenError> {
+        verify(&signed(claims))
+    }
+
+    #[test]
+    fn the_example_of_the_standard_is_verified() {
+        // RFC 7515, A.1.
+        let key = "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAz\
+                   Zr1Z9CAow";
+        let token = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMD\
+                     A4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-m\
+                     B92K27uhbUJU1p1r_wW1gFWFOEjXk";
+        let key = HmacKey::new(&URL_SAFE_NO_PAD.decode(key).unwrap());
+        let rules = TokenRules { key, issuer: "joe".to_owned(), ..TokenRules::default() };
+        let end = Duration::from_secs(1_300_819_380);
+        let read = rules.verify(token, end - Duration::from_secs(1)).expect("it is valid");
+        assert_eq!((&*read.user, read.expires), ("", Some(end)));
+        assert_eq!(rules.verify(token, end), Err(TokenError::Expired));
+    }
+
+    #[test]
+    fn a_token_that_no_key_has_signed_is_refused() {
+        let token = signed(r#"{"sub":"ann"}"#);
+        assert!(verify(&token).is_ok());
+        let other = signed_with(b"another key", HEADER, r#"{"sub":"ann"}"#);
+        assert_eq!(verify(&other), Err(TokenError::Signature));
+        // Signed as ann, claimed as bob.
+        let bob = signed_with(b"another key", HEADER, r#"{"sub":"bob"}"#);
+        let (claimed, _) = bob.rsplit_once('.').unwrap();
+        let (_, signature) = token.rsplit_once('.').unwrap();
+        assert_eq!(verify(&format!("{claimed}.{signature}")), Err(TokenError::Signature));
+        let cut = &token[..token.len() - 4];
+        assert_eq!(verify(cut), Err(TokenError::Signature), "a part of the signature");
+        let (unsigned, _) = token.rsplit_once('.').unwrap();
+        assert_eq!(verify(&format!("{unsigned}.")), Err(TokenError::Signature), "none");
+        for key in [None, HmacKey::new(b"")] {
+            let keyless = TokenRules { key, ..rules() };
+            let empty = signed_with(b"", HEADER, "{}");
+            assert_eq!(keyless.verify(&empty, NOW), Err(TokenError::NoKey));
+        }
+    }
+
+    #[test]
+    fn the_algorithm_is_the_servers_choice() {
+        for alg in ["none", "None", "", "hs256", "HS384", "HS512", "RS256", "ES256"] {
+            let token = signed_with(KEY, &format!(r#"{{"alg":"{alg}"}}"#), r#"{"sub":"ann"}"#);
+            assert_eq!(verify(&token), Err(TokenError::Algorithm), "{alg}");
+            let (unsigned, _) = token.rsplit_once('.').unwrap();
+            assert_eq!(verify(&format!("{unsigned}.")), Err(TokenError::Algorithm), "{alg}");
+        }
+        let critical = signed_with(KEY, r#"{"alg":"HS256","crit":["b64"],"b64":false}"#, "{}");
+        assert_eq!(verify(&critical), Err(TokenError::Critical));
+    }
+
+    #[test]
+    fn what_is_no_token_is_refused() {
+        let token = signed("{}");
+        let padded = format!("{token}=");
+        let longer = format!("{token}.e30");
+        let headless = signed_with(KEY, "{}", "{}");
+        for text in ["", ".", "..", "a.b", "a.b.c", "ü.ü.ü", &padded, &longer, &headless] {
+            assert_eq!(verify(text), Err(TokenError::Malformed), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_previous_key_counts_until_its_end() {
+        let old = signed_with(b"old", HEADER, "{}");
+        let previous_key = HmacKey::new(b"old");
+        let until = |previous_key_until| TokenRules {
+            previous_key: previous_key.clone(),
+            previous_key_until,
+            ..rules()
+        };
+        let second = Duration::from_secs(1);
+        for (end, is_ok) in [(None, true), (Some(NOW + second), true), (Some(NOW), false)] {
+            let rules = until(end);
+            assert_eq!(rules.verify(&old, NOW).is_ok(), is_ok, "{end:?}");
+            assert!(rules.verify(&signed("{}"), NOW).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_token_is_valid_from_its_beginning_to_its_end() {
+        for (text, is_valid) in [
+            (r#"{"exp":1000001}"#, true),
+            (r#"{"exp":1000000.5}"#, true),
+            (r#"{"exp":1e300}"#, true),
+            (r#"{"exp":null,"nbf":null}"#, true),
+            (r#"{"exp":1000000}"#, false),
+            (r#"{"exp":0}"#, false),
+            (r#"{"exp":-1e300}"#, false),
+            (r#"{"nbf":1000000}"#, true),
+            (r#"{"nbf":1000001}"#, false),
+            (r#"{"iat":2000000}"#, true),
+        ] {
+            let expected = if is_valid { None } else { Some(TokenError::Expired) };
+            assert_eq!(claims(text).err(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_connection_expires_with_the_token_or_when_it_says() {
+        let at = |seconds| Some(Duration::from_secs(seconds));
+        for (text, expires) in [
+            ("{}", None),
+            (r#"{"exp":1000001}"#, at(1_000_001)),
+            (r#"{"exp":1000001,"expire_at":2000000}"#, at(2_000_000)),
+            (r#"{"expire_at":2000000}"#, at(2_000_000)),
+            (r#"{"exp":1000001,"expire_at":0}"#, None),
+            (r#"{"exp":1000001,"expire_at":null}"#, at(1_000_001)),
+            (r#"{"expire_at":-5}"#, at(0)),
+        ] {
+            assert_eq!(claims(text).map(|token| token.expires), Ok(expires), "{text}");
+        }
+    }
+
+    #[test]
+    fn audience_and_issuer_are_asked_for_by_the_rules_alone() {
+        let strict = TokenRules { audience: "us".into(), issuer: "idp".into(), ..rules() };
+        for (text, expected) in [
+            (r#"{"aud":"us","iss":"idp"}"#, None),
+            (r#"{"aud":["them","us"],"iss":"idp"}"#, None),
+            (r#"{"aud":"them","iss":"idp"}"#, Some(TokenError::Audience)),
+            (r#"{"aud":["them"],"iss":"idp"}"#, Some(TokenError::Audience)),
+            (r#"{"aud":[],"iss":"idp"}"#, Some(TokenError::Audience)),
+            (r#"{"iss":"idp"}"#, Some(TokenError::Audience)),
+            (r#"{"aud":"us"}"#, Some(TokenError::Issuer)),
+            (r#"{"aud":"us","iss":"idp2"}"#, Some(TokenError::Issuer)),
+            // A new token would not do either, so that it has expired is not what is wrong.
+            (r#"{"aud":"them","iss":"idp","exp":1}"#, Some(TokenError::Audience)),
+        ] {
+            assert_eq!(strict.verify(&signed(text), NOW).err(), expected, "{text}");
+        }
+        assert!(claims(r#"{"aud":"them","iss":"anybody"}"#).is_ok());
+    }
+
+    #[test]
+    fn the_user_is_in_the_claim_that_is_configured() {
+        let text = r#"{"sub":"ann","user_id":"42"}"#;
+        let custom = TokenRules { user_id_claim: "user_id".into(), ..rules() };
+        let user = |rules: &TokenRules| rules.verify(&signed(text), NOW).unwrap().user;
+        assert_eq!((&*user(&rules()), &*user(&custom)), ("ann", "42"));
+        let named = |bytes| claims(&format!(r#"{{"sub":"{}"}}"#, "u".repeat(bytes)));
+        assert!(named(USER_ID_BYTES_MAX).is_ok());
+        assert_eq!(named(USER_ID_BYTES_MAX + 1), Err(TokenError::UserTooLong));
+    }
+
+    #[test]
+    fn what_is_said_of_a_connection_stands_as_it_came() {
+        for (text, info) in [
+            ("{}", ""),
+            (r#"{"info":null}"#, ""),
+            (r#"{"info":{"name": "Ann"}}"#, r#"{"name": "Ann"}"#),
+            (r#"{"b64info":"eyJhIjoxfQ=="}"#, r#"{"a":1}"#),
+            (r#"{"b64info":"eyJhIjoxfQ==","info":2}"#, r#"{"a":1}"#),
+            (r#"{"b64info":"","info":2}"#, "2"),
+            (r#"{"meta":{"a":1},"jti":"x","other":[]}"#, ""),
+        ] {
+            assert_eq!(claims(text).map(|token| token.info), Ok(info.into()), "{text}");
+        }
+        let long = |bytes| claims(&format!(r#"{{"info":"{}"}}"#, "x".repeat(bytes - 2)));
+        assert!(long(CONNECTION_INFO_BYTES_MAX).is_ok());
+        assert_eq!(long(CONNECTION_INFO_BYTES_MAX + 1), Err(TokenError::InfoTooLong));
+    }
+
+    #[test]
+    fn claims_of_another_type_or_purpose_are_refused() {
+        let wrong = [
+            "",
+            "[]",
+            "1",
+            "{",
+            r#"{"sub":42}"#,
+            r#"{"exp":"tomorrow"}"#,
+            r#"{"nbf":"x"}"#,
+            r#"{"iat":[]}"#,
+            r#"{"jti":1}"#,
+            r#"{"iss":1}"#,
+            r#"{"expire_at":1.5}"#,
+            r#"{"b64info":"***"}"#,
+            r#"{"channels":"news"}"#,
+        ];
+        for text in wrong {
+            assert_eq!(claims(text), Err(TokenError::Claims), "{text}");
+        }
+        assert_eq!(claims(r#"{"sub":"a","channel":"b"}"#), Err(TokenError::Channel));
+        for text in [r#"{"channels":["news"]}"#, r#"{"subs":{"news":{}}}"#] {
+            assert_eq!(claims(text), Err(TokenError::Subscriptions), "{text}");
+        }
+        assert!(claims(r#"{"channels":[],"subs":{}}"#).is_ok());
+    }
+
+    #[test]
+    fn a_key_is_not_shown() {
+        let shown = format!("{:?}", rules());
+        assert!(shown.contains("hidden") && !shown.contains("a key of tests"), "{shown}");
+    }
+}
