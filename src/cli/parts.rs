@@ -128,3 +128,37 @@ pub(crate) fn http_api(settings: &serve::HttpApi) -> HttpApi {
     };
     api
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keys_of_tokens_reach_the_rules() {
+        let token = serve::Token {
+            hmac_secret_key: Secret::new("new"),
+            hmac_previous_secret_key: Secret::new("old"),
+            hmac_previous_secret_key_valid_until: 7,
+            audience: "us".to_owned(),
+            issuer: "idp".to_owned(),
+            user_id_claim: "id".to_owned(),
+            ..serve::Token::default()
+        };
+        let expected = TokenRules {
+            key: HmacKey::new(b"new"),
+            previous_key: HmacKey::new(b"old"),
+            previous_key_until: Some(Duration::from_secs(7)),
+            audience: "us".to_owned(),
+            issuer: "idp".to_owned(),
+            user_id_claim: "id".to_owned(),
+        };
+        let mut serve = Serve { token, ..Serve::default() };
+        serve.client.disallow_anonymous_connection_tokens = true;
+        serve.client.expired_close_delay = Duration::from_secs(3);
+        let rules = rules(&serve);
+        assert_eq!(rules.token, expected);
+        assert!(rules.disallow_anonymous_connection_tokens);
+        assert_eq!(rules.expired_close_delay, Duration::from_secs(3));
+        assert_eq!(token_rules(&serve::Token::default()), TokenRules::default());
+    }
+}
