@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn who_brings_no_new_token_is_closed_when_the_delay_is_over_too() {
         let mut rig = ann();
-        assert_eq!(rig.alarm, Some(Duration::from_secs(60) + DELAY));
+        assert_eq!(rig.alarm, Some(Duration::from_mins(1) + DELAY));
         rig.session.late(&mut rig.effects);
         let close = Effect::Close(DisconnectCode::Expired.into());
         assert_eq!(rig.effects.take(), Some(close));

@@ -78,7 +78,7 @@ impl<'a> Claims<'a> {
     pub(super) fn token(&self, user_claim: &str) -> Result<ConnectionToken, TokenError> {
         self.claim::<String>("jti")?;
         let channels: Option<Vec<String>> = self.claim("channels")?;
-        let subscriptions: Option<BTreeMap<String, IgnoredAny>> = self.claim("subs")?;
+        let subscriptions: Option<BTreeMap<String, &RawValue>> = self.claim("subs")?;
         if channels.is_some_and(|list| !list.is_empty())
             || subscriptions.is_some_and(|map| !map.is_empty())
         {
@@ -105,13 +105,11 @@ impl<'a> Claims<'a> {
     }
 
     fn info(&self) -> Result<Vec<u8>, TokenError> {
-        match self.claim::<String>("b64info")?.filter(|text| !text.is_empty()) {
-            Some(text) => STANDARD.decode(text).map_err(|_| TokenError::Claims),
-            None => {
-                let info = self.claim::<&RawValue>("info")?;
-                Ok(info.map_or_else(Vec::new, |info| info.get().into()))
-            }
+        if let Some(text) = self.claim::<String>("b64info")?.filter(|text| !text.is_empty()) {
+            return STANDARD.decode(text).map_err(|_| TokenError::Claims);
         }
+        let info = self.claim::<&RawValue>("info")?;
+        Ok(info.map_or_else(Vec::new, |info| info.get().into()))
     }
 
     /// Seconds since the Unix epoch, which may have a fraction (RFC 7519 §2). What lies before it
@@ -127,5 +125,48 @@ impl ConnectionToken {
     /// Whether what it says of the connection is JSON, or nothing.
     pub(super) fn has_json_info(&self) -> bool {
         self.info.is_empty() || serde_json::from_slice::<&RawValue>(&self.info).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claims(text: &str) -> Result<ConnectionToken, TokenError> {
+        Claims::read(text.as_bytes())?.token("sub")
+    }
+
+    #[test]
+    fn the_connection_expires_with_the_token_or_when_it_says() {
+        let at = |seconds| Some(Duration::from_secs(seconds));
+        for (text, expires) in [
+            ("{}", None),
+            (r#"{"exp":1000001}"#, at(1_000_001)),
+            (r#"{"exp":1000001,"expire_at":2000000}"#, at(2_000_000)),
+            (r#"{"expire_at":2000000}"#, at(2_000_000)),
+            (r#"{"exp":1000001,"expire_at":0}"#, None),
+            (r#"{"exp":1000001,"expire_at":null}"#, at(1_000_001)),
+            (r#"{"expire_at":-5}"#, at(0)),
+        ] {
+            assert_eq!(claims(text).map(|token| token.expires), Ok(expires), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_a_connection_stands_as_it_came() {
+        for (text, info) in [
+            ("{}", ""),
+            (r#"{"info":null}"#, ""),
+            (r#"{"info":{"name": "Ann"}}"#, r#"{"name": "Ann"}"#),
+            (r#"{"b64info":"eyJhIjoxfQ=="}"#, r#"{"a":1}"#),
+            (r#"{"b64info":"eyJhIjoxfQ==","info":2}"#, r#"{"a":1}"#),
+            (r#"{"b64info":"","info":2}"#, "2"),
+            (r#"{"meta":{"a":1},"jti":"x","other":[]}"#, ""),
+        ] {
+            assert_eq!(claims(text).map(|token| token.info), Ok(info.into()), "{text}");
+        }
+        let long = |bytes| claims(&format!(r#"{{"info":"{}"}}"#, "x".repeat(bytes - 2)));
+        assert!(long(CONNECTION_INFO_BYTES_MAX).is_ok());
+        assert_eq!(long(CONNECTION_INFO_BYTES_MAX + 1), Err(TokenError::InfoTooLong));
     }
 }
