@@ -149,7 +149,7 @@ fn every_error_of_a_command_arrives_and_is_counted() {
 #[test]
 fn every_disconnect_arrives_with_its_reason_and_is_counted() {
     let server = serve(config(1), &settings());
-    let token = "invalid token: this server does not verify tokens yet";
+    let token = "invalid token: it is no JWT";
     let bad_request = end(3501, "bad request");
     let before_connect = [
         (r#"{"id":1,"connect":{"token":"t"}}"#, end(3500, token)),
