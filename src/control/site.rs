@@ -223,7 +223,7 @@ impl Rest {
             match accept().await {
                 Ok(accepted) => return accepted,
                 Err(error) => {
-                    // Out of descriptors or memory: both come back, and asking at once does not help.
+                    // Out of descriptors or memory: both come back, and asking at once is no help.
                     tracing::warn!(%error, "the internal port cannot accept");
                     self.until = Some(Instant::now() + ACCEPT_BACKOFF);
                 }

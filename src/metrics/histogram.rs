@@ -81,14 +81,14 @@ mod tests {
             histogram.observe(Duration::from_nanos(nanoseconds), 1);
         }
         assert_eq!(filled(&histogram), [(1.0, 2), (5.0, 2), (2.5e6, 1), (f64::INFINITY, 1)]);
-        assert_eq!((histogram.count(), histogram.sum_seconds()), (6, 5.000_007_002));
+        assert_eq!((histogram.count(), histogram.sum_ns), (6, 5_000_007_002));
     }
 
     #[test]
     fn what_was_done_together_is_shared_equally() {
         let mut histogram = Histogram::default();
         histogram.observe(Duration::from_micros(40), 4);
-        assert_eq!((filled(&histogram), histogram.sum_seconds()), (vec![(10.0, 4)], 4e-5));
+        assert_eq!((filled(&histogram), histogram.sum_ns), (vec![(10.0, 4)], 40_000));
     }
 
     #[test]
@@ -99,6 +99,6 @@ mod tests {
         other.observe(Duration::from_secs(9), 1);
         one += &other;
         assert_eq!(filled(&one), [(5.0, 3), (f64::INFINITY, 1)]);
-        assert_eq!(one.sum_seconds(), 9.000_007);
+        assert_eq!(one.sum_ns, 9_000_007_000);
     }
 }

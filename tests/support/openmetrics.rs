@@ -10,22 +10,22 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) fn read(text: &str) -> BTreeMap<String, f64> {
     let body = text.strip_suffix("# EOF\n").expect("the end is marked");
     let (mut seen, mut samples) = (BTreeSet::new(), BTreeMap::new());
-    let (mut family, mut kind) = (String::new(), String::new());
+    let (mut family, mut kind) = ("", "");
     let mut ladder = Ladder::default();
     for line in body.lines() {
         if let Some(rest) = line.strip_prefix("# HELP ") {
             let (name, help) = rest.split_once(' ').expect("a help");
-            assert!(!help.is_empty() && seen.insert(name.to_owned()), "{line}");
-            family = name.to_owned();
+            assert!(!help.is_empty() && seen.insert(name), "{line}");
+            family = name;
         } else if let Some(rest) = line.strip_prefix("# TYPE ") {
-            kind = rest.strip_prefix(&family).expect("of the same family").trim().to_owned();
+            kind = rest.strip_prefix(family).expect("of the same family").trim();
         } else if let Some(rest) = line.strip_prefix("# UNIT ") {
-            let unit = rest.strip_prefix(&family).expect("of the same family").trim();
+            let unit = rest.strip_prefix(family).expect("of the same family").trim();
             assert!(family.ends_with(unit), "{line}");
         } else {
             let (name, value) = line.rsplit_once(' ').expect("a value");
-            let suffix = name.split('{').next().unwrap().strip_prefix(&family).expect(line);
-            let fits = match kind.as_str() {
+            let suffix = name.split('{').next().unwrap().strip_prefix(family).expect(line);
+            let fits = match kind {
                 "counter" => suffix == "_total",
                 "gauge" => suffix.is_empty(),
                 "histogram" => ["_bucket", "_sum", "_count"].contains(&suffix),
@@ -64,7 +64,10 @@ impl Ladder {
                 let (last, below) = self.last.unwrap_or((f64::NEG_INFINITY, 0.0));
                 assert!(last < bound && below <= value, "{line} does not ascend");
                 self.last = bound.is_finite().then_some((bound, value));
-                assert!(bound.is_finite() || value == self.count, "{line} is not all");
+                assert!(
+                    bound.is_finite() || value.total_cmp(&self.count).is_eq(),
+                    "{line} is not all"
+                );
             }
         }
     }
