@@ -154,8 +154,11 @@ def rows():
         Row("others", "100 others echo beside a fan-out to 10,000", "fanout",
             ["--connections", "10000", "--size", "100", "--probes", "100"],
             [longwire("broadcast")], [others]),
+        # The bare server tells nobody who came; the row below it has longwire's line for each.
         Row("handshake", "opening handshakes", "connect", ["--window", "64"],
-            [longwire("echo"), bare("handshake")], [shake, start]),
+            [longwire("echo", "--log-level", "warn"), bare("handshake")], [shake, start]),
+        Row("handshake-logged", "opening handshakes, each with its line in the log", "connect",
+            ["--window", "64"], [longwire("echo"), bare("handshake")], [shake]),
         Row("idle", "15,000 idle, heartbeats off", "idle", ["--connections", "15000"],
             [longwire("echo", "--ping-interval", "off")], [memory, quiet], seconds=60),
     ]

@@ -35,7 +35,9 @@ fn describe(snapshot: &Snapshot, resident_bytes: u64) -> String {
         line(&format!("connections: shard {shard}"), *connections);
     }
     line("connections: open", snapshot.open);
-    line("channels, by shard", snapshot.channels);
+    line("channels", snapshot.channels);
+    line("subscriptions", snapshot.subscriptions);
+    line("users", snapshot.users);
     line("timers", snapshot.timers);
     line("ready", snapshot.ready);
     text.push('\n');

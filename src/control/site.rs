@@ -9,7 +9,7 @@ use socket2::{Domain, SockRef};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::ask::{Ask, Asks};
 use super::connection;
@@ -141,6 +141,7 @@ impl Site {
         // Operators' connections wait for their place and keep it.
         let operators = Crowd::new(usize::MAX);
         let mut internal_connections = JoinSet::new();
+        let mut rest = Rest::default();
         loop {
             let room = internal_connections.len() < INTERNAL_CONNECTIONS_MAX;
             tokio::select! {
@@ -152,7 +153,7 @@ impl Site {
                     }
                     None => break,
                 },
-                (socket, peer) = accept(internal.as_ref()), if room => {
+                (socket, peer) = accept(internal.as_ref(), &mut rest), if room => {
                     let other_end = OtherEnd::itself(SocketPeer::Internet(peer));
                     let service = routes.internal(other_end, operators.guest());
                     let stop = routes.stop();
@@ -193,15 +194,39 @@ fn seed() -> u64 {
 }
 
 /// The next connection to the internal port; never, if there is none.
-async fn accept(listener: Option<&tokio::net::TcpListener>) -> (TcpStream, SocketAddr) {
+async fn accept(
+    listener: Option<&tokio::net::TcpListener>,
+    rest: &mut Rest,
+) -> (TcpStream, SocketAddr) {
     let Some(listener) = listener else { return std::future::pending().await };
-    loop {
-        match listener.accept().await {
-            Ok(accepted) => return accepted,
-            Err(error) => {
-                // Out of descriptors or memory: both come back, and asking at once does not help.
-                tracing::warn!(%error, "the internal port cannot accept");
-                sleep(ACCEPT_BACKOFF).await;
+    rest.between(|| listener.accept()).await
+}
+
+/// The rest between a failed accept and the next one. It outlives the future that waits for a
+/// connection, which is dropped whenever something else happens.
+#[derive(Default)]
+struct Rest {
+    until: Option<Instant>,
+}
+
+impl Rest {
+    /// Asks until there is an answer that is no error, with a rest after each that is one.
+    async fn between<T, F>(&mut self, mut accept: impl FnMut() -> F) -> T
+    where
+        F: Future<Output = io::Result<T>>,
+    {
+        loop {
+            if let Some(until) = self.until {
+                sleep_until(until).await;
+                self.until = None;
+            }
+            match accept().await {
+                Ok(accepted) => return accepted,
+                Err(error) => {
+                    // Out of descriptors or memory: both come back, and asking at once is no help.
+                    tracing::warn!(%error, "the internal port cannot accept");
+                    self.until = Some(Instant::now() + ACCEPT_BACKOFF);
+                }
             }
         }
     }
@@ -240,5 +265,27 @@ impl Socket {
             return UnixStream::from_std(socket.into()).map(Self::Unix);
         }
         TcpStream::from_std(socket.into()).map(Self::Tcp)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Time is stopped, and jumps to the next deadline when nothing else can happen.
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_accept_rests_although_its_future_is_dropped() {
+        let (mut rest, mut tries) = (Rest::default(), 0);
+        let mut fail = || {
+            tries += 1;
+            std::future::ready(Err::<(), io::Error>(io::ErrorKind::OutOfMemory.into()))
+        };
+        let since = Instant::now();
+        for _ in 0..50 {
+            // Something else happens ten times within each rest.
+            timeout(ACCEPT_BACKOFF / 10, rest.between(&mut fail)).await.unwrap_err();
+        }
+        assert!(since.elapsed() >= 5 * ACCEPT_BACKOFF);
+        assert!((2..=6).contains(&tries), "{tries} tries in five rests");
     }
 }

@@ -110,8 +110,12 @@ counters! {
     frames_received,
     /// Messages received.
     messages_received,
+    /// Bytes of their payloads.
+    messages_received_bytes,
     /// Messages sent to single connections.
     messages_sent,
+    /// Bytes of them, with the headers of their frames.
+    messages_sent_bytes,
     /// Sends submitted, each with one or more messages.
     sends,
     /// Sends that came short, so that a backlog began or went on.
@@ -168,6 +172,8 @@ counters! {
     sign_ins_refused,
     /// Deliveries of publications to members, in messages.
     deliveries,
+    /// Bytes of them, with the headers of their frames.
+    deliveries_bytes,
     /// Questions for these numbers that were refused, because too many waited for an answer.
     snapshots_refused,
     /// Mesh messages received.

@@ -4,8 +4,14 @@
 //! says what was lost and to whom.
 #![forbid(unsafe_code)]
 
+mod closes;
 mod counters;
+mod details;
+mod histogram;
 mod snapshot;
 
+pub use closes::Closes;
 pub use counters::Counters;
+pub use details::Details;
+pub use histogram::Histogram;
 pub use snapshot::Snapshot;

@@ -1,6 +1,6 @@
 //! What all shards together have counted and hold now, as plain numbers for whoever reports them.
 
-use super::Counters;
+use super::{Counters, Details};
 
 /// Sums over all shards at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -8,12 +8,18 @@ use super::Counters;
 pub struct Snapshot {
     /// What happened since the start.
     pub counters: Counters,
+    /// The same by size or by code.
+    pub details: Details,
     /// Connections in any phase, by shard.
     pub shard_connections: Vec<u64>,
     /// Open WebSocket connections.
     pub open: u64,
-    /// Channels with members, each counted on every shard where it has some.
+    /// Channels with members on any shard, each counted once, at its home.
     pub channels: u64,
+    /// Memberships in channels, those included whose home has not answered yet.
+    pub subscriptions: u64,
+    /// Users whose connections are counted: those with a name, while there is a limit for them.
+    pub users: u64,
     /// Unsent bytes.
     pub backlog_bytes: u64,
     /// Bytes of what has not arrived whole.

@@ -1,6 +1,6 @@
 //! What a server has counted and holds, summed over its shards.
 
-use crate::metrics::{self, Counters};
+use crate::metrics::{self, Counters, Details};
 use crate::ring::Operation;
 use crate::shard::Counted;
 
@@ -10,14 +10,20 @@ use crate::shard::Counted;
 pub struct Snapshot {
     /// Sums over all shards.
     pub counters: Counters,
+    /// The same by size or by code.
+    pub details: Details,
     /// Connections in any phase, by shard.
     pub shard_connections: Vec<u64>,
     /// Connections in any phase.
     pub connections: u64,
     /// Open connections.
     pub open: u64,
-    /// Channels with members, each counted on every shard where it has some.
+    /// Channels with members on any shard, each counted once, at its home.
     pub channels: u64,
+    /// Memberships in channels, those included whose home has not answered yet.
+    pub subscriptions: u64,
+    /// Users whose connections are counted: those with a name, while there is a limit for them.
+    pub users: u64,
     /// Unsent bytes.
     pub backlog_bytes: u64,
     /// Bytes of what has not arrived whole.
@@ -47,9 +53,12 @@ impl Snapshot {
     pub fn totals(&self) -> metrics::Snapshot {
         metrics::Snapshot {
             counters: self.counters.clone(),
+            details: self.details.clone(),
             shard_connections: self.shard_connections.clone(),
             open: self.open,
             channels: self.channels,
+            subscriptions: self.subscriptions,
+            users: self.users,
             backlog_bytes: self.backlog_bytes,
             partial_bytes: self.partial_bytes,
             timers: self.timers,
@@ -68,6 +77,7 @@ impl Snapshot {
 
     pub(super) fn add(&mut self, shard: &Counted) {
         self.counters += &shard.counters;
+        self.details += &shard.details;
         // Shards answer in any order.
         let index = usize::try_from(shard.shard).expect("a number of a shard");
         if self.shard_connections.len() <= index {
@@ -77,6 +87,8 @@ impl Snapshot {
         self.connections += shard.connections;
         self.open += shard.open;
         self.channels += shard.channels;
+        self.subscriptions += shard.subscriptions;
+        self.users += shard.users;
         self.backlog_bytes += shard.backlog_bytes;
         self.partial_bytes += shard.partial_bytes;
         self.timers += shard.timers;

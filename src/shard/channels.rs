@@ -242,10 +242,6 @@ impl Channels {
     pub(super) fn forget_pieces(&mut self) {
         self.joined = Joined::default();
     }
-
-    pub(crate) fn channel_count(&self) -> u32 {
-        self.fanout.channel_count()
-    }
 }
 
 /// Notes a shard's interest at this home.

@@ -17,7 +17,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::channels::Channels;
 use super::connection::{AddressOf, Connection, Flags};
@@ -36,7 +36,7 @@ use super::slab::{Index, Slab};
 use super::unarmed::{Unarmed, is_refusal};
 use super::wheel::{Tick, Wheel};
 use crate::handler::{ConnectionId, Handler, Routes};
-use crate::metrics::Counters;
+use crate::metrics::{Counters, Details};
 use crate::ring::{Batch, Operation, Token};
 
 /// What the loop does for the core, at once and in this order.
@@ -90,10 +90,13 @@ pub(crate) struct Core<H: Handler> {
     pub(super) backlog_bytes: usize,
     pub(super) partial_bytes: usize,
     pub(super) counters: Counters,
+    pub(super) details: Details,
     pub(super) now: Instant,
     pub(super) tick: Tick,
     /// The application was called since the loop last looked at the time.
     pub(super) called: bool,
+    /// Commands of clients whose time is in the histogram.
+    pub(super) timed_commands: u64,
     /// Asks the kernel for a peer's address.
     pub(super) address_of: AddressOf,
 }
@@ -136,9 +139,11 @@ impl<H: Handler> Core<H> {
             backlog_bytes: 0,
             partial_bytes: 0,
             counters: Counters::default(),
+            details: Details::default(),
             now,
             tick,
             called: false,
+            timed_commands: 0,
             address_of,
         }
     }
@@ -151,6 +156,16 @@ impl<H: Handler> Core<H> {
 
     pub(crate) fn counters(&mut self) -> &mut Counters {
         &mut self.counters
+    }
+
+    /// A step took this long: it is that of the commands that were in it, in equal shares.
+    pub(super) fn time_commands(&mut self, period: Duration) {
+        let Self { counters, details, timed_commands, .. } = self;
+        let count = counters.client_commands - *timed_commands;
+        if count > 0 {
+            details.command_seconds.observe(period, count);
+            *timed_commands = counters.client_commands;
+        }
     }
 
     /// The next thing for the loop to do.
@@ -331,9 +346,12 @@ impl<H: Handler> Core<H> {
             round: 0,
             shard: self.number as u64,
             counters,
+            details: self.details.clone(),
             connections: self.connections.len().into(),
             open: self.open_count as u64,
-            channels: self.channels.channel_count().into(),
+            channels: self.channels.order.channel_count().into(),
+            subscriptions: self.channels.fanout.membership_count().into(),
+            users: self.sign_ins.user_count().into(),
             backlog_bytes: self.backlog_bytes as u64,
             partial_bytes: self.partial_bytes as u64,
             timers: self.wheel.len().into(),

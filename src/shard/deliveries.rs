@@ -114,6 +114,7 @@ impl<H: Handler> Turn<'_, H> {
             let open = self.core.connections.get(next.index).is_some_and(|one| one.phase.is_open());
             if open && self.queue(next.index, piece).is_ok() {
                 self.core.counters.deliveries += next.count as u64;
+                self.core.counters.deliveries_bytes += piece.len() as u64;
             }
             self.tell_endings(handler);
         }

@@ -40,6 +40,7 @@ impl<H: Handler> Turn<'_, H> {
             if may_be_sent(code) {
                 self.queue_close(index, code, reason);
             } else if code == code::NO_STATUS {
+                self.core.details.closes.sent(code);
                 self.queue_last(index, &crate::ws::encode::CLOSE);
             }
             self.seal(index);
@@ -120,6 +121,7 @@ impl<H: Handler> Turn<'_, H> {
     fn queue_close(&mut self, index: Index, code: u16, reason: &str) {
         let mut frame = Vec::with_capacity(crate::ws::encode::CONTROL_FRAME_BYTES_MAX);
         encode_close(&mut frame, code, reason);
+        self.core.details.closes.sent(code);
         self.queue_last(index, &frame);
     }
 

@@ -29,6 +29,7 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
         let piece = self.copied(&[&header, payload]);
         self.queue(Index::new(to.index()), piece)?;
         self.core.counters.messages_sent += 1;
+        self.core.counters.messages_sent_bytes += piece.len() as u64;
         Ok(())
     }
 

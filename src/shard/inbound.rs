@@ -128,6 +128,7 @@ impl<H: Handler> Turn<'_, H> {
         match event {
             Event::Message { kind, payload } => {
                 self.core.counters.messages_received += 1;
+                self.core.counters.messages_received_bytes += payload.len() as u64;
                 let id = self.core.id(index);
                 if self.core.open(id).is_none() {
                     return; // we have sent our Close: only the peer's is of interest

@@ -334,6 +334,7 @@ impl<H: Handler> Loop<H> {
             let after = clock::now();
             self.core.now = after;
             self.core.called = false;
+            self.core.time_commands(after - before);
             if after - before > self.stall_threshold {
                 self.stalled("message", Some(index), after - before);
             }
@@ -354,6 +355,7 @@ impl<H: Handler> Loop<H> {
         }
         let after = clock::now();
         let period = after - std::mem::replace(&mut self.core.now, after);
+        self.core.time_commands(period);
         if period > self.stall_threshold {
             self.stalled(step, None, period);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::handler::{ConnectionId, SignInError};
 use crate::hub::Answer;
-use crate::metrics::Counters;
+use crate::metrics::{Counters, Details};
 use crate::ring::{Frame, Operation};
 
 /// One message of the mesh. Small: the queues between all shards share one budget.
@@ -48,9 +48,15 @@ pub(crate) struct Counted {
     /// The number of the shard.
     pub(crate) shard: u64,
     pub(crate) counters: Counters,
+    pub(crate) details: Details,
     pub(crate) connections: u64,
     pub(crate) open: u64,
+    /// Channels whose home it is, and in which some shard has members.
     pub(crate) channels: u64,
+    /// Memberships of its own connections.
+    pub(crate) subscriptions: u64,
+    /// Users whose home it is, and of whom it counts connections.
+    pub(crate) users: u64,
     pub(crate) backlog_bytes: u64,
     pub(crate) partial_bytes: u64,
     pub(crate) timers: u64,

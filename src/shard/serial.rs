@@ -17,7 +17,7 @@ use std::sync::Arc;
 use super::message::{Counted, Message};
 use crate::handler::{ConnectionId, SignInError};
 use crate::hub::Answer;
-use crate::metrics::Counters;
+use crate::metrics::{Counters, Details};
 use crate::ring::{Frame, Operation};
 
 /// Bytes that are no message.
@@ -184,10 +184,11 @@ impl Writer<'_> {
     }
 
     fn counted(&mut self, counted: &Counted) -> &mut Self {
-        let Counted { round, shard, counters, connections, open, channels, .. } = counted;
-        let Counted { backlog_bytes, partial_bytes, timers, ready, submitted, .. } = counted;
-        self.count(Counters::COUNT);
-        for (_, value) in counters.iter() {
+        let Counted { round, shard, counters, details, connections, open, .. } = counted;
+        let Counted { channels, subscriptions, users, submitted, .. } = counted;
+        let Counted { backlog_bytes, partial_bytes, timers, ready, .. } = counted;
+        self.count(Counters::COUNT + Details::COUNT);
+        for value in counters.iter().map(|(_, value)| value).chain(details.values()) {
             self.u64(value);
         }
         let gauges = [
@@ -196,6 +197,8 @@ impl Writer<'_> {
             connections,
             open,
             channels,
+            subscriptions,
+            users,
             backlog_bytes,
             partial_bytes,
             timers,
@@ -262,21 +265,24 @@ impl<'a> Reader<'a> {
 
     fn counted(&mut self) -> Result<Counted, SerialError> {
         let count = self.u32()?;
-        if count as usize != Counters::COUNT {
+        if count as usize != Counters::COUNT + Details::COUNT {
             let count = u16::try_from(count).unwrap_or(u16::MAX);
             return Err(SerialError::Counters { count });
         }
-        let mut counters = Counters::default();
-        for value in counters.values_mut() {
+        let (mut counters, mut details) = (Counters::default(), Details::default());
+        for value in counters.values_mut().into_iter().chain(details.values_mut()) {
             *value = self.u64()?;
         }
         Ok(Counted {
             counters,
+            details,
             round: self.u64()?,
             shard: self.u64()?,
             connections: self.u64()?,
             open: self.u64()?,
             channels: self.u64()?,
+            subscriptions: self.u64()?,
+            users: self.u64()?,
             backlog_bytes: self.u64()?,
             partial_bytes: self.u64()?,
             timers: self.u64()?,
@@ -304,17 +310,21 @@ mod tests {
     fn messages() -> Vec<Message> {
         let channel: Arc<str> = "news:größe".into();
         let frame: Frame = Arc::from(&b"\x81\x02hi"[..]);
-        let mut counters = Counters::default();
-        for (value, number) in counters.values_mut().into_iter().zip(1000..) {
+        let (mut counters, mut details) = (Counters::default(), Details::default());
+        let values = counters.values_mut().into_iter().chain(details.values_mut());
+        for (value, number) in values.zip(1000..) {
             *value = number;
         }
         let counted = Counted {
             round: 1,
             shard: 8,
             counters,
+            details,
             connections: 2,
             open: 3,
             channels: 4,
+            subscriptions: 9,
+            users: 10,
             backlog_bytes: 5,
             partial_bytes: 6,
             timers: 7,

@@ -10,6 +10,7 @@ use crate::limits::{
     STALE_CLOSE_DELAY_DEFAULT,
 };
 use crate::session::{Rules, RulesError};
+use crate::ws::handshake::is_token;
 
 /// How clients are served. Those parts that the shards go by as well are set in their [`Config`]
 /// by [`configure`](Self::configure).
@@ -96,7 +97,7 @@ impl SessionSettings {
             return Err(SessionSettingsError::Path(self.path.clone()));
         }
         if let Some(name) = &self.user_id_http_header
-            && !is_header_name(name)
+            && !is_token(name.as_bytes())
         {
             return Err(SessionSettingsError::UserHeader(name.clone()));
         }
@@ -147,12 +148,6 @@ impl fmt::Display for SessionSettingsError {
 }
 
 impl std::error::Error for SessionSettingsError {}
-
-/// Whether a request can have a header of this name (RFC 9110 §5.6.2).
-fn is_header_name(name: &str) -> bool {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !name.is_empty() && name.bytes().all(is_token)
-}
 
 /// Whole seconds of an interval; a part of one counts as one.
 fn whole_seconds(interval: Duration) -> u32 {

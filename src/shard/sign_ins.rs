@@ -41,6 +41,11 @@ impl SignIns {
         }
     }
 
+    /// Users whose home this shard is, and of whom it counts connections.
+    pub(super) fn user_count(&self) -> u32 {
+        self.users.count()
+    }
+
     fn sign_in(
         &mut self,
         mesh: &mut Member<Message>,

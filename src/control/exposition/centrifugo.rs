@@ -1,11 +1,16 @@
-//! The facts for which dashboards of Centrifugo look, under the names they look for.
+//! Facts that Centrifugo exposes too, under its names with our prefix.
 //!
-//! Only what is counted stands here: a name with a zero that means "not known" would be a lie.
+//! A dashboard has to be told the prefix, and that counters end in `_total` and durations in
+//! `_seconds`, as the text format wants it. Labels are those that are counted by: errors by code
+//! but not by method, messages by transport but not by the kind of frame or the namespace.
+//!
+//! Only what is counted stands here: a name with a zero that means "not known" would be a lie. So
+//! users have a name here only while there is a limit for their connections.
 
 use std::fmt;
 
 use super::metrics::Metrics;
-use crate::metrics::{Counters, Snapshot};
+use crate::metrics::{Closes, Counters, Snapshot};
 
 /// Writes all of them.
 pub(super) fn encode(
@@ -15,11 +20,16 @@ pub(super) fn encode(
 ) -> fmt::Result {
     for (name, help, value) in [
         ("node_num_clients", "Clients connected to this node", snapshot.clients()),
-        ("node_num_channels", "Channels on this node, by shard and summed", snapshot.channels),
+        ("node_num_subscriptions", "Memberships in channels on this node", snapshot.subscriptions),
+        ("node_num_channels", "Channels on this node", snapshot.channels),
+        ("client_subscriptions_inflight", "Memberships in channels", snapshot.subscriptions),
         ("node_num_nodes", "Nodes of this system", 1),
         ("node_client_connection_limit", "Connections that this node takes", connections_max),
     ] {
         metrics.gauge(name, help, None, value)?;
+    }
+    if snapshot.users > 0 {
+        metrics.gauge("node_num_users", super::USERS_HELP, None, snapshot.users)?;
     }
     metrics.gauges(
         "client_connections_inflight",
@@ -30,7 +40,24 @@ pub(super) fn encode(
     for Counted { name, help, label, values } in families(&snapshot.counters) {
         metrics.counters(name, help, label, &values)?;
     }
-    Ok(())
+    let subscriptions = snapshot.counters.client_subscribes;
+    metrics.counter("client_subscriptions_accepted", "Subscriptions", None, subscriptions)?;
+    closes(metrics, &snapshot.details.closes)?;
+    metrics.histogram(
+        "client_command_duration",
+        "Time spent on commands of clients, without the wait for a channel's or user's home",
+        &snapshot.details.command_seconds,
+    )
+}
+
+/// Close frames by code.
+fn closes(metrics: &mut Metrics<'_>, closes: &Closes) -> fmt::Result {
+    let codes: Vec<(String, u64)> = closes
+        .iter()
+        .map(|(code, count)| (code.map_or("other".to_owned(), |code| code.to_string()), count))
+        .collect();
+    let values: Vec<_> = codes.iter().map(|(code, count)| (code.as_str(), *count)).collect();
+    metrics.counters("transport_outgoing_close_count", "Close frames sent", "code", &values)
 }
 
 /// A family of counters with one label.
@@ -66,6 +93,18 @@ fn families(counters: &Counters) -> Vec<Counted> {
             "Messages to clients, publications included",
             "transport",
             &[("websocket", sent)],
+        ),
+        family(
+            "transport_messages_received_size",
+            "Bytes of messages from clients, without the headers of their frames",
+            "transport",
+            &[("websocket", counters.messages_received_bytes)],
+        ),
+        family(
+            "transport_messages_sent_size",
+            "Bytes of messages to clients, with the headers of their frames",
+            "transport",
+            &[("websocket", counters.messages_sent_bytes + counters.deliveries_bytes)],
         ),
         family(
             "node_messages_received_count",

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
+
+use crate::metrics::Histogram;
 
 /// Writes metrics of one value, or of one label.
 pub(super) struct Metrics<'a>(DescriptorEncoder<'a>);
@@ -58,6 +60,19 @@ impl<'a> Metrics<'a> {
             ConstCounter::new(*value).encode(encoder.encode_family(&labels)?)?;
         }
         Ok(())
+    }
+
+    pub(super) fn histogram(
+        &mut self,
+        name: &str,
+        help: &str,
+        histogram: &Histogram,
+    ) -> fmt::Result {
+        let mut encoder = self.begin(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
+        // The encoder sums them up.
+        let buckets: Vec<_> = histogram.buckets().collect();
+        let (sum, count) = (histogram.sum_seconds(), histogram.count());
+        encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
     }
 
     pub(super) fn gauge(

@@ -1,7 +1,7 @@
 //! `/metrics`: what the shards and the control thread have counted, as Prometheus reads it.
 //!
 //! Every counter of a shard stands here under its own name, so that none can be forgotten; beside
-//! them stand the names by which dashboards of Centrifugo look for the same facts.
+//! them stand names of Centrifugo's for the same facts.
 
 mod centrifugo;
 mod metrics;
@@ -62,6 +62,10 @@ impl Collector for Process {
     }
 }
 
+/// Which users are counted.
+const USERS_HELP: &str =
+    "Users with a name whose connections are counted, for client.user_connection_limit is set";
+
 /// What the shards have counted.
 #[derive(Debug)]
 struct Shards {
@@ -93,7 +97,9 @@ impl Shards {
         )?;
         for (name, help, unit, value) in [
             ("connections_open", "Open WebSocket connections", None, snapshot.open),
-            ("channels", "Channels with members, by shard and summed", None, snapshot.channels),
+            ("channels", "Channels with members", None, snapshot.channels),
+            ("subscriptions", "Memberships in channels", None, snapshot.subscriptions),
+            ("users", USERS_HELP, None, snapshot.users),
             ("backlog", "Unsent output", Some(&Unit::Bytes), snapshot.backlog_bytes),
             ("partial", "Unfinished input", Some(&Unit::Bytes), snapshot.partial_bytes),
             ("timers", "Connections that wait for a deadline", None, snapshot.timers),

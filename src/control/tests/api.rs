@@ -201,13 +201,18 @@ async fn the_key_can_be_changed_while_the_site_serves() {
 /// Not the open connections: some have not said who they are, and some have left.
 #[tokio::test]
 async fn info_counts_clients_that_have_connected_and_are_there() {
-    let mut held = Snapshot { open: 9, channels: 5, ..Snapshot::default() };
+    let mut held =
+        Snapshot { open: 9, channels: 5, subscriptions: 6, users: 2, ..Snapshot::default() };
     (held.counters.client_connects, held.counters.client_ends) = (7, 4);
     let stage = stage_with(keyed(), Shards::Answer(Box::new(held)));
     let info = stage.post("/api/info", KEY, "{}").await.body;
     let info: serde_json::Value = serde_json::from_str(&info).unwrap();
     let node = &info["result"]["nodes"][0];
-    assert_eq!((&node["num_clients"], &node["num_channels"]), (&3.into(), &5.into()), "{info}");
+    for (name, number) in
+        [("num_clients", 3), ("num_channels", 5), ("num_subs", 6), ("num_users", 2)]
+    {
+        assert_eq!(node[name], number, "{name} in {info}");
+    }
 }
 
 #[tokio::test]

@@ -1,11 +1,14 @@
 //! `/metrics`, read by a strict reader of the text format, and the rest of the internal port.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{Settings, Shards, Snapshot, Stage, settings, stage_with};
 use crate::limits::INTERNAL_CONNECTIONS_MAX;
+
+#[path = "../../../tests/support/openmetrics.rs"]
+mod openmetrics;
 
 pub(super) fn internal() -> Settings {
     let mut settings = settings();
@@ -25,43 +28,13 @@ pub(super) async fn fetch(stage: &Stage, path: &str) -> (u16, String) {
     (answer.status, answer.body)
 }
 
-/// Samples by name and labels, out of a text in which every family is declared before its
-/// samples, once, and every sample belongs to the family it stands under.
-fn read(text: &str) -> BTreeMap<String, f64> {
-    let body = text.strip_suffix("# EOF\n").expect("the end is marked");
-    let (mut seen, mut samples) = (BTreeSet::new(), BTreeMap::new());
-    let (mut family, mut kind) = (String::new(), String::new());
-    for line in body.lines() {
-        if let Some(rest) = line.strip_prefix("# HELP ") {
-            let (name, help) = rest.split_once(' ').expect("a help");
-            assert!(!help.is_empty() && seen.insert(name.to_owned()), "{line}");
-            family = name.to_owned();
-        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
-            kind = rest.strip_prefix(&family).expect("of the same family").trim().to_owned();
-        } else if let Some(rest) = line.strip_prefix("# UNIT ") {
-            let unit = rest.strip_prefix(&family).expect("of the same family").trim();
-            assert!(family.ends_with(unit), "{line}");
-        } else {
-            let (name, value) = line.rsplit_once(' ').expect("a value");
-            let suffix = name.split('{').next().unwrap().strip_prefix(&family).expect(line);
-            let fits = match kind.as_str() {
-                "counter" => suffix == "_total",
-                "gauge" => suffix.is_empty(),
-                "histogram" => ["_bucket", "_sum", "_count"].contains(&suffix),
-                _ => false,
-            };
-            assert!(fits, "{line} in a {kind}");
-            let value = value.parse().expect(line);
-            assert!(samples.insert(name.to_owned(), value).is_none(), "{line} twice");
-        }
-    }
-    samples
-}
-
 fn held() -> Snapshot {
     let mut snapshot = Snapshot {
         shard_connections: vec![2, 1],
         open: 3,
+        channels: 6,
+        subscriptions: 8,
+        users: 7,
         backlog_bytes: 77,
         ..Snapshot::default()
     };
@@ -71,6 +44,12 @@ fn held() -> Snapshot {
     snapshot.counters.disconnects_stale = 2;
     snapshot.counters.received_bytes = 1000;
     snapshot.counters.stall_us = 2_500_000;
+    snapshot.counters.messages_sent_bytes = 30;
+    snapshot.counters.deliveries_bytes = 12;
+    snapshot.details.closes.sent(1001);
+    snapshot.details.closes.sent(4000);
+    snapshot.details.command_seconds.observe(Duration::from_micros(8), 2);
+    snapshot.details.command_seconds.observe(Duration::from_secs(5), 1);
     snapshot
 }
 
@@ -83,7 +62,7 @@ async fn a_scrape_tells_everything_that_is_counted() {
     stage.answer("GET / HTTP/1.1\r\n\r\n").await;
     let (status, text) = fetch(&stage, "/metrics").await;
     assert_eq!(status, 200);
-    let samples = read(&text);
+    let samples = openmetrics::read(&text);
     for (name, value) in [
         ("longwire_shard_connections{shard=\"1\"}", 1.0),
         ("longwire_connections_open", 3.0),
@@ -96,6 +75,18 @@ async fn a_scrape_tells_everything_that_is_counted() {
         ("longwire_node_build{version=\"1.2.3 \\\"q\\\"\"}", 1.0),
         ("longwire_client_connections_accepted_total{transport=\"websocket\"}", 4.0),
         ("longwire_client_num_server_disconnects_total{code=\"3502\"}", 2.0),
+        ("longwire_channels", 6.0),
+        ("longwire_node_num_channels", 6.0),
+        ("longwire_subscriptions", 8.0),
+        ("longwire_node_num_subscriptions", 8.0),
+        ("longwire_users", 7.0),
+        ("longwire_node_num_users", 7.0),
+        ("longwire_transport_messages_sent_size_total{transport=\"websocket\"}", 42.0),
+        ("longwire_transport_outgoing_close_count_total{code=\"1001\"}", 1.0),
+        ("longwire_transport_outgoing_close_count_total{code=\"other\"}", 1.0),
+        ("longwire_client_command_duration_seconds_count", 3.0),
+        ("longwire_client_command_duration_seconds_sum", 5.000_008),
+        ("longwire_client_command_duration_seconds_bucket{le=\"+Inf\"}", 3.0),
         ("longwire_http_connections{port=\"internal\"}", 1.0),
         ("longwire_http_requests_total{route=\"/api/publish\",status=\"200\"}", 2.0),
         ("longwire_http_requests_total{route=\"other\",status=\"404\"}", 1.0),
@@ -108,6 +99,8 @@ async fn a_scrape_tells_everything_that_is_counted() {
     ] {
         assert_eq!(samples.get(name), Some(&value), "{name} in\n{text}");
     }
+    let bounded = "longwire_client_command_duration_seconds_bucket{le=\"2.5\"}";
+    assert_eq!(samples.get(bounded), Some(&2.0), "{text}");
     assert!(samples["process_resident_memory_bytes"] > 0.0);
     for (name, _) in held().counters.iter() {
         let base = name.strip_suffix("_us").map(|name| format!("{name}_seconds"));
@@ -115,6 +108,16 @@ async fn a_scrape_tells_everything_that_is_counted() {
         assert!(samples.contains_key(&name), "{name} in\n{text}");
     }
     assert!(!text.contains("nowhere") && !text.contains("secret"), "a path is no label");
+}
+
+/// A zero would say that there is nobody, where nobody was counted.
+#[tokio::test]
+async fn users_have_the_common_name_only_while_some_are_counted() {
+    let stage = stage_with(internal(), Shards::Answer(Box::default()));
+    let (_, text) = fetch(&stage, "/metrics").await;
+    let samples = openmetrics::read(&text);
+    assert_eq!(samples.get("longwire_users"), Some(&0.0));
+    assert!(!samples.contains_key("longwire_node_num_users"), "{text}");
 }
 
 #[tokio::test]

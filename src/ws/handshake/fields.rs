@@ -173,7 +173,7 @@ pub(super) const fn table(others: &[u8]) -> [bool; 256] {
 }
 
 /// Whether `bytes` may be a header name, a method, a sub-protocol (RFC 9110 §5.6.2).
-pub(super) fn is_token(bytes: &[u8]) -> bool {
+pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&byte| TOKEN_BYTES[usize::from(byte)])
 }
 

@@ -23,6 +23,7 @@ mod oracle;
 
 pub use answer::{WriteError, write_refusal, write_switching_protocols};
 pub use client::{ResponseFault, ResponseHead, check_response, client_key, write_request};
+pub use fields::is_token;
 pub use origin::{AllowedOrigins, BadOrigin, MissingOrigin};
 pub use request::RequestHead;
 pub use scan::{HeadError, HeadScanner};
