@@ -94,6 +94,22 @@ fn what_a_peer_sends_after_our_close_is_thrown_away_and_costs_it_nothing() {
 }
 
 #[test]
+fn who_breaks_a_rule_and_sends_on_hears_why_and_is_not_reset() {
+    let scene = scene();
+    let mut client = scene.client();
+    assert!(client.write(&[0x81, 0x00]), "a frame without a mask");
+    scene.wait_until(|now| now.open == 0);
+    for _ in 0..100 {
+        assert!(client.write(&[0; 10_000]), "it is read, and thrown away");
+    }
+    let heard = client.next();
+    assert!(matches!(heard, Heard::Close(Some((1002, _)))), "{heard:?}");
+    assert_eq!(client.next(), Heard::End);
+    drop(client);
+    assert_eq!(scene.wait_until_empty().counters.close_timeouts, 0);
+}
+
+#[test]
 fn a_peers_close_is_answered_with_its_code_and_nothing_behind_it_is_handed_on() {
     let scene = scene();
     for code in SENDABLE {
@@ -195,9 +211,10 @@ fn a_peer_that_never_answers_our_close_is_let_go_of_at_the_close_timeout() {
     closed.close(1000, "");
     assert_eq!(closed.next(), Heard::Close(Some((1000, String::new()))));
     assert_eq!(closed.next(), Heard::End);
-    while scene.snapshot().connections > 0 {
+    scene.wait_until(|now| {
         let _let_go_of = talking.write(&frame(true, OpCode::Ping, b"hello?"));
-    }
+        now.connections == 0
+    });
     let last = scene.wait_until_empty();
     // The one that has closed only lingers, for which it gets less time.
     assert_eq!((last.counters.close_timeouts, last.counters.lingers_ended), (3, 1));

@@ -1,8 +1,10 @@
 //! What a handler does when it hears of an end is done.
 //!
 //! Setup: a handler that, in `close`, sends to one connection that watches, and that can be made to
-//! panic where no connection is to blame. Claims: the watcher hears of every end, also of one found by a failed send in the very
-//! drain that told it; a shard that is lost ends the server instead of being missed in silence.
+//! panic where no connection is to blame. Claims: the watcher hears of every end, also of one found
+//! by a failed send in the very drain that told it; an id outlives its connection and then names
+//! nobody, whoever has its slot; a shard that is lost ends the server instead of being missed in
+//! silence.
 
 #![allow(clippy::unwrap_used, reason = "tests panic on purpose")]
 
@@ -15,7 +17,7 @@ use longwire::{
     Cancelled, Closed, ConnectionId, Handler, Message, Peer, Request, Server, Shard, Upgrade,
 };
 
-use fleet::{Client, config};
+use fleet::{Client, config, wait_until_empty};
 
 /// Tells its first connection of the end of every other.
 #[derive(Default)]
@@ -85,6 +87,47 @@ fn the_watcher_hears_of_every_end() {
     }
     for _ in 0..COUNT {
         assert_eq!(watcher.text(), "one is gone");
+    }
+}
+
+/// Remembers its first connection, and does to it what others ask for.
+#[derive(Default)]
+struct Remembers(Option<ConnectionId>);
+
+impl Handler for Remembers {
+    type Connection = ();
+
+    fn upgrade(&mut self, _request: &Request<'_>) -> Upgrade<()> {
+        Upgrade::accept(())
+    }
+
+    fn message(&mut self, peer: &mut Peer<'_, Self>, _message: Message<'_>) {
+        let first = *self.0.get_or_insert(peer.id());
+        let mut shard = peer.shard();
+        let mut other = shard.peer(first);
+        let is_there = other.state().is_some();
+        let sent = other.send(Message::text("for the first"));
+        let joined = other.join("room");
+        if !is_there {
+            other.close(4000, "for the first");
+        }
+        let answer = format!("{is_there} {} {}", sent.is_ok(), joined.is_ok());
+        peer.send(Message::text(&answer)).unwrap();
+    }
+}
+
+#[test]
+fn an_id_of_a_connection_that_is_gone_names_nobody() {
+    let server = Server::start(config(1, 1), |_shard| Remembers::default()).unwrap();
+    let mut first = Client::connect(server.address());
+    assert_eq!(first.ask_text("who is it?"), "for the first");
+    assert_eq!(first.text(), "true true true");
+    first.reset();
+    wait_until_empty(&server);
+    // There is one slot, and now it is this one's.
+    let mut second = Client::connect(server.address());
+    for _ in 0..2 {
+        assert_eq!(second.ask_text("who is it now?"), "false false false");
     }
 }
 

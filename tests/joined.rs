@@ -3,7 +3,8 @@
 //! Setup: four shards, clients on each, and more channels than there are shards, so that most of
 //! them have their home elsewhere. Claims: every join that makes a membership is confirmed once,
 //! never from within `join`, and not for who left or was a member; nothing of a channel reaches a
-//! member before its confirmation; and a publication accepted after it, on whatever shard, does.
+//! member before its confirmation; a publication accepted after it, on whatever shard, does; and a
+//! connection is in as many channels as it may be, no more.
 
 use fleet::{Client, config, on_each_shard};
 use longwire::{Config, Handler, JoinError, Message, Peer, Request, Running, Server, Upgrade};
@@ -43,6 +44,11 @@ impl Handler for Member {
                 peer.join(channel).expect("there is room");
                 assert!(peer.leave(channel));
             }
+            ["try", channel] => {
+                let result = format!("{:?}", peer.join(channel));
+                peer.send(Message::text(&result)).expect("this client reads");
+            }
+            ["leave", channel] => assert!(peer.leave(channel)),
             ["publish", channel, number] => {
                 let text = format!("heard {channel} {number}");
                 peer.publish(channel, Message::text(&text)).expect("there is room");
@@ -134,6 +140,25 @@ fn joins_by_the_thousand_in_one_turn_are_all_confirmed_before_they_are_delivered
         }
     }
     assert_eq!(heard, 1);
+}
+
+#[test]
+fn a_connection_is_in_as_many_channels_as_it_may_be() {
+    let config = Config { connection_channels_max: 2, ..config(1, 10) };
+    let server = Server::start(config, |_shard| Member).expect("starts");
+    let mut client = Client::connect(server.address());
+    assert_eq!(next(&mut client), "0");
+    for channel in ["a", "b"] {
+        assert_eq!(client.ask_text(&format!("try {channel}")), "Ok(())");
+        assert_eq!(next(&mut client), format!("joined {channel}"));
+    }
+    assert_eq!(client.ask_text("try c"), "Err(ConnectionChannels)");
+    assert_eq!(client.ask_text("try a"), "Ok(())", "it is in there");
+    client.send("leave a");
+    assert_eq!(client.ask_text("try c"), "Ok(())");
+    assert_eq!(next(&mut client), "joined c");
+    let counters = server.snapshot().expect("it runs").counters;
+    assert_eq!((counters.joins_refused, counters.handler_panics), (1, 0));
 }
 
 fn next(client: &mut Client) -> String {

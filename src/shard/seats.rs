@@ -139,6 +139,13 @@ mod tests {
     }
 
     #[test]
+    fn no_shard_holds_more_than_its_capacity_and_who_finds_no_seat_takes_none() {
+        let seats = Seats::new(2, 10, 25);
+        let seated = |here| (0..100).filter(|_| seats.reserve_here(here)).count();
+        assert_eq!([seated(0), seated(1)], [10, 10]);
+    }
+
+    #[test]
     fn surplus_slots_are_bounded_and_come_back() {
         let seats = Seats::new(1, 1, 1);
         assert!((0..SURPLUS_SLOTS).all(|_| seats.reserve_surplus()));

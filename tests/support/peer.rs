@@ -174,7 +174,7 @@ impl Scene {
     }
 
     /// Looks at the server until it is in this state.
-    pub(crate) fn wait_until(&self, reached: impl Fn(&Snapshot) -> bool) -> Snapshot {
+    pub(crate) fn wait_until(&self, mut reached: impl FnMut(&Snapshot) -> bool) -> Snapshot {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let snapshot = self.snapshot();
