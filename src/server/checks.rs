@@ -252,10 +252,12 @@ impl CheckError {
         else {
             unreachable!("called for this variant only");
         };
+        if *connections_max > 0 {
+            write!(out, "{connections_max} connections on ")?;
+        }
         write!(
             out,
-            "{connections_max} connections on {shard_count} shards need {needed} descriptors per \
-             shard, and the limit is {limit}\n\
+            "{shard_count} shards need {needed} descriptors per shard, and the limit is {limit}\n\
              mend: ulimit -Hn {needed} as root, or LimitNOFILE={needed} in the unit",
         )?;
         match shards_that_fit {

@@ -100,6 +100,7 @@ async function poll() {
   } catch {
     before = null;
     for (const id of ["open", "received", "published", "sent", "memory"]) show(id, "–");
+    drawShards([]);
   }
 }
 
