@@ -12,7 +12,8 @@ fn main() {
     let is_release = env::var("PROFILE").is_ok_and(|profile| profile == "release");
     let commit = env::var("LONGWIRE_COMMIT").ok().or_else(|| is_release.then(from_git).flatten());
     let unknown = if is_release { "unknown commit" } else { "debug build" };
-    println!("cargo::rustc-env=LONGWIRE_COMMIT={}", commit.as_deref().unwrap_or(unknown));
+    // Under another name: cargo run hands it on, and LONGWIRE_* is the server's configuration.
+    println!("cargo::rustc-env=BUILD_COMMIT={}", commit.as_deref().unwrap_or(unknown));
 }
 
 /// The commit that is checked out; nothing without git or its repository.

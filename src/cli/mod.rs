@@ -35,7 +35,7 @@ pub(crate) struct Cli {
 
 /// Version and commit.
 pub(crate) const VERSION: &str =
-    concat!(env!("CARGO_PKG_VERSION"), " (", env!("LONGWIRE_COMMIT"), ")");
+    concat!(env!("CARGO_PKG_VERSION"), " (", env!("BUILD_COMMIT"), ")");
 
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -139,7 +139,9 @@ const FOREIGN: [&str; 54] = [
 /// makes `LONGWIRE_SERVICE_HOST`, `LONGWIRE_PORT`, `LONGWIRE_PORT_8000_TCP_ADDR` and more.
 pub(super) fn is_of_others(variable: &str) -> bool {
     let name = variable.strip_prefix(VARIABLE_PREFIX).unwrap_or(variable);
-    name == "CONFIG" || name == "PORT" || name.starts_with("PORT_") || name.starts_with("SERVICE_")
+    // The file itself, and what a build is told of its commit.
+    let is_ours = name == "CONFIG" || name == "COMMIT";
+    is_ours || name == "PORT" || name.starts_with("PORT_") || name.starts_with("SERVICE_")
 }
 
 #[cfg(test)]
