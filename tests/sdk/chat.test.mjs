@@ -6,6 +6,7 @@ import { after, before, test } from "node:test";
 import { Centrifuge } from "centrifuge";
 import WebSocket from "ws";
 
+import { keptByPings } from "./pings.mjs";
 import { freePort, next, Server } from "./server.mjs";
 
 let server;
@@ -134,25 +135,7 @@ test("a message over the limit ends the connection for good", async () => {
 });
 
 test("the server's pings keep a silent client connected", async () => {
-  const own = await Server.start(await freePort(), "--dev", "--client-ping-interval", "3s",
-    "--client-pong-timeout", "2900ms");
-  const seen = { pings: 0 };
-  class Counting extends WebSocket {
-    constructor(...given) {
-      super(...given);
-      this.on("message", (data) => { if (String(data) === "{}") seen.pings += 1; });
-    }
-  }
-  const one = new Centrifuge(own.url, { websocket: Counting });
-  const opened = next(one, "connected");
-  one.connect();
-  await opened;
-  let lost = 0;
-  one.on("connecting", () => { lost += 1; });
-  while (seen.pings < 2) await new Promise((resolve) => setTimeout(resolve, 50));
-  assert.equal(lost, 0);
-  one.disconnect();
-  assert.equal(await own.stop(), 0);
+  await keptByPings(Centrifuge, (data) => String(data) === "{}");
 });
 
 test("clients are told 3001 when the server stops, and come back when it does", async () => {
