@@ -197,7 +197,7 @@ fn many_that_do_not_read_are_cut_at_the_budget_of_the_shard() {
 fn a_peer_that_has_output_to_read_first_is_not_taken_for_gone() {
     let mut config = small_sockets();
     config.output_bytes_max = 1 << 20;
-    config.ping_interval = Some(Duration::from_millis(200));
+    config.ping_interval = Some(Duration::from_millis(500));
     let routes = || {
         let idle = |period| Limits { idle: period, ..Limits::default() };
         let short = Route::new("/short").limits(idle(Some(Duration::from_secs(1))));
