@@ -15,16 +15,20 @@ const BOTH: [Format; 2] = [Format::Json, Format::Protobuf];
 /// The client's name, where an example says so.
 fn named(example: &str) -> String {
     let name = CLIENT.to_string();
-    let digits = name.bytes().map(|byte| format!("{byte:02x}"));
-    let hex = format!("24{}", digits.collect::<String>());
-    example.replace("NAME", &name).replace("name", &hex)
+    let field = format!("24{}", digits(name.as_bytes()));
+    example.replace("NAME", &name).replace("name", &field)
+}
+
+fn digits(bytes: &[u8]) -> String {
+    let pairs: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    pairs.concat()
 }
 
 /// Bytes as an example has them: text in JSON, digits in Protobuf.
 fn shown(format: Format, bytes: &[u8]) -> String {
     match format {
         Format::Json => String::from_utf8(bytes.to_vec()).unwrap(),
-        Format::Protobuf => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        Format::Protobuf => digits(bytes),
     }
 }
 
