@@ -340,6 +340,14 @@ fn only_the_push_of_one_publication_has_a_part_and_takes_a_place() {
     }
 }
 
+#[test]
+fn a_publication_that_others_have_written_is_none_of_ours() {
+    let before_its_channel = [8, 0x22, 6, 0x22, 0, 0x12, 2, b'c', b'h'];
+    assert_eq!(Format::Protobuf.publication_part(&before_its_channel), None);
+    let behind_spaces = br#"{"push": {"channel":"ch","pub":{}}}"#;
+    assert_eq!(Format::Json.publication_part(behind_spaces), None);
+}
+
 proptest! {
     #[test]
     fn a_publication_takes_its_place_as_if_it_had_had_it(
