@@ -440,6 +440,13 @@ pub const BACKLOG_BYTES_DEFAULT: usize = 256 * OUTPUT_BYTES_DEFAULT;
 pub const PARTIAL_BYTES_DEFAULT: usize = 256 * 1024 * 1024;
 const _: () = assert!(PARTIAL_BYTES_DEFAULT >= 1024 * MESSAGE_BYTES_DEFAULT);
 
+/// Publications that one recovery brings at most (Centrifugo's
+/// `client.recovery_max_publication_limit`); who missed more begins anew.
+pub const RECOVERY_PUBLICATIONS_DEFAULT: u32 = 300;
+
+/// Publications of one history reply (Centrifugo's `client.history_max_publication_limit`).
+pub const HISTORY_PUBLICATIONS_DEFAULT: u32 = 300;
+
 /// Channels of one connection (Centrifugo's `client.channel_limit`).
 pub const CONNECTION_CHANNELS_DEFAULT: u16 = 128;
 
