@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use longwire::config::{Secret, Serve, serve};
 use longwire::control::{self, ErrorMode, HttpApi};
-use longwire::session::{ChannelOptions, HmacKey, Rules, TokenRules};
+use longwire::session::{
+    ChannelOptions, DataFormat, HmacKey, Overflow, RecoveryMode, Retention, Rules, TokenRules,
+};
 use longwire::{Config, Limits, SessionSettings};
 
 use super::VERSION;
@@ -72,7 +74,9 @@ fn rules(serve: &Serve) -> Rules {
         channel_limit: client.channel_limit,
         channel_bytes_max: serve.channel.max_length.0,
         version: VERSION.to_owned(),
-        without_namespace: channel_options(&serve.without_namespace),
+        recovery_publications_max: client.recovery_max_publication_limit,
+        history_publications_max: client.history_max_publication_limit,
+        without_namespace: channel_options(serve, &serve.without_namespace),
         namespaces: namespaces(serve),
         ..Rules::default()
     }
@@ -93,17 +97,68 @@ fn token_rules(token: &serve::Token) -> TokenRules {
 
 fn namespaces(serve: &Serve) -> BTreeMap<String, ChannelOptions> {
     let all = serve.channel.namespaces.0.iter();
-    all.map(|one| (one.name.clone(), channel_options(&one.options))).collect()
+    all.map(|one| (one.name.clone(), channel_options(serve, &one.options))).collect()
 }
 
-fn channel_options(options: &serve::WithoutNamespace) -> ChannelOptions {
+fn channel_options(serve: &Serve, options: &serve::WithoutNamespace) -> ChannelOptions {
     ChannelOptions {
         allow_subscribe_for_client: options.allow_subscribe_for_client,
         allow_subscribe_for_anonymous: options.allow_subscribe_for_anonymous,
         allow_publish_for_client: options.allow_publish_for_client,
         allow_publish_for_subscriber: options.allow_publish_for_subscriber,
         allow_publish_for_anonymous: options.allow_publish_for_anonymous,
-        ..ChannelOptions::default()
+        presence: options.presence,
+        allow_presence_for_client: options.allow_presence_for_client,
+        allow_presence_for_subscriber: options.allow_presence_for_subscriber,
+        allow_presence_for_anonymous: options.allow_presence_for_anonymous,
+        join_leave: options.join_leave,
+        force_push_join_leave: options.force_push_join_leave,
+        history: retention(serve, options),
+        allow_history_for_client: options.allow_history_for_client,
+        allow_history_for_subscriber: options.allow_history_for_subscriber,
+        allow_history_for_anonymous: options.allow_history_for_anonymous,
+        force_positioning: options.force_positioning,
+        allow_positioning: options.allow_positioning,
+        force_recovery: options.force_recovery,
+        allow_recovery: options.allow_recovery,
+        recovery_mode: match options.force_recovery_mode {
+            serve::RecoveryMode::Stream => RecoveryMode::Stream,
+            serve::RecoveryMode::Cache => RecoveryMode::Cache,
+        },
+        auto_cache_recover: options.auto_cache_recover,
+        allow_user_limited_channels: options.allow_user_limited_channels,
+        data_format: data_format(serve, options),
+        overflow: match options.overflow {
+            serve::Overflow::Disconnect => Overflow::Disconnect,
+            serve::Overflow::DropOldest => Overflow::DropOldest,
+            serve::Overflow::Latest => Overflow::Latest,
+        },
+    }
+}
+
+/// What is kept of a channel, if anything is.
+fn retention(serve: &Serve, options: &serve::WithoutNamespace) -> Option<Retention> {
+    let meta_ttl_s = match options.history_meta_ttl.0 {
+        0 => serve.channel.history_meta_ttl.0,
+        own => own,
+    };
+    options.has_history().then_some(Retention {
+        publications_max: options.history_size,
+        ttl_s: options.history_ttl.0,
+        meta_ttl_s,
+    })
+}
+
+fn data_format(serve: &Serve, options: &serve::WithoutNamespace) -> DataFormat {
+    let format = match options.publication_data_format {
+        serve::DataFormat::NotEmpty => serve.channel.publication_data_format,
+        own => own,
+    };
+    match format {
+        serve::DataFormat::NotEmpty => DataFormat::NotEmpty,
+        serve::DataFormat::Json => DataFormat::Json,
+        serve::DataFormat::JsonObject => DataFormat::JsonObject,
+        serve::DataFormat::Binary => DataFormat::Binary,
     }
 }
 
