@@ -1,12 +1,15 @@
 //! The settings of the parts of a server, from its one configuration.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use longwire::config::{Secret, Serve, serve};
-use longwire::control::{self, ErrorMode, HttpApi};
+use longwire::control::{self, ChannelKind, Channels, ErrorMode, HttpApi, Kept};
+use longwire::protocol::channel::Naming;
 use longwire::session::{
-    ChannelOptions, DataFormat, HmacKey, Overflow, RecoveryMode, Retention, Rules, TokenRules,
+    ChannelOptions, DataFormat, HmacKey, Overflow, Pattern, Patterns, RecoveryMode, Retention,
+    Rules, TokenRules,
 };
 use longwire::{Config, Limits, SessionSettings};
 
@@ -76,6 +79,8 @@ fn rules(serve: &Serve) -> Rules {
         version: VERSION.to_owned(),
         recovery_publications_max: client.recovery_max_publication_limit,
         history_publications_max: client.history_max_publication_limit,
+        naming: naming(&serve.channel),
+        patterns: patterns(serve),
         without_namespace: channel_options(serve, &serve.without_namespace),
         namespaces: namespaces(serve),
         ..Rules::default()
@@ -93,6 +98,25 @@ fn token_rules(token: &serve::Token) -> TokenRules {
         issuer: token.issuer.clone(),
         user_id_claim: token.user_id_claim.clone(),
     }
+}
+
+fn naming(channel: &serve::Channel) -> Naming {
+    Naming {
+        private_prefix: channel.private_prefix.0,
+        namespace_boundary: channel.namespace_boundary.0,
+        user_boundary: channel.user_boundary.0,
+        user_separator: channel.user_separator.0,
+    }
+}
+
+fn patterns(serve: &Serve) -> Patterns {
+    let pattern = |options: &serve::WithoutNamespace| {
+        let text = options.channel_regex.text()?;
+        Some(Pattern::new(text).expect("it was compiled when it was read"))
+    };
+    let all = serve.channel.namespaces.0.iter();
+    let all = all.filter_map(|one| Some((one.name.clone(), pattern(&one.options)?)));
+    Patterns { without_namespace: pattern(&serve.without_namespace), namespaces: all.collect() }
 }
 
 fn namespaces(serve: &Serve) -> BTreeMap<String, ChannelOptions> {
@@ -162,20 +186,37 @@ fn data_format(serve: &Serve, options: &serve::WithoutNamespace) -> DataFormat {
     }
 }
 
+/// What back ends may publish to.
+fn channels(serve: &Serve) -> Channels {
+    let kind = |options: &serve::WithoutNamespace| ChannelKind {
+        kept: retention(serve, options).map(|Retention { publications_max, ttl_s, meta_ttl_s }| {
+            Kept { publications_max, ttl_s, meta_ttl_s }
+        }),
+        has_pattern: options.channel_regex.text().is_some(),
+    };
+    let all = serve.channel.namespaces.0.iter();
+    Channels {
+        naming: naming(&serve.channel),
+        without_namespace: kind(&serve.without_namespace),
+        namespaces: all.map(|one| (one.name.clone(), kind(&one.options))).collect(),
+    }
+}
+
 fn site(serve: &Serve, is_dev: bool) -> control::Settings {
     let mut site = control::Settings::default();
     site.dev = is_dev;
     VERSION.clone_into(&mut site.version);
     serve.websocket.handler_prefix.as_str().clone_into(&mut site.websocket_path);
     site.internal_listen = serve.internal_listen();
-    site.namespaces = namespaces(serve).into_keys().collect();
-    site.http_api = http_api(&serve.http_api);
+    site.http_api = http_api(serve);
     site
 }
 
 /// The HTTP API, which can be exchanged while the server runs.
-pub(crate) fn http_api(settings: &serve::HttpApi) -> HttpApi {
+pub(crate) fn http_api(serve: &Serve) -> HttpApi {
+    let settings = &serve.http_api;
     let mut api = HttpApi::default();
+    api.channels = Arc::new(channels(serve));
     api.key = settings.key.reveal().map(str::to_owned);
     api.insecure = settings.insecure;
     api.error_mode = match settings.error_mode {
@@ -187,7 +228,60 @@ pub(crate) fn http_api(settings: &serve::HttpApi) -> HttpApi {
 
 #[cfg(test)]
 mod tests {
+    use longwire::config::{Format, Kind, Raw, keys};
+
     use super::*;
+
+    /// The rules of a server that keeps publications, with one key set.
+    fn rules_with(path: &str, value: &str) -> Rules {
+        let mut raw = Raw::new();
+        let kept = [("history_size", "5"), ("history_ttl", "60s")];
+        let kept = kept.map(|(name, value)| (format!("{OPTIONS}{name}"), value));
+        let all = kept.iter().map(|(path, value)| (path.as_str(), *value));
+        for (path, value) in all.filter(|(kept, _)| *kept != path).chain([(path, value)]) {
+            let key = keys().find(|key| key.path == path).expect("a key");
+            raw.lay_flag(key, vec![value.to_owned()]);
+        }
+        rules(&Serve::new(raw).unwrap_or_else(|faults| panic!("{}", faults[0])))
+    }
+
+    const OPTIONS: &str = "channel.without_namespace.";
+
+    #[test]
+    fn every_key_of_channels_reaches_the_rules() {
+        let usual = rules_with("channel.max_length", "255");
+        for key in keys().filter(|key| key.path.starts_with("channel.")) {
+            let value = match key.kind {
+                Kind::Switch => "true",
+                Kind::Time => "59s",
+                Kind::Word(words) => words[1],
+                Kind::Text(_) => "!",
+                Kind::Tables(_) => r#"[{"name":"chat"}]"#,
+                _ => "77",
+            };
+            assert_ne!(rules_with(key.path, value), usual, "{}", key.path);
+        }
+    }
+
+    #[test]
+    fn the_options_of_a_namespace_fall_back_to_those_of_all_channels() {
+        let text = "[channel]\nhistory_meta_ttl = \"2h\"\npublication_data_format = \"json\"\n\
+                    [[channel.namespaces]]\nname = \"own\"\nhistory_size = 1\n\
+                    history_ttl = \"1s\"\nhistory_meta_ttl = \"3h\"\n\
+                    publication_data_format = \"binary\"\n\
+                    [[channel.namespaces]]\nname = \"all\"\nhistory_size = 1\n\
+                    history_ttl = \"1s\"\n";
+        let mut raw = Raw::new();
+        raw.lay_file("c.toml", Format::Toml, text);
+        let rules = rules(&Serve::new(raw).unwrap_or_else(|faults| panic!("{}", faults[0])));
+        for (name, meta_ttl_s, format) in
+            [("own", 3 * 3600, DataFormat::Binary), ("all", 2 * 3600, DataFormat::Json)]
+        {
+            let options = &rules.namespaces[name];
+            assert_eq!(options.history.map(|kept| kept.meta_ttl_s), Some(meta_ttl_s), "{name}");
+            assert_eq!(options.data_format, format, "{name}");
+        }
+    }
 
     #[test]
     fn the_keys_of_tokens_reach_the_rules() {

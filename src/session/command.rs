@@ -4,7 +4,7 @@ use super::effects::{Effect, Effects};
 use super::state::{Phase, Session, Terms};
 use crate::protocol::{
     Channel, ClientInfo, Command, Disconnect, DisconnectCode, ErrorCode, Publication, Publish,
-    Reply, ReplyError, Request, SubRefresh, Subscribe, channel,
+    Reply, ReplyError, Request, SubRefresh, Subscribe,
 };
 
 /// Why a command gets no result.
@@ -118,7 +118,7 @@ impl Session {
             return Err(ErrorCode::LimitExceeded.into());
         }
         let options = *rules.options(name)?;
-        if !channel::is_well_formed(name) {
+        if !rules.is_name(name) {
             return Err(ErrorCode::BadRequest.into());
         }
         if request.kind != 0 {

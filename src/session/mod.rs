@@ -22,6 +22,7 @@ mod effects;
 mod extra;
 mod options;
 mod outbox;
+mod patterns;
 #[cfg(test)]
 mod rig;
 mod rules;
@@ -34,6 +35,7 @@ pub use deferred::Deferred;
 pub use effects::{Effect, Effects, Span};
 pub use options::{ChannelOptions, DataFormat, Overflow, RecoveryMode, Retention};
 pub use outbox::Outbox;
+pub use patterns::{Pattern, Patterns};
 pub use rules::{Rules, RulesError};
 pub use state::{Session, Terms};
 pub use token::{HmacKey, TokenRules};
