@@ -54,9 +54,9 @@ impl Session {
         };
         match outcome {
             Ok(Outcome::Nothing) => {}
-            Ok(Outcome::Reply(reply)) => effects.outbox.reply(id, &reply),
+            Ok(Outcome::Reply(reply)) => self.reply(id, &reply, effects),
             Err(Refusal::Reply(error)) => {
-                effects.outbox.reply(id, &Reply::Error(error));
+                self.reply(id, &Reply::Error(error), effects);
                 if self.phase == Phase::Waiting {
                     self.be_refused(effects);
                 }

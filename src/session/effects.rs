@@ -31,6 +31,11 @@ pub enum Effect {
         /// The channel.
         channel: Span,
     },
+    /// Keep what its channels have for it, because replies that it must read before are not
+    /// written yet.
+    HoldDeliveries,
+    /// Send what is in the outbox, and then what was kept.
+    ReleaseDeliveries,
     /// End its membership.
     Leave {
         /// The channel.

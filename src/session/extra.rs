@@ -1,9 +1,9 @@
-//! What only some sessions have: a user, what a token says, and a command that is under way.
+//! What only some sessions have: a user, what a token says, and commands that are under way.
 
 use std::time::Duration;
 
-use super::deferred::Deferred;
 use super::state::Session;
+use super::under_way::UnderWay;
 
 /// The box of a session that is somebody's, or waits for an answer.
 #[derive(Debug, Default)]
@@ -17,23 +17,6 @@ pub(super) struct Extra {
     /// It is counted among its user's connections.
     is_signed_in: bool,
     under_way: Option<Box<UnderWay>>,
-}
-
-/// A command whose answer a home owes, and what waits for it.
-#[derive(Debug)]
-pub(super) struct UnderWay {
-    pub(super) id: u32,
-    pub(super) awaits: Awaited,
-    pub(super) deferred: Deferred,
-}
-
-/// The answer that is awaited.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Awaited {
-    /// Of a user's home: may it connect?
-    SignIn,
-    /// Of the home of this channel: is it a member?
-    Join(Box<str>),
 }
 
 impl Session {
@@ -93,22 +76,19 @@ impl Session {
         self.extra.as_mut()?.under_way.as_deref_mut()
     }
 
-    /// Waits for an answer from now on.
-    pub(super) fn begin(&mut self, id: u32, awaits: Awaited) {
-        let under_way = UnderWay { id, awaits, deferred: Deferred::default() };
-        let extra = self.extra.get_or_insert_default();
-        assert!(extra.under_way.is_none(), "one at a time");
-        extra.under_way = Some(Box::new(under_way));
+    /// The same, where an answer was not awaited until now.
+    pub(super) fn begin(&mut self) -> &mut UnderWay {
+        self.extra.get_or_insert_default().under_way.get_or_insert_default()
     }
 
-    /// The answer has come.
-    pub(super) fn finish(&mut self) -> UnderWay {
-        let extra = self.extra.as_mut().expect("something is under way");
-        let under_way = extra.under_way.take().expect("what is under way is answered once");
-        if extra.user.is_empty() && extra.info.is_none() && extra.expires_s == 0 {
+    /// Gives back the memory of what is over.
+    pub(super) fn finish(&mut self) {
+        let Some(extra) = &mut self.extra else { return };
+        extra.under_way.take_if(|under_way| under_way.is_over());
+        let says_nothing = extra.user.is_empty() && extra.info.is_none() && extra.expires_s == 0;
+        if says_nothing && extra.under_way.is_none() {
             self.extra = None;
         }
-        *under_way
     }
 }
 

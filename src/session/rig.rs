@@ -34,8 +34,10 @@ pub(super) struct Rig {
     pub(super) terms: Terms,
     pub(super) effects: Effects,
     pub(super) members: BTreeSet<String>,
-    /// The channel whose home has yet to answer.
-    pub(super) joining: Option<String>,
+    /// The channels whose homes have yet to answer, in the order in which they were asked.
+    pub(super) joining: Vec<String>,
+    /// Nothing of its channels is sent to it.
+    pub(super) is_held: bool,
     /// The limit of a sign-in that the user's home has yet to answer.
     pub(super) signing_in: Option<u32>,
     /// What the client was sent.
@@ -58,7 +60,8 @@ impl Rig {
             terms: Terms { rules, lineage: Lineage::ZERO, now: Duration::ZERO },
             effects: Effects::default(),
             members: BTreeSet::new(),
-            joining: None,
+            joining: Vec::new(),
+            is_held: false,
             signing_in: None,
             messages: Vec::new(),
             published: Vec::new(),
@@ -85,9 +88,7 @@ impl Rig {
             return;
         }
         let mut commands = Commands::new(Format::Json, frame.as_bytes());
-        if !self.session.is_busy() {
-            self.read(&mut commands);
-        }
+        self.read(&mut commands);
         if let Some(rest) = commands.rest()
             && self.session.is_busy()
         {
@@ -97,13 +98,19 @@ impl Rig {
         self.flush();
     }
 
-    /// The home answers.
+    /// The home that was asked first answers.
     pub(super) fn joined(&mut self, result: Result<(), ErrorCode>) {
-        let channel = self.joining.take().expect("there is a join to answer");
+        self.joined_at(0, result);
+    }
+
+    /// A home answers.
+    pub(super) fn joined_at(&mut self, index: usize, result: Result<(), ErrorCode>) {
+        let channel = self.joining.remove(index);
         if result.is_ok() {
             self.members.insert(channel.clone());
         }
         let deferred = self.session.joined(&channel, result, &mut self.effects);
+        self.obey();
         self.resume(deferred);
         self.flush();
     }
@@ -142,11 +149,15 @@ impl Rig {
     /// Reads commands until one is under way.
     fn read(&mut self, commands: &mut Commands<'_>) {
         while !self.session.is_busy() && self.closed.is_none() {
+            let unread = commands.clone();
             let Some(command) = commands.next() else { return };
             let name = command.as_ref().ok().and_then(|command| command.request.channel());
             let is_member = name.is_some_and(|name| self.members.contains(name));
             let command = command.as_ref().map_err(|malformed| *malformed);
-            self.session.command(command, is_member, &self.terms, &mut self.effects);
+            if !self.session.command(command, is_member, &self.terms, &mut self.effects) {
+                *commands = unread;
+                return;
+            }
             self.obey();
         }
     }
@@ -166,7 +177,8 @@ impl Rig {
                 Effect::Join { channel } => {
                     let name = self.effects.name(&channel).to_owned();
                     assert!(!self.members.contains(&name), "{name}: a member joins again");
-                    assert_eq!(self.joining.replace(name), None, "one at a time");
+                    assert!(!self.joining.contains(&name), "{name}: asked for twice");
+                    self.joining.push(name);
                 }
                 Effect::Leave { channel } => {
                     let name = self.effects.name(&channel);
@@ -179,6 +191,15 @@ impl Rig {
                         self.published.push((name, message));
                     }
                     self.session.published(id, self.publish, &mut self.effects);
+                }
+                Effect::HoldDeliveries => {
+                    assert!(!self.is_held, "held once");
+                    self.is_held = true;
+                }
+                Effect::ReleaseDeliveries => {
+                    assert!(self.is_held, "held before");
+                    self.flush();
+                    self.is_held = false;
                 }
                 Effect::Pong if self.pings > 0 => self.pings -= 1,
                 Effect::Pong => self.session.unasked_pong(&mut self.effects),

@@ -9,10 +9,11 @@
 
 use std::time::Duration;
 
-use super::deferred::{Deferred, DeferredFull};
+use super::deferred::Deferred;
 use super::effects::{Effect, Effects};
-use super::extra::{Awaited, Extra, UnderWay};
+use super::extra::Extra;
 use super::rules::Rules;
+use super::under_way::{Awaited, UnderWay};
 use crate::protocol::{
     ClientId, Command, Disconnect, DisconnectCode, ErrorCode, Format, Lineage, Malformed, Push,
     Reply, SubscribeResult, UnsubscribeCode,
@@ -86,74 +87,56 @@ impl Session {
         matches!(self.phase, Phase::Connected | Phase::Closed { was_connected: true })
     }
 
-    /// Whether a command is under way, so that those that follow must wait.
-    pub fn is_busy(&self) -> bool {
-        self.under_way().is_some()
-    }
-
     /// Whether anything more is to be read.
     pub fn is_closed(&self) -> bool {
         matches!(self.phase, Phase::Closed { .. })
     }
 
-    /// Bytes of commands that wait for the one under way.
-    pub fn deferred_bytes(&self) -> usize {
-        self.under_way().map_or(0, |under_way| under_way.deferred.len())
-    }
-
-    /// Bytes of memory that they take.
-    pub fn held_bytes(&self) -> usize {
-        self.under_way().map_or(0, |under_way| under_way.deferred.held_bytes())
-    }
-
     /// Takes the next command of a frame, or what stands in its place. `is_member` says whether
-    /// the client is in the channel that it names.
+    /// the client is in the channel that it names. False if another is in its way: nothing was
+    /// done, and it is to be [deferred](Self::defer) with all that follows it.
+    #[must_use]
     pub fn command(
         &mut self,
         command: Result<&Command<'_>, Malformed>,
         is_member: bool,
         terms: &Terms,
         effects: &mut Effects,
-    ) {
-        assert!(!self.is_busy(), "what follows a command under way is deferred");
+    ) -> bool {
+        assert!(!self.is_busy(), "what follows a command that waits is deferred");
         match command {
             _ if self.is_closed() || self.phase == Phase::Refused => {}
-            Ok(command) => self.obey(command, is_member, terms, effects),
+            Ok(command) => {
+                let channel = command.request.channel().filter(|name| !name.is_empty());
+                if self.under_way_mut().is_some_and(|under_way| under_way.blocks(channel)) {
+                    return false;
+                }
+                self.obey(command, is_member, terms, effects);
+            }
             Err(_) => self.close(DisconnectCode::BadRequest, effects),
         }
+        true
     }
 
-    /// Keeps the commands of a frame, or of the rest of one, until the command under way has its
-    /// answer.
-    pub fn defer(&mut self, commands: &[u8], effects: &mut Effects) {
-        let separator = self.format.separator();
-        let under_way = self.under_way_mut().expect("there is something to wait for");
-        if commands.is_empty() {
-            // It is an empty frame, or a line that is blank, and would not be noticed later.
-            self.close(DisconnectCode::BadRequest, effects);
-        } else if under_way.deferred.append(separator, commands) == Err(DeferredFull) {
-            self.close(DisconnectCode::TooManyRequests, effects);
-        }
-    }
-
-    /// The home has answered the join under way, or there was no asking it. Returns what was
-    /// deferred meanwhile, to be read now.
+    /// The home has answered a join, or there was no asking it. Returns what was deferred
+    /// meanwhile, to be read now.
     pub fn joined(
         &mut self,
         channel: &str,
         result: Result<(), ErrorCode>,
         effects: &mut Effects,
     ) -> Deferred {
-        let UnderWay { id, awaits, deferred } = self.finish();
-        assert_eq!(awaits, Awaited::Join(channel.into()), "one at a time");
-        match result {
-            Ok(()) => effects.outbox.reply(id, &Reply::Subscribe(SubscribeResult::default())),
+        let slot = self.under_way().and_then(|under_way| under_way.find(channel));
+        let taken = self.take(slot.expect("its join is under way"));
+        assert_eq!(taken.awaited, Awaited::Entry, "no other command about the channel was begun");
+        let reply = match result {
+            Ok(()) => Reply::Subscribe(SubscribeResult::default()),
             Err(code) => {
                 self.channel_count -= 1;
-                effects.outbox.reply(id, &Reply::Error(code.into()));
+                Reply::Error(code.into())
             }
-        }
-        deferred
+        };
+        self.answer(taken, &reply, effects)
     }
 
     /// The user's home has let the client in, or there is no room for it. Returns what was
@@ -164,53 +147,35 @@ impl Session {
         terms: &Terms,
         effects: &mut Effects,
     ) -> Deferred {
-        let UnderWay { id, awaits, deferred } = self.finish();
-        assert_eq!(awaits, Awaited::SignIn, "nothing else was asked before");
+        let slot = self.under_way().and_then(|under_way| under_way.find(""));
+        let taken = self.take(slot.expect("nothing else was asked before"));
+        assert_eq!(taken.awaited, Awaited::SignIn, "nothing else was asked before");
         match result {
             Ok(()) => {
                 self.set_signed_in();
-                self.be_connected(id, terms, effects);
+                self.be_connected(taken.id, terms, effects);
             }
             Err(code) => self.close(code, effects),
         }
-        deferred
-    }
-
-    /// Puts back what cannot be read yet, because another command is under way.
-    pub fn defer_again(&mut self, deferred: Deferred) {
-        if !deferred.is_empty()
-            && let Some(under_way) = self.under_way_mut()
-        {
-            under_way.deferred = deferred;
-        }
+        self.under_way_mut().expect("it was taken").leave_first();
+        self.read_on()
     }
 
     /// How a publish went.
     pub fn published(&mut self, id: u32, result: Result<(), ErrorCode>, effects: &mut Effects) {
-        match result {
-            Ok(()) => effects.outbox.reply(id, &Reply::Publish),
-            Err(code) => effects.outbox.reply(id, &Reply::Error(code.into())),
-        }
+        let reply = result.map_or_else(|code| Reply::Error(code.into()), |()| Reply::Publish);
+        self.reply(id, &reply, effects);
     }
 
     /// The client missed publications of a channel it is in: it must subscribe anew, knowing that.
     pub fn missed(&mut self, channel: &str, effects: &mut Effects) {
-        let is_joining = |under_way: &UnderWay| match &under_way.awaits {
-            Awaited::Join(joining) => **joining == *channel,
-            Awaited::SignIn => false,
-        };
-        if self.is_closed() || self.under_way().is_some_and(is_joining) {
+        let awaits_entry = |under_way: &UnderWay| under_way.awaits_entry(channel);
+        if self.is_closed() || self.under_way().is_some_and(awaits_entry) {
             return; // it is no member yet, so nothing was its own
         }
         self.channel_count -= 1;
         effects.leave(channel);
-        let push = Push::Unsubscribe(UnsubscribeCode::InsufficientState);
-        effects.outbox.push(channel, &push);
-    }
-
-    /// There is no room on the shard for what was deferred.
-    pub fn crowded_out(&mut self, effects: &mut Effects) {
-        self.close(DisconnectCode::TooManyRequests, effects);
+        self.push(channel, &Push::Unsubscribe(UnsubscribeCode::InsufficientState), effects);
     }
 
     /// A publication cannot be said in the client's format.
@@ -245,14 +210,16 @@ impl Session {
     /// Begins a join that is answered later.
     pub(super) fn begin_join(&mut self, id: u32, channel: &str, effects: &mut Effects) {
         self.channel_count += 1;
-        self.begin(id, Awaited::Join(channel.into()));
+        self.begin().await_answer(id, channel, Awaited::Entry);
         effects.join(channel);
     }
 
     /// Begins a connect that the user's home answers later.
     pub(super) fn begin_sign_in(&mut self, id: u32, limit: u32, effects: &mut Effects) {
         self.phase = Phase::SigningIn;
-        self.begin(id, Awaited::SignIn);
+        let under_way = self.begin();
+        let slot = under_way.await_answer(id, "", Awaited::SignIn);
+        under_way.block(slot);
         effects.push(Effect::SignIn { limit });
     }
 
@@ -268,7 +235,6 @@ impl Session {
 mod tests {
     use super::super::rig::{CLIENT, Rig};
     use super::*;
-    use crate::limits::DEFERRED_BYTES_MAX;
 
     fn closed_with(rig: &Rig) -> Option<DisconnectCode> {
         rig.closed.map(|why| why.code)
@@ -291,59 +257,6 @@ mod tests {
         rig.joined(Ok(()));
         assert_eq!(rig.lines(), [r#"{"id":2,"subscribe":{}}"#]);
         assert!(!rig.session.is_busy());
-    }
-
-    #[test]
-    fn what_follows_a_subscribe_waits_for_its_answer() {
-        let mut rig = Rig::open();
-        rig.frame("{\"id\":2,\"subscribe\":{\"channel\":\"a\"}}\n{\"id\":3,\"rpc\":{}}");
-        rig.frame("{\"id\":4,\"unsubscribe\":{\"channel\":\"a\"}}\n");
-        rig.frame("{\"id\":5,\"subscribe\":{\"channel\":\"b\"}}\n{\"id\":6,\"rpc\":{}}");
-        assert_eq!(rig.lines(), [""; 0]);
-        rig.joined(Ok(()));
-        let ids = |lines: &[String]| {
-            let id = |line: &String| {
-                serde_json::from_str::<serde_json::Value>(line).unwrap()["id"].clone()
-            };
-            lines.iter().map(|line| id(line).as_u64().unwrap()).collect::<Vec<_>>()
-        };
-        assert_eq!(ids(&rig.lines()), [2, 3, 4]);
-        rig.joined(Err(ErrorCode::Internal));
-        let lines = rig.lines();
-        assert_eq!(ids(&lines), [5, 6]);
-        assert!(lines[0].contains("\"code\":100"), "{lines:?}");
-        assert_eq!((rig.members.len(), rig.session.channel_count), (0, 0));
-    }
-
-    #[test]
-    fn who_sends_on_while_an_answer_is_awaited_is_told_so_at_the_bound() {
-        let mut rig = Rig::open();
-        rig.frame(r#"{"id":2,"subscribe":{"channel":"a"}}"#);
-        let frame = "{\"id\":3,\"rpc\":{}}\n".repeat(2048);
-        for _ in 0..DEFERRED_BYTES_MAX / frame.len() {
-            rig.frame(&frame);
-            assert_eq!(rig.closed, None);
-        }
-        rig.frame(&frame);
-        assert_eq!(closed_with(&rig), Some(DisconnectCode::TooManyRequests));
-    }
-
-    #[test]
-    fn an_empty_message_is_malformed_also_while_an_answer_is_awaited() {
-        for is_busy in [false, true] {
-            for empty in ["", "\n", "{}\n\n"] {
-                let mut rig = Rig::open();
-                rig.pings = 1;
-                if is_busy {
-                    rig.frame(r#"{"id":2,"subscribe":{"channel":"a"}}"#);
-                }
-                rig.frame(empty);
-                if is_busy && rig.closed.is_none() {
-                    rig.joined(Ok(()));
-                }
-                assert_eq!(closed_with(&rig), Some(DisconnectCode::BadRequest), "{is_busy}");
-            }
-        }
     }
 
     #[test]

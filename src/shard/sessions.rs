@@ -110,37 +110,42 @@ impl Sessions {
         std::str::from_utf8(value).map_err(|_| BadUser)
     }
 
-    /// Reads commands until one is under way or the session is over.
+    /// Reads commands until one has to wait or the session is over.
     fn read(&mut self, peer: &mut Peer<'_, Self>, commands: &mut Commands<'_>) {
         while peer.state().is_some_and(|session| !session.is_busy()) {
+            let unread = commands.clone();
             let Some(command) = commands.next() else { return };
             let name = command.as_ref().ok().and_then(|command| command.request.channel());
             let is_member = name.is_some_and(|name| peer.is_member(name));
-            peer.shard().counters().client_commands += 1;
             if command.as_ref().is_ok_and(|command| command.request.is_dated()) {
                 self.terms.now = clock::since_epoch();
             }
             let Some(session) = peer.state() else { return };
             let command = command.as_ref().map_err(|malformed| *malformed);
-            session.command(command, is_member, &self.terms, &mut self.effects);
+            if !session.command(command, is_member, &self.terms, &mut self.effects) {
+                *commands = unread;
+                return;
+            }
+            peer.shard().counters().client_commands += 1;
             self.obey(peer);
         }
     }
 
-    /// Reads on after the command under way got its answer.
+    /// Reads on after an answer has come.
     fn resume(&mut self, peer: &mut Peer<'_, Self>, mut deferred: Deferred) {
-        let Some(rest) = deferred.rest() else { return };
-        let mut commands = Commands::resume(self.effects.outbox.format(), rest);
-        self.read(peer, &mut commands);
-        let left = commands.rest().map_or(0, <[u8]>::len);
-        deferred.read_to(left);
-        if let Some(session) = peer.state() {
-            session.defer_again(deferred);
+        if let Some(rest) = deferred.rest() {
+            let mut commands = Commands::resume(self.effects.outbox.format(), rest);
+            self.read(peer, &mut commands);
+            let left = commands.rest().map_or(0, <[u8]>::len);
+            deferred.read_to(left);
+            if let Some(session) = peer.state() {
+                session.defer_again(deferred);
+            }
         }
         self.hold(peer);
     }
 
-    /// Charges the shard's budget with what waits for the command under way.
+    /// Charges the shard's budget with what waits for answers.
     fn hold(&mut self, peer: &mut Peer<'_, Self>) {
         let held_bytes = peer.state().map_or(0, |session| session.held_bytes());
         if !peer.hold(held_bytes)
@@ -158,6 +163,7 @@ impl Sessions {
         let deferred =
             session.joined(channel, answer.map_err(client_codes::of_join), &mut self.effects);
         peer.shard().counters().client_subscribes += u64::from(answer.is_ok());
+        self.obey(peer);
         self.resume(peer, deferred);
     }
 
@@ -197,6 +203,8 @@ impl Sessions {
                         &mut self.effects,
                     );
                 }
+                Effect::HoldDeliveries => {}
+                Effect::ReleaseDeliveries => {}
                 Effect::Pong => self.take_pong(peer),
                 Effect::Close(why) => {
                     self.flush(peer);
@@ -331,6 +339,8 @@ impl Handler for Sessions {
         {
             session.defer(rest, &mut self.effects);
             self.obey(peer);
+        }
+        if peer.state().is_some_and(|session| session.is_waiting()) {
             self.hold(peer);
         }
         self.flush(peer);
