@@ -171,9 +171,8 @@ mod tests {
 
     #[test]
     fn who_would_rather_be_refused_is_refused_only_with_a_gap() {
-        let refused = |must_recover, is_whole| {
-            entrant(must_recover).is_unrecoverable(&entered(is_whole))
-        };
+        let refused =
+            |must_recover, is_whole| entrant(must_recover).is_unrecoverable(&entered(is_whole));
         assert_eq!([refused(true, false), refused(true, true)], [true, false]);
         assert_eq!([refused(false, false), refused(false, true)], [false, false]);
         let fresh = Entrant { is_recovering: false, ..entrant(true) };

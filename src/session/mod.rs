@@ -20,9 +20,12 @@ mod claims;
 mod command;
 mod deferred;
 mod effects;
+mod entrances;
+mod entry;
 mod extra;
 mod options;
 mod outbox;
+mod questions;
 mod replies;
 #[cfg(test)]
 mod rig;
@@ -30,14 +33,18 @@ mod rules;
 #[cfg(test)]
 mod simulation;
 mod state;
+mod subscribe;
+mod subscriptions;
 mod token;
 mod under_way;
 
 pub use deferred::Deferred;
 pub use effects::{Effect, Effects, Span};
+pub use entry::{Entered, Entry, Membership, Position, Recover, Recovered, Since};
 pub use options::{ChannelOptions, DataFormat, Overflow, RecoveryMode, Retention};
 pub use outbox::Outbox;
-pub use rules::{Rules, RulesError};
+pub use questions::{Answer, Question};
+pub use rules::{PersonalChannel, Rules, RulesError};
 pub use state::{Session, Terms};
 pub use token::{HmacKey, TokenRules};
 pub use under_way::SlotId;

@@ -5,9 +5,9 @@
 //! bound; a channel's publications could reach the client only between its subscribe reply and
 //! the end of its membership. `LONGWIRE_SEED` replays one seed.
 
-use super::Rules;
+use super::{Answer, Position, Retention, Rules};
 use super::rig::Rig;
-use crate::limits::{DEFERRED_BYTES_MAX, MESSAGE_REPLIES_MAX};
+use crate::limits::{COMMANDS_UNDER_WAY_MAX, DEFERRED_BYTES_MAX, MESSAGE_REPLIES_MAX};
 use crate::protocol::{DisconnectCode, ErrorCode};
 
 /// Seeds of one run.
@@ -54,6 +54,10 @@ impl Client {
             allow_publish_for_anonymous: true,
             allow_subscribe_for_client: true,
             allow_subscribe_for_anonymous: true,
+            history: Some(Retention { publications_max: 10, ttl_s: 60, meta_ttl_s: 600 }),
+            force_recovery: true,
+            allow_history_for_client: true,
+            allow_history_for_anonymous: true,
             ..super::ChannelOptions::default()
         };
         let rules = Rules {
@@ -98,15 +102,22 @@ impl Client {
     }
 
     fn step(&mut self) {
-        let joining = self.rig.joining.len();
+        let (joining, asked) = (self.rig.joining.len(), self.rig.asked.len());
         if joining > 0 && self.random.below(3) > 0 {
             let failed = self.random.below(5) == 0;
             let answer = if failed { Err(ErrorCode::Internal) } else { Ok(()) };
             self.rig.joined_at(self.random.below(joining), answer);
+        } else if asked > 0 && self.random.below(3) > 0 {
+            let position = Position { offset: 3, epoch: "abcdefgh" };
+            let answer = Answer::History { position, publications: b"{}" };
+            let failed = self.random.below(5) == 0;
+            let answer = if failed { Err(ErrorCode::TooManyRequests) } else { Ok(answer) };
+            self.rig.answered_at(self.random.below(asked), answer);
         } else if self.random.below(6) == 0 {
-            let members: Vec<String> = self.rig.members.iter().cloned().collect();
-            if let Some(channel) = members.first() {
-                self.rig.missed(channel);
+            let members: Vec<String> = self.rig.members.keys().cloned().collect();
+            if !members.is_empty() {
+                let index = self.random.below(members.len());
+                self.rig.missed(&members[index]);
             }
         } else {
             self.send_frame();
@@ -139,7 +150,7 @@ impl Client {
         // Members could be sent publications from now on, unless they are held: each has read its
         // reply.
         let is_told = |channel: &String| self.told.contains(channel);
-        assert!(self.rig.is_held || self.rig.members.iter().all(is_told), "{:?}", self.rig.members);
+        assert!(self.rig.is_held || self.rig.members.keys().all(is_told), "{:?}", self.rig.members);
         assert!(self.rig.members.len() <= CHANNEL_LIMIT.into(), "the limit of channels");
     }
 }
@@ -153,8 +164,10 @@ fn live(seed: u64) -> u64 {
     for _ in 0..FRAMES {
         client.step();
         client.read();
-        let held = client.rig.session.deferred_bytes();
-        assert!(held <= DEFERRED_BYTES_MAX, "{held}");
+        let session = &client.rig.session;
+        assert!(session.deferred_bytes() <= DEFERRED_BYTES_MAX);
+        let under_way = client.rig.joining.len() + client.rig.asked.len();
+        assert!(under_way <= COMMANDS_UNDER_WAY_MAX, "{under_way}");
         if let Some(why) = client.rig.closed {
             // Who sends on and on while a home does not answer is told so, and nothing else ends
             // a client that keeps the rules.
@@ -162,9 +175,11 @@ fn live(seed: u64) -> u64 {
             return client.replies;
         }
     }
-    while !client.rig.joining.is_empty() {
-        let last = client.rig.joining.len() - 1;
-        client.rig.joined_at(last, Ok(()));
+    while client.rig.session.is_waiting() {
+        match (client.rig.joining.len(), client.rig.asked.len()) {
+            (0, _) => client.rig.answered_at(0, Err(ErrorCode::Internal)),
+            (count, _) => client.rig.joined_at(count - 1, Ok(())),
+        }
         client.read();
     }
     assert!(client.owed.is_empty(), "every command has its reply: {:?}", client.owed);

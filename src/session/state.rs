@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use super::deferred::Deferred;
 use super::effects::{Effect, Effects};
+use super::entrances::Entrances;
+use super::entry::Membership;
 use super::extra::Extra;
 use super::rules::Rules;
-use super::under_way::{Awaited, UnderWay};
+use super::under_way::{Awaited, Taken};
 use crate::protocol::{
-    ClientId, Command, Disconnect, DisconnectCode, ErrorCode, Format, Lineage, Malformed, Push,
-    Reply, SubscribeResult, UnsubscribeCode,
+    ClientId, Command, Disconnect, DisconnectCode, ErrorCode, Format, Lineage, Malformed, Reply,
 };
 
 /// What all sessions of a shard go by.
@@ -37,6 +38,8 @@ pub(super) enum Phase {
     Waiting,
     /// For the user's home, which counts its connections.
     SigningIn,
+    /// For the homes of the channels that it is put into.
+    Entering,
     Connected,
     /// It was told why it cannot connect, and is to leave: nothing more is read.
     Refused,
@@ -58,6 +61,8 @@ pub struct Session {
     pub(super) phase: Phase,
     /// Its pings are messages of the protocol, to be announced and answered as such.
     pub(super) has_message_pings: bool,
+    /// It is counted among its user's connections.
+    is_signed_in: bool,
     format: Format,
 }
 
@@ -69,7 +74,15 @@ impl Session {
     /// A session that waits for its connect command. `random` is its part of the client id.
     pub fn new(random: u64, has_message_pings: bool, format: Format) -> Self {
         let phase = Phase::Waiting;
-        Self { random, extra: None, channel_count: 0, phase, has_message_pings, format }
+        Self {
+            random,
+            extra: None,
+            channel_count: 0,
+            phase,
+            has_message_pings,
+            is_signed_in: false,
+            format,
+        }
     }
 
     /// The format that its client speaks. Every step's [`Effects`] are begun in it.
@@ -87,19 +100,24 @@ impl Session {
         matches!(self.phase, Phase::Connected | Phase::Closed { was_connected: true })
     }
 
+    /// Whether it is counted among its user's connections: they are to be told when it is gone.
+    pub fn is_signed_in(&self) -> bool {
+        self.is_signed_in
+    }
+
     /// Whether anything more is to be read.
     pub fn is_closed(&self) -> bool {
         matches!(self.phase, Phase::Closed { .. })
     }
 
-    /// Takes the next command of a frame, or what stands in its place. `is_member` says whether
-    /// the client is in the channel that it names. False if another is in its way: nothing was
+    /// Takes the next command of a frame, or what stands in its place. `membership` is that in the
+    /// channel that it names, if there is one. False if another is in its way: nothing was
     /// done, and it is to be [deferred](Self::defer) with all that follows it.
     #[must_use]
     pub fn command(
         &mut self,
         command: Result<&Command<'_>, Malformed>,
-        is_member: bool,
+        membership: Option<Membership>,
         terms: &Terms,
         effects: &mut Effects,
     ) -> bool {
@@ -111,32 +129,11 @@ impl Session {
                 if self.under_way_mut().is_some_and(|under_way| under_way.blocks(channel)) {
                     return false;
                 }
-                self.obey(command, is_member, terms, effects);
+                self.obey(command, membership, terms, effects);
             }
             Err(_) => self.close(DisconnectCode::BadRequest, effects),
         }
         true
-    }
-
-    /// The home has answered a join, or there was no asking it. Returns what was deferred
-    /// meanwhile, to be read now.
-    pub fn joined(
-        &mut self,
-        channel: &str,
-        result: Result<(), ErrorCode>,
-        effects: &mut Effects,
-    ) -> Deferred {
-        let slot = self.under_way().and_then(|under_way| under_way.find(channel));
-        let taken = self.take(slot.expect("its join is under way"));
-        assert_eq!(taken.awaited, Awaited::Entry, "no other command about the channel was begun");
-        let reply = match result {
-            Ok(()) => Reply::Subscribe(SubscribeResult::default()),
-            Err(code) => {
-                self.channel_count -= 1;
-                Reply::Error(code.into())
-            }
-        };
-        self.answer(taken, &reply, effects)
     }
 
     /// The user's home has let the client in, or there is no room for it. Returns what was
@@ -149,15 +146,17 @@ impl Session {
     ) -> Deferred {
         let slot = self.under_way().and_then(|under_way| under_way.find(""));
         let taken = self.take(slot.expect("nothing else was asked before"));
-        assert_eq!(taken.awaited, Awaited::SignIn, "nothing else was asked before");
+        let Taken { id, awaited: Awaited::SignIn(entrances), .. } = taken else {
+            unreachable!("nothing else was asked before")
+        };
+        self.under_way_mut().expect("it was taken from").leave_first();
         match result {
             Ok(()) => {
-                self.set_signed_in();
-                self.be_connected(taken.id, terms, effects);
+                self.is_signed_in = true;
+                self.be_let_in(id, entrances, terms, effects);
             }
             Err(code) => self.close(code, effects),
         }
-        self.under_way_mut().expect("it was taken").leave_first();
         self.read_on()
     }
 
@@ -165,17 +164,6 @@ impl Session {
     pub fn published(&mut self, id: u32, result: Result<(), ErrorCode>, effects: &mut Effects) {
         let reply = result.map_or_else(|code| Reply::Error(code.into()), |()| Reply::Publish);
         self.reply(id, &reply, effects);
-    }
-
-    /// The client missed publications of a channel it is in: it must subscribe anew, knowing that.
-    pub fn missed(&mut self, channel: &str, effects: &mut Effects) {
-        let awaits_entry = |under_way: &UnderWay| under_way.awaits_entry(channel);
-        if self.is_closed() || self.under_way().is_some_and(awaits_entry) {
-            return; // it is no member yet, so nothing was its own
-        }
-        self.channel_count -= 1;
-        effects.leave(channel);
-        self.push(channel, &Push::Unsubscribe(UnsubscribeCode::InsufficientState), effects);
     }
 
     /// A publication cannot be said in the client's format.
@@ -188,7 +176,7 @@ impl Session {
         match self.phase {
             Phase::Waiting => self.close(DisconnectCode::Stale, effects),
             // It did what it could, and may try again.
-            Phase::SigningIn => self.close(DisconnectCode::Internal, effects),
+            Phase::SigningIn | Phase::Entering => self.close(DisconnectCode::Internal, effects),
             Phase::Refused => self.close(DisconnectCode::Expired, effects),
             Phase::Connected if self.expires().is_some() => {
                 self.close(DisconnectCode::Expired, effects);
@@ -207,18 +195,17 @@ impl Session {
         ClientId { random: self.random, lineage: terms.lineage }
     }
 
-    /// Begins a join that is answered later.
-    pub(super) fn begin_join(&mut self, id: u32, channel: &str, effects: &mut Effects) {
-        self.channel_count += 1;
-        self.begin().await_answer(id, channel, Awaited::Entry);
-        effects.join(channel);
-    }
-
     /// Begins a connect that the user's home answers later.
-    pub(super) fn begin_sign_in(&mut self, id: u32, limit: u32, effects: &mut Effects) {
+    pub(super) fn begin_sign_in(
+        &mut self,
+        id: u32,
+        limit: u32,
+        entrances: Entrances,
+        effects: &mut Effects,
+    ) {
         self.phase = Phase::SigningIn;
         let under_way = self.begin();
-        let slot = under_way.await_answer(id, "", Awaited::SignIn);
+        let slot = under_way.await_answer(id, "", Awaited::SignIn(entrances));
         under_way.block(slot);
         effects.push(Effect::SignIn { limit });
     }
@@ -268,26 +255,6 @@ mod tests {
         let mut rig = Rig::open();
         rig.session.late(&mut rig.effects);
         assert_eq!(rig.effects.take(), None);
-    }
-
-    #[test]
-    fn who_missed_publications_is_told_to_subscribe_again() {
-        let mut rig = Rig::open();
-        rig.frame(r#"{"id":2,"subscribe":{"channel":"a"}}"#);
-        rig.missed("a");
-        assert_eq!(rig.lines(), [""; 0], "it is no member yet");
-        rig.joined(Ok(()));
-        rig.lines();
-        rig.missed("a");
-        let push = concat!(
-            r#"{"push":{"channel":"a","unsubscribe":"#,
-            r#"{"code":2500,"reason":"insufficient state"}}}"#
-        );
-        assert_eq!(rig.lines(), [push]);
-        assert_eq!((rig.members.len(), rig.session.channel_count), (0, 0));
-        rig.frame(r#"{"id":3,"subscribe":{"channel":"a"}}"#);
-        rig.joined(Ok(()));
-        assert_eq!(rig.lines(), [r#"{"id":3,"subscribe":{}}"#]);
     }
 
     #[test]

@@ -103,6 +103,9 @@ impl Session {
         terms: &Terms,
         effects: &mut Effects,
     ) -> Deferred {
+        if self.is_closed() {
+            return Deferred::default();
+        }
         if self.phase == Phase::Entering {
             return self.entered_by_server(channel, result, terms, effects);
         }
@@ -221,4 +224,160 @@ pub(super) fn refuse_sub_refresh(request: &SubRefresh<'_>) -> Refusal {
         return DisconnectCode::BadRequest.into();
     }
     no_subscription_tokens()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::options::{Overflow, Retention};
+    use super::super::rig::Rig;
+    use super::super::{Position, Recovered};
+    use super::*;
+    use crate::limits::RECOVERY_PUBLICATIONS_DEFAULT;
+
+    const AT_NINE: Position<'_> = Position { offset: 9, epoch: "abcdefgh" };
+    const HISTORY: Retention = Retention { publications_max: 10, ttl_s: 60, meta_ttl_s: 600 };
+
+    /// A client where channels have these options.
+    fn rig(options: ChannelOptions) -> Rig {
+        let mut rig = Rig::open();
+        rig.terms.rules.without_namespace = options;
+        rig.terms.rules.insecure = false;
+        rig
+    }
+
+    fn recoverable() -> ChannelOptions {
+        ChannelOptions {
+            allow_subscribe_for_client: true,
+            allow_subscribe_for_anonymous: true,
+            history: Some(HISTORY),
+            allow_recovery: true,
+            ..ChannelOptions::default()
+        }
+    }
+
+    /// What the home of a channel is asked for a subscribe with these fields.
+    fn asked(options: ChannelOptions, fields: &str) -> (Rig, Entry) {
+        let mut rig = rig(options);
+        rig.frame(&format!(r#"{{"id":2,"subscribe":{{"channel":"a"{fields}}}}}"#));
+        let entry = rig.joining[0].1.clone();
+        (rig, entry)
+    }
+
+    const RECOVER: &str = r#","recoverable":true,"recover":true,"offset":5,"epoch":"abcdefgh""#;
+
+    #[test]
+    fn a_plain_subscription_asks_for_nothing() {
+        let plain = ChannelOptions { allow_recovery: false, ..recoverable() };
+        for fields in ["", RECOVER, r#","positioned":true,"join_leave":true"#] {
+            let (mut rig, entry) = asked(plain, fields);
+            assert_eq!(entry, Entry::default(), "{fields}");
+            rig.joined(Ok(()));
+            assert_eq!(rig.lines(), [r#"{"id":2,"subscribe":{}}"#]);
+        }
+    }
+
+    #[test]
+    fn the_home_is_asked_for_what_the_options_and_the_client_say() {
+        let (_, entry) = asked(recoverable(), r#","recoverable":true"#);
+        assert_eq!((entry.stream, entry.recover), (Some(HISTORY), None));
+        assert!(entry.membership.is_positioned && !entry.membership.is_server_side);
+        let (rig, entry) = asked(recoverable(), RECOVER);
+        assert!(
+            matches!(
+                entry.recover,
+                Some(Recover::Missed { since: Since { offset: 5, .. }, publications_max })
+                    if publications_max == RECOVERY_PUBLICATIONS_DEFAULT
+            ),
+            "{entry:?}"
+        );
+        assert_eq!(rig.entry_texts.0, "abcdefgh");
+        let there = ChannelOptions { presence: true, overflow: Overflow::Latest, ..recoverable() };
+        let (_, entry) = asked(there, "");
+        assert!(entry.is_present && !entry.is_announced && !entry.hears_joins);
+        assert_eq!(entry.overflow, Overflow::Latest);
+        let told = ChannelOptions { join_leave: true, force_push_join_leave: true, ..there };
+        let (_, entry) = asked(told, "");
+        assert!(entry.is_present && entry.is_announced && entry.hears_joins);
+    }
+
+    #[test]
+    fn a_cache_brings_the_latest_whether_asked_or_not() {
+        let cache = ChannelOptions { recovery_mode: RecoveryMode::Cache, ..recoverable() };
+        let offset = |entry: &Entry| match &entry.recover {
+            Some(Recover::Latest { since }) => Some(since.offset),
+            None => None,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(offset(&asked(cache, RECOVER).1), Some(5));
+        assert_eq!(offset(&asked(cache, r#","recoverable":true"#).1), None);
+        let auto = ChannelOptions { auto_cache_recover: true, force_recovery: true, ..cache };
+        let (mut rig, entry) = asked(auto, "");
+        assert_eq!((offset(&entry), &*rig.entry_texts.0), (Some(0), ""));
+        let list = br#"{"data":7,"offset":9}"#;
+        let recovered = Some(Recovered { is_whole: true, publications: list });
+        rig.entered_at(0, Ok(Entered { position: Some(AT_NINE), recovered }));
+        let lines = rig.lines();
+        assert!(lines[0].contains(r#""publications":[{"data":7,"offset":9}]"#), "{lines:?}");
+        assert!(lines[0].contains(r#""recovered":true"#), "{lines:?}");
+        let stream = ChannelOptions { recovery_mode: RecoveryMode::Stream, ..auto };
+        assert_eq!(asked(stream, "").1.recover, None, "only a cache does");
+    }
+
+    #[test]
+    fn the_example_of_a_recovery_is_answered_as_the_reference_does() {
+        let (mut rig, _) = asked(recoverable(), RECOVER);
+        let list = br#"{"data":{},"offset":6}"#;
+        let recovered = Some(Recovered { is_whole: true, publications: list });
+        rig.entered_at(
+            0,
+            Ok(Entered { position: Some(Position { offset: 6, epoch: "E" }), recovered }),
+        );
+        let reply = concat!(
+            r#"{"id":2,"subscribe":{"recoverable":true,"epoch":"E","publications":"#,
+            r#"[{"data":{},"offset":6}],"recovered":true,"offset":5,"positioned":true,"#,
+            r#""was_recovering":true}}"#
+        );
+        assert_eq!(rig.lines(), [reply]);
+    }
+
+    #[test]
+    fn who_cannot_recover_begins_anew_or_is_refused_if_it_wants_to_be() {
+        let gap = Entered {
+            position: Some(AT_NINE),
+            recovered: Some(Recovered { is_whole: false, publications: b"" }),
+        };
+        let (mut rig, _) = asked(recoverable(), RECOVER);
+        rig.entered_at(0, Ok(gap));
+        let reply = concat!(
+            r#"{"id":2,"subscribe":{"recoverable":true,"epoch":"abcdefgh","offset":9,"#,
+            r#""positioned":true,"was_recovering":true}}"#
+        );
+        assert_eq!((rig.lines(), rig.members.len()), (vec![reply.to_owned()], 1));
+
+        let (mut rig, _) = asked(recoverable(), &format!(r#"{RECOVER},"flag":2"#));
+        rig.entered_at(0, Ok(gap));
+        let lines = rig.lines();
+        assert!(lines[0].contains("\"code\":112"), "{lines:?}");
+        assert_eq!((rig.members.len(), rig.session.channel_count), (0, 0));
+    }
+
+    #[test]
+    fn who_missed_something_comes_back_for_it_where_its_position_is_known() {
+        let (mut rig, _) = asked(recoverable(), r#","positioned":true,"recoverable":true"#);
+        rig.entered_at(0, Ok(Entered { position: Some(AT_NINE), recovered: None }));
+        rig.lines();
+        rig.missed("a");
+        let push = concat!(
+            r#"{"push":{"channel":"a","unsubscribe":"#,
+            r#"{"code":2500,"reason":"insufficient state"}}}"#
+        );
+        assert_eq!(rig.lines(), [push]);
+        assert_eq!((rig.members.len(), rig.session.channel_count), (0, 0));
+
+        let (mut rig, _) = asked(recoverable(), "");
+        rig.joined(Ok(()));
+        rig.lines();
+        rig.missed("a");
+        assert_eq!((rig.lines(), rig.members.len()), (vec![], 1), "it was promised nothing");
+    }
 }

@@ -11,12 +11,26 @@
 use std::collections::VecDeque;
 
 use super::deferred::Deferred;
+use super::entrances::Entrances;
+use super::entry::Entrant;
 use super::outbox::Written;
 use crate::limits::COMMANDS_UNDER_WAY_MAX;
 
 /// The place of one command among those of its session that are under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotId(u32);
+
+impl SlotId {
+    /// It as a number.
+    pub fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The one with this number.
+    pub fn of(number: u32) -> Self {
+        Self(number)
+    }
+}
 
 /// What is under way for one session. Never empty but while an answer is taken.
 #[derive(Debug, Default)]
@@ -55,15 +69,19 @@ enum Stage {
 }
 
 /// The answer that is awaited.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Awaited {
-    /// Of a user's home: may it connect?
-    SignIn,
+    /// Of a user's home: may it connect, and be put into these channels?
+    SignIn(Entrances),
+    /// Of the homes of the channels that it is put into as it connects.
+    Entrances(Entrances),
     /// Of the home of the slot's channel: is it a member?
-    Entry,
+    Entry(Entrant),
+    /// Of the home of the slot's channel: what it was asked.
+    Answer,
 }
 
-/// A reply, told which slot it is for.
+/// A command whose answer has come, and which has yet to be replied to.
 pub(super) struct Taken {
     pub(super) slot: SlotId,
     pub(super) id: u32,
@@ -114,10 +132,13 @@ impl UnderWay {
         Some(self.at(index))
     }
 
-    /// Whether the home has yet to say that the client is in this channel.
-    pub(super) fn awaits_entry(&self, channel: &str) -> bool {
-        let waits = |slot: &Slot| matches!(slot.stage, Stage::Waits(Awaited::Entry));
-        self.slots.iter().any(|slot| *slot.channel == *channel && waits(slot))
+    /// The channels that a client which connects is put into.
+    pub(super) fn entrances(&mut self, slot: SlotId) -> &mut Entrances {
+        let index = self.index(slot).expect("a slot stays until its answer has come");
+        match &mut self.slots[index].stage {
+            Stage::Waits(Awaited::Entrances(entrances)) => entrances,
+            stage => unreachable!("{stage:?}: nobody is put into a channel"),
+        }
     }
 
     /// Takes what was noted for the answer that has come.

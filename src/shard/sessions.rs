@@ -21,7 +21,7 @@ use crate::handler::{
 };
 use crate::limits::USER_ID_BYTES_MAX;
 use crate::protocol::{Commands, DisconnectCode, Format, Lineage, json, protobuf, translate};
-use crate::session::{Deferred, Effect, Effects, Session, Terms};
+use crate::session::{Deferred, Effect, Effects, Membership, Session, Terms};
 use crate::sys::clock;
 
 /// Serves the client protocol: the handler of `longwire serve`.
@@ -116,13 +116,14 @@ impl Sessions {
             let unread = commands.clone();
             let Some(command) = commands.next() else { return };
             let name = command.as_ref().ok().and_then(|command| command.request.channel());
-            let is_member = name.is_some_and(|name| peer.is_member(name));
+            let membership =
+                name.filter(|name| peer.is_member(name)).map(|_| Membership::default());
             if command.as_ref().is_ok_and(|command| command.request.is_dated()) {
                 self.terms.now = clock::since_epoch();
             }
             let Some(session) = peer.state() else { return };
             let command = command.as_ref().map_err(|malformed| *malformed);
-            if !session.command(command, is_member, &self.terms, &mut self.effects) {
+            if !session.command(command, membership, &self.terms, &mut self.effects) {
                 *commands = unread;
                 return;
             }
@@ -160,8 +161,12 @@ impl Sessions {
     /// The home's answer to the join under way, or that it was not even asked.
     fn take_answer(&mut self, peer: &mut Peer<'_, Self>, channel: &str, answer: Answer) {
         let Some(session) = peer.state() else { return };
-        let deferred =
-            session.joined(channel, answer.map_err(client_codes::of_join), &mut self.effects);
+        let deferred = session.entered(
+            channel,
+            answer.map(|()| crate::session::Entered::default()).map_err(client_codes::of_join),
+            &self.terms,
+            &mut self.effects,
+        );
         peer.shard().counters().client_subscribes += u64::from(answer.is_ok());
         self.obey(peer);
         self.resume(peer, deferred);
@@ -180,7 +185,17 @@ impl Sessions {
                 }
                 Effect::Alarm { after } => peer.set_alarm(after),
                 Effect::SignIn { limit } => self.sign_in(peer, limit),
-                Effect::Join { channel } => {
+                Effect::Ask { slot, .. } => {
+                    if let Some(session) = peer.state() {
+                        let d = session.answered(
+                            slot,
+                            Err(crate::protocol::ErrorCode::NotAvailable),
+                            &mut self.effects,
+                        );
+                        self.resume(peer, d);
+                    }
+                }
+                Effect::Enter { channel, .. } => {
                     if let Err(error) = peer.join(self.effects.name(&channel)) {
                         let name = self.effects.name(&channel).to_owned();
                         self.take_answer(peer, &name, Err(error));
@@ -190,7 +205,7 @@ impl Sessions {
                     peer.shard().counters().client_unsubscribes += 1;
                     peer.leave(self.effects.name(&channel));
                 }
-                Effect::Publish { id, channel, message } => {
+                Effect::Publish { id, channel, message, .. } => {
                     let message = self.effects.bytes(&message);
                     let kind = kind_of(self.effects.outbox.format());
                     let message = Message::validated(kind, message);
@@ -401,7 +416,11 @@ impl Handler for Sessions {
     fn missed(&mut self, peer: &mut Peer<'_, Self>, channel: &str, _count: u64) {
         self.begin(peer);
         if let Some(session) = peer.state() {
-            session.missed(channel, &mut self.effects);
+            session.missed(
+                channel,
+                Membership { is_positioned: true, is_server_side: false },
+                &mut self.effects,
+            );
             peer.shard().counters().unsubscribes_insufficient_state += 1;
             self.obey(peer);
             self.flush(peer);
