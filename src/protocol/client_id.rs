@@ -107,7 +107,7 @@ mod tests {
             let client = ClientId { random: 1 << bit, lineage: Lineage::new(!(1 << bit)) };
             assert_eq!(ClientId::parse(&client.to_string()), Some(client));
             assert_eq!(ClientId::of_bytes(client.bytes()), client);
-            let hex: String = client.bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+            let hex = format!("{:032x}", u128::from_be_bytes(client.bytes()));
             assert_eq!(client.to_string().replace('-', ""), hex);
         }
         let near = [

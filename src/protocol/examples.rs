@@ -15,16 +15,20 @@ const BOTH: [Format; 2] = [Format::Json, Format::Protobuf];
 /// The client's name, where an example says so.
 fn named(example: &str) -> String {
     let name = CLIENT.to_string();
-    let digits = name.bytes().map(|byte| format!("{byte:02x}"));
-    let hex = format!("24{}", digits.collect::<String>());
-    example.replace("NAME", &name).replace("name", &hex)
+    let field = format!("24{}", digits(name.as_bytes()));
+    example.replace("NAME", &name).replace("name", &field)
+}
+
+fn digits(bytes: &[u8]) -> String {
+    let pairs: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    pairs.concat()
 }
 
 /// Bytes as an example has them: text in JSON, digits in Protobuf.
 fn shown(format: Format, bytes: &[u8]) -> String {
     match format {
         Format::Json => String::from_utf8(bytes.to_vec()).unwrap(),
-        Format::Protobuf => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        Format::Protobuf => digits(bytes),
     }
 }
 
@@ -334,6 +338,14 @@ fn only_the_push_of_one_publication_has_a_part_and_takes_a_place() {
             assert_eq!(format.publication_part(&message[..end]), None, "{format:?} to {end}");
         }
     }
+}
+
+#[test]
+fn a_publication_that_others_have_written_is_none_of_ours() {
+    let before_its_channel = [8, 0x22, 6, 0x22, 0, 0x12, 2, b'c', b'h'];
+    assert_eq!(Format::Protobuf.publication_part(&before_its_channel), None);
+    let behind_spaces = br#"{"push": {"channel":"ch","pub":{}}}"#;
+    assert_eq!(Format::Json.publication_part(behind_spaces), None);
 }
 
 proptest! {

@@ -96,7 +96,7 @@ impl<T> Default for Entries<'_, T> {
     }
 }
 
-impl<'a, T> Entries<'a, T> {
+impl<T> Entries<'_, T> {
     /// The entries in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
         self.0.iter().map(|(key, value)| (&**key, value))

@@ -214,7 +214,9 @@ impl Value {
             Self::Signed(number) => message.number(field, number.cast_unsigned()),
             Self::Message(fields) => {
                 let mut message = message.message(field);
-                fields.iter().for_each(|(field, value)| value.write(&mut message, *field));
+                for (field, value) in fields {
+                    value.write(&mut message, *field);
+                }
                 message.end();
             }
             Self::Flag(flag) => message.flag(field, *flag),
