@@ -374,6 +374,13 @@ pub const PROGRAM_ASKERS_MAX: usize = 4 * COMMANDS_MAX;
 /// client takes.
 pub const MESSAGE_REPLIES_MAX: usize = 16;
 
+/// Lists for replies whose words a shard keeps for the next who ask for the same: the channels that
+/// a storm of reconnections comes back to are a few at a time.
+pub const ENCODINGS_KEPT_MAX: usize = 8;
+
+/// Bytes of one such list; longer ones are made anew for each.
+pub const ENCODING_BYTES_MAX: usize = 1024 * 1024;
+
 /// Commands of one client that are under way at once: a client that subscribes to all channels
 /// that it may be in by default is asked for none of them twice.
 pub const COMMANDS_UNDER_WAY_MAX: usize = 128;

@@ -6,8 +6,8 @@ use super::questions::Question;
 use super::state::{Phase, Session, Terms};
 use super::subscribe::refuse_sub_refresh;
 use crate::protocol::{
-    Channel, ClientInfo, Command, Disconnect, DisconnectCode, ErrorCode, Publication, Publish,
-    Reply, ReplyError, Request,
+    Channel, Command, Disconnect, DisconnectCode, ErrorCode, Publication, Publish, Reply,
+    ReplyError, Request,
 };
 
 /// Why a command gets no result.
@@ -127,10 +127,7 @@ impl Session {
         }
         let publication = Publication {
             data: request.data.bytes(),
-            info: Some(ClientInfo {
-                connection_info: self.info(),
-                ..ClientInfo::of(self.user(), self.client_id(terms))
-            }),
+            info: Some(self.shown(terms)),
             ..Publication::default()
         };
         effects.publish(id, name, publication, options.history);

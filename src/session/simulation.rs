@@ -5,8 +5,8 @@
 //! bound; a channel's publications could reach the client only between its subscribe reply and
 //! the end of its membership. `LONGWIRE_SEED` replays one seed.
 
-use super::{Answer, Position, Retention, Rules};
 use super::rig::Rig;
+use super::{Answer, Position, Retention, Rules};
 use crate::limits::{COMMANDS_UNDER_WAY_MAX, DEFERRED_BYTES_MAX, MESSAGE_REPLIES_MAX};
 use crate::protocol::{DisconnectCode, ErrorCode};
 

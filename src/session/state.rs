@@ -17,7 +17,8 @@ use super::extra::Extra;
 use super::rules::Rules;
 use super::under_way::{Awaited, Taken};
 use crate::protocol::{
-    ClientId, Command, Disconnect, DisconnectCode, ErrorCode, Format, Lineage, Malformed, Reply,
+    ClientId, ClientInfo, Command, Disconnect, DisconnectCode, ErrorCode, Format, Lineage,
+    Malformed, Reply,
 };
 
 /// What all sessions of a shard go by.
@@ -188,6 +189,12 @@ impl Session {
     /// The pong that was taken answers no ping.
     pub fn unasked_pong(&mut self, effects: &mut Effects) {
         self.close(DisconnectCode::BadRequest, effects);
+    }
+
+    /// The client as others are shown it.
+    pub fn shown(&self, terms: &Terms) -> ClientInfo<'_> {
+        let info = ClientInfo::of(self.user(), self.client_id(terms));
+        ClientInfo { connection_info: self.info(), ..info }
     }
 
     /// The name by which others know this client.

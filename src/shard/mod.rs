@@ -19,10 +19,12 @@ mod bitmap;
 mod channels;
 mod client_codes;
 mod client_counters;
+mod client_words;
 mod connection;
 mod core;
 mod deadline;
 mod deliveries;
+mod encodings;
 mod ending;
 mod engine;
 #[path = "loop.rs"]
@@ -47,6 +49,7 @@ mod publisher;
 mod ready;
 mod seats;
 mod serial;
+mod session_effects;
 #[cfg(test)]
 mod session_rig;
 mod session_settings;
