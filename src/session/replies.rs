@@ -3,14 +3,14 @@
 use super::deferred::{Deferred, DeferredFull};
 use super::effects::{Effect, Effects};
 use super::state::Session;
-use super::under_way::{SlotId, Taken};
+use super::under_way::{SlotId, Taken, UnderWay};
 use crate::limits::REPLIES_WAITING_BYTES_MAX;
 use crate::protocol::{DisconnectCode, Push, Reply};
 
 impl Session {
     /// Whether a command is in the way of those that follow, so that they have to be deferred.
     pub fn is_busy(&self) -> bool {
-        self.under_way().is_some_and(|under_way| under_way.is_blocked())
+        self.under_way().is_some_and(UnderWay::is_blocked)
     }
 
     /// Whether answers are awaited.
@@ -25,7 +25,7 @@ impl Session {
 
     /// Bytes of memory that they take, and the replies that wait for others.
     pub fn held_bytes(&self) -> usize {
-        self.under_way().map_or(0, |under_way| under_way.held_bytes())
+        self.under_way().map_or(0, UnderWay::held_bytes)
     }
 
     /// Keeps the commands of a frame, or of the rest of one, until what is in their way is over.
@@ -107,13 +107,13 @@ impl Session {
 
     /// What is to be read, now that an answer has come.
     pub(super) fn read_on(&mut self) -> Deferred {
-        let deferred = self.under_way_mut().map(|under_way| under_way.unblock());
+        let deferred = self.under_way_mut().map(UnderWay::unblock);
         self.finish();
         deferred.unwrap_or_default()
     }
 
     fn check_waiting_bytes(&mut self, effects: &mut Effects) {
-        let bytes = self.under_way().map_or(0, |under_way| under_way.written_bytes());
+        let bytes = self.under_way().map_or(0, UnderWay::written_bytes);
         if bytes > REPLIES_WAITING_BYTES_MAX {
             self.close(DisconnectCode::Slow, effects);
         }

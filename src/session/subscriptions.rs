@@ -60,15 +60,14 @@ impl Claims<'_> {
         let names: Option<BTreeSet<String>> = self.claim("channels")?;
         let subscriptions: Option<BTreeMap<String, Option<Subscription<'_>>>> =
             self.claim("subs")?;
-        let claimed: Vec<Claimed> = match subscriptions.filter(|map| !map.is_empty()) {
-            Some(map) => map
-                .into_iter()
-                .map(|(channel, subscription)| subscription.unwrap_or_default().read(channel))
-                .collect::<Result<_, _>>()?,
-            None => {
-                let names = names.unwrap_or_default().into_iter();
-                names.map(|channel| Claimed { channel, ..Claimed::default() }).collect()
-            }
+        let claimed: Vec<Claimed> = if let Some(map) = subscriptions.filter(|map| !map.is_empty()) {
+            let read = |(channel, said): (String, Option<Subscription<'_>>)| {
+                said.unwrap_or_default().read(channel)
+            };
+            map.into_iter().map(read).collect::<Result<_, _>>()?
+        } else {
+            let names = names.unwrap_or_default().into_iter();
+            names.map(|channel| Claimed { channel, ..Claimed::default() }).collect()
         };
         let is_name = |name: &str| (1..=CHANNEL_NAME_BYTES_MAX).contains(&name.len());
         if claimed.iter().any(|claimed| !is_name(&claimed.channel)) {

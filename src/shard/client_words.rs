@@ -126,8 +126,9 @@ mod tests {
     fn comings_and_goings_are_told_in_order_and_not_too_many_at_once() {
         let who = Who { id: [0; 16], user: "ann".into(), info: (*b"{\"n\":1}").into() };
         let present = Present { who: Arc::new(who), channel_info: None };
-        let event = |place: usize| JoinEvent { present: &present, has_come: place % 2 == 0 };
-        let events: Vec<_> = (0..MESSAGE_REPLIES_MAX + 1).map(event).collect();
+        let event =
+            |place: usize| JoinEvent { present: &present, has_come: place.is_multiple_of(2) };
+        let events: Vec<_> = (0..=MESSAGE_REPLIES_MAX).map(event).collect();
         let messages = joins("a", &events);
         let lines: Vec<Vec<&str>> = messages
             .iter()

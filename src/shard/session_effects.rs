@@ -23,7 +23,7 @@ impl Sessions {
     pub(super) fn obey(&mut self, peer: &mut Peer<'_, Self>) {
         while let Some(effect) = self.effects.take() {
             match effect {
-                Effect::Connected => self.be_connected(peer),
+                Effect::Connected => be_connected(peer),
                 Effect::Alarm { after } => peer.set_alarm(after),
                 Effect::SignIn { limit } => self.sign_in(peer, limit),
                 Effect::Enter { channel, entry } => self.enter(peer, &channel, &entry),
@@ -52,14 +52,6 @@ impl Sessions {
         }
     }
 
-    fn be_connected(&mut self, peer: &mut Peer<'_, Self>) {
-        peer.begin_heartbeat();
-        peer.shard().counters().client_connects += 1;
-        let (connection, session) = (peer.id(), peer.state());
-        let user = session.map_or("", |session| session.user());
-        tracing::info!(%connection, user, "authenticated");
-    }
-
     /// Asks a channel's home to let the client in. One that wants nothing but what is published
     /// from now on is a member at once, and the home hears of it when it can.
     fn enter(&mut self, peer: &mut Peer<'_, Self>, channel: &Span, wanted: &Entry) {
@@ -77,7 +69,7 @@ impl Sessions {
             Err(error) => Err(error),
         };
         let name = self.effects.name(channel).to_owned();
-        self.take_entered(peer, &name, result);
+        self.take_entered(peer, &name, &result);
     }
 
     /// The client as it is present in a channel, if it is to be.
@@ -89,10 +81,11 @@ impl Sessions {
         let info = sayable(shown.connection_info, format);
         let is_same = |who: &Who| *who.user == *shown.user && *who.info == *info;
         let last = self.shown_last.take().filter(|(id, who)| *id == connection && is_same(who));
-        let who = last.map(|(_, who)| who).unwrap_or_else(|| {
+        let anew = || {
             let (id, user) = (shown.client.bytes(), shown.user.into());
             Arc::new(Who { id, user, info: info.into() })
-        });
+        };
+        let who = last.map_or_else(anew, |(_, who)| who);
         self.shown_last = Some((connection, who.clone()));
         let channel_info = wanted.channel_info.as_ref().map(|info| self.effects.bytes(info));
         let channel_info = channel_info.map(|info| sayable(info, format));
@@ -105,7 +98,7 @@ impl Sessions {
         &mut self,
         peer: &mut Peer<'_, Self>,
         channel: &str,
-        result: Result<Entered, JoinError>,
+        result: &Result<Entered, JoinError>,
     ) {
         let format = self.effects.outbox.format();
         let recovered = result.as_ref().ok().and_then(|entered| entered.recovered.as_ref());
@@ -126,7 +119,7 @@ impl Sessions {
             }),
         });
         let answer = answer.map_err(|error| client_codes::of_join(*error));
-        self.count_entered(peer, &result);
+        count_entered(peer, result);
         let Some(session) = peer.state() else { return };
         if !session.is_connected() {
             self.terms.now = clock::since_epoch();
@@ -134,17 +127,6 @@ impl Sessions {
         let deferred = session.entered(channel, answer, &self.terms, &mut self.effects);
         self.obey(peer);
         self.resume(peer, deferred);
-    }
-
-    fn count_entered(&mut self, peer: &mut Peer<'_, Self>, result: &Result<Entered, JoinError>) {
-        let Ok(entered) = result else { return };
-        let mut shard = peer.shard();
-        let counters = shard.counters();
-        counters.client_subscribes += 1;
-        if let Some(recovered) = &entered.recovered {
-            counters.client_recoveries += u64::from(recovered.is_whole);
-            counters.client_recovery_failures += u64::from(!recovered.is_whole);
-        }
     }
 
     /// Asks a channel's home a question.
@@ -155,7 +137,7 @@ impl Sessions {
             Ok(Asked::Done(answer)) => Ok(answer),
             Err(error) => Err(error),
         };
-        self.take_answer(peer, slot, result);
+        self.take_answer(peer, slot, &result);
     }
 
     /// The home's answer to a question, or that it was not even asked.
@@ -163,10 +145,10 @@ impl Sessions {
         &mut self,
         peer: &mut Peer<'_, Self>,
         slot: SlotId,
-        result: Result<Answer, AskError>,
+        result: &Result<Answer, AskError>,
     ) {
         let format = self.effects.outbox.format();
-        let list = match &result {
+        let list = match result {
             Ok(Answer::History { publications, .. }) => {
                 self.encodings.publications(publications, PublicationList::History, format)
             }
@@ -174,7 +156,7 @@ impl Sessions {
             _ => Some([].into()),
         };
         let Some(list) = list else { return self.be_unreadable(peer) };
-        let answer = match &result {
+        let answer = match result {
             Ok(Answer::History { position: at, .. }) => {
                 Ok(session::Answer::History { position: position(at), publications: &list })
             }
@@ -273,6 +255,26 @@ impl Sessions {
         counters.client_lists += std::mem::take(&mut self.encodings.made);
         counters.client_lists_shared += std::mem::take(&mut self.encodings.found);
         outbox.clear();
+    }
+}
+
+/// The client is told that it has connected.
+fn be_connected(peer: &mut Peer<'_, Sessions>) {
+    peer.begin_heartbeat();
+    peer.shard().counters().client_connects += 1;
+    let (connection, session) = (peer.id(), peer.state());
+    let user = session.map_or("", |session| session.user());
+    tracing::info!(%connection, user, "authenticated");
+}
+
+fn count_entered(peer: &mut Peer<'_, Sessions>, result: &Result<Entered, JoinError>) {
+    let Ok(entered) = result else { return };
+    let mut shard = peer.shard();
+    let counters = shard.counters();
+    counters.client_subscribes += 1;
+    if let Some(recovered) = &entered.recovered {
+        counters.client_recoveries += u64::from(recovered.is_whole);
+        counters.client_recovery_failures += u64::from(!recovered.is_whole);
     }
 }
 

@@ -295,13 +295,13 @@ impl Handler for Sessions {
         result: Result<Entered, JoinError>,
     ) {
         self.begin(peer);
-        self.take_entered(peer, channel, result);
+        self.take_entered(peer, channel, &result);
         self.flush(peer);
     }
 
     fn answered(&mut self, peer: &mut Peer<'_, Self>, id: u32, result: Result<Answer, AskError>) {
         self.begin(peer);
-        self.take_answer(peer, SlotId::of(id), result);
+        self.take_answer(peer, SlotId::of(id), &result);
         self.flush(peer);
     }
 
