@@ -329,7 +329,8 @@ mod tests {
         let mut rig = connecting(rules(), r#"{"sub":"ann","channels":["a"]}"#, "");
         rig.joined(Ok(()));
         rig.lines();
-        rig.frame("{\"id\":2,\"subscribe\":{\"channel\":\"a\"}}\n{\"id\":3,\"unsubscribe\":{\"channel\":\"a\"}}");
+        rig.frame(r#"{"id":2,"subscribe":{"channel":"a"}}"#);
+        rig.frame(r#"{"id":3,"unsubscribe":{"channel":"a"}}"#);
         let lines = rig.lines();
         assert!(
             lines[0].contains("\"code\":105") && lines[1].contains("\"code\":103"),

@@ -239,9 +239,8 @@ mod tests {
         }
         let mut rig = seen();
         let since = |offset| {
-            format!(
-                r#""history":{{"channel":"a","limit":1,"reverse":true,"since":{{"offset":{offset}}}}}"#
-            )
+            let since = format!(r#""since":{{"offset":{offset}}}"#);
+            format!(r#""history":{{"channel":"a","limit":1,"reverse":true,{since}}}"#)
         };
         assert_eq!(error(&mut rig, &since(0)), 107);
         assert_eq!(error(&mut rig, &since(1)), 0);

@@ -346,14 +346,14 @@ mod tests {
         SessionRig::new(2, 16, config, &open_settings())
     }
 
-    /// Subscribes to a channel whose home is the other shard, and sends more behind it.
+    /// Subscribes to a channel whose home is the other shard, and publishes there behind it.
     fn subscribe_and_go_on(rig: &mut SessionRig, client: Client, channel: &str) {
         let data = "x".repeat(WAITING_BYTES);
         rig.frame(
             client,
             &format!(
                 "{{\"id\":2,\"subscribe\":{{\"channel\":\"{channel}\"}}}}\n\
-                 {{\"id\":3,\"rpc\":{{\"data\":\"{data}\"}}}}"
+                 {{\"id\":3,\"publish\":{{\"channel\":\"{channel}\",\"data\":\"{data}\"}}}}"
             ),
         );
     }
@@ -378,6 +378,6 @@ mod tests {
         rig.exchange();
         assert_eq!(rig.core(0).partial_bytes, 0, "what is answered does not wait");
         let counters = rig.counters();
-        assert_eq!((counters.errors_not_available, counters.client_subscribes), (1, 1));
+        assert_eq!((counters.client_publishes, counters.client_subscribes), (1, 1));
     }
 }
