@@ -11,8 +11,8 @@
 //! machines: all of their inputs are calls, all of their outputs are returned values, and equal
 //! calls give equal values.
 //!
-//! [`Streams`] keeps what was published in the channels whose home a shard is; [`Users`] counts the
-//! connections of the users whose home it is.
+//! [`Streams`] keeps what was published in the channels whose home a shard is, and
+//! [`Presence`] who is in them; [`Users`] counts the connections of the users whose home it is.
 //!
 //! Invariant: a shard sees the publications of a channel in sequence order, with no hole except
 //! where it is told of a gap; a member gets exactly those queued while it was a member.
@@ -24,6 +24,7 @@ mod backlog;
 mod bounds;
 mod bucket;
 mod channel;
+mod crowd;
 mod fanout;
 mod interest;
 mod joining;
@@ -31,6 +32,7 @@ mod memberships;
 mod names;
 mod order;
 mod position;
+mod presence;
 mod reads;
 mod recency;
 mod rotation;
@@ -49,6 +51,7 @@ pub use interest::{Answer, InterestChange, Told};
 pub use joining::Announcement;
 pub use order::{Gap, HomeChannelId, Order, OrderCounters, OrderError, Published};
 pub use position::{AskedEpoch, Epoch, Position, Recover, Retention, Since};
+pub use presence::{Presence, PresenceError, PresenceStats};
 pub use shard_set::{ShardSet, Shards};
 pub use streams::{NameTooLong, Recovery, StreamCounters, StreamId, Streams, Unrecoverable};
 pub use users::{UserError, Users};

@@ -8,6 +8,7 @@ mod interest;
 mod joined;
 mod memory;
 mod one_order;
+mod presence;
 mod stream_model;
 mod streams;
 mod turns;
