@@ -6,6 +6,7 @@
 mod exactly_once;
 mod interest;
 mod joined;
+mod joins;
 mod memory;
 mod one_order;
 mod presence;
