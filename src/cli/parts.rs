@@ -8,8 +8,8 @@ use longwire::config::{Secret, Serve, serve};
 use longwire::control::{self, ChannelKind, Channels, ErrorMode, HttpApi, Kept};
 use longwire::protocol::channel::Naming;
 use longwire::session::{
-    ChannelOptions, DataFormat, HmacKey, Overflow, Pattern, Patterns, RecoveryMode, Retention,
-    Rules, TokenRules,
+    ChannelOptions, DataFormat, HmacKey, Overflow, Pattern, Patterns, PersonalChannel,
+    RecoveryMode, Retention, Rules, TokenRules,
 };
 use longwire::{Config, Limits, SessionSettings};
 
@@ -79,6 +79,9 @@ fn rules(serve: &Serve) -> Rules {
         version: VERSION.to_owned(),
         recovery_publications_max: client.recovery_max_publication_limit,
         history_publications_max: client.history_max_publication_limit,
+        personal_channel: serve.personal.enabled.then(|| PersonalChannel {
+            namespace: serve.personal.personal_channel_namespace.clone(),
+        }),
         naming: naming(&serve.channel),
         patterns: patterns(serve),
         without_namespace: channel_options(serve, &serve.without_namespace),
@@ -281,6 +284,16 @@ mod tests {
             assert_eq!(options.history.map(|kept| kept.meta_ttl_s), Some(meta_ttl_s), "{name}");
             assert_eq!(options.data_format, format, "{name}");
         }
+    }
+
+    #[test]
+    fn the_personal_channel_is_in_its_namespace_where_it_is_enabled() {
+        let mut serve = Serve::default();
+        serve.personal.personal_channel_namespace = "own".to_owned();
+        assert_eq!(rules(&serve).personal_channel, None);
+        serve.personal.enabled = true;
+        let namespace = "own".to_owned();
+        assert_eq!(rules(&serve).personal_channel, Some(PersonalChannel { namespace }));
     }
 
     #[test]

@@ -10,7 +10,5 @@ section! {
         enabled: bool = false;
         /// The namespace of these channels. Empty for none.
         personal_channel_namespace: String = String::new();
-        /// Whether a user has one connection only: a new one ends those before it.
-        single_connection: bool = false;
     }
 }
