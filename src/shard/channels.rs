@@ -349,4 +349,6 @@ pub(super) fn member(shard: ShardId) -> MeshId {
 }
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
