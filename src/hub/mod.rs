@@ -54,7 +54,6 @@ pub use fanout::{
 pub use interest::{Answer, InterestChange, Told};
 pub use joining::Announcement;
 pub use joins::{JoinBatch, JoinEvent, Joins};
-pub use order::{Gap, HomeChannelId, Order, OrderCounters, OrderError, Published};
 pub use memberships::Standing;
 pub use order::{HomeChannelId, Order, OrderCounters, OrderError, Published, Repair};
 pub use position::{AskedEpoch, Epoch, Position, Recover, Retention, Since};

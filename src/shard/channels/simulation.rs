@@ -9,6 +9,7 @@ use super::*;
 use crate::handler::{
     Asked, AskedEpoch, Entered, Entry, Message as Words, Position, Recover, Since,
 };
+use crate::sys::clock;
 use proptest::prelude::*;
 
 const SHARDS: usize = 3;
@@ -85,8 +86,8 @@ impl Simulation {
         let hasher = std::hash::RandomState::new();
         let members = crate::mesh::build_with_slots(SHARDS, MESH_SLOTS).expect("a mesh");
         let shards = members.into_iter().zip(0..).map(|(mesh, here)| {
-            let mut shard = Channels::new(here, SHARDS, CONNECTIONS, mesh, &hasher);
-            shard.word_by(|_| None, number);
+            let mut shard = Channels::new(here, SHARDS, CONNECTIONS, mesh, clock::now(), &hasher);
+            shard.word_by(|_| None, number, |_, _| Vec::new());
             shard
         });
         let homes = Homes::dealt(SHARDS);
