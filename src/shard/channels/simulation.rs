@@ -77,6 +77,7 @@ fn offset_in(frame: &[u8]) -> u64 {
     u64::from_le_bytes(frame[2..].try_into().expect("eight bytes"))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "some publications cannot be numbered")]
 fn number(_: Words<'_>, position: Position) -> Option<Vec<u8>> {
     Some(position.offset.to_le_bytes().into())
 }
@@ -162,8 +163,7 @@ impl Simulation {
                 client.asked = asked;
                 self.entered(at, who, channel, &entered);
             }
-            Err(JoinError::Busy) => {}
-            Err(JoinError::Member) => {}
+            Err(JoinError::Busy | JoinError::Member) => {}
             Err(error) => panic!("{error}"),
         }
     }
