@@ -499,6 +499,14 @@ pub const RECOVERY_PUBLICATIONS_DEFAULT: u32 = 300;
 /// Publications of one history reply (Centrifugo's `client.history_max_publication_limit`).
 pub const HISTORY_PUBLICATIONS_DEFAULT: u32 = 300;
 
+/// Publications that a channel keeps at most (`history_size`). All streams of a home share a budget
+/// of bytes, which ends far earlier; this ends what a slip of the pen would ask for.
+pub const HISTORY_SIZE_MAX: u32 = 1 << 20;
+const _: () = assert!(HISTORY_SIZE_MAX >= HISTORY_PUBLICATIONS_DEFAULT);
+
+/// Bytes of one compiled `channel_regex`. A class of Unicode letters takes some ten thousand.
+pub const CHANNEL_REGEX_BYTES_MAX: usize = 1024 * 1024;
+
 /// Channels of one connection (Centrifugo's `client.channel_limit`).
 pub const CONNECTION_CHANNELS_DEFAULT: u16 = 128;
 
