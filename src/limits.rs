@@ -294,6 +294,12 @@ pub const MISSED_SHARE: usize = 64;
 /// its turn.
 pub const REPAIR_SHARE: usize = 64;
 
+/// Time for which joins and leaves wait for others of their channel, to be told together.
+pub const JOINS_TICK: Duration = Duration::from_millis(250);
+
+/// Channels told in one turn who came and went.
+pub const JOINS_TOLD_SHARE: usize = 16;
+
 /// Streams looked at in one turn for what has outlived its time.
 pub const EXPIRY_SHARE: usize = 64;
 
