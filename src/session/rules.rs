@@ -110,6 +110,11 @@ impl Rules {
         }
     }
 
+    /// How publications in a channel are kept, if they are.
+    pub fn retention(&self, channel: &str) -> Option<Retention> {
+        self.options(channel).ok()?.history
+    }
+
     /// Whether `user`, empty if anonymous, may be in `channel` without a subscription token.
     pub(super) fn may_subscribe(&self, options: ChannelOptions, user: &str, name: &str) -> bool {
         if channel::is_private(name) {

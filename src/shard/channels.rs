@@ -301,7 +301,7 @@ impl Channels {
         }
     }
 
-    fn publish_in_order(
+    pub(super) fn publish_in_order(
         &mut self,
         channel: &Arc<str>,
         frame: &Frame,
