@@ -6,6 +6,7 @@
 //! while publications flow; what cannot be recovered is said; clients that ask for the same are
 //! answered from one encoding; history is told in pages, both ways.
 
+use longwire::control::{ChannelKind, Channels, Kept};
 use longwire::session::{ChannelOptions, RecoveryMode, Retention, Rules};
 use longwire::{Counters, Running, Server, SessionSettings, Sessions};
 use protobuf::{command, field, number};
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use session::{Client, Patient, config, one_on_each, serve, settings};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::sync::Arc;
 
 #[path = "support/protobuf.rs"]
 mod protobuf;
@@ -316,7 +318,10 @@ fn what_a_back_end_publishes_is_kept_like_all_else() {
     let mut site = longwire::control::Settings::default();
     site.internal_listen = None;
     site.http_api.key = Some("key".to_owned());
-    site.namespaces = ["kept".to_owned()].into();
+    let kept = Kept { publications_max: 50, ttl_s: 600, meta_ttl_s: 600 };
+    let keeping = ChannelKind { kept: Some(kept), ..ChannelKind::default() };
+    let namespaces = [("kept".to_owned(), keeping)].into();
+    site.http_api.channels = Arc::new(Channels { namespaces, ..Channels::default() });
     let site = longwire::control::Site::new(site).expect("no port of its own");
     let make = Sessions::for_shards(settings).expect("the settings are valid");
     let server = Server::start_site(config, site, make).expect("it starts");

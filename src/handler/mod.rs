@@ -87,12 +87,6 @@ pub trait Handler: Sized + 'static {
         None
     }
 
-    /// How publications that come by no connection, but from a back end, are kept in this channel;
-    /// `None`, the default, for not at all. Asked once for each, on the channel's home.
-    fn retention(&mut self, _channel: &str) -> Option<Retention> {
-        None
-    }
-
     /// The payloads of text messages that tell these comings and goings in `channel`, for members
     /// who hear of them ([`Entry::hears_joins`]). Asked by the channel's home, for some at a time.
     fn joins(_channel: &str, _events: &[JoinEvent<'_>]) -> Vec<Vec<u8>> {

@@ -118,11 +118,6 @@ impl Rules {
         }
     }
 
-    /// How publications in a channel are kept, if they are.
-    pub fn retention(&self, channel: &str) -> Option<Retention> {
-        self.options(channel).ok()?.history
-    }
-
     /// Whether a channel may be called so: its name matches the pattern of its namespace, or is
     /// ASCII where there is none.
     pub(super) fn is_name(&self, channel: &str) -> bool {

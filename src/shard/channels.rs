@@ -340,7 +340,7 @@ impl Channels {
         }
     }
 
-    pub(super) fn publish_in_order(
+    fn publish_in_order(
         &mut self,
         channel: &Arc<str>,
         frame: &Frame,

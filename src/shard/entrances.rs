@@ -25,7 +25,6 @@ use crate::handler::{
 };
 use crate::hub::{JoinError as HubJoinError, MemberId, Standing};
 use crate::mesh::Class;
-use crate::ring::Frame;
 
 /// Whose answer is awaited. As few as requests are under way.
 #[derive(Default)]
@@ -175,18 +174,6 @@ impl Channels {
 }
 
 impl<H: Handler> Turn<'_, H> {
-    /// A publication that no shard's application has made, for a channel whose home this is.
-    pub(super) fn publish_of_back_end(
-        &mut self,
-        handler: &mut H,
-        channel: &Arc<str>,
-        frame: &Frame,
-    ) {
-        // Who panics here has no say in how it is kept.
-        let retention = guard(|| handler.retention(channel)).flatten();
-        self.core.channels.publish_in_order(channel, frame, retention);
-    }
-
     /// The home's answer to a connection that enters.
     pub(super) fn entered(&mut self, handler: &mut H, entered: EnteredBy) {
         let core = &mut *self.core;

@@ -14,15 +14,15 @@ use std::sync::Arc;
 
 use super::client_codes;
 use super::client_counters::of_disconnect;
-use super::client_words::{format_of, joins, kind_of, retention};
+use super::client_words::{format_of, joins, kind_of};
 use super::connection::Connection;
 use super::encodings::Encodings;
 use super::live_settings::{InForce, LiveSettings};
 use super::session_settings::{SessionSettings, SessionSettingsError};
 use crate::handler::{
     Accept, Answer, AskError, Closed, ConnectionId, Entered, Handler, Heartbeat, JoinError,
-    JoinEvent, Limits, Message, MessageKind, Origins, Peer, Position, Request, Retention, Route,
-    Routes, Shard, SignInError, Upgrade, Who,
+    JoinEvent, Limits, Message, MessageKind, Origins, Peer, Position, Request, Route, Routes,
+    Shard, SignInError, Upgrade, Who,
 };
 use crate::limits::USER_ID_BYTES_MAX;
 use crate::protocol::{Commands, DisconnectCode, Format, Lineage, json, protobuf, translate};
@@ -127,8 +127,7 @@ impl Sessions {
             let unread = commands.clone();
             let Some(command) = commands.next() else { return };
             let name = command.as_ref().ok().and_then(|command| command.request.channel());
-            let membership =
-                name.filter(|name| peer.is_member(name)).map(|_| Membership::default());
+            let membership = name.and_then(|name| peer.tag(name)).map(Membership::of_bits);
             if command.as_ref().is_ok_and(|command| command.request.is_dated()) {
                 self.terms.now = clock::since_epoch();
             }
@@ -272,11 +271,6 @@ impl Handler for Sessions {
     fn numbered(publication: Message<'_>, position: Position) -> Option<Vec<u8>> {
         let format = format_of(publication.kind());
         format.numbered(publication.payload(), position.offset, position.epoch.as_str())
-    }
-
-    fn retention(&mut self, channel: &str) -> Option<Retention> {
-        self.look_for_settings();
-        self.terms.rules.retention(channel).map(retention)
     }
 
     fn joins(channel: &str, events: &[JoinEvent<'_>]) -> Vec<Vec<u8>> {

@@ -130,9 +130,6 @@ impl<H: Handler> Turn<'_, H> {
             Message::SignOut { user } => self.core.sign_ins.users.sign_out(&user),
             Message::Entered(entered) => self.entered(handler, *entered),
             Message::Answered(answered) => self.answered(handler, *answered),
-            Message::Publish { channel, frame } if from.as_usize() >= self.core.shard_count => {
-                self.publish_of_back_end(handler, &channel, &frame);
-            }
             message => self.core.channels.take(from, message),
         }
     }
