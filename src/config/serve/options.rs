@@ -75,8 +75,8 @@ section! {
         /// Nothing is `channel.publication_data_format`.
         publication_data_format: DataFormat = DataFormat::NotEmpty;
         /// What becomes of publications for a client that does not read as fast as they come: it
-        /// is disconnected as slow, loses the oldest that wait, or gets the latest only. Those of
-        /// a channel with positions are never left out: it is disconnected.
+        /// is disconnected as slow, loses the oldest that wait, or gets the latest only. It is not
+        /// told of those it loses, not even where its position is known.
         overflow: Overflow = Overflow::Disconnect;
     }
 }
