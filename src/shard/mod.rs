@@ -68,6 +68,8 @@ mod tests;
 mod unarmed;
 mod wait;
 pub mod wheel;
+#[cfg(test)]
+mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
