@@ -56,6 +56,7 @@ mod serial;
 mod session_rig;
 mod session_settings;
 mod sessions;
+mod set_aside;
 mod settings;
 mod sign_ins;
 pub mod slab;
