@@ -294,6 +294,12 @@ pub const MISSED_SHARE: usize = 64;
 /// its turn.
 pub const REPAIR_SHARE: usize = 64;
 
+/// Time for which joins and leaves wait for others of their channel, to be told together.
+pub const JOINS_TICK: Duration = Duration::from_millis(250);
+
+/// Channels told in one turn who came and went.
+pub const JOINS_TOLD_SHARE: usize = 16;
+
 /// Streams looked at in one turn for what has outlived its time.
 pub const EXPIRY_SHARE: usize = 64;
 
@@ -404,6 +410,22 @@ pub const PROGRAM_ASKERS_MAX: usize = 4 * COMMANDS_MAX;
 /// client takes.
 pub const MESSAGE_REPLIES_MAX: usize = 16;
 
+/// Lists for replies whose words a shard keeps for the next who ask for the same: the channels that
+/// a storm of reconnections comes back to are a few at a time.
+pub const ENCODINGS_KEPT_MAX: usize = 8;
+
+/// Bytes of one such list; longer ones are made anew for each.
+pub const ENCODING_BYTES_MAX: usize = 1024 * 1024;
+
+/// Commands of one client that are under way at once: a client that subscribes to all channels
+/// that it may be in by default is asked for none of them twice.
+pub const COMMANDS_UNDER_WAY_MAX: usize = 128;
+const _: () = assert!(COMMANDS_UNDER_WAY_MAX >= CONNECTION_CHANNELS_DEFAULT as usize);
+
+/// Bytes of replies of one client that wait for an earlier one. They are output that is not sent,
+/// and count the same: who has more is told 3008.
+pub const REPLIES_WAITING_BYTES_MAX: usize = OUTPUT_BYTES_DEFAULT;
+
 /// Bytes of commands of one client that wait for the one under way, beyond one frame, which always
 /// fits. A client that sends more before an answer is told 3013. All clients of a shard together
 /// have its share of [`PARTIAL_BYTES_DEFAULT`] for them.
@@ -487,6 +509,14 @@ pub const RECOVERY_PUBLICATIONS_DEFAULT: u32 = 300;
 
 /// Publications of one history reply (Centrifugo's `client.history_max_publication_limit`).
 pub const HISTORY_PUBLICATIONS_DEFAULT: u32 = 300;
+
+/// Publications that a channel keeps at most (`history_size`). All streams of a home share a budget
+/// of bytes, which ends far earlier; this ends what a slip of the pen would ask for.
+pub const HISTORY_SIZE_MAX: u32 = 1 << 20;
+const _: () = assert!(HISTORY_SIZE_MAX >= HISTORY_PUBLICATIONS_DEFAULT);
+
+/// Bytes of one compiled `channel_regex`. A class of Unicode letters takes some ten thousand.
+pub const CHANNEL_REGEX_BYTES_MAX: usize = 1024 * 1024;
 
 /// Channels of one connection (Centrifugo's `client.channel_limit`).
 pub const CONNECTION_CHANNELS_DEFAULT: u16 = 128;

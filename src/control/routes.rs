@@ -1,6 +1,5 @@
 //! Which path is answered by what, on the public port and on the internal one.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use tokio::time::Instant;
 
 use super::ask::Asks;
 use super::body::Budget;
+use super::channels::Channels;
 use super::crowd::Guest;
 use super::request_id::RequestIds;
 use super::service::Service;
@@ -31,10 +31,15 @@ pub(super) struct Context {
     pub(super) traffic: Traffic,
     pub(super) identity: Arc<api::Identity>,
     pub(super) websocket_path: Arc<str>,
-    /// Namespaces in which channels may be published to, beside those without one.
-    pub(super) namespaces: Arc<BTreeSet<String>>,
     /// Connections that the shards take; 0: unknown.
     pub(super) connections_max: u64,
+}
+
+impl Context {
+    /// What back ends may publish to at present.
+    pub(super) fn channels(&self) -> Arc<Channels> {
+        Arc::clone(&self.api.borrow().channels)
+    }
 }
 
 /// The routes of both ports, and what counts and names their requests.
@@ -95,7 +100,6 @@ impl Routes {
             traffic: traffic.clone(),
             identity: Arc::new(identity),
             websocket_path: settings.websocket_path.into(),
-            namespaces: Arc::new(settings.namespaces),
             connections_max: settings.connections_max,
         };
         let health = Router::new()

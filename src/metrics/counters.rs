@@ -169,8 +169,25 @@ counters! {
     publications_translated,
     /// Deliveries that were not made because the member reads another kind of message.
     publications_unreadable,
+    /// Publications that were given an offset in their channel's stream.
+    publications_kept,
+    /// Publications dropped from streams before their time, because all together were over the
+    /// budget.
+    publications_evicted,
+    /// Streams dropped before their time, because there were too many.
+    streams_evicted,
+    /// Lists of publications read from streams.
+    stream_reads,
+    /// Of those, lists that were at hand, because somebody had read the same before.
+    stream_reads_repeated,
+    /// Publications sent from their stream to shards that had missed them, once for each shard.
+    publications_resent,
     /// Gap notices queued to shards that had missed publications.
     gaps_sent,
+    /// Clients refused entry to a channel because too many are present.
+    presence_refused,
+    /// Joins and leaves that nobody was told of, because there were too many, or a queue was full.
+    joins_dropped,
     /// Interest of shards that a home could not note.
     interest_refused,
     /// Connections of users that were not let in: by their limit, or for want of room.
@@ -201,6 +218,14 @@ counters! {
     client_subscribes,
     /// Subscriptions that ended before their connection, whoever ended them.
     client_unsubscribes,
+    /// Of those that began, how many recovered what their clients had missed.
+    client_recoveries,
+    /// Of those that began, how many could not recover it.
+    client_recovery_failures,
+    /// Lists for replies, of publications or clients, that were put into words.
+    client_lists,
+    /// Lists for replies for which the words were there already.
+    client_lists_shared,
     /// Subscriptions that ended because publications were lost (2500).
     unsubscribes_insufficient_state,
     /// Error replies: the server could not do it now (100).

@@ -16,14 +16,17 @@
 mod absences;
 mod admission;
 mod arrivals;
+mod attendance;
 mod bitmap;
 mod channels;
 mod client_codes;
 mod client_counters;
+mod client_words;
 mod connection;
 mod core;
 mod deadline;
 mod deliveries;
+mod encodings;
 mod ending;
 mod engine;
 mod entrances;
@@ -52,6 +55,7 @@ mod publisher;
 mod ready;
 mod seats;
 mod serial;
+mod session_effects;
 #[cfg(test)]
 mod session_rig;
 mod session_settings;
