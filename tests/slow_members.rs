@@ -65,16 +65,17 @@ fn publish(reader: &mut Client, channel: &str, number: usize) {
 /// The number of the next publication that a client hears.
 fn next_number(client: &mut Client) -> usize {
     let Heard::Binary(heard) = client.next() else { panic!("a publication is due") };
-    let number = (0..PUBLICATIONS + 1).find(|&number| heard == payload(number, BYTES));
+    let number = (0..=PUBLICATIONS).find(|&number| heard == payload(number, BYTES));
     number.expect("one that was published")
 }
 
-/// What a client hears up to the publication with this number.
+/// What a client hears up to the publication with this number, in order and nothing twice.
 fn heard_up_to(client: &mut Client, last: usize) -> Vec<usize> {
     let mut heard = vec![next_number(client)];
     while heard.last() != Some(&last) {
         heard.push(next_number(client));
     }
+    assert!(heard.is_sorted_by(|one, next| one < next), "{heard:?}");
     heard
 }
 
@@ -82,9 +83,9 @@ fn dropped(now: &Snapshot) -> u64 {
     now.counters.overflow_dropped_oldest + now.counters.overflow_conflated
 }
 
-/// Of so many deliveries, all are made or counted as dropped.
-fn wait_for_all(scene: &Scene, deliveries: usize) -> Snapshot {
-    scene.wait_until(|now| now.counters.deliveries + dropped(now) == deliveries as u64)
+/// So many deliveries are made, or counted as dropped.
+fn wait_for(scene: &Scene, deliveries: usize) -> Snapshot {
+    scene.wait_until(|now| now.counters.deliveries + dropped(now) >= deliveries as u64)
 }
 
 #[test]
@@ -96,11 +97,9 @@ fn who_is_sent_the_latest_is_not_cut_and_misses_only_what_is_old() {
         publish(&mut reader, "news", number);
         assert!(scene.snapshot().backlog_bytes <= (OUTPUT_BYTES + SET_ASIDE_BYTES_MAX) as u64);
     }
-    wait_for_all(&scene, 2 * PUBLICATIONS - 1);
+    wait_for(&scene, 2 * PUBLICATIONS - 1);
     let heard = heard_up_to(&mut slow, PUBLICATIONS - 1);
-    let before = heard.len() - 1;
-    assert!(heard[..before].iter().copied().eq(0..before), "what it was sent before: {heard:?}");
-    let last = wait_for_all(&scene, 2 * PUBLICATIONS);
+    let last = wait_for(&scene, 2 * PUBLICATIONS);
     let missed = (PUBLICATIONS - heard.len()) as u64;
     assert!(missed > 0, "nothing waited: {heard:?}");
     assert_eq!(last.counters.overflow_conflated, missed);
@@ -118,12 +117,11 @@ fn who_may_miss_the_oldest_is_sent_the_last_that_have_room() {
         publish(&mut reader, "news", number);
     }
     let with_room = SET_ASIDE_BYTES_MAX / BYTES;
-    wait_for_all(&scene, 2 * PUBLICATIONS - with_room);
+    wait_for(&scene, 2 * PUBLICATIONS - with_room);
     let heard = heard_up_to(&mut slow, PUBLICATIONS - 1);
-    let before = heard.len() - with_room;
-    assert!(heard[..before].iter().copied().eq(0..before), "what it was sent before: {heard:?}");
-    assert!(heard[before..].iter().copied().eq(PUBLICATIONS - with_room..PUBLICATIONS));
-    let last = wait_for_all(&scene, 2 * PUBLICATIONS);
+    let last = &heard[heard.len() - with_room..];
+    assert!(last.iter().copied().eq(PUBLICATIONS - with_room..PUBLICATIONS), "{heard:?}");
+    let last = wait_for(&scene, 2 * PUBLICATIONS);
     assert_eq!(last.counters.overflow_dropped_oldest, (PUBLICATIONS - heard.len()) as u64);
     assert_eq!((last.counters.overflow_conflated, last.open, last.backlog_bytes), (0, 2, 0));
 }
@@ -139,10 +137,12 @@ fn the_latest_of_each_channel_waits() {
     for (number, channel) in (PUBLICATIONS - 3..).zip(["b", "c", "b"]) {
         publish(&mut reader, channel, number);
     }
-    wait_for_all(&scene, 2 * PUBLICATIONS - 3);
+    wait_for(&scene, 2 * PUBLICATIONS - 3);
+    assert!(scene.snapshot().counters.overflow_conflated > 0, "nothing waited");
     let heard = heard_up_to(&mut slow, PUBLICATIONS - 1);
-    let last = &heard[heard.len() - 3..];
-    assert_eq!(last, [PUBLICATIONS - 4, PUBLICATIONS - 2, PUBLICATIONS - 1]);
+    for last_of_one in [PUBLICATIONS - 4, PUBLICATIONS - 2, PUBLICATIONS - 1] {
+        assert!(heard.contains(&last_of_one), "{last_of_one} of {heard:?}");
+    }
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn what_waits_for_many_is_within_its_share_and_nobody_is_cut() {
         thread::spawn(move || heard_up_to(&mut member, PUBLICATIONS).len() - 1)
     };
     let members: Vec<_> = members.into_iter().map(read_all).collect();
-    let now = wait_for_all(&scene, (1 + SLOW) * PUBLICATIONS);
+    let now = wait_for(&scene, (1 + SLOW) * PUBLICATIONS);
     publish(&mut reader, "news", PUBLICATIONS);
     let heard: usize = members.into_iter().map(|member| member.join().unwrap()).sum();
     assert_eq!(heard as u64 + dropped(&now), (SLOW * PUBLICATIONS) as u64);

@@ -7,6 +7,7 @@ use super::core::{Core, Turn};
 use super::forms::Readable;
 use super::guard;
 use super::message::Message;
+use super::set_aside::Behind;
 use super::slab::Index;
 use crate::handler::{ConnectionId, Handler, JoinError, MessageKind, Peer};
 use crate::hub::{Announcement, ChannelId};
@@ -22,8 +23,8 @@ pub(super) struct Next {
     channel: Option<String>,
     pub(super) piece: Result<Option<Piece>, Unreadable>,
     count: usize,
-    /// The channel and what `piece` is made of, if the member is behind.
-    behind: Option<(ChannelId, Vec<Frame>)>,
+    /// What `piece` is made of, if the member is behind.
+    behind: Option<Behind>,
 }
 
 /// The member reads another kind of message, and there is no translation.
@@ -41,8 +42,11 @@ impl Channels {
         let delivery = self.fanout.next()?;
         let (index, channel) = (Index::new(delivery.member.0), delivery.channel);
         let (missed, count) = (delivery.missed, delivery.frames.len());
-        let behind = is_behind(index, delivery.frames);
-        let behind = behind.then(|| (channel, delivery.frames.to_vec()));
+        let behind = is_behind(index, delivery.frames).then(|| Behind {
+            channel,
+            frames: delivery.frames.to_vec(),
+            tells_joins: delivery.tells_joins,
+        });
         let run = (delivery.chain, delivery.frames);
         let (piece, is_new) = match run {
             (_, []) => (Ok(None), false),
@@ -125,7 +129,7 @@ impl<H: Handler> Turn<'_, H> {
             }
             let Ok(Some(piece)) = next.piece else { continue };
             let open = self.core.connections.get(next.index).is_some_and(|one| one.phase.is_open());
-            let waits = |(channel, frames)| self.core.set_aside(next.index, channel, frames);
+            let waits = |behind| self.core.set_aside(next.index, behind);
             if open && !next.behind.is_some_and(waits) && self.hand_over(next.index, piece).is_ok()
             {
                 self.core.counters.deliveries += next.count as u64;

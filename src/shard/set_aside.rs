@@ -37,6 +37,16 @@ pub(super) struct SetAside {
 struct Aside {
     channel: ChannelId,
     frame: Frame,
+    /// It is dropped when a later one of its channel waits.
+    gives_way: bool,
+}
+
+/// Frames of a channel for a member that is behind.
+pub(super) struct Behind {
+    pub(super) channel: ChannelId,
+    pub(super) frames: Vec<Frame>,
+    /// They tell of others coming and going: a later one does not stand for them.
+    pub(super) tells_joins: bool,
 }
 
 /// Publications that a connection will not be sent.
@@ -47,15 +57,13 @@ struct Dropped {
 }
 
 impl SetAside {
-    /// Adds a frame, instead of all before it of its channel if only the latest is of use, and
+    /// Adds a frame, instead of those of its channel that give way if it is to be the latest, and
     /// drops what is over the bounds. A frame that is over them by itself waits alone.
-    fn keep(&mut self, channel: ChannelId, frame: Frame, overflow: Overflow) -> Dropped {
-        let conflated = match overflow {
-            Overflow::Latest => self.forget(channel),
-            Overflow::Close | Overflow::DropOldest => 0,
-        };
+    fn keep(&mut self, channel: ChannelId, frame: Frame, is_latest: bool) -> Dropped {
+        let gives_way = |one: &Aside| one.channel == channel && one.gives_way;
+        let conflated = if is_latest { self.forget(gives_way) } else { 0 };
         self.bytes += charge(&frame);
-        self.waiting.push_back(Aside { channel, frame });
+        self.waiting.push_back(Aside { channel, frame, gives_way: is_latest });
         let mut oldest = 0;
         while self.waiting.len() > 1 && self.is_over() {
             self.drop_oldest(channel);
@@ -76,10 +84,10 @@ impl SetAside {
         self.bytes -= charge(&dropped.frame);
     }
 
-    /// Drops all of a channel; returns how many it was.
-    fn forget(&mut self, channel: ChannelId) -> u64 {
+    /// Drops all that are meant; returns how many it was.
+    fn forget(&mut self, is_meant: impl Fn(&Aside) -> bool) -> u64 {
         let count = self.waiting.len();
-        self.waiting.retain(|aside| aside.channel != channel);
+        self.waiting.retain(|aside| !is_meant(aside));
         self.bytes = self.waiting.iter().map(|aside| charge(&aside.frame)).sum();
         (count - self.waiting.len()) as u64
     }
@@ -119,12 +127,8 @@ impl<S> Connection<S> {
 
 impl<H: Handler> Core<H> {
     /// Sets frames of a channel aside, if the member may miss some; false if it may not.
-    pub(super) fn set_aside(
-        &mut self,
-        index: Index,
-        channel: ChannelId,
-        frames: Vec<Frame>,
-    ) -> bool {
+    pub(super) fn set_aside(&mut self, index: Index, behind: Behind) -> bool {
+        let Behind { channel, frames, tells_joins } = behind;
         let overflow = self.channels.overflow_of(index, channel);
         if overflow == Overflow::Close {
             return false;
@@ -135,7 +139,8 @@ impl<H: Handler> Core<H> {
         self.set_aside_bytes -= aside.bytes;
         let mut dropped = Dropped::default();
         for frame in frames {
-            let Dropped { oldest, conflated } = aside.keep(channel, frame, overflow);
+            let is_latest = overflow == Overflow::Latest && !tells_joins;
+            let Dropped { oldest, conflated } = aside.keep(channel, frame, is_latest);
             dropped.oldest += oldest;
             dropped.conflated += conflated;
         }
@@ -158,7 +163,7 @@ impl<H: Handler> Core<H> {
             return;
         };
         let bytes = aside.bytes;
-        aside.forget(channel);
+        aside.forget(|one| one.channel == channel);
         let freed = bytes - aside.bytes;
         self.set_aside_bytes -= freed;
         self.settle_set_aside(Index::new(connection.index()));
@@ -275,8 +280,9 @@ mod tests {
             steps in prop::collection::vec((0..3_usize, 0..20_000_usize, 0..12_u8), 0..300),
         ) {
             let (ids, mut aside) = (channels(), SetAside::default());
-            // The first channel keeps the latest, the others drop the oldest.
-            let mut model: Vec<(usize, usize, usize)> = Vec::new();
+            // Channel, number, charge, and whether it gives way. The first channel keeps the
+            // latest, but for every tenth of it, which tells joins; the others drop the oldest.
+            let mut model: Vec<(usize, usize, usize, bool)> = Vec::new();
             for (at, (channel, bytes, step)) in steps.into_iter().enumerate() {
                 match step {
                     0 => prop_assert_eq!(
@@ -286,23 +292,21 @@ mod tests {
                     1 => {
                         let count = model.len();
                         model.retain(|one| one.0 != channel);
-                        prop_assert_eq!(aside.forget(ids[channel]), (count - model.len()) as u64);
+                        let forgotten = aside.forget(|one| one.channel == ids[channel]);
+                        prop_assert_eq!(forgotten, (count - model.len()) as u64);
                     }
                     _ => {
                         let (frame, mut dropped) = (frame(at, bytes), Dropped::default());
-                        let overflow = match channel {
-                            0 => Overflow::Latest,
-                            _ => Overflow::DropOldest,
-                        };
-                        if overflow == Overflow::Latest {
+                        let is_latest = channel == 0 && step > 2;
+                        if is_latest {
                             let count = model.len();
-                            model.retain(|one| one.0 != channel);
+                            model.retain(|one| one.0 != channel || !one.3);
                             dropped.conflated = (count - model.len()) as u64;
                         }
-                        model.push((channel, at, charge(&frame)));
-                        let is_over = |model: &Vec<(usize, usize, usize)>| {
-                            model.len() > SET_ASIDE_FRAMES_MAX
-                                || model.iter().map(|one| one.2).sum::<usize>() > SET_ASIDE_BYTES_MAX
+                        model.push((channel, at, charge(&frame), is_latest));
+                        let is_over = |model: &Vec<(usize, usize, usize, bool)>| {
+                            let bytes: usize = model.iter().map(|one| one.2).sum();
+                            model.len() > SET_ASIDE_FRAMES_MAX || bytes > SET_ASIDE_BYTES_MAX
                         };
                         while model.len() > 1 && is_over(&model) {
                             let of_channel = model.iter().position(|one| one.0 == channel);
@@ -310,7 +314,7 @@ mod tests {
                             model.remove(if is_new { 0 } else { of_channel.unwrap() });
                             dropped.oldest += 1;
                         }
-                        prop_assert_eq!(aside.keep(ids[channel], frame, overflow), dropped);
+                        prop_assert_eq!(aside.keep(ids[channel], frame, is_latest), dropped);
                     }
                 }
                 let waiting: Vec<_> = aside.waiting.iter().map(|one| number(&one.frame)).collect();
@@ -333,7 +337,7 @@ mod tests {
         assert!(!is_behind(&core, &large, 10), "an empty output takes any one message");
         let busy = core.connections.get_mut(index).unwrap().busy();
         let aside = busy.set_aside.get_or_insert_default();
-        aside.keep(channels()[0], frame(1, 10), Overflow::Latest);
+        aside.keep(channels()[0], frame(1, 10), true);
         assert!(is_behind(&core, &[], usize::MAX));
         aside_of(&mut core, index).take_first();
         assert!(!is_behind(&core, &large, usize::MAX));
@@ -351,10 +355,10 @@ mod tests {
     fn a_frame_over_the_bound_by_itself_waits_alone() {
         let (ids, mut aside) = (channels(), SetAside::default());
         for at in 0..3 {
-            aside.keep(ids[1], frame(at, 100), Overflow::DropOldest);
+            aside.keep(ids[1], frame(at, 100), false);
         }
         let large = frame(3, SET_ASIDE_BYTES_MAX);
-        let dropped = aside.keep(ids[2], large, Overflow::DropOldest);
+        let dropped = aside.keep(ids[2], large, false);
         assert_eq!((dropped.oldest, aside.waiting.len()), (3, 1));
         assert_eq!(aside.take_first().as_ref().map(number), Some(3));
         assert_eq!(aside.bytes, 0);
