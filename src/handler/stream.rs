@@ -163,6 +163,9 @@ pub struct Entry {
     pub is_announced: bool,
     /// Whether it is told of others that come and go.
     pub hears_joins: bool,
+    /// Whether it comes in the place of all who are in the channel, who are told so by
+    /// [`Handler::replaced`](super::Handler::replaced). Of those who enter so, one stays.
+    pub replaces_others: bool,
     /// What becomes of publications that it does not read in time.
     pub overflow: Overflow,
     /// The application's own, below 8: [`Peer::tag`](super::Peer::tag) returns it.
@@ -175,7 +178,7 @@ impl Entry {
 
     /// Whether the home has a part in it beyond noting that the shard has members.
     pub fn asks_home(&self) -> bool {
-        self.stream.is_some() || self.presence.is_some() || self.hears_joins
+        self.stream.is_some() || self.presence.is_some() || self.hears_joins || self.replaces_others
     }
 }
 

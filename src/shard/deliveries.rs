@@ -80,9 +80,10 @@ impl Channels {
 }
 
 impl<H: Handler> Turn<'_, H> {
-    /// Tells at most `budget` members what became of their joins; returns how many it was.
+    /// Tells at most `budget` members what became of their joins, or that others are in their
+    /// place; returns how many it was.
     pub(crate) fn announce(&mut self, handler: &mut H, budget: usize) -> usize {
-        let mut count = 0;
+        let mut count = self.tell_replaced(handler, budget);
         while count < budget {
             let Some(next) = self.core.channels.fanout.next_announcement() else { break };
             count += 1;

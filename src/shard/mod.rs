@@ -53,6 +53,7 @@ mod phase;
 mod positions;
 mod publisher;
 mod ready;
+mod replacing;
 mod seats;
 mod serial;
 mod session_effects;
