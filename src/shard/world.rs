@@ -114,8 +114,8 @@ impl World {
         let who = self.random.below(CLIENTS);
         match self.random.below(24) {
             0..11 => {
-                let (shard, share) = (self.random.below(SHARDS), 1 + self.random.below(12));
-                self.turn(shard, share);
+                let (shard, budget) = (self.random.below(SHARDS), 1 + self.random.below(12));
+                self.turn(shard, budget);
             }
             11 if self.random.is_one_in(3) => self.vanish(who),
             12 if self.random.is_one_in(2) => self.clients[who].is_stuck = true,
@@ -223,10 +223,10 @@ impl World {
     // --- Shards -----------------------------------------------------------------------------
 
     /// A shard takes so many messages, and does as much else; returns how much it did.
-    fn turn(&mut self, shard: usize, share: usize) -> usize {
+    fn turn(&mut self, shard: usize, budget: usize) -> usize {
         let mut count = 0;
         self.act(shard, |turn, sessions| {
-            while count < share
+            while count < budget
                 && let Some(received) = turn.core.channels.mesh.receive()
             {
                 turn.take(sessions, received.from, received.message.checked());
@@ -234,7 +234,7 @@ impl World {
             }
             turn.core.catch_up();
             count += turn.announce(sessions, 1000);
-            count += turn.fan_out(sessions, share);
+            count += turn.fan_out(sessions, budget);
         });
         count
     }
@@ -346,7 +346,7 @@ fn settings(random: &mut Random) -> SessionSettings {
     };
     let rules = crate::session::Rules { without_namespace: options, ..open.rules };
     let output_bytes_max = random.one_of(&[3000, 1 << 20]);
-    SessionSettings { rules, output_bytes_max, ..open }
+    SessionSettings { output_bytes_max, rules, ..open }
 }
 
 /// The loop's part: polls end with their sockets, slots are freed.

@@ -192,11 +192,8 @@ impl Client {
             (Command::Subscribe(channel), None) => {
                 self.read_entry(channel, &line["subscribe"], truth);
             }
-            // The home could not be asked: it comes again.
-            (Command::Subscribe(channel), Some(100)) => {
-                self.channels[channel].standing = Standing::Out;
-            }
-            (Command::Unsubscribe(channel), None) => {
+            // 100: the home could not be asked, and it comes again.
+            (Command::Subscribe(channel), Some(100)) | (Command::Unsubscribe(channel), None) => {
                 self.channels[channel].standing = Standing::Out;
             }
             _ => panic!("{command:?}: {line}"),
