@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use super::core::Core;
 use super::output::NONE;
 use super::phase::Phase;
+use super::set_aside::SetAside;
 use super::slab::Index;
 use super::wheel::{Node, Tick};
 use crate::address::SocketPeer;
@@ -177,6 +178,8 @@ pub(super) struct Busy {
     pub(super) moved: Tick,
     /// Deliveries that are kept back, while the application has it so.
     pub(super) held_back: Option<Vec<u8>>,
+    /// Deliveries that wait because it is slow, of channels in which it may miss some.
+    pub(super) set_aside: Option<Box<SetAside>>,
     /// Bytes of the peer's that the application keeps, as it has said.
     pub(super) held_bytes: usize,
 }
@@ -193,6 +196,7 @@ impl Busy {
             && self.head.is_none()
             && self.backlog.is_empty()
             && self.held_back.is_none()
+            && self.set_aside.is_none()
             && self.held_bytes == 0
     }
 }

@@ -23,7 +23,7 @@ use crate::handler::{
     Answer, AskError, Asked, ConnectionId, Entered, Entry, Handler, JoinError, Overflow, Peer,
     Question,
 };
-use crate::hub::{JoinError as HubJoinError, MemberId, ShardId, Standing};
+use crate::hub::{ChannelId, JoinError as HubJoinError, MemberId, ShardId, Standing};
 use crate::mesh::Class;
 
 /// Whose answer is awaited. As few as requests are under way.
@@ -258,6 +258,18 @@ fn standing_of(entry: &Entry) -> Standing {
         is_present: entry.presence.is_some(),
         is_announced: entry.is_announced,
         hears_joins: entry.hears_joins,
+    }
+}
+
+impl Channels {
+    /// What becomes of publications that a member does not take in time.
+    pub(super) fn overflow_of(&self, index: Index, channel: ChannelId) -> Overflow {
+        let standing = self.fanout.standing(channel, MemberId(index.as_u32()));
+        match standing.unwrap_or_default().overflow {
+            1 => Overflow::DropOldest,
+            2 => Overflow::Latest,
+            _ => Overflow::Close,
+        }
     }
 }
 

@@ -61,6 +61,7 @@ mod session_effects;
 mod session_rig;
 mod session_settings;
 mod sessions;
+mod set_aside;
 mod settings;
 mod sign_ins;
 pub mod slab;
