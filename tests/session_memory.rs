@@ -128,10 +128,10 @@ fn a_subscription_and_presence_take_what_they_may() {
     let of_many: fn(u32) -> String = |number| format!("news{:04}", number % 250);
     let personal: fn(u32) -> String = |number| format!("user{number:06}");
     let plain = ChannelOptions::default();
-    let present = ChannelOptions { presence: true, ..plain.clone() };
+    let present = ChannelOptions { presence: true, ..plain };
     for (channel, bytes_max, more_max) in [(of_many, 320, 128), (personal, 480, 160)] {
-        let subscribed = bytes_each(user, Some(channel), plain.clone());
-        let there = bytes_each(user, Some(channel), present.clone());
+        let subscribed = bytes_each(user, Some(channel), plain);
+        let there = bytes_each(user, Some(channel), present);
         println!("{subscribed} bytes each, {} more if present", there - subscribed);
         assert!(subscribed <= bytes_max, "{subscribed} bytes each");
         assert!(there - subscribed >= 64, "{there} bytes each, and nobody is there");

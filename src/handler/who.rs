@@ -48,7 +48,7 @@ impl fmt::Debug for Who {
             .field("id", &self.id)
             .field("user", &self.user())
             .field("info", &self.info())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

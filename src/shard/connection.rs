@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use super::core::Core;
+use super::held_back::HeldBack;
 use super::output::NONE;
 use super::phase::Phase;
 use super::set_aside::SetAside;
@@ -97,12 +98,6 @@ impl<S> Connection<S> {
     pub(super) fn backlog_bytes(&self) -> usize {
         self.busy.as_ref().map_or(0, |busy| busy.backlog.len())
     }
-
-    /// Bytes of deliveries that are kept back.
-    pub(super) fn held_back_bytes(&self) -> usize {
-        let held = self.busy.as_ref().and_then(|busy| busy.held_back.as_ref());
-        held.map_or(0, Vec::len)
-    }
 }
 
 /// Independent facts about a connection.
@@ -177,7 +172,7 @@ pub(super) struct Busy {
     /// When the backlog last grew shorter.
     pub(super) moved: Tick,
     /// Deliveries that are kept back, while the application has it so.
-    pub(super) held_back: Option<Vec<u8>>,
+    pub(super) held_back: Option<Box<HeldBack>>,
     /// Deliveries that wait because it is slow, of channels in which it may miss some.
     pub(super) set_aside: Option<Box<SetAside>>,
     /// Bytes of the peer's that the application keeps, as it has said.

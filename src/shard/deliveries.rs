@@ -18,6 +18,7 @@ use crate::ring::{Batch, Frame, Piece};
 /// A delivery in the terms of the shard.
 pub(super) struct Next {
     index: Index,
+    id: ChannelId,
     missed: u64,
     /// Its name, if the member is to be told something of it.
     channel: Option<String>,
@@ -60,9 +61,9 @@ impl Channels {
             self.translated += 1;
             self.ask_for_both_forms(channel);
         }
-        let told = missed > 0 || piece.is_err();
-        let channel = told.then(|| self.fanout.name(channel).to_owned());
-        Some(Next { index, missed, channel, piece, count, behind })
+        let (id, told) = (channel, missed > 0 || piece.is_err());
+        let channel = told.then(|| self.fanout.name(id).to_owned());
+        Some(Next { index, id, missed, channel, piece, count, behind })
     }
 
     /// Asks the home to translate in future, once for all shards. For want of room the question is
@@ -131,7 +132,9 @@ impl<H: Handler> Turn<'_, H> {
             let Ok(Some(piece)) = next.piece else { continue };
             let open = self.core.connections.get(next.index).is_some_and(|one| one.phase.is_open());
             let waits = |behind| self.core.set_aside(next.index, behind);
-            if open && !next.behind.is_some_and(waits) && self.hand_over(next.index, piece).is_ok()
+            if open
+                && !next.behind.is_some_and(waits)
+                && self.hand_over(next.index, next.id, piece).is_ok()
             {
                 self.core.counters.deliveries += next.count as u64;
                 self.core.counters.deliveries_bytes += piece.len() as u64;

@@ -122,6 +122,7 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
             return false;
         }
         core.forget_set_aside(connection, channel);
+        core.forget_held_back(connection, channel);
         let left = core.channels.leave(connection, channel);
         core.open(connection).expect("seen above").channel_count -= u16::from(left);
         left

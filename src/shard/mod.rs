@@ -70,6 +70,8 @@ mod tests;
 mod unarmed;
 mod wait;
 pub mod wheel;
+#[cfg(test)]
+mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -225,7 +225,7 @@ impl<H: Handler> Turn<'_, H> {
             };
             aside.is_due = false;
             let Some(next) = aside.waiting.front() else { return };
-            let frame = Frame::clone(&next.frame);
+            let (channel, frame) = (next.channel, Frame::clone(&next.frame));
             if is_blocked || !core.has_room(index, frame.len()) {
                 return;
             }
@@ -241,7 +241,7 @@ impl<H: Handler> Turn<'_, H> {
             else {
                 continue;
             };
-            if self.hand_over(index, piece).is_err() {
+            if self.hand_over(index, channel, piece).is_err() {
                 return;
             }
             self.core.counters.deliveries += 1;
