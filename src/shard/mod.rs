@@ -53,6 +53,8 @@ mod session_settings;
 mod sessions;
 mod settings;
 mod sign_ins;
+#[cfg(test)]
+mod simulation;
 pub mod slab;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,176 @@
+//! Whole servers under a seed: thousands of clients against the shipped session, hub, mesh and
+//! core, in simulated time, with queues of a few places, shards that are slow, readers that do not
+//! read, and connections that drop and come back.
+//!
+//! Claims, for every subscriber: publications come in order; none is missing without its being
+//! told; none comes twice; none comes before its subscribe reply. Every command has one reply, in
+//! order. All clients agree on what stands at each place of a stream. When everything has calmed
+//! down, everybody has everything. Nothing grows beyond its bound.
+//!
+//! `LONGWIRE_SEED=n cargo test --lib shard::simulation` replays one seed.
+
+mod client;
+mod ledger;
+mod network;
+mod random;
+
+use std::time::Duration;
+
+use self::client::Client;
+use self::ledger::{Counts, Ledger};
+use self::network::{Network, Share};
+use self::random::Random;
+use super::session_settings::SessionSettings;
+use crate::session::Rules;
+
+/// Seeds of one run.
+const SEEDS: u64 = 300;
+
+const CHANNELS: [&str; 4] = ["a", "b", "c", "d"];
+
+/// A server, its clients, and what they have seen.
+struct World {
+    random: Random,
+    network: Network,
+    clients: Vec<Client>,
+    ledger: Ledger,
+    /// The shard that seldom has a turn, if there is one.
+    slow: Option<usize>,
+    published: u64,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let shard_count = 1 + random.below(3);
+        let mesh_slots = random.one_of(&[4, 8, 64]);
+        let room_bytes = random.one_of(&[256, 4096, 65_536]);
+        let rules = Rules { insecure: true, ..Rules::default() };
+        let settings = SessionSettings {
+            rules,
+            ping_interval: None,
+            output_bytes_max: random.one_of(&[2048, 1 << 20]),
+            ..SessionSettings::default()
+        };
+        let network = Network::new(shard_count, mesh_slots, room_bytes, &settings);
+        let client_count = 2 + random.below(12);
+        Self {
+            clients: (1..=client_count as u64).map(Client::new).collect(),
+            slow: random.one_in(2).then(|| random.below(shard_count)),
+            random,
+            network,
+            ledger: Ledger::default(),
+            published: 0,
+        }
+    }
+
+    /// Something happens.
+    fn step(&mut self) {
+        let Self { random, network, ledger, .. } = self;
+        network.advance(Duration::from_millis(random.below(3) as u64));
+        let index = random.below(self.clients.len());
+        let client = &mut self.clients[index];
+        match random.below(20) {
+            0..8 => self.turn(),
+            8..12 => {
+                client.read(1 + random.below(8192), network, ledger);
+            }
+            12..18 if client.is_connected() => client.act(&CHANNELS, random, network),
+            12..18 => client.connect(random.below(network.shard_count()), network, ledger),
+            18 => {
+                if random.one_in(3) {
+                    client.drop_line(random.one_in(2), network);
+                }
+            }
+            _ => self.publish(),
+        }
+    }
+
+    fn turn(&mut self) {
+        let Self { random, network, slow, .. } = self;
+        let shard = random.below(network.shard_count());
+        if *slow == Some(shard) && !random.one_in(8) {
+            return;
+        }
+        let share = Share {
+            messages: 1 + random.below(16),
+            reads: 1 + random.below(8),
+            read_bytes: 1 + random.below(2048),
+            deliveries: 1 + random.below(16),
+        };
+        network.turn(shard, share);
+    }
+
+    /// A back end publishes.
+    fn publish(&mut self) {
+        self.published += 1;
+        let number = self.published;
+        let channel = self.random.one_of(&CHANNELS);
+        let text = format!(r#"{{"push":{{"channel":"{channel}","pub":{{"data":{number}}}}}}}"#);
+        let _refused_if_full = self.network.publish(channel, text.as_bytes());
+    }
+
+    /// Everybody connects and reads, until nothing happens any more.
+    fn calm_down(&mut self) {
+        let Self { random, network, clients, ledger, .. } = self;
+        for round in 0.. {
+            assert!(round < 10_000, "it never calms down");
+            let mut is_calm = true;
+            for client in &mut *clients {
+                if !client.is_connected() {
+                    client.connect(random.below(network.shard_count()), network, ledger);
+                    is_calm = false;
+                }
+                is_calm &= !client.read(usize::MAX, network, ledger);
+            }
+            for shard in 0..network.shard_count() {
+                network.turn(shard, Share::ALL);
+            }
+            if is_calm && !network.is_busy() && round > 2 {
+                return;
+            }
+        }
+    }
+
+    /// Everybody has everything, and nothing is left over.
+    fn judge(&mut self) {
+        for client in &self.clients {
+            assert!(client.is_connected());
+            assert!(client.waits_for().is_empty(), "without a reply: {:?}", client.waits_for());
+            for (channel, position) in client.positions() {
+                let last = self.ledger.last(channel, &position.epoch);
+                assert_eq!(position.offset, last, "{channel}: somebody has more");
+            }
+        }
+    }
+}
+
+/// One server's life; returns how much happened in it.
+fn live(seed: u64, steps: usize) -> Counts {
+    let mut world = World::new(seed);
+    for _ in 0..steps {
+        world.step();
+    }
+    world.calm_down();
+    world.judge();
+    world.ledger.counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_misses_anything_without_being_told_whatever_happens() {
+        let seeds = match std::env::var("LONGWIRE_SEED") {
+            Ok(seed) => seed.parse().map(|seed| seed..seed + 1).expect("a number"),
+            Err(_) => 0..SEEDS,
+        };
+        let mut counts = Counts::default();
+        for seed in seeds.clone() {
+            let lived = std::panic::catch_unwind(|| live(seed, 300));
+            counts += lived.unwrap_or_else(|_| panic!("replay with LONGWIRE_SEED={seed}"));
+        }
+        eprintln!("{counts:?}");
+    }
+}
