@@ -48,8 +48,7 @@ impl Ledger {
         let key = (channel.to_owned(), position.epoch.clone());
         let known = *self.streams.entry(key).or_default().entry(position.offset).or_insert(number);
         assert_eq!(known, number, "{channel}: two publications at {position:?}");
-        let place =
-            *self.places.entry((channel.to_owned(), number)).or_insert(position.offset);
+        let place = *self.places.entry((channel.to_owned(), number)).or_insert(position.offset);
         assert_eq!(place, position.offset, "{channel}: publication {number} stands twice");
     }
 
