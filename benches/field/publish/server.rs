@@ -1,12 +1,16 @@
 //! The server under test: `longwire serve` on a core of its own, for as long as it is measured.
 
 use std::io::{self, BufRead as _, BufReader, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// What back ends say to it.
 pub(crate) const KEY: &str = "measured";
+
+/// Looks for a server that is just starting.
+const START_TRIES: u32 = 500;
 
 /// A running server, killed when it is dropped.
 pub(crate) struct Server {
@@ -33,8 +37,26 @@ impl Server {
         Self::spawn(&mut command)
     }
 
+    /// Starts `longwire raw broadcast` with one shard.
+    #[allow(dead_code)] // one of two programs asks
+    pub(crate) fn start_raw(binary: &Path) -> io::Result<Self> {
+        // A port that was free a moment ago: this server does not tell its own.
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let mut command = Command::new(binary);
+        let listen = address.to_string();
+        command.args(["raw", "broadcast", "--listen", &listen, "--shards", "1"]);
+        let server = Self { child: command.stderr(Stdio::null()).spawn()?, address };
+        for _ in 0..START_TRIES {
+            if TcpStream::connect(address).is_ok() {
+                return Ok(server);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Err(io::Error::new(ErrorKind::TimedOut, "no raw server"))
+    }
+
     /// Starts a server that says at which `ws://` it listens.
-    pub(crate) fn spawn(command: &mut Command) -> io::Result<Self> {
+    fn spawn(command: &mut Command) -> io::Result<Self> {
         let mut child = command.stdout(Stdio::piped()).spawn()?;
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let address = lines.map_while(Result::ok).find_map(|line| {

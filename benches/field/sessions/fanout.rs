@@ -3,7 +3,6 @@
 
 use std::cell::Cell;
 use std::io;
-use std::process::Command;
 use std::rc::Rc;
 
 use clap::Args;
@@ -81,10 +80,7 @@ pub(crate) async fn run(bench: &Bench, args: &FanOutArgs) -> io::Result<bool> {
 impl Side {
     async fn new(bench: &Bench, args: &FanOutArgs, kind: Kind) -> io::Result<Self> {
         let server = bench.on_server_core(|| match kind {
-            Kind::Raw => {
-                let flags = ["raw", "broadcast", "--listen", "127.0.0.1:0", "--shards", "1"];
-                Server::spawn(Command::new(&bench.binary).args(flags))
-            }
+            Kind::Raw => Server::start_raw(&bench.binary),
             Kind::Session => Server::start(&bench.binary, &[("LONGWIRE_SHARDS", "1")]),
         })?;
         let (heard, news) = (Rc::new(Cell::new(0)), Rc::new(Notify::new()));
