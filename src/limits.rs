@@ -123,6 +123,20 @@ pub const FANOUT_SKIPS_MAX: u32 = 64;
 /// publication to an idle channel allocates nothing. About 4 KiB each.
 pub const BACKLOGS_SPARE_MAX: usize = 64;
 
+/// Streams that one home keeps, at about 130 B and the length of the name each: one for each of its
+/// channels. They outlive their channels by weeks (Centrifugo's `history_meta_ttl`), so those not
+/// used for longest make room for others.
+pub const STREAMS_PER_HOME_MAX: u32 = CHANNELS_PER_HOME_MAX;
+
+/// Bytes of all publications that one home keeps in its streams, what keeps them there included:
+/// what 64,000 connections take in the kernel, or 2,500 channels of 100 publications of 1 KiB.
+pub const STREAM_BYTES_PER_HOME_MAX: usize = 256 * 1024 * 1024;
+const _: () = assert!(STREAM_BYTES_PER_HOME_MAX >= 16 * PUBLICATION_BYTES_MAX);
+
+/// Lists of publications that a home keeps for others who read the same. Who comes back in a crowd
+/// asks for the same as some before it did, and these are looked through within 100 ns.
+pub const READS_KEPT_MAX: usize = 64;
+
 const _: () = assert!(SHARDS_MAX <= 1 << 8); // a `ShardId` is a byte
 const _: () = assert!(RUN_BYTES_MAX <= CHANNEL_QUEUE_BYTES_MAX);
 const _: () = assert!(CHANNEL_QUEUE_BYTES_MAX < FANOUT_QUEUE_BYTES_MAX);
@@ -425,6 +439,13 @@ pub const BACKLOG_BYTES_DEFAULT: usize = 256 * OUTPUT_BYTES_DEFAULT;
 /// Bytes of all heads and messages that have not arrived whole: 4,096 of the default size.
 pub const PARTIAL_BYTES_DEFAULT: usize = 256 * 1024 * 1024;
 const _: () = assert!(PARTIAL_BYTES_DEFAULT >= 1024 * MESSAGE_BYTES_DEFAULT);
+
+/// Publications that one recovery brings at most (Centrifugo's
+/// `client.recovery_max_publication_limit`); who missed more begins anew.
+pub const RECOVERY_PUBLICATIONS_DEFAULT: u32 = 300;
+
+/// Publications of one history reply (Centrifugo's `client.history_max_publication_limit`).
+pub const HISTORY_PUBLICATIONS_DEFAULT: u32 = 300;
 
 /// Channels of one connection (Centrifugo's `client.channel_limit`).
 pub const CONNECTION_CHANNELS_DEFAULT: u16 = 128;

@@ -103,6 +103,7 @@ fn channel_options(options: &serve::WithoutNamespace) -> ChannelOptions {
         allow_publish_for_client: options.allow_publish_for_client,
         allow_publish_for_subscriber: options.allow_publish_for_subscriber,
         allow_publish_for_anonymous: options.allow_publish_for_anonymous,
+        ..ChannelOptions::default()
     }
 }
 

@@ -17,9 +17,11 @@ mod heartbeat;
 mod message;
 mod middleware;
 mod offload;
+mod publications;
 mod request;
 mod route;
 mod shard;
+mod stream;
 
 pub use closed::{Cause, Closed};
 pub use engine::{
@@ -33,10 +35,17 @@ pub use offload::{Cancelled, JobPanicked};
 #[doc(hidden)]
 pub use offload::{Done, Job, Outcome};
 #[doc(hidden)]
+pub use publications::Form;
+pub use publications::Publications;
+#[doc(hidden)]
 pub use request::Sender;
 pub use request::{Accept, Params, Refuse, Request, Upgrade};
 pub use route::{Limits, Origins, Route, RouteMatch, Routes};
 pub use shard::{Peer, Shard};
+pub use stream::{
+    Answer, AskError, Asked, AskedEpoch, Entered, Entry, Epoch, JoinEvent, Overflow, Position,
+    Present, Question, Recover, Recovered, Retention, Since, Who,
+};
 
 /// An application: one instance per shard.
 pub trait Handler: Sized + 'static {

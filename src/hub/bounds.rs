@@ -1,4 +1,4 @@
-//! The bounds of one shard's fan-out as one value, so that a test can make them small enough to
+//! The bounds of each part of the hub as one value, so that a test can make them small enough to
 //! meet. What they mean, and why they are what they are, stands at the constants they come from.
 
 use crate::limits;
@@ -35,6 +35,24 @@ impl Default for FanoutBounds {
             channel_queue_bytes_max: limits::CHANNEL_QUEUE_BYTES_MAX,
             shard_queue_bytes_max: limits::FANOUT_QUEUE_BYTES_MAX,
             share: limits::FANOUT_SHARE,
+        }
+    }
+}
+
+/// The bounds of the streams of one home; those of [`limits`] unless a test needs smaller ones.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamBounds {
+    /// `STREAMS_PER_HOME_MAX`
+    pub streams_max: u32,
+    /// `STREAM_BYTES_PER_HOME_MAX`
+    pub bytes_max: usize,
+}
+
+impl Default for StreamBounds {
+    fn default() -> Self {
+        Self {
+            streams_max: limits::STREAMS_PER_HOME_MAX,
+            bytes_max: limits::STREAM_BYTES_PER_HOME_MAX,
         }
     }
 }

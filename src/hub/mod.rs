@@ -11,7 +11,8 @@
 //! machines: all of their inputs are calls, all of their outputs are returned values, and equal
 //! calls give equal values.
 //!
-//! [`Users`] counts the connections of the users whose home a shard is.
+//! [`Streams`] keeps what was published in the channels whose home a shard is; [`Users`] counts the
+//! connections of the users whose home it is.
 //!
 //! Invariant: a shard sees the publications of a channel in sequence order, with no hole except
 //! where it is told of a gap; a member gets exactly those queued while it was a member.
@@ -29,12 +30,17 @@ mod joining;
 mod memberships;
 mod names;
 mod order;
+mod position;
+mod reads;
+mod recency;
 mod rotation;
 mod shard_set;
+mod stream;
+mod streams;
 mod turns;
 mod users;
 
-pub use bounds::FanoutBounds;
+pub use bounds::{FanoutBounds, StreamBounds};
 pub use bucket::{BUCKETS, Bucket, Homes, ShardId, bucket_of};
 pub use fanout::{
     Chain, ChannelId, Delivery, Fanout, FanoutCounters, JoinError, MemberId, QueueFull,
@@ -42,5 +48,7 @@ pub use fanout::{
 pub use interest::{Answer, InterestChange, Told};
 pub use joining::Announcement;
 pub use order::{Gap, HomeChannelId, Order, OrderCounters, OrderError, Published};
+pub use position::{AskedEpoch, Epoch, Position, Recover, Retention, Since};
 pub use shard_set::{ShardSet, Shards};
+pub use streams::{NameTooLong, Recovery, StreamCounters, StreamId, Streams, Unrecoverable};
 pub use users::{UserError, Users};

@@ -10,6 +10,8 @@ const PRIVATE_PREFIX: char = '$';
 const NAMESPACE_BOUNDARY: char = ':';
 /// What stands before the users whom the channel is for.
 const USER_BOUNDARY: char = '#';
+/// What stands between them.
+const USER_SEPARATOR: char = ',';
 
 /// Whether subscribing takes a token.
 pub fn is_private(channel: &str) -> bool {
@@ -19,6 +21,12 @@ pub fn is_private(channel: &str) -> bool {
 /// Whether the channel is only for the users that its name lists.
 pub fn is_user_limited(channel: &str) -> bool {
     channel.contains(USER_BOUNDARY)
+}
+
+/// Whether the channel is for this user by its name; it never is for nobody.
+pub fn is_for_user(channel: &str, user: &str) -> bool {
+    let users = channel.rsplit_once(USER_BOUNDARY).map_or("", |(_, users)| users);
+    !user.is_empty() && users.split(USER_SEPARATOR).any(|listed| listed == user)
 }
 
 /// The namespace whose options hold for the channel; `None` for those without one.

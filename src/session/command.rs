@@ -207,13 +207,15 @@ mod tests {
     use super::super::{ChannelOptions, Rules};
     use super::*;
 
-    const OPEN: ChannelOptions = ChannelOptions {
-        allow_subscribe_for_client: true,
-        allow_subscribe_for_anonymous: true,
-        allow_publish_for_client: true,
-        allow_publish_for_subscriber: false,
-        allow_publish_for_anonymous: true,
-    };
+    fn open() -> ChannelOptions {
+        ChannelOptions {
+            allow_subscribe_for_client: true,
+            allow_subscribe_for_anonymous: true,
+            allow_publish_for_client: true,
+            allow_publish_for_anonymous: true,
+            ..ChannelOptions::default()
+        }
+    }
 
     /// What the client gets for a command that nobody else has to answer: a reply, or the end.
     fn outcome(rig: &mut Rig, command: &str) -> Result<String, Disconnect> {
@@ -288,7 +290,7 @@ mod tests {
         let rules = Rules {
             allow_anonymous_connect_without_token: true,
             channel_limit: 1,
-            without_namespace: OPEN,
+            without_namespace: open(),
             namespaces: [("closed".to_owned(), ChannelOptions::default())].into(),
             ..Rules::default()
         };
@@ -357,7 +359,7 @@ mod tests {
         let member = ChannelOptions {
             allow_publish_for_subscriber: true,
             allow_publish_for_client: false,
-            ..OPEN
+            ..open()
         };
         let rules = Rules {
             allow_anonymous_connect_without_token: true,

@@ -20,6 +20,7 @@ mod command;
 mod deferred;
 mod effects;
 mod extra;
+mod options;
 mod outbox;
 #[cfg(test)]
 mod rig;
@@ -31,7 +32,8 @@ mod token;
 
 pub use deferred::Deferred;
 pub use effects::{Effect, Effects, Span};
+pub use options::{ChannelOptions, DataFormat, Overflow, RecoveryMode, Retention};
 pub use outbox::Outbox;
-pub use rules::{ChannelOptions, Rules, RulesError};
+pub use rules::{Rules, RulesError};
 pub use state::{Session, Terms};
 pub use token::{HmacKey, TokenRules};

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use super::options::{ChannelOptions, Retention};
 use super::token::TokenRules;
 use crate::limits::{
     CHANNEL_NAME_BYTES_MAX, CONNECTION_CHANNELS_DEFAULT, EXPIRED_CLOSE_DELAY_DEFAULT,
+    HISTORY_PUBLICATIONS_DEFAULT, RECOVERY_PUBLICATIONS_DEFAULT,
 };
 use crate::protocol::{ErrorCode, channel};
 
@@ -36,25 +38,14 @@ pub struct Rules {
     pub ping_interval_s: u32,
     /// The server's version, as clients are told.
     pub version: String,
+    /// Publications of one recovery (`client.recovery_max_publication_limit`).
+    pub recovery_publications_max: u32,
+    /// Publications of one history reply (`client.history_max_publication_limit`).
+    pub history_publications_max: u32,
     /// Options of channels without a namespace (`channel.without_namespace`).
     pub without_namespace: ChannelOptions,
     /// Options of the channels of each namespace (`channel.namespaces`).
     pub namespaces: BTreeMap<String, ChannelOptions>,
-}
-
-/// What clients may do in the channels of one namespace. Nothing, by default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ChannelOptions {
-    /// Users may subscribe.
-    pub allow_subscribe_for_client: bool,
-    /// Anonymous ones too.
-    pub allow_subscribe_for_anonymous: bool,
-    /// Users may publish.
-    pub allow_publish_for_client: bool,
-    /// Users who are in the channel may publish.
-    pub allow_publish_for_subscriber: bool,
-    /// Anonymous ones too, where users may.
-    pub allow_publish_for_anonymous: bool,
 }
 
 impl Default for Rules {
@@ -70,6 +61,8 @@ impl Default for Rules {
             channel_bytes_max: CHANNEL_NAME_BYTES_MAX,
             ping_interval_s: 25,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            recovery_publications_max: RECOVERY_PUBLICATIONS_DEFAULT,
+            history_publications_max: HISTORY_PUBLICATIONS_DEFAULT,
             without_namespace: ChannelOptions::default(),
             namespaces: BTreeMap::new(),
         }
@@ -111,6 +104,9 @@ impl Rules {
         if channel::is_private(name) {
             return false;
         }
+        if channel::is_user_limited(name) && options.allow_user_limited_channels {
+            return self.insecure || channel::is_for_user(name, user);
+        }
         let anyone = options.allow_subscribe_for_client
             && (!user.is_empty() || options.allow_subscribe_for_anonymous);
         self.insecure || (anyone && !channel::is_user_limited(name))
@@ -122,6 +118,69 @@ impl Rules {
             options.allow_publish_for_client || (options.allow_publish_for_subscriber && is_member);
         self.insecure || (allowed && (!user.is_empty() || options.allow_publish_for_anonymous))
     }
+
+    /// Whether `user` may see who is in a channel that it is in or not.
+    pub(super) fn may_see_presence(
+        &self,
+        options: ChannelOptions,
+        user: &str,
+        is_member: bool,
+    ) -> bool {
+        let allowed = options.allow_presence_for_client
+            || (options.allow_presence_for_subscriber && is_member);
+        self.insecure || (allowed && (!user.is_empty() || options.allow_presence_for_anonymous))
+    }
+
+    /// Whether `user` may see what was published in a channel that it is in or not.
+    pub(super) fn may_see_history(
+        &self,
+        options: ChannelOptions,
+        user: &str,
+        is_member: bool,
+    ) -> bool {
+        let allowed =
+            options.allow_history_for_client || (options.allow_history_for_subscriber && is_member);
+        self.insecure || (allowed && (!user.is_empty() || options.allow_history_for_anonymous))
+    }
+
+    /// What a subscription of `user` gets of what it wishes for, and of what it gets without
+    /// asking (10). What it may not have it is not told of.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the commands that ask are next"))]
+    pub(super) fn grant(&self, options: ChannelOptions, user: &str, wishes: Wishes) -> Grant {
+        let sees_history = self.may_see_history(options, user, true);
+        let sees_presence = self.may_see_presence(options, user, true);
+        let is_recoverable = options.force_recovery
+            || (wishes.recoverable && (options.allow_recovery || sees_history));
+        let is_positioned = is_recoverable
+            || options.force_positioning
+            || (wishes.positioned && (options.allow_positioning || sees_history));
+        let hears_joins = options.join_leave
+            && (options.force_push_join_leave || (wishes.join_leave && sees_presence));
+        Grant {
+            retention: options.history.filter(|_| is_positioned),
+            is_recoverable: is_recoverable && options.history.is_some(),
+            hears_joins,
+        }
+    }
+}
+
+/// What a client asks for beside being in a channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wishes {
+    pub(super) positioned: bool,
+    pub(super) recoverable: bool,
+    pub(super) join_leave: bool,
+}
+
+/// What it gets of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Grant {
+    /// Its position in the stream is known; the stream is kept so.
+    pub(super) retention: Option<Retention>,
+    /// It may recover what it misses.
+    pub(super) is_recoverable: bool,
+    /// It hears who comes and goes.
+    pub(super) hears_joins: bool,
 }
 
 /// A rule that no server could go by.
@@ -214,6 +273,62 @@ mod tests {
         assert_eq!(allowed(&rules(both), "", "a"), (false, false, true));
         let alone = ChannelOptions { allow_publish_for_anonymous: true, ..none };
         assert_eq!(allowed(&rules(alone), "", "a"), (false, false, false));
+    }
+
+    #[test]
+    fn user_limited_channels_are_for_those_whom_they_list() {
+        let limited = ChannelOptions { allow_user_limited_channels: true, ..Default::default() };
+        for (user, name, may) in [
+            (USER, "a#42", true),
+            (USER, "a#41,42", true),
+            (USER, "a#b#42", true),
+            (USER, "a#42#b", false),
+            (USER, "a#4", false),
+            (USER, "a#", false),
+            ("", "a#42", false),
+            ("", "a#", false),
+        ] {
+            assert_eq!(allowed(&rules(limited), user, name).0, may, "{user} {name}");
+        }
+        let everyone = ChannelOptions {
+            allow_subscribe_for_client: true,
+            allow_subscribe_for_anonymous: true,
+            ..limited
+        };
+        assert!(!allowed(&rules(everyone), "", "a#42").0);
+    }
+
+    #[test]
+    fn a_subscription_gets_what_is_forced_and_what_it_may_wish_for() {
+        let history = Some(Retention { publications_max: 10, ttl_s: 60, meta_ttl_s: 600 });
+        let kept = ChannelOptions { history, ..ChannelOptions::default() };
+        let all = Wishes { positioned: true, recoverable: true, join_leave: true };
+        let none = Wishes::default();
+        let joins = ChannelOptions { join_leave: true, ..kept };
+        let see = ChannelOptions { allow_presence_for_subscriber: true, ..joins };
+        for (options, wishes, grant) in [
+            (kept, all, (false, false, false)),
+            (ChannelOptions { allow_positioning: true, ..kept }, all, (true, false, false)),
+            (ChannelOptions { allow_positioning: true, ..kept }, none, (false, false, false)),
+            (ChannelOptions { allow_recovery: true, ..kept }, all, (true, true, false)),
+            (ChannelOptions { allow_history_for_client: true, ..kept }, all, (true, true, false)),
+            (ChannelOptions { force_positioning: true, ..kept }, none, (true, false, false)),
+            (ChannelOptions { force_recovery: true, ..kept }, none, (true, true, false)),
+            (
+                ChannelOptions { force_recovery: true, history: None, ..kept },
+                all,
+                (false, false, false),
+            ),
+            (joins, all, (false, false, false)),
+            (see, all, (false, false, true)),
+            (see, none, (false, false, false)),
+            (ChannelOptions { join_leave: false, ..see }, all, (false, false, false)),
+            (ChannelOptions { force_push_join_leave: true, ..joins }, none, (false, false, true)),
+        ] {
+            let granted = rules(options).grant(options, USER, wishes);
+            let got = (granted.retention.is_some(), granted.is_recoverable, granted.hears_joins);
+            assert_eq!(got, grant, "{options:?} {wishes:?}");
+        }
     }
 
     #[test]

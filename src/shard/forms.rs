@@ -14,42 +14,14 @@
 
 use std::ops::Range;
 
-use crate::handler::{Message, MessageKind};
+use crate::handler::{Form, Message, MessageKind};
 use crate::hub::Chain;
 use crate::limits::RUN_FRAMES_MAX;
 use crate::ring::{Batch, Frame, Piece};
-use crate::ws::{OpCode, Role, decode_header, encode_message};
+use crate::ws::{OpCode, encode_message};
 
 /// Puts a publication into the other kind of message, if that can be done.
 pub(super) type Translate = fn(Message<'_>) -> Option<Vec<u8>>;
-
-/// One message within a frame.
-struct Form {
-    kind: MessageKind,
-    /// With its header.
-    whole: Range<usize>,
-    payload: Range<usize>,
-}
-
-impl Form {
-    /// The message that begins at `start`; `None` at the end.
-    fn at(frame: &[u8], start: usize) -> Option<Self> {
-        let header = decode_header(frame.get(start..)?, Role::Client).ok()??;
-        let kind = match header.opcode {
-            OpCode::Text => MessageKind::Text,
-            OpCode::Binary => MessageKind::Binary,
-            _ => return None,
-        };
-        let from = start + header.header_bytes;
-        let end = from.checked_add(usize::try_from(header.payload_bytes).ok()?)?;
-        (end <= frame.len()).then_some(Self { kind, whole: start..end, payload: from..end })
-    }
-
-    fn all(frame: &[u8]) -> impl Iterator<Item = Self> {
-        let next = |form: &Self| Self::at(frame, form.whole.end);
-        std::iter::successors(Self::at(frame, 0), next)
-    }
-}
 
 /// Where the message of this kind stands in a frame, if it is there.
 fn part(frame: &[u8], kind: MessageKind) -> Option<Range<usize>> {

@@ -8,6 +8,8 @@ mod interest;
 mod joined;
 mod memory;
 mod one_order;
+mod stream_model;
+mod streams;
 mod turns;
 
 use longwire::hub::{Answer, Fanout, FanoutBounds, Homes, MemberId, ShardId, Told};

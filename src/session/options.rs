@@ -1,0 +1,102 @@
+//! What the channels of one namespace are like, and what clients may do there (15).
+
+/// The options of a namespace. The names are those of Centrifugo's configuration where there is
+/// one. By default nothing is allowed and nothing is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChannelOptions {
+    /// Users may subscribe.
+    pub allow_subscribe_for_client: bool,
+    /// Anonymous ones too.
+    pub allow_subscribe_for_anonymous: bool,
+    /// Users may publish.
+    pub allow_publish_for_client: bool,
+    /// Users who are in the channel may publish.
+    pub allow_publish_for_subscriber: bool,
+    /// Anonymous ones too, where users may.
+    pub allow_publish_for_anonymous: bool,
+    /// It is known who is in the channel.
+    pub presence: bool,
+    /// Users may see who is there.
+    pub allow_presence_for_client: bool,
+    /// Users who are in the channel may see it.
+    pub allow_presence_for_subscriber: bool,
+    /// Anonymous ones too, where users may.
+    pub allow_presence_for_anonymous: bool,
+    /// Coming and going is told to those who ask for it, and may see who is there.
+    pub join_leave: bool,
+    /// It is told to everyone there.
+    pub force_push_join_leave: bool,
+    /// Publications are kept (`history_size`, `history_ttl`, `history_meta_ttl`).
+    pub history: Option<Retention>,
+    /// Users may see what was published.
+    pub allow_history_for_client: bool,
+    /// Users who are in the channel may see it.
+    pub allow_history_for_subscriber: bool,
+    /// Anonymous ones too, where users may.
+    pub allow_history_for_anonymous: bool,
+    /// Every subscription knows its position.
+    pub force_positioning: bool,
+    /// Those that ask for it do.
+    pub allow_positioning: bool,
+    /// Every subscription may recover what it misses.
+    pub force_recovery: bool,
+    /// Those that ask for it may.
+    pub allow_recovery: bool,
+    /// What recovering brings (`force_recovery_mode`).
+    pub recovery_mode: RecoveryMode,
+    /// In the mode of a cache, every subscription begins with the latest publication.
+    pub auto_cache_recover: bool,
+    /// Channels whose names list users are open to these.
+    pub allow_user_limited_channels: bool,
+    /// What a publication may be (`publication_data_format`).
+    pub data_format: DataFormat,
+    /// What becomes of publications for a client that does not keep up.
+    pub overflow: Overflow,
+}
+
+/// How the publications of a channel are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// So many at most.
+    pub publications_max: u32,
+    /// So long after the last one.
+    pub ttl_s: u32,
+    /// How long the position is remembered without any.
+    pub meta_ttl_s: u32,
+}
+
+/// What recovering brings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RecoveryMode {
+    /// Everything that was missed.
+    #[default]
+    Stream,
+    /// The latest publication.
+    Cache,
+}
+
+/// What the data of a publication may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DataFormat {
+    /// Anything but nothing.
+    #[default]
+    NotEmpty,
+    /// A value in JSON.
+    Json,
+    /// An object in JSON.
+    JsonObject,
+    /// Anything, and nothing as well.
+    Binary,
+}
+
+/// What becomes of publications for a client that does not keep up with a channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// It is disconnected (3008).
+    #[default]
+    Disconnect,
+    /// The oldest that wait are dropped.
+    DropOldest,
+    /// Only the latest waits.
+    Latest,
+}
