@@ -199,7 +199,7 @@ impl Client {
         }
     }
 
-    /// Reads what has come, at most so many bytes of it; true if it was anything.
+    /// Reads what has come, at most so many bytes of it; true if there was any, or the end.
     pub(super) fn read(
         &mut self,
         limit_bytes: usize,
@@ -223,7 +223,7 @@ impl Client {
             }
             self.lose_line();
         }
-        !bytes.is_empty()
+        is_closed || is_over || !bytes.is_empty()
     }
 
     fn hear(&mut self, value: &Value, network: &mut Network, ledger: &mut Ledger) {

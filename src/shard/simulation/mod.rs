@@ -21,12 +21,13 @@ use self::ledger::{Counts, Ledger};
 use self::network::{Network, Share};
 use self::random::Random;
 use super::session_settings::SessionSettings;
-use crate::session::Rules;
+use crate::session::{ChannelOptions, Retention, Rules};
 
 /// Seeds of one run.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 3000;
 
-const CHANNELS: [&str; 4] = ["a", "b", "c", "d"];
+/// Without positions; with positions and room for all; with room for few; and who is there.
+const CHANNELS: [&str; 5] = ["a", "b", "kept:a", "kept:b", "brief:a"];
 
 /// A server, its clients, and what they have seen.
 struct World {
@@ -40,22 +41,22 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    /// A crowd of so many clients; 0 for a few.
+    fn new(seed: u64, crowd: u64) -> Self {
         let mut random = Random::new(seed);
         let shard_count = 1 + random.below(3);
         let mesh_slots = random.one_of(&[4, 8, 64]);
+        let few = 2 + random.below(12) as u64;
         let room_bytes = random.one_of(&[256, 4096, 65_536]);
-        let rules = Rules { insecure: true, ..Rules::default() };
         let settings = SessionSettings {
-            rules,
+            rules: rules(&mut random),
             ping_interval: None,
             output_bytes_max: random.one_of(&[2048, 1 << 20]),
             ..SessionSettings::default()
         };
         let network = Network::new(shard_count, mesh_slots, room_bytes, &settings);
-        let client_count = 2 + random.below(12);
         Self {
-            clients: (1..=client_count as u64).map(Client::new).collect(),
+            clients: (1..=if crowd > 0 { crowd } else { few }).map(Client::new).collect(),
             slow: random.one_in(2).then(|| random.below(shard_count)),
             random,
             network,
@@ -145,9 +146,24 @@ impl World {
     }
 }
 
+/// Everybody may do everything.
+fn rules(random: &mut Random) -> Rules {
+    let retention = |publications_max| Retention { publications_max, ttl_s: 600, meta_ttl_s: 600 };
+    let keeping = |publications_max| ChannelOptions {
+        history: Some(retention(publications_max)),
+        force_recovery: true,
+        presence: true,
+        ..ChannelOptions::default()
+    };
+    let kept = keeping(10_000);
+    let brief = keeping(1 + u32::try_from(random.below(8)).expect("it is small"));
+    let namespaces = [("kept".to_owned(), kept), ("brief".to_owned(), brief)].into();
+    Rules { insecure: true, namespaces, ..Rules::default() }
+}
+
 /// One server's life; returns how much happened in it.
-fn live(seed: u64, steps: usize) -> Counts {
-    let mut world = World::new(seed);
+fn live(seed: u64, crowd: u64, steps: usize) -> Counts {
+    let mut world = World::new(seed, crowd);
     for _ in 0..steps {
         world.step();
     }
@@ -160,17 +176,29 @@ fn live(seed: u64, steps: usize) -> Counts {
 mod tests {
     use super::*;
 
-    #[test]
-    fn nobody_misses_anything_without_being_told_whatever_happens() {
+    /// Lives under these seeds, or under the one that is to be replayed.
+    fn live_all(seeds: u64, crowd: u64, steps: usize) -> Counts {
         let seeds = match std::env::var("LONGWIRE_SEED") {
             Ok(seed) => seed.parse().map(|seed| seed..seed + 1).expect("a number"),
-            Err(_) => 0..SEEDS,
+            Err(_) => 0..seeds,
         };
         let mut counts = Counts::default();
-        for seed in seeds.clone() {
-            let lived = std::panic::catch_unwind(|| live(seed, 300));
+        for seed in seeds {
+            let lived = std::panic::catch_unwind(|| live(seed, crowd, steps));
             counts += lived.unwrap_or_else(|_| panic!("replay with LONGWIRE_SEED={seed}"));
         }
         eprintln!("{counts:?}");
+        counts
+    }
+
+    #[test]
+    fn nobody_misses_anything_without_being_told_whatever_happens() {
+        let counts = live_all(SEEDS, 0, 300);
+        assert!(counts.publications > 0, "nothing happened");
+    }
+
+    #[test]
+    fn thousands_of_sessions_on_one_server_do_not_either() {
+        live_all(2, 2000, 20_000);
     }
 }
