@@ -65,7 +65,8 @@ fn delivery(criterion: &mut Criterion) {
                 for member in 0..MEMBERS {
                     hub.join("lobby", MemberId(member)).expect("there is room");
                 }
-                let left: u32 = (0..MEMBERS).map(|member| hub.leave_all(MemberId(member))).sum();
+                let left: u32 =
+                    (0..MEMBERS).map(|member| hub.leave_all(MemberId(member), |_, _| {})).sum();
                 assert_eq!(left, MEMBERS);
             },
             BatchSize::LargeInput,

@@ -97,10 +97,11 @@ pub mod ws;
 
 pub use config::{Config, ConfigError};
 pub use handler::{
-    Accept, Cancelled, Cause, Closed, ClosedConnection, ConnectionId, Handler, Heartbeat,
-    JobPanicked, JoinError, Limits, Message, MessageKind, Middleware, OffloadError, Origins, Peer,
-    PublishError, Refuse, Request, Route, Routes, SendError, Shard, ShardLimits, SignIn,
-    SignInError, Upgrade,
+    Accept, Answer, AskError, Asked, AskedEpoch, Cancelled, Cause, Closed, ClosedConnection,
+    ConnectionId, Entered, Entry, Epoch, Handler, Heartbeat, JobPanicked, JoinError, JoinEvent,
+    Limits, Message, MessageKind, Middleware, OffloadError, Origins, Overflow, Peer, Position,
+    Present, Publications, PublishError, Question, Recover, Recovered, Refuse, Request, Retention,
+    Route, Routes, SendError, Shard, ShardLimits, SignIn, SignInError, Since, Upgrade, Who,
 };
 pub use metrics::Counters;
 pub use server::{Hooks, Running, Server, Snapshot, StartError};

@@ -119,6 +119,10 @@ pub const FANOUT_SHARE: u32 = 64;
 /// once as a turn can be spent on, each from a channel of its own that waits for its turn.
 pub const FANOUT_SKIPS_MAX: u32 = 64;
 
+/// Members passed over at a time because a frame that tells of others' coming and going is not for
+/// them: a look costs a hundredth of a send.
+pub const HEARERS_LOOKS_MAX: u32 = 512;
+
 /// Queues of channels that went idle, kept for the next channel that is published to, so that a
 /// publication to an idle channel allocates nothing. About 4 KiB each.
 pub const BACKLOGS_SPARE_MAX: usize = 64;
@@ -266,6 +270,16 @@ pub const FRAME_COST_BYTES: usize = 32;
 
 /// Sends of fan-out in one turn.
 pub const FANOUT_TURN_SHARE: usize = 512;
+
+/// Members told in one turn that they missed something: each of them comes back for it at once.
+pub const MISSED_SHARE: usize = 64;
+
+/// Publications that a shard which lags is sent again of one channel, before the next channel has
+/// its turn.
+pub const REPAIR_SHARE: usize = 64;
+
+/// Streams looked at in one turn for what has outlived its time.
+pub const EXPIRY_SHARE: usize = 64;
 
 /// Members told of their joins in one turn. While some are left nothing is read and nothing is
 /// fanned out, so joins never come faster than they are told of.

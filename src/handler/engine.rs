@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::{Done, Handler, Job, MessageKind};
+use super::{
+    Answer, AskError, Asked, Done, Entered, Entry, Handler, Job, MessageKind, Question, Retention,
+};
 use crate::metrics::Counters;
 
 /// One connection of one shard, for as long as it lives and never another after it.
@@ -62,6 +64,11 @@ pub enum JoinError {
     HomeFull,
     /// The channel's name is empty or longer than 255 bytes.
     Name,
+    /// It is in the channel, or on its way in.
+    Member,
+    /// The queue to the channel's home is full, or the home has not caught up with this shard yet:
+    /// try again later.
+    Busy,
 }
 
 /// A publication was not taken.
@@ -133,6 +140,14 @@ error_texts! {
         ShardFull => "the shard has as many channels or members as it may have",
         HomeFull => "the channel's home has as many channels as it may have",
         Name => "a channel's name has 1 to 255 bytes",
+        Member => "the connection is in the channel, or on its way in",
+        Busy => "the channel's home cannot be asked now",
+    }
+    AskError {
+        Gone => "the connection is closing or gone",
+        Busy => "the queue to the channel's home is full",
+        HomeFull => "the channel's home keeps as many streams as it may",
+        Name => "a channel's name has 1 to 255 bytes",
     }
     PublishError {
         Full => "the queue to the channel's home is full",
@@ -183,7 +198,28 @@ pub trait Engine<H: Handler> {
     fn answer_heartbeat(&mut self, connection: ConnectionId) -> bool;
     /// Makes a connection a member of a channel; to be one already is no error.
     fn join(&mut self, connection: ConnectionId, channel: &str) -> Result<(), JoinError>;
-    /// Ends a membership; false if there was none.
+    /// Has a connection enter a channel as the entry says.
+    fn enter(
+        &mut self,
+        connection: ConnectionId,
+        channel: &str,
+        entry: Entry,
+    ) -> Result<Asked<Entered>, JoinError>;
+    /// Asks a channel's home.
+    fn ask(
+        &mut self,
+        connection: ConnectionId,
+        id: u32,
+        channel: &str,
+        question: Question,
+    ) -> Result<Asked<Answer>, AskError>;
+    /// The tag that a connection entered a channel with; `None` if it is not in it.
+    fn tag(&self, connection: ConnectionId, channel: &str) -> Option<u8>;
+    /// Keeps back what fan-out has for a connection.
+    fn hold_deliveries(&mut self, connection: ConnectionId);
+    /// Lets it go.
+    fn release_deliveries(&mut self, connection: ConnectionId);
+    /// Ends a membership, or an entry that is under way; false if there was none.
     fn leave(&mut self, connection: ConnectionId, channel: &str) -> bool;
     /// Whether a connection is a member of a channel.
     fn is_member(&self, connection: ConnectionId, channel: &str) -> bool;
@@ -200,12 +236,14 @@ pub trait Engine<H: Handler> {
     fn set_alarm(&mut self, connection: ConnectionId, after: Option<Duration>);
     /// What this shard has counted.
     fn counters(&mut self) -> &mut Counters;
-    /// Publishes to all members of a channel on all shards, by way of the channel's home.
+    /// Publishes to all members of a channel on all shards, by way of the channel's home, which
+    /// keeps the publication if it is to be retained.
     fn publish(
         &mut self,
         channel: &str,
         kind: MessageKind,
         payload: &[u8],
+        retention: Option<Retention>,
     ) -> Result<(), PublishError>;
     /// The application's state of an open connection.
     fn state(&mut self, connection: ConnectionId) -> Option<&mut H::Connection>;

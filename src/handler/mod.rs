@@ -81,6 +81,18 @@ pub trait Handler: Sized + 'static {
         None
     }
 
+    /// The payload of a publication that is kept, with its place in the channel's stream put into
+    /// it; `None` to have it kept as it is. Asked once for each, by the channel's home.
+    fn numbered(_publication: Message<'_>, _position: Position) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// The payloads of text messages that tell these comings and goings in `channel`, for members
+    /// who hear of them ([`Entry::hears_joins`]). Asked by the channel's home, for some at a time.
+    fn joins(_channel: &str, _events: &[JoinEvent<'_>]) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
     /// A publication of `channel` is not of the kind that this member reads, and there is no
     /// translation: it is not sent.
     fn unreadable(&mut self, _peer: &mut Peer<'_, Self>, _channel: &str) {}
@@ -97,6 +109,26 @@ pub trait Handler: Sized + 'static {
         _peer: &mut Peer<'_, Self>,
         _channel: &str,
         _result: Result<(), JoinError>,
+    ) {
+    }
+
+    /// The channel's home has answered [`Peer::enter`]. `Ok`: the connection is a member from here
+    /// on. `Err`: it is not. Not called if it has left, or was closed, before.
+    fn entered(
+        &mut self,
+        _peer: &mut Peer<'_, Self>,
+        _channel: &str,
+        _result: Result<Entered, JoinError>,
+    ) {
+    }
+
+    /// A channel's home has answered [`Peer::ask`]. Not called for a connection that was closed
+    /// before.
+    fn answered(
+        &mut self,
+        _peer: &mut Peer<'_, Self>,
+        _id: u32,
+        _result: Result<Answer, AskError>,
     ) {
     }
 

@@ -6,7 +6,10 @@ use super::engine::{
     JoinError, OffloadError, PublishError, SendError, ShardLimits, SignIn, SignInError,
 };
 use super::offload::halves;
-use super::{Cancelled, ConnectionId, Engine, Handler, JobPanicked, Message};
+use super::{
+    Answer, AskError, Asked, Cancelled, ConnectionId, Engine, Entered, Entry, Handler, JobPanicked,
+    Message, Question, Retention,
+};
 use crate::metrics::Counters;
 
 /// The shard that the present call runs on.
@@ -27,7 +30,18 @@ impl<'a, H: Handler> Shard<'a, H> {
 
     /// Publishes to all members of a channel, on all shards, in one order for all of them.
     pub fn publish(&mut self, channel: &str, message: Message<'_>) -> Result<(), PublishError> {
-        self.engine.publish(channel, message.kind(), message.payload())
+        self.engine.publish(channel, message.kind(), message.payload(), None)
+    }
+
+    /// The same, and has the channel's home keep the publication for those who come later, or
+    /// back: see [`Peer::publish_kept`].
+    pub fn publish_kept(
+        &mut self,
+        channel: &str,
+        message: Message<'_>,
+        retention: Retention,
+    ) -> Result<(), PublishError> {
+        self.engine.publish(channel, message.kind(), message.payload(), Some(retention))
     }
 
     /// Says that a connection of this shard that was counted for a user is gone
@@ -129,6 +143,45 @@ impl<'a, H: Handler> Peer<'a, H> {
         self.engine.join(self.id, channel)
     }
 
+    /// Has it enter a channel by way of the channel's home: with a position in the channel's
+    /// stream, what it has missed, its presence, or whatever else the entry asks for. Where the
+    /// home is another shard, [`Handler::entered`] gives its answer. It is a member from the answer
+    /// on, not before.
+    pub fn enter(&mut self, channel: &str, entry: Entry) -> Result<Asked<Entered>, JoinError> {
+        self.engine.enter(self.id, channel, entry)
+    }
+
+    /// Asks a channel's home. Where that is another shard, [`Handler::answered`] gives its answer
+    /// with the same `id`, which says nothing to anybody else.
+    pub fn ask(
+        &mut self,
+        id: u32,
+        channel: &str,
+        question: Question,
+    ) -> Result<Asked<Answer>, AskError> {
+        self.engine.ask(self.id, id, channel, question)
+    }
+
+    /// The tag that it entered a channel with ([`Entry::tag`]), 0 where it has joined; `None` if it
+    /// is not in it.
+    pub fn tag(&self, channel: &str) -> Option<u8> {
+        self.engine.tag(self.id, channel)
+    }
+
+    /// Keeps back what is published in its channels, until it is released: what it is sent itself
+    /// overtakes that. What is kept back counts as unsent output, and ends the connection like any
+    /// other at [`Config::output_bytes_max`](crate::Config::output_bytes_max).
+    /// [`Handler::missed`] and [`Handler::unreadable`] are called at once.
+    pub fn hold_deliveries(&mut self) {
+        self.engine.hold_deliveries(self.id);
+    }
+
+    /// Sends what was kept back, behind all that it was sent until now, and keeps nothing back any
+    /// more.
+    pub fn release_deliveries(&mut self) {
+        self.engine.release_deliveries(self.id);
+    }
+
     /// Says how many bytes of what it sent the application keeps now, to look at them later. They
     /// count against [`Config::partial_bytes_max`](crate::Config::partial_bytes_max), until the
     /// connection closes or the next call. False if there is no room for more: nothing has changed
@@ -156,14 +209,26 @@ impl<'a, H: Handler> Peer<'a, H> {
         self.engine.set_alarm(self.id, after);
     }
 
-    /// Ends its membership; false if there was none.
+    /// Ends its membership, or its entry that is under way; false if there was none. Where it was
+    /// present, it is not any more.
     pub fn leave(&mut self, channel: &str) -> bool {
         self.engine.leave(self.id, channel)
     }
 
     /// Publishes to all members of a channel, on all shards, in one order for all of them.
     pub fn publish(&mut self, channel: &str, message: Message<'_>) -> Result<(), PublishError> {
-        self.engine.publish(channel, message.kind(), message.payload())
+        self.engine.publish(channel, message.kind(), message.payload(), None)
+    }
+
+    /// The same, and has the channel's home keep the publication, with its place in the channel's
+    /// stream put into it by [`Handler::numbered`], for those who come later, or back.
+    pub fn publish_kept(
+        &mut self,
+        channel: &str,
+        message: Message<'_>,
+        retention: Retention,
+    ) -> Result<(), PublishError> {
+        self.engine.publish(channel, message.kind(), message.payload(), Some(retention))
     }
 
     /// Runs `job` on the pool, and `done` with its result back on this shard.

@@ -1,5 +1,8 @@
 //! The frames of one channel that its members have not all got yet, and the run under way.
 //!
+//! A run holds frames for all members, or frames for those who hear of others' coming and going:
+//! the caller passes over the rest, and only in runs of the second kind has to look.
+//!
 //! Members stand in a list; a frame belongs to those below its `end`, the length of that list
 //! when it was queued. A run gives the first frames, as many as fit one send, to one member after
 //! the other; what is queued meanwhile waits for the next run.
@@ -32,6 +35,7 @@ struct Mark {
     bytes: usize,
     /// What was lost just before it. A run starts at such a frame.
     before: Loss,
+    for_hearers: bool,
 }
 
 /// The run under way.
@@ -42,6 +46,7 @@ struct Run {
     start: usize,
     cursor: u32,
     before: Loss,
+    for_hearers: bool,
 }
 
 /// What one member gets of a run.
@@ -52,6 +57,15 @@ pub(super) struct Step {
     pub(super) start: usize,
     pub(super) frame_count: usize,
     pub(super) missed: u64,
+    /// The frames are only for members who hear of others' coming and going.
+    pub(super) for_hearers: bool,
+}
+
+impl Step {
+    /// The same for a member that the frames are not for; `None` if nothing is left of it.
+    pub(super) fn without_frames(self) -> Option<Self> {
+        (self.missed > 0).then_some(Self { start: self.frame_count, ..self })
+    }
 }
 
 pub(super) struct Backlog<F> {
@@ -87,11 +101,11 @@ impl<F> Backlog<F> {
                 && self.bytes.saturating_add(frame_bytes) <= bounds.channel_queue_bytes_max)
     }
 
-    /// Queues a frame for the members below `end`.
-    pub(super) fn push(&mut self, frame: F, frame_bytes: usize, end: u32) {
+    /// Queues a frame for the members below `end`, or the hearers among them.
+    pub(super) fn push(&mut self, frame: F, frame_bytes: usize, end: u32, for_hearers: bool) {
         let before = std::mem::take(&mut self.lost);
         self.frames.push(frame);
-        self.marks.push(Mark { end, bytes: frame_bytes, before });
+        self.marks.push(Mark { end, bytes: frame_bytes, before, for_hearers });
         self.bytes += frame_bytes;
     }
 
@@ -115,6 +129,7 @@ impl<F> Backlog<F> {
             Some(mark) => std::mem::take(&mut mark.before),
             None => std::mem::take(&mut self.lost),
         };
+        let for_hearers = self.marks.first().is_some_and(|mark| mark.for_hearers);
         let mut run_bytes = 0;
         let frame_count = self
             .marks
@@ -123,10 +138,10 @@ impl<F> Backlog<F> {
             .take_while(|mark| {
                 let fits = run_bytes == 0 || run_bytes + mark.bytes <= bounds.run_bytes_max;
                 run_bytes += mark.bytes;
-                fits && mark.before.missed == 0
+                fits && mark.before.missed == 0 && mark.for_hearers == for_hearers
             })
             .count();
-        self.run = Some(Run { id, frame_count, start: 0, cursor: 0, before });
+        self.run = Some(Run { id, frame_count, start: 0, cursor: 0, before, for_hearers });
     }
 
     /// What the member at the cursor gets, moving the cursor on; `None` when the run is through.
@@ -142,8 +157,8 @@ impl<F> Backlog<F> {
         }
         let position = run.cursor;
         run.cursor += 1;
-        let &mut Run { id, start, frame_count, .. } = run;
-        Some(Step { position, run: id, start, frame_count, missed })
+        let &mut Run { id, start, frame_count, for_hearers, .. } = run;
+        Some(Step { position, run: id, start, frame_count, missed, for_hearers })
     }
 
     /// The frames of a step.

@@ -8,10 +8,32 @@ use super::backlog::Backlog;
 use super::bucket::ShardId;
 use super::fanout::MemberId;
 use super::interest::Stance;
-use super::memberships::Memberships;
+use super::memberships::{Memberships, Standing};
+
+/// A member as it stands in the list, and in the highest bit whether it hears of others' coming
+/// and going: of ten thousand who do not, none has to be looked up for that.
+#[derive(Clone, Copy)]
+pub(super) struct Listed(u32);
+
+impl Listed {
+    const HEARS_JOINS: u32 = 1 << 31;
+
+    fn new(member: MemberId, hears_joins: bool) -> Self {
+        assert!(member.0 < Self::HEARS_JOINS, "a slab ends far below");
+        Self(member.0 | if hears_joins { Self::HEARS_JOINS } else { 0 })
+    }
+
+    pub(super) fn member(self) -> MemberId {
+        MemberId(self.0 & !Self::HEARS_JOINS)
+    }
+
+    pub(super) fn hears_joins(self) -> bool {
+        self.0 & Self::HEARS_JOINS != 0
+    }
+}
 
 pub(super) struct Channel<F> {
-    pub(super) members: Vec<MemberId>,
+    pub(super) members: Vec<Listed>,
     pub(super) backlog: Option<Box<Backlog<F>>>,
     pub(super) home: ShardId,
     pub(super) stance: Stance,
@@ -44,15 +66,22 @@ impl<F> Channel<F> {
         self.members.is_empty() && self.stance == Stance::Away && !self.has_turn
     }
 
-    /// Adds a member at the end. The list grows by a quarter: doubling a list of a million would
-    /// waste more than a membership takes.
-    pub(super) fn append(&mut self, key: Key, member: MemberId, memberships: &mut Memberships) {
-        memberships.add(member, key, self.member_count());
+    /// Adds a member at the end; without a standing it waits to hear that it has joined. The list
+    /// grows by a quarter: doubling a list of a million would waste more than a membership takes.
+    pub(super) fn append(
+        &mut self,
+        key: Key,
+        member: MemberId,
+        standing: Option<Standing>,
+        memberships: &mut Memberships,
+    ) {
+        memberships.add(member, key, self.member_count(), standing);
         let places = self.members.capacity();
         if self.members.len() == places {
             self.members.reserve_exact(places / 4 + 1);
         }
-        self.members.push(member);
+        let hears_joins = standing.is_some_and(|standing| standing.hears_joins);
+        self.members.push(Listed::new(member, hears_joins));
     }
 
     /// Takes out the member who stood at `position`, whose membership has ended.
@@ -61,7 +90,7 @@ impl<F> Channel<F> {
         let mut relocate = |from: u32, to: u32| {
             let moved = members[from as usize];
             members[to as usize] = moved;
-            memberships.move_to(moved, key, to);
+            memberships.move_to(moved.member(), key, to);
         };
         let free = match &mut self.backlog {
             Some(backlog) => backlog.vacate(position, &mut relocate),
@@ -69,7 +98,7 @@ impl<F> Channel<F> {
         };
         members.swap_remove(free as usize);
         if let Some(&moved) = members.get(free as usize) {
-            memberships.move_to(moved, key, free);
+            memberships.move_to(moved.member(), key, free);
         }
         if members.len() * 2 <= members.capacity() {
             members.shrink_to(members.len() + members.len() / 4);
@@ -78,6 +107,6 @@ impl<F> Channel<F> {
 
     /// Bytes of the member list.
     pub(super) fn list_bytes(&self) -> usize {
-        self.members.capacity() * size_of::<MemberId>()
+        self.members.capacity() * size_of::<Listed>()
     }
 }

@@ -15,10 +15,11 @@
 use super::arena::Key;
 use super::backlog::{Backlog, Step};
 use super::bounds::FanoutBounds;
-use super::bucket::{Homes, ShardId};
+use super::bucket::Homes;
 use super::channel::Channel;
-use super::interest::{Answer, Interest, InterestChange, Stance, Told};
-use super::joining::{Announcement, Joining};
+use super::holds::Holds;
+use super::interest::Interest;
+use super::joining::Joining;
 use super::memberships::Memberships;
 use super::names::{NameError, Names};
 use super::turns::Turns;
@@ -29,9 +30,9 @@ use std::hash::BuildHasher;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(pub u32);
 
-/// A channel on this shard. Valid while it has a member.
+/// A channel on this shard. Valid while it has a member, or is held for one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ChannelId(Key);
+pub struct ChannelId(pub(super) Key);
 
 const _: () = assert!(size_of::<Option<ChannelId>>() == 4);
 
@@ -119,23 +120,24 @@ pub struct FanoutCounters {
 
 /// The members and queued frames of one shard.
 pub struct Fanout<F> {
-    channels: Names<Channel<F>>,
-    memberships: Memberships,
-    interest: Interest,
-    joining: Joining,
+    pub(super) channels: Names<Channel<F>>,
+    pub(super) memberships: Memberships,
+    pub(super) interest: Interest,
+    pub(super) joining: Joining,
+    pub(super) holds: Holds,
     /// The number of the next question to a home.
-    next_ask: u32,
-    homes: Homes,
-    bounds: FanoutBounds,
-    turns: Turns,
+    pub(super) next_ask: u32,
+    pub(super) homes: Homes,
+    pub(super) bounds: FanoutBounds,
+    pub(super) turns: Turns,
     /// Queues of channels that went idle. Boxed in both places: it moves by its pointer.
     #[expect(clippy::vec_box, reason = "the box is what is kept")]
-    spare: Vec<Box<Backlog<F>>>,
+    pub(super) spare: Vec<Box<Backlog<F>>>,
     /// What all queues are charged for.
-    queue_bytes: usize,
+    pub(super) queue_bytes: usize,
     /// Bytes of all member lists.
-    list_bytes: usize,
-    counters: FanoutCounters,
+    pub(super) list_bytes: usize,
+    pub(super) counters: FanoutCounters,
 }
 
 impl<F> Fanout<F> {
@@ -152,6 +154,7 @@ impl<F> Fanout<F> {
             memberships: Memberships::new(members_max),
             interest: Interest::new(homes.shard_count()),
             joining: Joining::default(),
+            holds: Holds::default(),
             next_ask: 0,
             homes,
             bounds,
@@ -163,243 +166,72 @@ impl<F> Fanout<F> {
         }
     }
 
-    // --- Members ----------------------------------------------------------------------------
-
-    /// Makes `member` a member of the channel: it gets what is queued from now on, and an
-    /// [`Announcement`] once the home has answered.
-    ///
-    /// How many channels one connection may be in is the caller's to bound.
-    pub fn join(&mut self, channel: &str, member: MemberId) -> Result<ChannelId, JoinError> {
-        let joined = self.try_join(channel, member);
-        if joined.is_err_and(|error| !matches!(error, JoinError::AlreadyMember(_))) {
-            self.counters.joins_refused += 1;
-        }
-        joined
-    }
-
-    fn try_join(&mut self, name: &str, member: MemberId) -> Result<ChannelId, JoinError> {
-        let found = self.channels.find(name);
-        if let Some(key) = found.filter(|&key| self.memberships.contains(member, key)) {
-            return Err(JoinError::AlreadyMember(ChannelId(key)));
-        }
-        let memberships_max = self.bounds.memberships_max;
-        if self.memberships.len() >= memberships_max {
-            return Err(JoinError::MembershipsFull { memberships_max });
-        }
-        let key = match found {
-            Some(key) => key,
-            None => self.channels.enter(name, Channel::new(self.homes.home_of_channel(name)))?,
-        };
-        let channel = at_mut(&mut self.channels, key);
-        if channel.members.is_empty() {
-            self.interest.joined(channel.home, key, &mut channel.stance);
-        }
-        let list_bytes = channel.list_bytes();
-        channel.append(key, member, &mut self.memberships);
-        self.list_bytes += channel.list_bytes() - list_bytes;
-        if channel.stance == Stance::Here {
-            self.joining.joined(member, key);
-        }
-        Ok(ChannelId(key))
-    }
-
-    /// Ends a membership; false if there was none.
-    pub fn leave(&mut self, channel: ChannelId, member: MemberId) -> bool {
-        let Some(position) = self.memberships.remove(member, channel.0) else { return false };
-        self.vacate(channel.0, position);
-        true
-    }
-
-    /// Ends all memberships of a connection that is gone; returns how many there were.
-    pub fn leave_all(&mut self, member: MemberId) -> u32 {
-        let mut count = 0;
-        while let Some((key, position)) = self.memberships.pop(member) {
-            self.vacate(key, position);
-            count += 1;
-        }
-        count
-    }
-
-    /// The channel of this name, if it has members here.
-    pub fn find(&self, channel: &str) -> Option<ChannelId> {
-        let key = self.channels.find(channel)?;
-        let has_members = !at(&self.channels, key).members.is_empty();
-        has_members.then_some(ChannelId(key))
-    }
-
-    /// Whether a connection is a member of a channel.
-    pub fn is_member(&self, channel: ChannelId, member: MemberId) -> bool {
-        self.memberships.contains(member, channel.0)
-    }
-
-    /// The name of a channel that has members here.
-    pub fn name(&self, channel: ChannelId) -> &str {
-        self.channels.name(channel.0)
-    }
-
-    /// How many members a channel has here.
-    pub fn member_count(&self, channel: ChannelId) -> u32 {
-        at(&self.channels, channel.0).member_count()
-    }
-
-    fn vacate(&mut self, key: Key, position: u32) {
-        let channel = at_mut(&mut self.channels, key);
-        let list_bytes = channel.list_bytes();
-        channel.vacate(key, position, &mut self.memberships);
-        self.list_bytes -= list_bytes - channel.list_bytes();
-        if channel.members.is_empty() {
-            self.interest.left(channel.home, key, &mut channel.stance);
-            self.drop_backlog(key);
-            self.forget_if_unused(key);
-        }
-    }
-
-    fn forget_if_unused(&mut self, key: Key) {
-        if at(&self.channels, key).is_unused() {
-            self.channels.forget(key);
-        }
-    }
-
-    // --- Interest ---------------------------------------------------------------------------
-
-    /// Whether this home must still be told of a change.
-    pub fn has_changes(&self, home: ShardId) -> bool {
-        !self.interest.is_empty(home)
-    }
-
-    /// Hands the changes that wait for `home` to `tell`, until it says that one did not fit.
-    /// What was told is settled; the rest waits.
-    pub fn drain_changes(
-        &mut self,
-        home: ShardId,
-        mut tell: impl FnMut(InterestChange<'_>) -> Told,
-    ) {
-        while let Some(key) = self.interest.next(home) {
-            let on = at(&self.channels, key).stance.is_on();
-            let ask = self.next_ask;
-            let told = tell(InterestChange { channel: self.channels.name(key), on, ask });
-            if told == Told::NoRoom {
-                return;
-            }
-            let channel = at_mut(&mut self.channels, key);
-            self.interest.told(home, key, &mut channel.stance);
-            if on {
-                channel.ask = ask;
-                self.next_ask = ask.wrapping_add(1);
-            }
-            match told {
-                Told::Answered(answer) if on => self.settle(key, answer),
-                _ => self.forget_if_unused(key),
-            }
-        }
-    }
-
-    /// Takes a home's answer to the interest it was told of with the number `ask`; false if it
-    /// answers a question that is not asked any more.
-    pub fn answered(&mut self, channel: &str, ask: u32, answer: Answer) -> bool {
-        let Some(key) = self.channels.find(channel) else { return false };
-        let asked = at(&self.channels, key);
-        let is_awaited = asked.stance.awaits_answer() && asked.ask == ask;
-        if is_awaited {
-            self.settle(key, answer);
-        }
-        is_awaited
-    }
-
-    fn settle(&mut self, key: Key, answer: Answer) {
-        let channel = at_mut(&mut self.channels, key);
-        self.interest.answered(channel.home, key, &mut channel.stance, answer);
-        match channel.stance {
-            Stance::Here => {
-                for &member in &channel.members {
-                    self.joining.joined(member, key);
-                }
-            }
-            Stance::Refused => self.joining.refused(key),
-            _ => self.forget_if_unused(key),
-        }
-    }
-
-    /// Whether a member is to hear what became of its join. It does before anything is delivered.
-    pub fn has_announcements(&self) -> bool {
-        !self.joining.is_empty()
-    }
-
-    /// The next member to hear what became of its join.
-    pub fn next_announcement(&mut self) -> Option<Announcement> {
-        while let Some((member, key)) = self.joining.next_joined() {
-            let is_known = self.channels.get(key).is_some_and(|one| one.stance == Stance::Here);
-            if is_known && self.memberships.end_wait(member, key) {
-                let channel = self.channels.name(key).into();
-                return Some(Announcement { member, channel, is_member: true });
-            }
-        }
-        loop {
-            let key = self.joining.first_refused()?;
-            let refused = self.channels.get(key).filter(|one| one.stance == Stance::Refused);
-            let Some(&member) = refused.and_then(|channel| channel.members.last()) else {
-                self.joining.end_refused();
-                continue;
-            };
-            let channel = self.channels.name(key).into();
-            self.leave(ChannelId(key), member);
-            return Some(Announcement { member, channel, is_member: false });
-        }
-    }
-
-    /// The channel of this name, if what its home sends now is for its members: they joined, and
-    /// the home has confirmed that it knows. What comes otherwise was sent to an interest that
-    /// has ended.
-    pub fn receiving(&self, channel: &str) -> Option<ChannelId> {
-        let key = self.channels.find(channel)?;
-        (at(&self.channels, key).stance == Stance::Here).then_some(ChannelId(key))
-    }
-
-    /// Whether the home does not know yet that members came to the channel, or that they left.
-    ///
-    /// A publication that overtakes such a change would miss its own publisher: drain the changes
-    /// for that home first, and hold the publication back while this still says true.
-    pub fn is_pending(&self, channel: &str) -> bool {
-        let found = self.channels.find(channel);
-        found.is_some_and(|key| at(&self.channels, key).stance.is_pending())
-    }
-
     // --- Frames -----------------------------------------------------------------------------
 
     /// Queues a frame for all who are members of the channel now; returns how many they are.
     ///
-    /// An empty queue takes any one frame, so that no frame is too large for ever.
+    /// An empty queue takes any one frame, so that no frame is too large for ever. A channel that
+    /// is only held takes nothing: what its members to come are owed begins with their answers.
     pub fn deliver(
         &mut self,
         channel: ChannelId,
         frame: F,
         frame_bytes: usize,
     ) -> Result<u32, QueueFull> {
-        let (bounds, queue_bytes) = (self.bounds, self.queue_bytes);
-        let (backlog, end) = self.backlog_mut(channel.0);
-        let charge_max = frame_bytes.saturating_add(Backlog::<F>::OVERHEAD_BYTES_MAX);
-        if !backlog.has_room(frame_bytes, &bounds) {
+        if at(&self.channels, channel.0).members.is_empty() {
+            return Ok(0);
+        }
+        if let Err(full) = self.check_room(channel.0, frame_bytes) {
+            let (backlog, end) = self.backlog_mut(channel.0);
             backlog.lose(1, end);
+            return Err(full);
+        }
+        Ok(self.queue(channel.0, frame, frame_bytes, false))
+    }
+
+    /// The same for a frame that tells of others' coming and going: it is only for members who
+    /// hear of that, and nobody is told when it is lost.
+    pub fn tell(
+        &mut self,
+        channel: ChannelId,
+        frame: F,
+        frame_bytes: usize,
+    ) -> Result<(), QueueFull> {
+        if !at(&self.channels, channel.0).members.is_empty() {
+            self.check_room(channel.0, frame_bytes)?;
+            self.queue(channel.0, frame, frame_bytes, true);
+        }
+        Ok(())
+    }
+
+    fn check_room(&mut self, key: Key, frame_bytes: usize) -> Result<(), QueueFull> {
+        let backlog = at(&self.channels, key).backlog.as_ref();
+        if !backlog.is_none_or(|backlog| backlog.has_room(frame_bytes, &self.bounds)) {
             self.counters.channel_full += 1;
             return Err(QueueFull::Channel);
         }
-        if queue_bytes > 0 && queue_bytes.saturating_add(charge_max) > bounds.shard_queue_bytes_max
-        {
-            backlog.lose(1, end);
+        let charge_max = frame_bytes.saturating_add(Backlog::<F>::OVERHEAD_BYTES_MAX);
+        let all_bytes = self.queue_bytes.saturating_add(charge_max);
+        if self.queue_bytes > 0 && all_bytes > self.bounds.shard_queue_bytes_max {
             self.counters.shard_full += 1;
             return Err(QueueFull::Shard);
         }
+        Ok(())
+    }
+
+    fn queue(&mut self, key: Key, frame: F, frame_bytes: usize, for_hearers: bool) -> u32 {
+        let (backlog, end) = self.backlog_mut(key);
         let charged_before = backlog.charged_bytes();
-        backlog.push(frame, frame_bytes, end);
+        backlog.push(frame, frame_bytes, end, for_hearers);
         let charge = backlog.charged_bytes() - charged_before;
         self.queue_bytes += charge;
         self.counters.queued += 1;
-        Ok(end)
+        end
     }
 
     /// The home sent a gap: all who are members now will be told that they missed this many.
     pub fn miss(&mut self, channel: ChannelId, missed: u64) {
-        if missed > 0 {
+        if missed > 0 && !at(&self.channels, channel.0).members.is_empty() {
             let (backlog, end) = self.backlog_mut(channel.0);
             backlog.lose(missed, end);
         }
@@ -432,7 +264,7 @@ impl<F> Fanout<F> {
         let backlog = channel.backlog.as_ref().expect("it has just made a step");
         Some(Delivery {
             channel: ChannelId(key),
-            member: channel.members[step.position as usize],
+            member: channel.members[step.position as usize].member(),
             missed: step.missed,
             frames: backlog.frames(step),
             chain: Chain {
@@ -445,7 +277,8 @@ impl<F> Fanout<F> {
     /// What the next member of the current channel gets. `None`: the channel has nothing for
     /// anybody now, and the turn is another's.
     fn step(&mut self, key: Key) -> Option<Step> {
-        let Some(backlog) = &mut at_mut(&mut self.channels, key).backlog else {
+        let Channel { backlog, members, .. } = at_mut(&mut self.channels, key);
+        let Some(backlog) = backlog else {
             // All members left while it waited for its turn.
             self.retire(key);
             return None;
@@ -454,8 +287,19 @@ impl<F> Fanout<F> {
             backlog.start_run(self.counters.runs, &self.bounds);
             self.counters.runs += 1;
         }
-        if let Some(step) = backlog.step() {
-            return Some(step);
+        let mut looks_left = limits::HEARERS_LOOKS_MAX;
+        while let Some(step) = backlog.step() {
+            if !step.for_hearers || members[step.position as usize].hears_joins() {
+                return Some(step);
+            }
+            if let Some(step) = step.without_frames() {
+                return Some(step);
+            }
+            looks_left -= 1;
+            if looks_left == 0 {
+                self.turns.pass();
+                return None;
+            }
         }
         self.queue_bytes -= backlog.charged_bytes();
         backlog.end_run();
@@ -473,7 +317,7 @@ impl<F> Fanout<F> {
     fn backlog_mut(&mut self, key: Key) -> (&mut Backlog<F>, u32) {
         let channel = at_mut(&mut self.channels, key);
         let end = channel.member_count();
-        assert!(end > 0, "the id of a channel is valid while it has a member");
+        assert!(end > 0, "the callers look whether there are members");
         if !channel.has_turn {
             channel.has_turn = true;
             self.turns.add(key);
@@ -486,7 +330,7 @@ impl<F> Fanout<F> {
     }
 
     /// Releases what is queued in a channel.
-    fn drop_backlog(&mut self, key: Key) {
+    pub(super) fn drop_backlog(&mut self, key: Key) {
         let Some(mut backlog) = at_mut(&mut self.channels, key).backlog.take() else { return };
         self.queue_bytes -= backlog.charged_bytes();
         if self.spare.len() < limits::BACKLOGS_SPARE_MAX {
@@ -538,10 +382,14 @@ impl<F> Fanout<F> {
     }
 }
 
-fn at<F>(channels: &Names<Channel<F>>, key: Key) -> &Channel<F> {
-    channels.get(key).expect("a channel is kept while it has members or a place in a queue")
+pub(super) fn at<F>(channels: &Names<Channel<F>>, key: Key) -> &Channel<F> {
+    channels
+        .get(key)
+        .expect("a channel is kept while it has members, is held or has a place in a queue")
 }
 
-fn at_mut<F>(channels: &mut Names<Channel<F>>, key: Key) -> &mut Channel<F> {
-    channels.get_mut(key).expect("a channel is kept while it has members or a place in a queue")
+pub(super) fn at_mut<F>(channels: &mut Names<Channel<F>>, key: Key) -> &mut Channel<F> {
+    channels
+        .get_mut(key)
+        .expect("a channel is kept while it has members, is held or has a place in a queue")
 }

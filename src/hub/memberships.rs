@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! member ─▶ page ─▶ first membership ─▶ next membership ─▶ …      12 bytes each, 4 for the head
-//!                    channel, position   channel, position
+//!                    channel, place      channel, place: position and standing
 //! ```
 //!
 //! Invariant: for each membership, the channel's member list holds the member at `position`.
@@ -10,6 +10,7 @@
 
 use super::arena::{Arena, Key, Slot};
 use super::fanout::MemberId;
+use crate::limits::MEMBERSHIPS_PER_SHARD_MAX;
 
 /// Members whose heads share one allocation of a kilobyte.
 const PAGE_MEMBERS: usize = 256;
@@ -30,20 +31,52 @@ struct Membership {
     next: Option<Key>,
 }
 
-/// A position, and in its highest bit whether the member has yet to hear that it has joined.
+/// How a member stands in a channel: what is kept with its membership.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The caller's own, below 8.
+    pub tag: u8,
+    /// What becomes of frames that it does not take in time: the caller's own, below 4.
+    pub overflow: u8,
+    /// Whether the home counts it among those present.
+    pub is_present: bool,
+    /// Whether it is sent the frames that tell of others coming and going.
+    pub hears_joins: bool,
+}
+
+/// A position, and above it the standing, and whether the member has yet to hear that it has
+/// joined.
 #[derive(Clone, Copy)]
 struct Place(u32);
 
 impl Place {
+    const POSITION_BITS: u32 = MEMBERSHIPS_PER_SHARD_MAX.trailing_zeros();
+    const POSITION: u32 = (1 << Self::POSITION_BITS) - 1;
+    const TAG_SHIFT: u32 = Self::POSITION_BITS;
+    const OVERFLOW_SHIFT: u32 = Self::TAG_SHIFT + 3;
+    const PRESENT: u32 = 1 << (Self::OVERFLOW_SHIFT + 2);
+    const HEARS_JOINS: u32 = Self::PRESENT << 1;
     const WAITS: u32 = 1 << 31;
 
+    fn new(position: u32, standing: Standing) -> Self {
+        assert!(position <= Self::POSITION, "memberships are bounded by as much");
+        assert!(standing.tag < 1 << 3 && standing.overflow < 1 << 2, "{standing:?} does not fit");
+        let flag = |is_set, flag| if is_set { flag } else { 0 };
+        Self(
+            position
+                | u32::from(standing.tag) << Self::TAG_SHIFT
+                | u32::from(standing.overflow) << Self::OVERFLOW_SHIFT
+                | flag(standing.is_present, Self::PRESENT)
+                | flag(standing.hears_joins, Self::HEARS_JOINS),
+        )
+    }
+
     fn waiting_at(position: u32) -> Self {
-        assert!(position < Self::WAITS, "memberships are bounded far below");
-        Self(position | Self::WAITS)
+        Self(Self::new(position, Standing::default()).0 | Self::WAITS)
     }
 
     fn position(self) -> u32 {
-        self.0 & !Self::WAITS
+        self.0 & Self::POSITION
     }
 
     fn waits(self) -> bool {
@@ -51,10 +84,22 @@ impl Place {
     }
 
     fn moved_to(self, position: u32) -> Self {
-        Self(position | self.0 & Self::WAITS)
+        Self(position | self.0 & !Self::POSITION)
+    }
+
+    fn standing(self) -> Standing {
+        let bits = |shift: u32, count: u32| ((self.0 >> shift) & ((1 << count) - 1)).to_le_bytes();
+        Standing {
+            tag: bits(Self::TAG_SHIFT, 3)[0],
+            overflow: bits(Self::OVERFLOW_SHIFT, 2)[0],
+            is_present: self.0 & Self::PRESENT != 0,
+            hears_joins: self.0 & Self::HEARS_JOINS != 0,
+        }
     }
 }
 
+const _: () = assert!(MEMBERSHIPS_PER_SHARD_MAX.is_power_of_two());
+const _: () = assert!(Place::HEARS_JOINS < Place::WAITS);
 const _: () = assert!(size_of::<Slot<Membership>>() == 12); // up to 4 Mi of them
 
 impl Memberships {
@@ -67,35 +112,45 @@ impl Memberships {
         self.memberships.len()
     }
 
-    /// Notes that `member` stands at `position` of `channel`, where it was not before, and waits to
-    /// hear that it has joined.
-    pub(super) fn add(&mut self, member: MemberId, channel: Key, position: u32) {
+    /// Notes that `member` stands at `position` of `channel`, where it was not before. Without a
+    /// `standing` it waits to hear that it has joined.
+    pub(super) fn add(
+        &mut self,
+        member: MemberId,
+        channel: Key,
+        position: u32,
+        standing: Option<Standing>,
+    ) {
+        let place = match standing {
+            Some(standing) => Place::new(position, standing),
+            None => Place::waiting_at(position),
+        };
         let next = self.head(member);
-        let key = self.memberships.insert(Membership {
-            channel,
-            place: Place::waiting_at(position),
-            next,
-        });
+        let key = self.memberships.insert(Membership { channel, place, next });
         self.set_head(member, Some(key));
     }
 
-    /// Ends the membership; returns the position it had, `None` if there was none.
-    pub(super) fn remove(&mut self, member: MemberId, channel: Key) -> Option<u32> {
+    /// Ends the membership; returns the position and standing it had, `None` if there was none.
+    pub(super) fn remove(&mut self, member: MemberId, channel: Key) -> Option<(u32, Standing)> {
         let (previous, found) = self.find(member, channel)?;
         let Membership { place, next, .. } = self.memberships.remove(found);
         match previous {
             None => self.set_head(member, next),
             Some(previous) => self.at_mut(previous).next = next,
         }
-        Some(place.position())
+        Some((place.position(), place.standing()))
     }
 
-    /// Ends any one membership; returns its channel and position.
-    pub(super) fn pop(&mut self, member: MemberId) -> Option<(Key, u32)> {
+    /// Any one channel that it is in.
+    pub(super) fn any(&self, member: MemberId) -> Option<Key> {
         let head = self.head(member)?;
-        let Membership { channel, place, next } = self.memberships.remove(head);
-        self.set_head(member, next);
-        Some((channel, place.position()))
+        Some(self.memberships.get(head).expect("linked memberships are in use").channel)
+    }
+
+    /// How the member stands in a channel; `None` if it is not in it.
+    pub(super) fn standing(&self, member: MemberId, channel: Key) -> Option<Standing> {
+        let (_, found) = self.find(member, channel)?;
+        Some(self.memberships.get(found).expect("linked memberships are in use").place.standing())
     }
 
     pub(super) fn contains(&self, member: MemberId, channel: Key) -> bool {
@@ -114,7 +169,7 @@ impl Memberships {
         let Some((_, found)) = self.find(member, channel) else { return false };
         let place = &mut self.at_mut(found).place;
         let waited = place.waits();
-        *place = Place(place.position());
+        place.0 &= !Place::WAITS;
         waited
     }
 
@@ -167,4 +222,33 @@ fn page_index(member: MemberId) -> usize {
 
 fn index_in_page(member: MemberId) -> usize {
     member.0 as usize % PAGE_MEMBERS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_standing_comes_back_and_survives_moves_and_the_end_of_the_wait() {
+        let mut memberships = Memberships::new(10);
+        let mut channels = Arena::new();
+        let (member, channel) = (MemberId(3), channels.insert(()));
+        for bits in 0..1 << 7_u8 {
+            let standing = Standing {
+                tag: bits & 7,
+                overflow: bits >> 3 & 3,
+                is_present: bits >> 5 & 1 == 1,
+                hears_joins: bits >> 6 == 1,
+            };
+            memberships.add(member, channel, Place::POSITION, Some(standing));
+            assert_eq!(memberships.standing(member, channel), Some(standing));
+            assert!(!memberships.end_wait(member, channel), "it was told already");
+            memberships.move_to(member, channel, 5);
+            assert_eq!(memberships.remove(member, channel), Some((5, standing)));
+        }
+        memberships.add(member, channel, 9, None);
+        assert!(memberships.end_wait(member, channel) && !memberships.end_wait(member, channel));
+        assert_eq!(memberships.remove(member, channel), Some((9, Standing::default())));
+        assert_eq!((memberships.any(member), memberships.standing(member, channel)), (None, None));
+    }
 }

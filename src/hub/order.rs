@@ -6,11 +6,12 @@
 //!
 //! ```text
 //! in step ── the queue refused ──▶ lagging (missed += 1 per publication)
-//!         ◀── the gap is queued ──
+//!         ◀── the gap is queued ── or all that was missed, from the channel's stream
 //! ```
 //!
-//! Invariant (*order*): a shard with interest is sent each publication of the channel in sequence
-//! order, with no hole except where a gap, queued in the same order, counts it.
+//! Invariants (*order*): a shard with interest is sent each publication of the channel in sequence
+//! order, with no hole except where a gap, queued in the same order, counts it. Of a lag that
+//! stands at an offset, all that was missed are the publications of the stream behind it.
 //!
 //! A channel exists here while some shard is interested. When the last one is not, it is forgotten
 //! and its sequence starts at 1 again.
@@ -59,16 +60,18 @@ pub struct Published {
     pub channel: HomeChannelId,
     /// Its number in the channel, from 1.
     pub sequence: u64,
+    /// Its place in the channel's stream, if it is in it.
+    pub offset: Option<u64>,
     /// The interested shards that are in step.
     pub targets: ShardSet,
     /// Whether some of its members read another form of it than the published one.
     pub in_both_forms: bool,
 }
 
-/// What a lagging shard is to be told before it is in step again.
+/// What a lagging shard is to be told, or sent, before it is in step again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gap<'a> {
-    /// The channel, for [`Order::repaired`].
+pub struct Repair<'a> {
+    /// The channel, for [`Order::repaired`] and [`Order::resent`].
     pub channel: HomeChannelId,
     /// Its name, for the shard.
     pub name: &'a str,
@@ -76,6 +79,8 @@ pub struct Gap<'a> {
     pub missed: u64,
     /// The number of the last one missed: the shard's next is one more.
     pub sequence: u64,
+    /// The offset of the last one it was sent, if all that it has missed since are in the stream.
+    pub since: Option<u64>,
 }
 
 /// Events counted since the start.
@@ -89,6 +94,8 @@ pub struct OrderCounters {
     pub missed: u64,
     /// Gaps that were opened by a full queue.
     pub gaps: u64,
+    /// Of the missed, those that were sent later, from the channel's stream.
+    pub resent: u64,
     /// Interest refused because the home is full.
     pub refused: u64,
 }
@@ -113,6 +120,8 @@ struct Ordered {
 struct Lag {
     shard: ShardId,
     missed: u64,
+    /// The offset of the last publication it was sent. None once it has missed one without.
+    since: Option<u64>,
 }
 
 const _: () = assert!(size_of::<Ordered>() <= 48); // up to 2 Mi of them
@@ -147,19 +156,47 @@ impl Order {
         Ok(ordered.sequence)
     }
 
-    /// Notes that `shard` has no members in the channel any more, and needs no gap either.
-    pub fn uninterested(&mut self, channel: &str, shard: ShardId) {
-        let Some(key) = self.channels.find(channel) else { return };
+    /// Whether `shard` has members in the channel, as far as it has said.
+    pub fn is_interested(&self, channel: &str, shard: ShardId) -> bool {
+        let ordered = self.channels.find(channel).and_then(|key| self.channels.get(key));
+        ordered.is_some_and(|ordered| ordered.interested.contains(shard))
+    }
+
+    /// Whether some shard has members in the channel.
+    pub fn is_heard(&self, channel: &str) -> bool {
+        self.channels.find(channel).is_some()
+    }
+
+    /// The shards with members in the channel that are in step.
+    pub fn listeners(&self, channel: &str) -> ShardSet {
+        let ordered = self.channels.find(channel).and_then(|key| self.channels.get(key));
+        ordered.map_or_else(ShardSet::default, Ordered::in_step)
+    }
+
+    /// The offset up to which `shard` was sent the channel's stream, where it lags and the rest
+    /// will follow from there; all of it otherwise.
+    pub fn view(&self, channel: &str, shard: ShardId) -> u64 {
+        let ordered = self.channels.find(channel).and_then(|key| self.channels.get(key));
+        let lag = ordered.and_then(|ordered| Some(&ordered.lags[ordered.lag_index(shard)?]));
+        lag.and_then(|lag| lag.since).unwrap_or(u64::MAX)
+    }
+
+    /// Notes that `shard` has no members in the channel any more, and needs no gap either. True if
+    /// no shard has: the channel is forgotten.
+    pub fn uninterested(&mut self, channel: &str, shard: ShardId) -> bool {
+        let Some(key) = self.channels.find(channel) else { return false };
         let ordered = at_mut(&mut self.channels, key);
         ordered.interested.remove(shard);
         if let Some(index) = ordered.lag_index(shard) {
             ordered.lags.swap_remove(index);
             self.lagging[shard.index()].remove(key);
         }
-        if ordered.interested.is_empty() {
+        let is_over = ordered.interested.is_empty();
+        if is_over {
             self.both_forms.remove(&key);
             self.channels.forget(key);
         }
+        is_over
     }
 
     /// Notes that members of the channel read another form of its publications than that in which
@@ -168,8 +205,9 @@ impl Order {
         self.both_forms.extend(self.channels.find(channel));
     }
 
-    /// Gives the next publication of the channel its place. `None`: nobody is interested.
-    pub fn publish(&mut self, channel: &str) -> Option<Published> {
+    /// Gives the next publication of the channel its place; it has an `offset` if it goes into the
+    /// channel's stream. `None`: nobody is interested.
+    pub fn publish(&mut self, channel: &str, offset: Option<u64>) -> Option<Published> {
         let Some(key) = self.channels.find(channel) else {
             self.counters.unheard += 1;
             return None;
@@ -177,23 +215,24 @@ impl Order {
         let ordered = at_mut(&mut self.channels, key);
         ordered.sequence += 1;
         self.counters.published += 1;
-        let mut targets = ordered.interested;
         for lag in &mut ordered.lags {
             lag.missed += 1;
+            lag.since = lag.since.filter(|_| offset.is_some());
             self.counters.missed += 1;
-            targets.remove(lag.shard);
         }
+        let targets = ordered.in_step();
         let (channel, sequence) = (HomeChannelId(key), ordered.sequence);
         let in_both_forms = self.both_forms.contains(&key);
-        Some(Published { channel, sequence, targets, in_both_forms })
+        Some(Published { channel, sequence, offset, targets, in_both_forms })
     }
 
     /// The publication just made could not be queued to `shard`, one of its targets.
-    pub fn lagging(&mut self, channel: HomeChannelId, shard: ShardId) {
+    pub fn lagging(&mut self, published: &Published, shard: ShardId) {
+        let Published { channel, offset, .. } = *published;
         let ordered = at_mut(&mut self.channels, channel.0);
         assert!(ordered.interested.contains(shard), "{shard:?} was no target");
         assert!(ordered.lag_index(shard).is_none(), "{shard:?} was no target: it lags already");
-        ordered.lags.push(Lag { shard, missed: 1 });
+        ordered.lags.push(Lag { shard, missed: 1, since: offset.map(|offset| offset - 1) });
         self.lagging[shard.index()].insert(channel.0);
         self.counters.missed += 1;
         self.counters.gaps += 1;
@@ -205,17 +244,39 @@ impl Order {
     }
 
     /// The gap to queue to `shard` next, channel after channel. It stays the next one until
-    /// [`repaired`](Self::repaired) says that it was queued.
-    pub fn next_repair(&self, shard: ShardId) -> Option<Gap<'_>> {
+    /// [`repaired`](Self::repaired) says that it was queued, or [`resent`](Self::resent) what of it
+    /// was.
+    pub fn next_repair(&self, shard: ShardId) -> Option<Repair<'_>> {
         let key = self.lagging[shard.index()].next()?;
         let ordered = self.channels.get(key).expect("lagging channels are kept");
         let index = ordered.lag_index(shard).expect("listed as lagging");
-        Some(Gap {
+        let Lag { missed, since, .. } = ordered.lags[index];
+        Some(Repair {
             channel: HomeChannelId(key),
             name: self.channels.name(key),
-            missed: ordered.lags[index].missed,
+            missed,
             sequence: ordered.sequence,
+            since,
         })
+    }
+
+    /// The next publications that `shard` has missed, so many, were queued to it from the stream.
+    /// It is in step again if there are no more; if there are, the next channel has its turn.
+    pub fn resent(&mut self, channel: HomeChannelId, shard: ShardId, count: u64) {
+        let ordered = at_mut(&mut self.channels, channel.0);
+        let index = ordered.lag_index(shard).expect("only a lagging shard is repaired");
+        let lag = &mut ordered.lags[index];
+        lag.missed = lag.missed.checked_sub(count).expect("no more than it has missed");
+        let since = lag.since.as_mut().expect("what it has missed is in the stream");
+        *since += count;
+        self.counters.resent += count;
+        if lag.missed == 0 {
+            self.repaired(channel, shard);
+        } else {
+            let lagging = &mut self.lagging[shard.index()];
+            lagging.serve(channel.0);
+            lagging.insert(channel.0);
+        }
     }
 
     /// The gap was queued: `shard` is in step again from the next publication on.
@@ -245,6 +306,15 @@ impl Ordered {
         Self { sequence: 0, interested: ShardSet::default(), lags: Vec::new() }
     }
 
+    /// The interested shards that do not lag.
+    fn in_step(&self) -> ShardSet {
+        let mut shards = self.interested;
+        for lag in &self.lags {
+            shards.remove(lag.shard);
+        }
+        shards
+    }
+
     fn lag_index(&self, shard: ShardId) -> Option<usize> {
         self.lags.iter().position(|lag| lag.shard == shard)
     }
@@ -272,15 +342,15 @@ mod tests {
     #[test]
     fn a_publication_goes_to_the_interested_shards_only() {
         let mut order = order(10);
-        assert_eq!(order.publish("news"), None);
+        assert_eq!(order.publish("news", None), None);
         assert_eq!(order.interested("news", shard(1)), Ok(0));
         assert_eq!(order.interested("news", shard(3)), Ok(0));
         assert_eq!(order.interested("other", shard(0)), Ok(0));
-        let published = order.publish("news").unwrap();
+        let published = order.publish("news", None).unwrap();
         assert_eq!(published.sequence, 1);
         assert_eq!(published.targets.into_iter().collect::<Vec<_>>(), [shard(1), shard(3)]);
         order.uninterested("news", shard(1));
-        let published = order.publish("news").unwrap();
+        let published = order.publish("news", None).unwrap();
         assert_eq!(published.targets.into_iter().collect::<Vec<_>>(), [shard(3)]);
         assert_eq!((order.counters().published, order.counters().unheard), (2, 1));
     }
@@ -289,8 +359,8 @@ mod tests {
     fn a_channel_nobody_wants_is_forgotten_with_its_lag_and_sequence() {
         let mut order = order(1);
         order.interested("news", shard(0)).unwrap();
-        let published = order.publish("news").unwrap();
-        order.lagging(published.channel, shard(0));
+        let published = order.publish("news", None).unwrap();
+        order.lagging(&published, shard(0));
         assert!(order.has_repairs(shard(0)));
         order.uninterested("news", shard(0));
         assert_eq!((order.channel_count(), order.has_repairs(shard(0))), (0, false));
@@ -301,7 +371,7 @@ mod tests {
     #[test]
     fn both_forms_are_asked_for_until_the_channel_is_forgotten() {
         let mut order = order(1);
-        let in_both = |order: &mut Order| order.publish("news").map(|one| one.in_both_forms);
+        let in_both = |order: &mut Order| order.publish("news", None).map(|one| one.in_both_forms);
         order.needs_both_forms("news");
         assert_eq!(in_both(&mut order), None, "nobody is interested");
         for _ in 0..2 {
@@ -335,8 +405,8 @@ mod tests {
             order.interested(channel, shard(0)).unwrap();
         }
         let lag = |order: &mut Order, channel: &str| {
-            let published = order.publish(channel).unwrap();
-            order.lagging(published.channel, shard(0));
+            let published = order.publish(channel, None).unwrap();
+            order.lagging(&published, shard(0));
         };
         for channel in ["a", "b", "c"] {
             lag(&mut order, channel);
@@ -439,13 +509,13 @@ mod tests {
                 Move::Publish(channel) => {
                     let interested = self.interested();
                     self.due += interested.iter().filter(|(c, _)| *c == channel).count() as u64;
-                    let Some(published) = self.order.publish(NAMES[channel]) else { return };
+                    let Some(published) = self.order.publish(NAMES[channel], None) else { return };
                     for target in published.targets {
                         let queue = &mut self.queues[target.index()];
                         if queue.len() < QUEUE_MAX {
                             queue.push_back(Message::Publication(channel, published.sequence));
                         } else {
-                            self.order.lagging(published.channel, target);
+                            self.order.lagging(&published, target);
                         }
                     }
                 }

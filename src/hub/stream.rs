@@ -31,7 +31,7 @@ pub(super) struct Stream<F> {
     pub(super) kept: VecDeque<Kept<F>>,
     /// When the publications end.
     publications_end_s: u32,
-    /// When the stream ends.
+    /// When the stream ends; while it is pinned, how long it lives from the end of that.
     end_s: u32,
     /// The time at which it is known to be looked at: never after one of the two above.
     pub(super) look_s: u32,
@@ -39,6 +39,8 @@ pub(super) struct Stream<F> {
     pub(super) use_links: Links,
     /// Its place among the streams with publications, by the last of them.
     pub(super) publication_links: Links,
+    /// Its channel has members: it does not end.
+    is_pinned: bool,
     /// Whether some of it has been read into a list that is still at hand.
     pub(super) is_read: bool,
 }
@@ -67,6 +69,7 @@ impl<F> Stream<F> {
             look_s: NEVER_S,
             use_links: Links::default(),
             publication_links: Links::default(),
+            is_pinned: false,
             is_read: false,
         }
     }
@@ -80,10 +83,30 @@ impl<F> Stream<F> {
 
     /// Notes that it is used: it lives for so long from now, and no shorter than what it keeps.
     pub(super) fn used(&mut self, now_s: u32, meta_ttl_s: u32) {
+        if self.is_pinned {
+            self.end_s = meta_ttl_s;
+            return;
+        }
         self.end_s = end_s(now_s, meta_ttl_s);
         if !self.kept.is_empty() {
             self.end_s = self.end_s.max(self.publications_end_s);
         }
+    }
+
+    /// Its channel has members from now on; after them it lives for so long.
+    pub(super) fn pin(&mut self, meta_ttl_s: u32) {
+        self.is_pinned = true;
+        self.end_s = meta_ttl_s;
+    }
+
+    /// Its channel had members until now.
+    pub(super) fn unpin(&mut self, now_s: u32) {
+        self.is_pinned = false;
+        self.used(now_s, self.end_s);
+    }
+
+    pub(super) fn is_pinned(&self) -> bool {
+        self.is_pinned
     }
 
     /// Notes that it is published to: what it keeps then ends together.
@@ -94,7 +117,8 @@ impl<F> Stream<F> {
 
     /// When something of it ends next.
     pub(super) fn next_end_s(&self) -> u32 {
-        if self.kept.is_empty() { self.end_s } else { self.publications_end_s.min(self.end_s) }
+        let end_s = if self.is_pinned { NEVER_S } else { self.end_s };
+        if self.kept.is_empty() { end_s } else { self.publications_end_s.min(end_s) }
     }
 
     /// Whether what it keeps has outlived its time.
@@ -104,7 +128,7 @@ impl<F> Stream<F> {
 
     /// Whether the stream itself has.
     pub(super) fn is_over(&self, now_s: u32) -> bool {
-        self.end_s <= now_s
+        !self.is_pinned && self.end_s <= now_s
     }
 
     // --- Publications -----------------------------------------------------------------------

@@ -29,11 +29,17 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamId(Key);
 
-/// The channel's name is longer than `CHANNEL_NAME_BYTES_MAX`.
+/// Why a channel has no stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NameTooLong {
-    /// Its length.
-    pub bytes: usize,
+#[non_exhaustive]
+pub enum StreamError {
+    /// The name is longer than `CHANNEL_NAME_BYTES_MAX`.
+    NameTooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// There are as many streams as there may be, and each is pinned.
+    AllPinned,
 }
 
 /// The history that was asked for belongs to an epoch that is over.
@@ -112,15 +118,42 @@ impl<F: Clone> Streams<F> {
         channel: &str,
         meta_ttl_s: u32,
         now_s: u32,
-    ) -> Result<StreamId, NameTooLong> {
+    ) -> Result<StreamId, StreamError> {
         let key = match self.channels.find(channel).filter(|&key| self.settle(key, now_s)) {
             Some(key) => key,
             None => self.begin(channel)?,
         };
-        self.by_use.touch(&mut self.channels, key);
+        if !self.at(key).is_pinned() {
+            self.by_use.touch(&mut self.channels, key);
+        }
         self.at_mut(key).used(now_s, meta_ttl_s);
         self.schedule(key);
         Ok(StreamId(key))
+    }
+
+    /// The stream of a channel, if there is one; it is not used by that.
+    pub fn find(&self, channel: &str) -> Option<StreamId> {
+        self.channels.find(channel).map(StreamId)
+    }
+
+    /// Keeps a stream, whatever its time and the number of streams: its channel has members. What
+    /// it keeps comes and goes as always. After them it lives for `meta_ttl_s`.
+    pub fn pin(&mut self, stream: StreamId, meta_ttl_s: u32) {
+        let key = stream.0;
+        if !self.at(key).is_pinned() {
+            self.by_use.remove(&mut self.channels, key);
+        }
+        self.at_mut(key).pin(meta_ttl_s);
+    }
+
+    /// The channel of a stream has no members any more.
+    pub fn unpin(&mut self, channel: &str, now_s: u32) {
+        let Some(key) = self.channels.find(channel) else { return };
+        if self.at(key).is_pinned() {
+            self.at_mut(key).unpin(now_s);
+            self.by_use.push(&mut self.channels, key);
+            self.schedule(key);
+        }
     }
 
     /// Drops the publications of a channel. Its offsets go on where they are.
@@ -135,12 +168,12 @@ impl<F: Clone> Streams<F> {
         self.at(stream.0).position(up_to)
     }
 
-    fn begin(&mut self, channel: &str) -> Result<Key, NameTooLong> {
+    fn begin(&mut self, channel: &str) -> Result<Key, StreamError> {
         if channel.len() > CHANNEL_NAME_BYTES_MAX {
-            return Err(NameTooLong { bytes: channel.len() });
+            return Err(StreamError::NameTooLong { bytes: channel.len() });
         }
         if self.channels.len() >= self.bounds.streams_max {
-            let oldest = self.by_use.oldest().expect("there is one that takes the room");
+            let oldest = self.by_use.oldest().ok_or(StreamError::AllPinned)?;
             self.counters.streams_evicted += 1;
             self.forget(oldest);
         }

@@ -30,12 +30,33 @@ pub struct ClientId {
 pub(super) const TEXT_BYTES: usize = 36;
 
 impl ClientId {
-    /// The name in text, 36 ASCII characters.
-    pub(super) fn text(self) -> [u8; TEXT_BYTES] {
+    /// The name as the 16 bytes of its UUID.
+    pub fn bytes(self) -> [u8; 16] {
+        self.uuid().to_be_bytes()
+    }
+
+    /// The client of which these are the [`bytes`](Self::bytes).
+    pub fn of_bytes(bytes: [u8; 16]) -> Self {
+        Self::of_uuid(u128::from_be_bytes(bytes))
+    }
+
+    fn uuid(self) -> u128 {
         // RFC 9562 §5.4: 48 random bits, version 4, 12 random bits, variant 2, 62 random bits.
         let bits = (u128::from(self.random) << 58) | u128::from(self.lineage.0);
         let (high, middle, low) = (bits >> 74, (bits >> 62) & 0xfff, bits & ((1 << 62) - 1));
-        let uuid = (high << 80) | (4 << 76) | (middle << 64) | (0b10 << 62) | low;
+        (high << 80) | (4 << 76) | (middle << 64) | (0b10 << 62) | low
+    }
+
+    fn of_uuid(uuid: u128) -> Self {
+        let (high, middle, low) = (uuid >> 80, uuid >> 64 & 0xfff, uuid & ((1 << 62) - 1));
+        let bits = high << 74 | middle << 62 | low;
+        let low_bits = |bits: u128| u64::try_from(bits & u128::from(u64::MAX)).expect("64 bits");
+        Self { random: low_bits(bits >> 58), lineage: Lineage::new(low_bits(bits)) }
+    }
+
+    /// The name in text, 36 ASCII characters.
+    pub(super) fn text(self) -> [u8; TEXT_BYTES] {
+        let uuid = self.uuid();
         let mut text = [b'-'; TEXT_BYTES];
         let mut digits = (0..32).rev().map(|place| (uuid >> (4 * place)) & 0xf);
         for (place, byte) in text.iter_mut().enumerate() {
@@ -54,11 +75,7 @@ impl ClientId {
             let digit = digit.to_digit(16)?;
             Some(uuid << 4 | u128::from(digit))
         })?;
-        let (high, middle, low) = (uuid >> 80, uuid >> 64 & 0xfff, uuid & ((1 << 62) - 1));
-        let bits = high << 74 | middle << 62 | low;
-        let random = u64::try_from(bits >> 58).ok()?;
-        let lineage = Lineage::new(u64::try_from(bits & u128::from(u64::MAX)).ok()?);
-        let client = Self { random, lineage };
+        let client = Self::of_uuid(uuid);
         (client.text() == *text.as_bytes()).then_some(client)
     }
 }
@@ -89,6 +106,9 @@ mod tests {
         for bit in 0..64 {
             let client = ClientId { random: 1 << bit, lineage: Lineage::new(!(1 << bit)) };
             assert_eq!(ClientId::parse(&client.to_string()), Some(client));
+            assert_eq!(ClientId::of_bytes(client.bytes()), client);
+            let hex = format!("{:032x}", u128::from_be_bytes(client.bytes()));
+            assert_eq!(client.to_string().replace('-', ""), hex);
         }
         let near = [
             "",

@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::text::{Raw, Text, absent_if_null, nullable, object};
+use super::text::{Entries, Raw, Text, absent_if_null, nullable, object, objects};
 
 /// One command.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,12 +84,33 @@ pub struct Connect<'a> {
     /// The connection token, a JWT.
     #[serde(borrow)]
     pub token: Text<'a>,
+    /// What the application has to say about it.
+    #[serde(borrow, deserialize_with = "absent_if_null")]
+    pub data: Raw<'a>,
+    /// What the client holds of the channels that the server had put it in.
+    #[serde(borrow, deserialize_with = "objects")]
+    pub subs: Entries<'a, Held<'a>>,
     /// The kind of client, for logs.
     #[serde(borrow)]
     pub name: Text<'a>,
     /// The version of the client, for logs.
     #[serde(borrow)]
     pub version: Text<'a>,
+}
+
+/// What a client holds of a channel that it did not ask to be in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Held<'a> {
+    /// Whether to send what was published since the position below.
+    #[serde(deserialize_with = "nullable")]
+    pub recover: bool,
+    /// The epoch of that position.
+    #[serde(borrow)]
+    pub epoch: Text<'a>,
+    /// The offset of that position.
+    #[serde(deserialize_with = "nullable")]
+    pub offset: u64,
 }
 
 /// Enters a channel.
@@ -111,6 +132,9 @@ pub struct Subscribe<'a> {
     /// The offset of that position.
     #[serde(deserialize_with = "nullable")]
     pub offset: u64,
+    /// What the application has to say about it.
+    #[serde(borrow, deserialize_with = "absent_if_null")]
+    pub data: Raw<'a>,
     /// The client wants its position to be tracked.
     #[serde(deserialize_with = "nullable")]
     pub positioned: bool,
@@ -126,9 +150,19 @@ pub struct Subscribe<'a> {
     /// A filter by tags.
     #[serde(borrow, rename = "tf", deserialize_with = "absent_if_null")]
     pub tags_filter: Raw<'a>,
+    /// Features of the client, one bit each: see [`must_recover`](Self::must_recover).
+    #[serde(deserialize_with = "nullable")]
+    pub flag: i64,
     /// What kind of subscription it is: 0 is a stream, the others are kinds of maps.
     #[serde(rename = "type", deserialize_with = "nullable")]
     pub kind: i32,
+}
+
+impl Subscribe<'_> {
+    /// Whether the client would rather be refused than go on with a gap: bit 2 of its features.
+    pub fn must_recover(&self) -> bool {
+        self.flag & 2 != 0
+    }
 }
 
 /// Publishes into a channel.
@@ -153,6 +187,27 @@ pub struct History<'a> {
     /// The channel's name.
     #[serde(borrow)]
     pub channel: Text<'a>,
+    /// Publications to answer with: none for 0, and all there are for a negative number.
+    #[serde(deserialize_with = "nullable")]
+    pub limit: i32,
+    /// Only those beyond this position.
+    #[serde(borrow, deserialize_with = "object")]
+    pub since: Option<StreamPosition<'a>>,
+    /// From the newest to the oldest.
+    #[serde(deserialize_with = "nullable")]
+    pub reverse: bool,
+}
+
+/// A place in a channel's history.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct StreamPosition<'a> {
+    /// The publication that stands there.
+    #[serde(deserialize_with = "nullable")]
+    pub offset: u64,
+    /// The history that it is of; empty for whichever there is.
+    #[serde(borrow)]
+    pub epoch: Text<'a>,
 }
 
 /// Brings a new connection token.

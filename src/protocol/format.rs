@@ -1,6 +1,8 @@
 //! Which of the protocol's two formats a connection speaks: settled by the opening handshake (1).
 
-use super::{Push, Reply, json, protobuf};
+use std::ops::Range;
+
+use super::{ClientInfo, Push, Reply, json, protobuf};
 
 /// A format of the protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,6 +80,61 @@ impl Format {
             Self::Protobuf => protobuf::write_push(out, channel, push),
         }
     }
+
+    /// Appends encoded publications, as [`publication_part`](Self::publication_part) finds them,
+    /// as a list for a result.
+    pub fn write_publications<'a>(
+        self,
+        out: &mut Vec<u8>,
+        list: PublicationList,
+        publications: impl Iterator<Item = &'a [u8]>,
+    ) {
+        match self {
+            Self::Json => json::write_publications(out, publications),
+            Self::Protobuf => protobuf::write_publications(out, list, publications),
+        }
+    }
+
+    /// Appends clients as a list for the result of a presence.
+    pub fn write_clients<'a>(
+        self,
+        out: &mut Vec<u8>,
+        clients: impl Iterator<Item = ClientInfo<'a>>,
+    ) {
+        match self {
+            Self::Json => json::write_clients(out, clients),
+            Self::Protobuf => protobuf::write_clients(out, clients),
+        }
+    }
+
+    /// Where the publication stands in a message that [`write_push`](Self::write_push) has made of
+    /// one publication; `None` if it is no such message.
+    pub fn publication_part(self, message: &[u8]) -> Option<Range<usize>> {
+        match self {
+            Self::Json => json::publication_part(message),
+            Self::Protobuf => protobuf::publication_part(message),
+        }
+    }
+
+    /// The same message, its publication with its place in a history, of which it had none;
+    /// `None` if it is no such message. The epoch goes with the first place of a history, where
+    /// a client that came before has to learn it (5).
+    pub fn numbered(self, message: &[u8], offset: u64, epoch: &str) -> Option<Vec<u8>> {
+        let epoch = if offset == 1 { epoch } else { "" };
+        match self {
+            Self::Json => json::numbered(message, offset, epoch),
+            Self::Protobuf => protobuf::numbered(message, offset, epoch),
+        }
+    }
+}
+
+/// Which result a list of publications is for: in Protobuf its entries say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PublicationList {
+    /// That of a subscribe.
+    Subscribe,
+    /// That of a history.
+    History,
 }
 
 #[cfg(test)]

@@ -55,6 +55,26 @@ pub fn fuzz_protobuf_commands(data: &[u8]) {
     assert!(has_any, "an empty frame is an error");
 }
 
+/// Takes `data` for a message of pushes in either format: whatever part of it is found can be cut
+/// out, and what is given a place still has that part.
+#[doc(hidden)]
+pub fn fuzz_pushes(data: &[u8]) {
+    for format in [Format::Json, Format::Protobuf] {
+        let said = translate(data, format);
+        if let Some(text) = said.filter(|_| format == Format::Protobuf) {
+            assert!(translate(&text, Format::Json).is_some(), "what is JSON can be read");
+        }
+        let part = format.publication_part(data);
+        let numbered = format.numbered(data, 1, "abcdefgh");
+        assert_eq!(part.is_some(), numbered.is_some(), "a part is what takes a place");
+        if let (Some(part), Some(numbered)) = (part, numbered) {
+            let again = format.publication_part(&numbered).expect("it is such a message still");
+            let body = &data[part.start..part.end - usize::from(format == Format::Json)];
+            assert!(numbered[again].starts_with(body), "nothing is lost");
+        }
+    }
+}
+
 /// Publishes what a command would publish, and says it in JSON if that can be done.
 fn publish_and_translate(command: &Command<'_>) {
     let Request::Publish(request) = &command.request else { return };
@@ -126,7 +146,28 @@ mod tests {
         assert!(files.map(run).count() >= 10);
     }
 
+    #[test]
+    fn the_corpus_of_pushes_holds() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus/pushes");
+        let files = fs::read_dir(&corpus).expect("the corpus is committed");
+        let count = files.map(|file| fuzz_pushes(&fs::read(file.unwrap().path()).unwrap()));
+        assert!(count.count() >= 10);
+    }
+
     proptest! {
+        #[test]
+        fn random_bytes_hold_as_pushes(data in proptest::collection::vec(any::<u8>(), 0..60)) {
+            fuzz_pushes(&data);
+        }
+
+        #[test]
+        fn almost_pushes_hold(
+            head in r#"\{"push":\{("channel":"[a"\\]{0,3}",)?"#, body in r#"[{}":,a1\n]{0,9}"#,
+            tail in "[}\n]{0,3}",
+        ) {
+            fuzz_pushes(format!("{head}\"pub\":{{{body}{tail}").as_bytes());
+        }
+
         #[test]
         fn random_bytes_hold_in_protobuf(data in proptest::collection::vec(any::<u8>(), 0..200)) {
             fuzz_protobuf_commands(&data);

@@ -22,7 +22,7 @@ impl<'a> Command<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Channel, Commands, Connect, Format, Publish, Request, Subscribe};
+    use super::super::{Channel, Commands, Connect, Format, Held, Publish, Request, Subscribe};
     use super::*;
 
     fn read(frame: &str) -> Vec<Result<(u32, Request<'_>), Malformed>> {
@@ -49,6 +49,7 @@ mod tests {
             recover: true,
             epoch: "E".into(),
             offset: 5,
+            flag: 1,
             ..Subscribe::default()
         };
         assert_eq!(read(text), [Ok((2, Request::Subscribe(request)))]);
@@ -67,7 +68,10 @@ mod tests {
         let frame = "{\"connect\":{\"name\":\"js\"},\"id\":1}\n\
                      {\"subscribe\":{\"channel\":\"ch\",\"flag\":1},\"id\":2}";
         let connect = Connect { name: "js".into(), ..Connect::default() };
-        let expected = [Ok((1, Request::Connect(connect))), Ok((2, subscribe("ch")))];
+        let subscribe = Subscribe { channel: "ch".into(), flag: 1, ..Subscribe::default() };
+        assert!(!subscribe.must_recover());
+        let subscribe = Request::Subscribe(subscribe);
+        let expected = [Ok((1, Request::Connect(connect))), Ok((2, subscribe))];
         assert_eq!(read(frame), expected);
         assert_eq!(read(&format!("{frame}\n")), expected, "with a line feed behind");
     }
@@ -109,6 +113,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_client_comes_back_to_is_read_in_its_order() {
+        let text = concat!(
+            r#"{"id":1,"connect":{"data":null,"#,
+            r#""subs":{"b":{"recover":true,"offset":4,"epoch":"E"},"a":null,"b":{}}}}"#
+        );
+        let [Ok((1, Request::Connect(connect)))] = &read(text)[..] else { panic!("a connect") };
+        assert!(connect.data.is_empty());
+        let subs: Vec<_> = connect.subs.iter().map(|(name, held)| (name, held.clone())).collect();
+        let first = Held { recover: true, epoch: "E".into(), offset: 4 };
+        let expected = [("b", first), ("a", Held::default()), ("b", Held::default())];
+        assert_eq!(subs, expected);
+        let nothing = read(r#"{"id":1,"connect":{"subs":null}}"#);
+        assert_eq!(nothing, [Ok((1, Request::Connect(Connect::default())))]);
+    }
+
+    #[test]
     fn escapes_are_resolved_and_data_stays_as_it_was() {
         let text =
             r#"{"id":1,"publish":{"channel":"\u00e9\n","data": {"a" : [1.0e5, "\u0041"]} }}"#;
@@ -134,6 +154,11 @@ mod tests {
             r#"{"id":1.5,"rpc":{}}"#,
             r#"{"id":"1","rpc":{}}"#,
             r#"{"id":1,"subscribe":"a"}"#,
+            r#"{"id":1,"connect":{"subs":[]}}"#,
+            r#"{"id":1,"connect":{"subs":{"a":[true]}}}"#,
+            r#"{"id":1,"connect":{"subs":{"a":{"recover":1}}}}"#,
+            r#"{"id":1,"history":{"since":[1,"E"]}}"#,
+            r#"{"id":1,"history":{"limit":2147483648}}"#,
             r#"{"id":1,"subscribe":{"channel":5}}"#,
             r#"{"id":1,"publish":{"channel":"a","data":}}"#,
             r#"{"id":1,"id":2,"rpc":{}}"#,

@@ -18,6 +18,8 @@ mod client_id;
 mod code;
 mod command;
 mod commands;
+#[cfg(test)]
+mod examples;
 mod format;
 #[doc(hidden)]
 pub mod fuzz;
@@ -32,11 +34,14 @@ mod translate;
 pub use client_id::{ClientId, Lineage};
 pub use code::{Disconnect, DisconnectCode, ErrorCode, ReplyError, UnsubscribeCode};
 pub use command::{
-    Channel, Command, Connect, History, Publish, Refresh, Request, SubRefresh, Subscribe,
+    Channel, Command, Connect, Held, History, Publish, Refresh, Request, StreamPosition,
+    SubRefresh, Subscribe,
 };
 pub use commands::{Commands, Malformed};
-pub use format::Format;
-pub use push::{ClientInfo, Publication, Push};
-pub use reply::{ConnectResult, PresenceStats, RefreshResult, Reply, SubscribeResult};
-pub use text::{Raw, Text};
+pub use format::{Format, PublicationList};
+pub use push::{ClientInfo, Publication, Push, Subscription};
+pub use reply::{
+    ConnectResult, HistoryResult, PresenceStats, RefreshResult, Reply, SubscribeResult,
+};
+pub use text::{Entries, Raw, Text};
 pub use translate::translate;

@@ -12,6 +12,8 @@ pub enum Push<'a> {
     Join(ClientInfo<'a>),
     /// Somebody left.
     Leave(ClientInfo<'a>),
+    /// The server has put the client into the channel.
+    Subscribe(Subscription<'a>),
     /// The server has ended the subscription.
     Unsubscribe(UnsubscribeCode),
 }
@@ -27,6 +29,23 @@ pub struct Publication<'a> {
     pub offset: u64,
     /// The publisher's words on it.
     pub tags: &'a [(&'a str, &'a str)],
+    /// The history that the place is in; only said with the first place of one.
+    pub epoch: &'a str,
+}
+
+/// A subscription that the client did not ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Subscription<'a> {
+    /// The client may recover what it misses.
+    pub recoverable: bool,
+    /// The epoch of the position below.
+    pub epoch: &'a str,
+    /// The position that the subscription begins at.
+    pub offset: u64,
+    /// Whether the server tracks the client's position.
+    pub positioned: bool,
+    /// What the back end says of it: JSON, or nothing.
+    pub data: &'a [u8],
 }
 
 /// A client, as others are shown it.

@@ -1,6 +1,11 @@
 //! What a client is answered (2, 3).
+//!
+//! Lists stand in a result as they were encoded before, in the client's format: see
+//! [`Format::write_publications`](super::Format::write_publications) and
+//! [`Format::write_clients`](super::Format::write_clients). Many clients that ask for the same are
+//! answered from one encoding.
 
-use super::{ClientId, Publication, ReplyError};
+use super::{ClientId, ReplyError};
 
 /// The answer to one command.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,14 +21,18 @@ pub enum Reply<'a> {
     Unsubscribe,
     /// It was published.
     Publish,
+    /// Who is in the channel: a list of clients.
+    Presence(&'a [u8]),
     /// How many are in the channel.
     PresenceStats(PresenceStats),
+    /// What was published into the channel.
+    History(HistoryResult<'a>),
     /// The connection goes on with the new token.
     Refresh(RefreshResult),
 }
 
 /// The session as it begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConnectResult<'a> {
     /// The client's name.
     pub client: ClientId,
@@ -35,6 +44,10 @@ pub struct ConnectResult<'a> {
     pub ping_s: u32,
     /// Whether the client is to answer them.
     pub pong: bool,
+    /// What the back end says of the connection: JSON, or nothing.
+    pub data: &'a [u8],
+    /// The channels that the server has put the client into.
+    pub subs: &'a [(&'a str, SubscribeResult<'a>)],
 }
 
 /// A subscription as it begins. The default says nothing but that it has.
@@ -44,16 +57,29 @@ pub struct SubscribeResult<'a> {
     pub recoverable: bool,
     /// The epoch of the position below.
     pub epoch: &'a str,
-    /// What the client missed.
-    pub publications: &'a [Publication<'a>],
+    /// What the client missed: a list of publications for a subscription.
+    pub publications: &'a [u8],
     /// Whether that is all it missed.
     pub recovered: bool,
     /// The position that the subscription begins at.
     pub offset: u64,
     /// Whether the server tracks the client's position.
     pub positioned: bool,
+    /// What the back end says of it: JSON, or nothing.
+    pub data: &'a [u8],
     /// Whether the client had asked to recover.
     pub was_recovering: bool,
+}
+
+/// What was published into a channel. All of it is always said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HistoryResult<'a> {
+    /// Those asked for: a list of publications for a history.
+    pub publications: &'a [u8],
+    /// The history that they are of.
+    pub epoch: &'a str,
+    /// The last place in it.
+    pub offset: u64,
 }
 
 /// A connection as it goes on.

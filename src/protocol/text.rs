@@ -1,5 +1,5 @@
-//! What a command lends: strings without a copy where they hold no escape, and values that
-//! are passed on as they stand.
+//! What a command lends: strings without a copy where they hold no escape, values that are
+//! passed on as they stand, and maps in the order they came in.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -82,6 +82,70 @@ impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = <&'de RawValue>::deserialize(deserializer)?;
         Ok(Self(value.get().as_bytes()))
+    }
+}
+
+/// A map of the protocol: keys and values as they came, also where a key came twice. It has at
+/// most as many entries as the frame has bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entries<'a, T>(pub(super) Vec<(Text<'a>, T)>);
+
+impl<T> Default for Entries<'_, T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Entries<'_, T> {
+    /// The entries in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
+        self.0.iter().map(|(key, value)| (&**key, value))
+    }
+}
+
+impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for Entries<'a, T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(EntriesVisitor(PhantomData))
+    }
+}
+
+struct EntriesVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for EntriesVisitor<T> {
+    type Value = Entries<'de, T>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Entries(entries))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(Entries::default())
+    }
+}
+
+/// For a map whose values are objects, or `null` for an empty one.
+pub(super) fn objects<'de, D, T>(deserializer: D) -> Result<Entries<'de, T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    let Entries(entries) = Entries::<Object<T>>::deserialize(deserializer)?;
+    Ok(Entries(entries.into_iter().map(|(key, value)| (key, value.0)).collect()))
+}
+
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        object(deserializer).map(|value| Self(value.unwrap_or_default()))
     }
 }
 

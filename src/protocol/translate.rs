@@ -1,31 +1,51 @@
 //! What was published in one format, said in the other.
 //!
-//! A publication is encoded in its publisher's format. Where a channel has members of the other
-//! one, it is read back and encoded anew, once for all of them. Every JSON value is bytes, but
-//! not all bytes are a JSON value: then there is no translation.
-
-use std::fmt;
+//! A publication is encoded in its publisher's format, joins and leaves are in one of the two.
+//! Where a channel has members of the other one, a message is read back and encoded anew, once
+//! for all of them. Every JSON value is bytes, but not all bytes are a JSON value: then there is
+//! no translation.
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::text::{Raw, Text};
+use super::text::{Entries, Raw, Text};
 use super::{ClientId, ClientInfo, Format, Publication, Push, protobuf};
 
-/// The same push, of a publication, join or leave, in the other format than `format`; `None` if
-/// it cannot be said in it.
+/// The same pushes, of publications, joins and leaves, in the other format than `format`; `None`
+/// if one of them cannot be said in it.
 pub fn translate(message: &[u8], format: Format) -> Option<Vec<u8>> {
-    let news = match format {
-        Format::Json => serde_json::from_slice::<Envelope<'_>>(message).ok()?.push,
-        Format::Protobuf => protobuf::read_push(message).ok()?,
-    };
-    if format == Format::Protobuf && !news.values().all(is_json) {
-        return None;
-    }
     let mut out = Vec::with_capacity(message.len() + ENVELOPE_BYTES);
-    news.write(&mut out, format.other())?;
+    let mut rest = Some(message);
+    while let Some(pushes) = rest {
+        let news;
+        (news, rest) = match format {
+            Format::Json => read_line(pushes)?,
+            Format::Protobuf => read_message(pushes)?,
+        };
+        if !out.is_empty() {
+            out.extend_from_slice(format.other().separator());
+        }
+        news.write(&mut out, format.other())?;
+    }
     Some(out)
+}
+
+/// The push on the first line, and the other lines.
+fn read_line(lines: &[u8]) -> Option<(News<'_>, Option<&[u8]>)> {
+    let (line, rest) = match memchr::memchr(b'\n', lines) {
+        Some(end) => (&lines[..end], Some(&lines[end + 1..])),
+        None => (lines, None),
+    };
+    Some((serde_json::from_slice::<Envelope<'_>>(line).ok()?.push, rest))
+}
+
+/// The first push behind its length, and what follows it. It can be said in JSON.
+fn read_message(messages: &[u8]) -> Option<(News<'_>, Option<&[u8]>)> {
+    let (reply, rest) = protobuf::split_first(messages).ok()?;
+    let news = protobuf::read_push(reply).ok()?;
+    let rest = Some(rest).filter(|rest| !rest.is_empty());
+    let is_text = news.values().all(is_json);
+    is_text.then_some((news, rest))
 }
 
 /// What JSON takes more than Protobuf for the names of the fields.
@@ -61,7 +81,9 @@ pub(super) struct Published<'a> {
     pub(super) info: Option<Who<'a>>,
     pub(super) offset: u64,
     #[serde(borrow)]
-    pub(super) tags: Tags<'a>,
+    pub(super) tags: Entries<'a, Text<'a>>,
+    #[serde(borrow)]
+    pub(super) epoch: Text<'a>,
 }
 
 #[derive(Default, Deserialize)]
@@ -83,10 +105,6 @@ pub(super) struct Who<'a> {
     #[serde(borrow, rename = "chan_info")]
     pub(super) channel_info: Raw<'a>,
 }
-
-/// Keys and values in the order they came in.
-#[derive(Default)]
-pub(super) struct Tags<'a>(pub(super) Vec<(Text<'a>, Text<'a>)>);
 
 impl<'a> News<'a> {
     fn infos(&self) -> impl Iterator<Item = &Who<'a>> {
@@ -111,9 +129,9 @@ impl<'a> News<'a> {
                     Some(info) => Some(info.read()?),
                     None => None,
                 };
-                tags = one.tags.0.iter().map(|(key, value)| (&**key, &**value)).collect();
-                let (data, offset) = (one.data.bytes(), one.offset);
-                Push::Publication(Publication { data, info, offset, tags: &tags })
+                tags = one.tags.iter().map(|(key, value)| (key, &**value)).collect();
+                let (data, offset, epoch) = (one.data.bytes(), one.offset, &*one.epoch);
+                Push::Publication(Publication { data, info, offset, tags: &tags, epoch })
             }
             Self { join: Some(one), .. } => Push::Join(one.info.as_ref()?.read()?),
             Self { leave: Some(one), .. } => Push::Leave(one.info.as_ref()?.read()?),
@@ -139,30 +157,6 @@ impl Who<'_> {
 /// Whether these bytes are one JSON value.
 fn is_json(value: Raw<'_>) -> bool {
     serde_json::from_slice::<&RawValue>(value.bytes()).is_ok()
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Tags<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(TagsVisitor)
-    }
-}
-
-struct TagsVisitor;
-
-impl<'de> Visitor<'de> for TagsVisitor {
-    type Value = Tags<'de>;
-
-    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("an object of strings")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut tags = Vec::new();
-        while let Some(tag) = map.next_entry()? {
-            tags.push(tag);
-        }
-        Ok(Tags(tags))
-    }
 }
 
 #[cfg(test)]
@@ -197,6 +191,23 @@ mod tests {
         };
         assert_translated(&Push::Join(info));
         assert_translated(&Push::Leave(ClientInfo::of("", CLIENT)));
+    }
+
+    #[test]
+    fn several_pushes_of_one_message_stay_together_and_in_order() {
+        let clients = [1, 2, 3].map(|random| ClientId { random, lineage: Lineage::ZERO });
+        let pushes = clients.map(|client| Push::Join(ClientInfo::of("42", client)));
+        let message = |format: Format| {
+            let one = |push: &Push<'_>| written(format, push);
+            pushes.iter().map(one).collect::<Vec<_>>().join(format.separator())
+        };
+        for format in [Format::Json, Format::Protobuf] {
+            let whole = message(format);
+            assert_eq!(translate(&whole, format), Some(message(format.other())));
+            let rest_is_none = [&whole, format.separator(), format.ping()].concat();
+            assert_eq!(translate(&rest_is_none, format), None, "what follows is no push");
+            assert_eq!(translate(&whole[..whole.len() - 1], format), None, "it is cut");
+        }
     }
 
     #[test]
@@ -255,7 +266,7 @@ mod tests {
         #[test]
         fn a_publication_is_the_same_in_both_formats(
             data in json(), random in any::<u64>(), lineage in any::<u64>(), user in ".{0,4}",
-            has_info in any::<bool>(), offset in any::<u64>(), about in json(),
+            has_info in any::<bool>(), offset in any::<u64>(), about in json(), epoch in ".{0,3}",
             tags in proptest::collection::vec((".{0,3}", ".{0,3}"), 0..4),
         ) {
             let client = ClientId { random, lineage: Lineage::new(lineage) };
@@ -271,6 +282,7 @@ mod tests {
                 info: has_info.then_some(info),
                 offset,
                 tags: &tags,
+                epoch: &epoch,
             };
             assert_translated(&Push::Publication(publication));
         }

@@ -59,6 +59,8 @@ impl Session {
             ttl_s: self.ttl_s(terms),
             ping_s: if pings { terms.rules.ping_interval_s } else { 0 },
             pong: pings,
+            data: b"",
+            subs: &[],
         };
         effects.outbox.reply(id, &Reply::Connect(result));
     }

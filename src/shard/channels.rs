@@ -12,12 +12,15 @@
 
 use std::sync::Arc;
 
-use super::forms::{Joined, Translate, with_both};
-use super::message::Message;
+use super::absences::Absences;
+use super::entrances::Entering;
+use super::forms::{Joined, Number, Translate};
+use super::home::{Home, Mending};
+use super::message::{Answered, Ask, Enter, EnteredBy, Message, PublishKept};
 use super::slab::Index;
-use crate::handler::{JoinError, PublishError};
+use crate::handler::{ConnectionId, JoinError, PublishError, Retention};
 use crate::hub::{
-    Answer, Fanout, FanoutBounds, Homes, JoinError as HubJoinError, MemberId, Order, ShardId, Told,
+    Fanout, FanoutBounds, Homes, JoinError as HubJoinError, MemberId, ShardId, Standing, Told,
 };
 use crate::limits::CHANNELS_PER_HOME_MAX;
 use crate::mesh::{Class, Member, MemberId as MeshId};
@@ -28,17 +31,19 @@ pub(crate) struct Channels {
     pub(super) here: ShardId,
     pub(super) homes: Homes,
     pub(super) fanout: Fanout<Frame>,
-    pub(super) order: Order,
+    pub(super) home: Home,
+    pub(super) entering: Entering,
+    pub(super) absences: Absences,
     pub(crate) mesh: Member<Message>,
     pub(super) joined: Joined,
-    pub(super) translate: Translate,
     /// Publications that members here missed, and gaps told to other shards.
     pub(super) missed: u64,
     pub(super) gaps_sent: u64,
-    pub(super) interest_refused: u64,
     /// Publications that came for an interest that had ended.
     pub(super) stale: u64,
-    /// Publications that were translated here.
+    /// Messages that tell of others' coming and going, and found no room.
+    pub(super) joins_dropped: u64,
+    /// Publications that were translated here for members here.
     pub(super) translated: u64,
 }
 
@@ -65,26 +70,28 @@ impl Channels {
         let homes = Homes::dealt(shard_count);
         let bounds = FanoutBounds::default();
         let fanout = Fanout::new(homes.clone(), members_max, bounds, hasher.clone());
-        let order = Order::new(shard_count, home_channels_max, hasher.clone());
         Self {
             here: ShardId::new(here),
             homes,
             fanout,
-            order,
+            home: Home::new(shard_count, home_channels_max, hasher),
+            entering: Entering::default(),
+            absences: Absences::new(shard_count),
             mesh,
             joined: Joined::default(),
-            translate: |_| None,
             missed: 0,
             gaps_sent: 0,
-            interest_refused: 0,
             stale: 0,
+            joins_dropped: 0,
             translated: 0,
         }
     }
 
-    /// How a publication is put into the other kind of message. Not at all, unless it is said.
-    pub(super) fn translate_by(&mut self, translate: Translate) {
-        self.translate = translate;
+    /// How publications are put into words: in the other kind of message, and with their place in
+    /// the stream. Not at all, unless it is said.
+    pub(super) fn word_by(&mut self, translate: Translate, number: Number) {
+        self.home.translate = translate;
+        self.home.number = number;
     }
 
     pub(super) fn has_work(&self) -> bool {
@@ -92,8 +99,15 @@ impl Channels {
     }
 
     /// Makes a connection a member; false if it was one.
-    pub(super) fn join(&mut self, index: Index, channel: &str) -> Result<bool, JoinError> {
-        match self.fanout.join(channel, MemberId(index.as_u32())) {
+    pub(super) fn join(
+        &mut self,
+        connection: ConnectionId,
+        channel: &str,
+    ) -> Result<bool, JoinError> {
+        if self.entering.contains(connection, channel) {
+            return Err(JoinError::Member);
+        }
+        match self.fanout.join(channel, MemberId(connection.index())) {
             Ok(_) => {}
             Err(HubJoinError::AlreadyMember(_)) => return Ok(false),
             Err(HubJoinError::NameTooLong { .. }) => return Err(JoinError::Name),
@@ -108,78 +122,141 @@ impl Channels {
         self.fanout.find(channel).is_some_and(|id| self.fanout.is_member(id, member))
     }
 
-    pub(super) fn leave(&mut self, index: Index, channel: &str) -> bool {
-        let Some(id) = self.fanout.find(channel) else { return false };
-        let left = self.fanout.leave(id, MemberId(index.as_u32()));
-        self.tell_home(self.homes.home_of_channel(channel));
-        left
+    /// How a connection stands in a channel; `None` if it is not in it.
+    pub(super) fn standing(&self, index: Index, channel: &str) -> Option<Standing> {
+        self.fanout.standing(self.fanout.find(channel)?, MemberId(index.as_u32()))
     }
 
-    pub(super) fn leave_all(&mut self, index: Index) {
-        self.fanout.leave_all(MemberId(index.as_u32()));
+    /// Ends a membership, or an entry that is under way.
+    pub(super) fn leave(&mut self, connection: ConnectionId, channel: &str) -> bool {
+        if self.entering.leave(connection, channel) {
+            return true;
+        }
+        let Some(id) = self.fanout.find(channel) else { return false };
+        let left = self.fanout.leave(id, MemberId(connection.index()));
+        let home = self.homes.home_of_channel(channel);
+        if left.is_some_and(|standing| standing.is_present) {
+            self.absences.owe(home, channel, connection);
+            self.tell_absences(home);
+        }
+        self.tell_home(home);
+        left.is_some()
+    }
+
+    pub(super) fn leave_all(&mut self, connection: ConnectionId) {
+        let Self { fanout, absences, homes, .. } = self;
+        fanout.leave_all(MemberId(connection.index()), |channel, standing| {
+            if standing.is_present {
+                absences.owe(homes.home_of_channel(channel), channel, connection);
+            }
+        });
+        self.tell_absences(self.here);
         self.tell_home(self.here);
     }
 
-    pub(super) fn publish(&mut self, channel: &str, frame: Frame) -> Result<(), PublishError> {
+    pub(super) fn publish(
+        &mut self,
+        channel: &str,
+        frame: Frame,
+        retention: Option<Retention>,
+    ) -> Result<(), PublishError> {
         let home = self.homes.home_of_channel(channel);
         self.tell_home(home);
         if home == self.here {
-            self.publish_in_order(&channel.into(), &frame);
+            self.publish_in_order(&channel.into(), &frame, retention);
             return Ok(());
         }
         // A join whose news has not left yet must not be overtaken.
         if self.fanout.is_pending(channel) {
             return Err(PublishError::Full);
         }
-        let message = Message::Publish { channel: channel.into(), frame };
+        let message = Message::publication(channel.into(), frame, retention);
         self.mesh.send(member(home), message, Class::Delivery).map_err(|_| PublishError::Full)
     }
 
     /// Hands on what has changed in our interest, as far as there is room.
-    fn tell_home(&mut self, home: ShardId) {
-        if !self.fanout.has_changes(home) {
+    pub(super) fn tell_home(&mut self, to: ShardId) {
+        if !self.fanout.has_changes(to) {
             return;
         }
-        let Self { fanout, order, mesh, here, interest_refused, .. } = self;
-        fanout.drain_changes(home, |change| {
-            if home == *here && change.on {
-                return Told::Answered(note(order, change.channel, home, interest_refused));
+        let Self { fanout, home, mesh, here, .. } = self;
+        fanout.drain_changes(to, |change| {
+            if to == *here && change.on {
+                return Told::Answered(home.interested(change.channel, to));
             }
-            if home == *here {
-                order.uninterested(change.channel, home);
+            if to == *here {
+                home.uninterested(change.channel, to);
                 return Told::Sent;
             }
             let (channel, ask) = (change.channel.into(), change.ask);
             let sent = if change.on {
-                mesh.send(member(home), Message::Interested { channel, ask }, Class::Request)
+                mesh.send(member(to), Message::Interested { channel, ask }, Class::Request)
             } else {
-                mesh.send(member(home), Message::Uninterested { channel }, Class::Notice)
+                mesh.send(member(to), Message::Uninterested { channel }, Class::Notice)
             };
             if sent.is_ok() { Told::Sent } else { Told::NoRoom }
         });
     }
 
+    /// Hands on who is not present any more, as far as there is room.
+    pub(super) fn tell_absences(&mut self, to: ShardId) {
+        if to != self.here {
+            return self.absences.send(&mut self.mesh, to);
+        }
+        while let Some((channel, connection)) = self.absences.next(to) {
+            self.home.absent(to, connection, &channel);
+        }
+    }
+
     /// Once a turn: what did not fit earlier.
     pub(crate) fn catch_up(&mut self) {
         for shard in (0..self.homes.shard_count()).map(ShardId::new) {
+            self.tell_absences(shard);
             self.tell_home(shard);
-            while let Some(gap) = self.order.next_repair(shard) {
-                let (id, missed) = (gap.channel, gap.missed);
-                let message = Message::Gap { channel: gap.name.into(), missed };
-                if self.mesh.send(member(shard), message, Class::Delivery).is_err() {
+            while let Some(mending) = self.home.next_mending(shard) {
+                if !self.mend(shard, mending) {
                     break;
                 }
-                self.gaps_sent += 1;
-                self.order.repaired(id, shard);
             }
         }
     }
 
+    /// Sends a shard that lags what it has missed, or how much that is; false if there is no room.
+    fn mend(&mut self, shard: ShardId, mending: Mending) -> bool {
+        let Mending { id, channel, missed, frames } = mending;
+        if frames.is_empty() {
+            let message = Message::Gap { channel, missed };
+            let is_sent = self.mesh.send(member(shard), message, Class::Delivery).is_ok();
+            if is_sent {
+                self.gaps_sent += 1;
+                self.home.order.repaired(id, shard);
+            }
+            return is_sent;
+        }
+        let count = frames.len();
+        let mesh = &mut self.mesh;
+        let sent = frames.into_iter().take_while(|frame| {
+            let message = Message::Deliver { channel: channel.clone(), frame: frame.clone() };
+            mesh.send(member(shard), message, Class::Delivery).is_ok()
+        });
+        let sent = sent.count();
+        if sent > 0 {
+            self.home.order.resent(id, shard, sent as u64);
+        }
+        sent == count
+    }
+
     /// A message of another member of the mesh about a channel.
     pub(super) fn take(&mut self, from: MeshId, message: Message) {
+        let shard = || ShardId::new(from.as_usize());
         match message {
-            Message::Publish { channel, frame } => self.publish_in_order(&channel, &frame),
+            Message::Publish { channel, frame } => self.publish_in_order(&channel, &frame, None),
+            Message::PublishKept(publish) => {
+                let PublishKept { channel, frame, retention } = *publish;
+                self.publish_in_order(&channel, &frame, Some(retention));
+            }
             Message::Deliver { channel, frame } => self.deliver(&channel, frame),
+            Message::Tell { channel, frame } => self.tell(&channel, frame),
             Message::Gap { channel, missed } => {
                 if let Some(id) = self.fanout.receiving(&channel) {
                     self.missed += missed;
@@ -187,19 +264,33 @@ impl Channels {
                 }
             }
             Message::Interested { channel, ask } => {
-                let shard = ShardId::new(from.as_usize());
-                let answer = note(&mut self.order, &channel, shard, &mut self.interest_refused);
+                let answer = self.home.interested(&channel, shard());
                 self.mesh.answer(from, Message::InterestAnswered { channel, ask, answer });
             }
             Message::InterestAnswered { channel, ask, answer } => {
                 // An answer to a question that is not asked any more says nothing.
                 let _is_awaited = self.fanout.answered(&channel, ask, answer);
             }
-            Message::Uninterested { channel } => {
-                self.order.uninterested(&channel, ShardId::new(from.as_usize()));
+            Message::Uninterested { channel } => self.home.uninterested(&channel, shard()),
+            Message::BothForms { channel } => self.home.order.needs_both_forms(&channel),
+            Message::Enter(enter) => {
+                let Enter { channel, connection, entry } = *enter;
+                let result = self.home.enter(shard(), connection, &channel, &entry);
+                let entered = EnteredBy { channel, connection, result };
+                self.mesh.answer(from, Message::Entered(Box::new(entered)));
             }
-            Message::BothForms { channel } => self.order.needs_both_forms(&channel),
-            Message::SignIn { .. }
+            Message::Ask(ask) => {
+                let Ask { channel, connection, id, question } = *ask;
+                let result = self.home.answer(&channel, question);
+                let answered = Answered { connection, id, result };
+                self.mesh.answer(from, Message::Answered(Box::new(answered)));
+            }
+            Message::Absent { channel, connection } => {
+                self.home.absent(shard(), connection, &channel);
+            }
+            Message::Entered(_)
+            | Message::Answered(_)
+            | Message::SignIn { .. }
             | Message::SignedIn { .. }
             | Message::SignOut { .. }
             | Message::Stop
@@ -210,19 +301,21 @@ impl Channels {
         }
     }
 
-    fn publish_in_order(&mut self, channel: &Arc<str>, frame: &Frame) {
-        let Some(published) = self.order.publish(channel) else { return };
-        let both = published.in_both_forms.then(|| with_both(frame, self.translate)).flatten();
-        self.translated += u64::from(both.is_some());
-        let frame = both.as_ref().unwrap_or(frame);
+    fn publish_in_order(
+        &mut self,
+        channel: &Arc<str>,
+        frame: &Frame,
+        retention: Option<Retention>,
+    ) {
+        let Some((frame, published)) = self.home.publish(channel, frame, retention) else { return };
         for shard in published.targets {
             if shard == self.here {
-                self.deliver(channel, Arc::clone(frame));
+                self.deliver(channel, Arc::clone(&frame));
                 continue;
             }
             let message = Message::Deliver { channel: channel.clone(), frame: frame.clone() };
             if self.mesh.send(member(shard), message, Class::Delivery).is_err() {
-                self.order.lagging(published.channel, shard);
+                self.home.order.lagging(&published, shard);
             }
         }
     }
@@ -238,21 +331,16 @@ impl Channels {
         }
     }
 
+    /// Tells members here who comes and goes.
+    fn tell(&mut self, channel: &str, frame: Frame) {
+        let Some(id) = self.fanout.receiving(channel) else { return };
+        let bytes = frame.len();
+        self.joins_dropped += u64::from(self.fanout.tell(id, frame, bytes).is_err());
+    }
+
     /// Pieces of an earlier batch are not pieces of this one.
     pub(super) fn forget_pieces(&mut self) {
         self.joined = Joined::default();
-    }
-}
-
-/// Notes a shard's interest at this home.
-fn note(order: &mut Order, channel: &str, shard: ShardId, refused: &mut u64) -> Answer {
-    match order.interested(channel, shard) {
-        Ok(_) => Answer::Confirmed,
-        Err(error) => {
-            *refused += 1;
-            tracing::warn!(channel, ?error, "the home cannot note a shard's interest");
-            Answer::Refused
-        }
     }
 }
 
@@ -261,124 +349,4 @@ pub(super) fn member(shard: ShardId) -> MeshId {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::handler::MessageKind;
-    use crate::ring::Batch;
-
-    /// Two shards with a home for one channel each, and no threads.
-    fn shards() -> [Channels; 2] {
-        let hasher = std::hash::RandomState::new();
-        let members = crate::mesh::build_with_slots(2, 64).expect("two members").into_iter();
-        let mut shards = members
-            .zip(0..)
-            .map(|(mesh, here)| Channels::with_home(here, 2, 100, 1, mesh, &hasher));
-        std::array::from_fn(|_| shards.next().expect("two"))
-    }
-
-    /// The first names whose home is `shard`.
-    fn names_at(shard: usize) -> [String; 2] {
-        let homes = Homes::dealt(2);
-        let mut names = (0..).map(|number| format!("channel-{number}"));
-        let at_home = |name: &String| homes.home_of_channel(name) == ShardId::new(shard);
-        std::array::from_fn(|_| names.find(at_home).expect("there are names enough"))
-    }
-
-    /// Hands over what each shard has for the other, in turns, until nobody has anything.
-    fn exchange(shards: &mut [Channels; 2]) {
-        for shard in &mut *shards {
-            shard.mesh.flush(|_| {});
-        }
-        loop {
-            let mut count = 0;
-            for shard in &mut *shards {
-                while let Some(received) = shard.mesh.receive() {
-                    shard.take(received.from, received.message);
-                    count += 1;
-                }
-                shard.catch_up();
-                shard.mesh.flush(|_| {});
-            }
-            if count == 0 {
-                return;
-            }
-        }
-    }
-
-    fn told(shard: &mut Channels) -> Vec<(u32, bool)> {
-        std::iter::from_fn(|| shard.fanout.next_announcement())
-            .map(|told| (told.member.0, told.is_member))
-            .collect()
-    }
-
-    #[test]
-    fn a_full_home_here_or_elsewhere_ends_the_membership() {
-        for home in [0, 1] {
-            let mut shards = shards();
-            let names = names_at(home);
-            for (name, index) in names.iter().zip([4, 5]) {
-                assert_eq!(shards[0].join(Index::new(index), name), Ok(true));
-            }
-            exchange(&mut shards);
-            assert_eq!(told(&mut shards[0]), [(4, true), (5, false)], "home {home}");
-            assert!(shards[0].is_member(Index::new(4), &names[0]));
-            assert!(!shards[0].is_member(Index::new(5), &names[1]));
-            assert_eq!(shards[home].interest_refused, 1);
-            // Once there is room again, the same join is confirmed.
-            assert!(shards[0].leave(Index::new(4), &names[0]));
-            exchange(&mut shards);
-            assert_eq!(shards[0].join(Index::new(5), &names[1]), Ok(true));
-            exchange(&mut shards);
-            assert_eq!(told(&mut shards[0]), [(5, true)], "home {home}");
-        }
-    }
-
-    #[test]
-    fn a_delivery_for_an_interest_that_has_ended_is_counted_and_nobodys() {
-        let mut shards = shards();
-        let [name, _] = names_at(1);
-        let index = Index::new(4);
-        assert_eq!(shards[0].join(index, &name), Ok(true));
-        exchange(&mut shards);
-        assert_eq!(told(&mut shards[0]), [(4, true)]);
-        // The home sends, and the member leaves and comes back before it arrives.
-        assert_eq!(shards[1].publish(&name, Arc::new(*b"old")), Ok(()));
-        assert!(shards[0].leave(index, &name));
-        assert_eq!(shards[0].join(index, &name), Ok(true));
-        exchange(&mut shards);
-        assert_eq!((shards[0].stale, shards[0].fanout.queue_bytes()), (1, 0));
-        assert_eq!(told(&mut shards[0]), [(4, true)]);
-        assert_eq!(shards[1].publish(&name, Arc::new(*b"new")), Ok(()));
-        exchange(&mut shards);
-        assert_eq!(shards[0].stale, 1);
-        assert_eq!(shards[0].fanout.next().expect("a delivery").frames, [Arc::from(*b"new")]);
-    }
-
-    #[test]
-    fn a_shard_translates_until_its_question_reaches_the_home() {
-        let mut shards = shards();
-        for shard in &mut shards {
-            shard.translate_by(|message| Some(message.payload().to_ascii_uppercase()));
-        }
-        let [name, other] = names_at(1);
-        assert_eq!(shards[0].join(Index::new(4), &name), Ok(true));
-        exchange(&mut shards);
-        assert_eq!(told(&mut shards[0]), [(4, true)]);
-        let mut batch = Batch::new(1024);
-        // Published at the home, read as binary here; returns who has translated so far.
-        let mut round = |shards: &mut [Channels; 2], is_full: bool| {
-            assert_eq!(shards[1].publish(&name, Arc::new(*b"\x81\x02hi")), Ok(()));
-            exchange(shards);
-            while is_full && shards[0].publish(&other, Arc::new(*b"\x81\x00")).is_ok() {}
-            let next = shards[0].next(&mut batch, |_| Some(MessageKind::Binary));
-            let piece = next.and_then(|next| next.piece.ok().flatten()).expect("a delivery");
-            assert_eq!(batch.bytes(piece), b"\x82\x02HI");
-            exchange(shards);
-            [shards[0].translated, shards[1].translated]
-        };
-        assert_eq!(round(&mut shards, true), [1, 0], "there is no room for the question");
-        assert_eq!(round(&mut shards, false), [2, 0], "the question leaves");
-        assert_eq!(round(&mut shards, false), [2, 1], "the home knows");
-        assert_eq!(round(&mut shards, true), [2, 2]);
-    }
-}
+mod tests;

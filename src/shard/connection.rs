@@ -96,6 +96,12 @@ impl<S> Connection<S> {
     pub(super) fn backlog_bytes(&self) -> usize {
         self.busy.as_ref().map_or(0, |busy| busy.backlog.len())
     }
+
+    /// Bytes of deliveries that are kept back.
+    pub(super) fn held_back_bytes(&self) -> usize {
+        let held = self.busy.as_ref().and_then(|busy| busy.held_back.as_ref());
+        held.map_or(0, Vec::len)
+    }
 }
 
 /// Independent facts about a connection.
@@ -169,6 +175,8 @@ pub(super) struct Busy {
     pub(super) backlog: Backlog,
     /// When the backlog last grew shorter.
     pub(super) moved: Tick,
+    /// Deliveries that are kept back, while the application has it so.
+    pub(super) held_back: Option<Vec<u8>>,
     /// Bytes of the peer's that the application keeps, as it has said.
     pub(super) held_bytes: usize,
 }
@@ -184,6 +192,7 @@ impl Busy {
         self.assembler.is_idle()
             && self.head.is_none()
             && self.backlog.is_empty()
+            && self.held_back.is_none()
             && self.held_bytes == 0
     }
 }

@@ -91,6 +91,7 @@ pub(crate) struct Core<H: Handler> {
     pub(super) partial_bytes: usize,
     pub(super) counters: Counters,
     pub(super) details: Details,
+    began: Instant,
     pub(super) now: Instant,
     pub(super) tick: Tick,
     /// The application was called since the loop last looked at the time.
@@ -110,7 +111,10 @@ impl<H: Handler> Core<H> {
         now: Instant,
         address_of: AddressOf,
     ) -> Self {
-        channels.translate_by(|message| guard(|| H::translate(message)).flatten());
+        channels.word_by(
+            |message| guard(|| H::translate(message)).flatten(),
+            |message, position| guard(|| H::numbered(message, position)).flatten(),
+        );
         let wheel = Wheel::new(now);
         let tick = wheel.tick_of(now);
         let sign_ins = SignIns::new(settings.number, settings.shard_count);
@@ -140,6 +144,7 @@ impl<H: Handler> Core<H> {
             partial_bytes: 0,
             counters: Counters::default(),
             details: Details::default(),
+            began: now,
             now,
             tick,
             called: false,
@@ -152,6 +157,8 @@ impl<H: Handler> Core<H> {
     pub(crate) fn set_now(&mut self, now: Instant) {
         self.now = now;
         self.tick = self.wheel.tick_of(now);
+        let since_s = now.saturating_duration_since(self.began).as_secs();
+        self.channels.home.pass_time(u32::try_from(since_s).unwrap_or(u32::MAX));
     }
 
     pub(crate) fn counters(&mut self) -> &mut Counters {
@@ -339,9 +346,9 @@ impl<H: Handler> Core<H> {
         let mut counters = self.counters.clone();
         counters.publications_missed = self.channels.missed;
         counters.gaps_sent = self.channels.gaps_sent;
-        counters.interest_refused = self.channels.interest_refused;
+        counters.interest_refused = self.channels.home.interest_refused;
         counters.publications_stale = self.channels.stale;
-        counters.publications_translated = self.channels.translated;
+        counters.publications_translated = self.channels.translated + self.channels.home.translated;
         Counted {
             round: 0,
             shard: self.number as u64,
@@ -349,7 +356,7 @@ impl<H: Handler> Core<H> {
             details: self.details.clone(),
             connections: self.connections.len().into(),
             open: self.open_count as u64,
-            channels: self.channels.order.channel_count().into(),
+            channels: self.channels.home.order.channel_count().into(),
             subscriptions: self.channels.fanout.membership_count().into(),
             users: self.sign_ins.user_count().into(),
             backlog_bytes: self.backlog_bytes as u64,

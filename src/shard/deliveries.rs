@@ -10,6 +10,7 @@ use super::message::Message;
 use super::slab::Index;
 use crate::handler::{ConnectionId, Handler, JoinError, MessageKind, Peer};
 use crate::hub::{Announcement, ChannelId};
+use crate::limits::MISSED_SHARE;
 use crate::mesh::Class;
 use crate::ring::{Batch, Piece};
 
@@ -39,7 +40,7 @@ impl Channels {
         let run = (delivery.chain, delivery.frames);
         let (piece, is_new) = match run {
             (_, []) => (Ok(None), false),
-            run => match self.joined.of(run, reads(index), self.translate, batch) {
+            run => match self.joined.of(run, reads(index), self.home.translate, batch) {
                 (Readable::Here(piece), _) => (Ok(Some(piece)), false),
                 (Readable::Translated(piece), is_new) => (Ok(Some(piece)), is_new),
                 (Readable::No, _) => (Err(Unreadable), false),
@@ -60,7 +61,7 @@ impl Channels {
         let name = self.fanout.name(channel);
         let home = self.homes.home_of_channel(name);
         if home == self.here {
-            self.order.needs_both_forms(name);
+            self.home.order.needs_both_forms(name);
         } else {
             let message = Message::BothForms { channel: name.into() };
             let _or_later = self.mesh.send(member(home), message, Class::Delivery);
@@ -93,11 +94,11 @@ impl<H: Handler> Turn<'_, H> {
 
     /// Delivers to at most `budget` members; returns how many it was.
     pub(crate) fn fan_out(&mut self, handler: &mut H, budget: usize) -> usize {
-        let mut count = 0;
+        let (mut count, mut missed) = (0, 0);
         if self.core.channels.fanout.has_announcements() {
             return count; // whoever has not heard of its join gets nothing yet
         }
-        while count < budget {
+        while count < budget && missed < MISSED_SHARE {
             let Core { channels, connections, .. } = &mut *self.core;
             let reads = |index| {
                 let state = connections.get(index)?.state.as_ref()?;
@@ -105,6 +106,7 @@ impl<H: Handler> Turn<'_, H> {
             };
             let Some(next) = channels.next(self.batch, reads) else { break };
             count += 1;
+            missed += usize::from(next.missed > 0);
             if let Some(channel) = &next.channel
                 && !self.tell(handler, &next, channel)
             {
@@ -112,7 +114,7 @@ impl<H: Handler> Turn<'_, H> {
             }
             let Ok(Some(piece)) = next.piece else { continue };
             let open = self.core.connections.get(next.index).is_some_and(|one| one.phase.is_open());
-            if open && self.queue(next.index, piece).is_ok() {
+            if open && self.hand_over(next.index, piece).is_ok() {
                 self.core.counters.deliveries += next.count as u64;
                 self.core.counters.deliveries_bytes += piece.len() as u64;
             }

@@ -104,13 +104,15 @@ impl<H: Handler> Turn<'_, H> {
             // It goes with the state.
             shard.partial_bytes -= std::mem::take(&mut busy.held_bytes);
         }
+        shard.take_held_back(index);
+        let connection = shard.connections.get_mut(index).expect("seen above");
         let flags = connection.flags;
         let channel_count = std::mem::take(&mut connection.channel_count);
         shard.endings.push_back(told);
         shard.open_count -= 1;
         count(&mut shard.counters, cause);
         if channel_count > 0 {
-            shard.channels.leave_all(index);
+            shard.channels.leave_all(id);
         }
         if flags.has(Flags::JOBS) {
             shard.counters.jobs_cancelled += shard.jobs.cancel_of(id);

@@ -6,8 +6,9 @@ use super::connection::Flags;
 use super::core::Turn;
 use super::slab::Index;
 use crate::handler::{
-    Cause, ConnectionId, Done, Engine, Handler, Job, JoinError, MessageKind, OffloadError, Peer,
-    PublishError, SendError, ShardLimits, SignIn, SignInError,
+    Answer, AskError, Asked, Cause, ConnectionId, Done, Engine, Entered, Entry, Handler, Job,
+    JoinError, MessageKind, OffloadError, Peer, PublishError, Question, Retention, SendError,
+    ShardLimits, SignIn, SignInError,
 };
 use crate::limits::{CHANNEL_NAME_BYTES_MAX, PUBLICATION_BYTES_MAX};
 use crate::metrics::Counters;
@@ -62,7 +63,7 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
         let index = Index::new(connection.index());
         let channel_count = core.open(connection).map_or(0, |one| one.channel_count);
         let joined = if channel_count < core.settings.connection_channels_max {
-            core.channels.join(index, channel)
+            core.channels.join(connection, channel)
         } else if core.channels.is_member(index, channel) {
             Ok(false)
         } else {
@@ -78,12 +79,49 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
         joined.map(drop)
     }
 
+    fn enter(
+        &mut self,
+        connection: ConnectionId,
+        channel: &str,
+        entry: Entry,
+    ) -> Result<Asked<Entered>, JoinError> {
+        check_name(channel).map_err(|()| JoinError::Name)?;
+        self.core.enter(connection, channel, entry)
+    }
+
+    fn ask(
+        &mut self,
+        connection: ConnectionId,
+        id: u32,
+        channel: &str,
+        question: Question,
+    ) -> Result<Asked<Answer>, AskError> {
+        check_name(channel).map_err(|()| AskError::Name)?;
+        self.core.open(connection).ok_or(AskError::Gone)?;
+        self.core.channels.ask(connection, id, channel, question)
+    }
+
+    fn tag(&self, connection: ConnectionId, channel: &str) -> Option<u8> {
+        let index = Index::new(connection.index());
+        let is_it = self.core.serial(index) == connection.serial();
+        let standing = is_it.then(|| self.core.channels.standing(index, channel));
+        standing.flatten().map(|standing| standing.tag)
+    }
+
+    fn hold_deliveries(&mut self, connection: ConnectionId) {
+        self.core.hold_back(connection);
+    }
+
+    fn release_deliveries(&mut self, connection: ConnectionId) {
+        self.let_go(connection);
+    }
+
     fn leave(&mut self, connection: ConnectionId, channel: &str) -> bool {
         let core = &mut *self.core;
         if core.open(connection).is_none() {
             return false;
         }
-        let left = core.channels.leave(Index::new(connection.index()), channel);
+        let left = core.channels.leave(connection, channel);
         core.open(connection).expect("seen above").channel_count -= u16::from(left);
         left
     }
@@ -122,6 +160,7 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
         channel: &str,
         kind: MessageKind,
         payload: &[u8],
+        retention: Option<Retention>,
     ) -> Result<(), PublishError> {
         check_name(channel).map_err(|()| PublishError::Name)?;
         if payload.len() > PUBLICATION_BYTES_MAX {
@@ -129,7 +168,7 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
         }
         let header = encode_header(true, kind.into(), payload.len(), None);
         let frame = [&header, payload].concat().into();
-        let published = self.core.channels.publish(channel, frame);
+        let published = self.core.channels.publish(channel, frame, retention);
         match published {
             Ok(()) => self.core.counters.published += 1,
             Err(_) => self.core.counters.publishes_refused += 1,

@@ -14,14 +14,25 @@
 
 use std::ops::Range;
 
-use crate::handler::{Form, Message, MessageKind};
+use crate::handler::{Form, Message, MessageKind, Position};
 use crate::hub::Chain;
 use crate::limits::RUN_FRAMES_MAX;
 use crate::ring::{Batch, Frame, Piece};
-use crate::ws::{OpCode, encode_message};
+use crate::ws::{OpCode, encode_header, encode_message};
 
 /// Puts a publication into the other kind of message, if that can be done.
 pub(super) type Translate = fn(Message<'_>) -> Option<Vec<u8>>;
+
+/// Puts its place in the stream into a publication, if that can be done.
+pub(super) type Number = fn(Message<'_>, Position) -> Option<Vec<u8>>;
+
+/// The only message of a frame with its place in the stream; `None` if it cannot be put into it.
+pub(super) fn numbered(frame: &Frame, position: Position, number: Number) -> Option<Frame> {
+    let form = Form::at(frame, 0)?;
+    let payload = number(Message::validated(form.kind, &frame[form.payload]), position)?;
+    let header = encode_header(true, form.kind.into(), payload.len(), None);
+    Some([&header, &payload[..]].concat().into())
+}
 
 /// Where the message of this kind stands in a frame, if it is there.
 fn part(frame: &[u8], kind: MessageKind) -> Option<Range<usize>> {

@@ -300,7 +300,11 @@ impl<H: Handler> Loop<H> {
                     let counted = Box::new(Counted { round, ..self.counted() });
                     self.core.channels.mesh.answer(from, Message::Counted(counted));
                 }
-                Message::Interested { .. } | Message::Uninterested { .. }
+                Message::Interested { .. }
+                | Message::Uninterested { .. }
+                | Message::Enter(_)
+                | Message::Ask(_)
+                | Message::Absent { .. }
                     if from.as_usize() >= self.core.shard_count =>
                 {
                     unreachable!("only shards have members")
@@ -308,7 +312,7 @@ impl<H: Handler> Loop<H> {
                 message => {
                     let (mut turn, handler) = self.turn_parts();
                     turn.take(handler, from, message);
-                    self.time("signed in");
+                    self.time("answer");
                 }
             }
         }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::handler::{ConnectionId, SignInError};
+use crate::handler::{
+    self, AskError, ConnectionId, Entered, Entry, JoinError, Question, Retention, SignInError,
+};
 use crate::hub::Answer;
 use crate::metrics::{Counters, Details};
 use crate::ring::{Frame, Operation};
@@ -12,8 +14,13 @@ use crate::ring::{Frame, Operation};
 pub(crate) enum Message {
     /// To a channel's home: give this publication its place in the order.
     Publish { channel: Arc<str>, frame: Frame },
+    /// To a channel's home: the same, and keep it.
+    PublishKept(Box<PublishKept>),
     /// From a channel's home: deliver this to the members you have.
     Deliver { channel: Arc<str>, frame: Frame },
+    /// From a channel's home: deliver this to those of your members who hear of others' coming and
+    /// going.
+    Tell { channel: Arc<str>, frame: Frame },
     /// From a channel's home: you missed this many, for want of room.
     Gap { channel: Arc<str>, missed: u64 },
     /// To a channel's home: this shard has members in it now. A request.
@@ -24,6 +31,16 @@ pub(crate) enum Message {
     Uninterested { channel: Arc<str> },
     /// To a channel's home: there are members here who read the other form of what is published.
     BothForms { channel: Arc<str> },
+    /// To a channel's home: a connection enters. A request.
+    Enter(Box<Enter>),
+    /// The home's answer to [`Message::Enter`].
+    Entered(Box<EnteredBy>),
+    /// To a channel's home: a question. A request.
+    Ask(Box<Ask>),
+    /// The home's answer to [`Message::Ask`].
+    Answered(Box<Answered>),
+    /// To a channel's home: a connection is not present any more.
+    Absent { channel: Arc<str>, connection: ConnectionId },
     /// To a user's home: may this connection be counted for it? A request.
     SignIn { user: Arc<str>, limit: u32, connection: ConnectionId },
     /// The home's answer to [`Message::SignIn`].
@@ -39,6 +56,64 @@ pub(crate) enum Message {
 }
 
 const _: () = assert!(size_of::<Message>() <= 40);
+
+impl Message {
+    /// To a channel's home: give this publication its place, and keep it if it is to be retained.
+    pub(crate) fn publication(
+        channel: Arc<str>,
+        frame: Frame,
+        retention: Option<Retention>,
+    ) -> Self {
+        match retention {
+            None => Self::Publish { channel, frame },
+            Some(retention) => {
+                Self::PublishKept(Box::new(PublishKept { channel, frame, retention }))
+            }
+        }
+    }
+}
+
+/// A publication that its home is to keep.
+#[derive(Clone, Debug)]
+pub(crate) struct PublishKept {
+    pub(crate) channel: Arc<str>,
+    pub(crate) frame: Frame,
+    pub(crate) retention: Retention,
+}
+
+/// A connection that enters a channel.
+#[derive(Clone, Debug)]
+pub(crate) struct Enter {
+    pub(crate) channel: Arc<str>,
+    pub(crate) connection: ConnectionId,
+    pub(crate) entry: Entry,
+}
+
+/// What the home says to a connection that enters.
+#[derive(Clone, Debug)]
+pub(crate) struct EnteredBy {
+    pub(crate) channel: Arc<str>,
+    pub(crate) connection: ConnectionId,
+    pub(crate) result: Result<Entered, JoinError>,
+}
+
+/// A question of a connection to a channel's home.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    pub(crate) channel: Arc<str>,
+    pub(crate) connection: ConnectionId,
+    /// The asking application's own.
+    pub(crate) id: u32,
+    pub(crate) question: Question,
+}
+
+/// The home's answer to a question.
+#[derive(Clone, Debug)]
+pub(crate) struct Answered {
+    pub(crate) connection: ConnectionId,
+    pub(crate) id: u32,
+    pub(crate) result: Result<handler::Answer, AskError>,
+}
 
 /// What one shard has counted, and what it holds now.
 #[derive(Clone, Debug, Default)]

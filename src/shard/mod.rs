@@ -13,6 +13,7 @@
 //! `outgoing` and `parking` do the I/O, and `wait` sleeps. A shard shares nothing with the others
 //! but the mesh and the seat counters.
 
+mod absences;
 mod admission;
 mod arrivals;
 mod bitmap;
@@ -25,11 +26,14 @@ mod deadline;
 mod deliveries;
 mod ending;
 mod engine;
+mod entrances;
 #[path = "loop.rs"]
 mod event_loop;
 mod forms;
 mod handover;
 mod heartbeat;
+mod held_back;
+mod home;
 mod inbound;
 mod jobs;
 mod listeners;
@@ -43,6 +47,7 @@ mod outgoing;
 pub mod output;
 mod parking;
 mod phase;
+mod positions;
 mod publisher;
 mod ready;
 mod seats;

@@ -39,19 +39,28 @@ impl<H: Handler> Core<H> {
 impl<H: Handler> Turn<'_, H> {
     /// Appends a piece to the connection's chain, or closes it when its output is at the bound.
     pub(super) fn queue(&mut self, index: Index, piece: Piece) -> Result<(), SendError> {
+        self.check_room(index, piece.len())?;
+        let chain = self.core.connections.get(index).expect("queued to while it lives").chain;
+        self.core.output.push(chain, piece);
+        Ok(())
+    }
+
+    /// Closes the connection when so many bytes more are over the bound of its output. Otherwise
+    /// it has a chain.
+    pub(super) fn check_room(&mut self, index: Index, bytes: usize) -> Result<(), SendError> {
         let core = &mut *self.core;
         let connection = core.connections.get_mut(index).expect("queued to while it lives");
         if connection.chain == NONE {
             connection.chain = core.output.begin(index.as_u32());
         }
-        let queued = connection.backlog_bytes() + core.output.chain(connection.chain).bytes;
-        if queued > 0 && queued + piece.len() > core.settings.output_bytes_max {
+        let unsent = connection.backlog_bytes() + connection.held_back_bytes();
+        let queued = unsent + core.output.chain(connection.chain).bytes;
+        if queued > 0 && queued + bytes > core.settings.output_bytes_max {
             core.counters.output_overflows += 1;
             let reads = connection.backlog_bytes() == 0;
             self.overflowed(index, reads);
             return Err(SendError::Overflow);
         }
-        core.output.push(connection.chain, piece);
         Ok(())
     }
 
@@ -200,7 +209,7 @@ impl<H: Handler> Turn<'_, H> {
     }
 
     /// The backlogs together are over the shard's budget: the one that grew last pays.
-    fn cut_for_budget(&mut self, index: Index) {
+    pub(super) fn cut_for_budget(&mut self, index: Index) {
         self.core.counters.backlog_budget_cuts += 1;
         self.cut_slow(index, "output budget");
     }

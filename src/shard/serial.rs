@@ -12,13 +12,11 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
+mod fields;
+mod stream;
 
-use super::message::{Counted, Message};
-use crate::handler::{ConnectionId, SignInError};
-use crate::hub::Answer;
-use crate::metrics::{Counters, Details};
-use crate::ring::{Frame, Operation};
+use self::fields::{ANSWERS, Reader, SIGN_IN_RESULTS, Writer};
+use super::message::{Ask, Enter, Message, PublishKept};
 
 /// Bytes that are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +46,13 @@ const SIGN_IN: u8 = 9;
 const SIGNED_IN: u8 = 10;
 const SIGN_OUT: u8 = 11;
 const BOTH_FORMS: u8 = 12;
+const PUBLISH_KEPT: u8 = 13;
+const ENTER: u8 = 14;
+const ENTERED: u8 = 15;
+const ASK: u8 = 16;
+const ANSWERED: u8 = 17;
+const ABSENT: u8 = 18;
+const TELL: u8 = 19;
 
 impl Message {
     /// Appends the serial form.
@@ -59,20 +64,42 @@ impl Message {
             Self::Gap { channel, missed } => put.tag(GAP).text(channel).u64(*missed),
             Self::Interested { channel, ask } => put.tag(INTERESTED).text(channel).u32(*ask),
             Self::InterestAnswered { channel, ask, answer } => {
-                let answer = match answer {
-                    Answer::Confirmed => 0,
-                    Answer::Refused => 1,
-                };
-                put.tag(INTEREST_ANSWERED).text(channel).u32(*ask).tag(answer)
+                put.tag(INTEREST_ANSWERED).text(channel).u32(*ask).one_of(&ANSWERS, answer)
             }
             Self::Uninterested { channel } => put.tag(UNINTERESTED).text(channel),
             Self::BothForms { channel } => put.tag(BOTH_FORMS).text(channel),
+            Self::PublishKept(publish) => {
+                let PublishKept { channel, frame, retention } = &**publish;
+                put.tag(PUBLISH_KEPT).text(channel).bytes(frame).retention(*retention)
+            }
+            Self::Enter(enter) => {
+                let Enter { channel, connection, entry } = &**enter;
+                put.tag(ENTER).text(channel).connection(*connection).entry(entry)
+            }
+            Self::Entered(entered) => {
+                put.tag(ENTERED).text(&entered.channel).connection(entered.connection);
+                put.entered(&entered.result)
+            }
+            Self::Ask(ask) => {
+                let Ask { channel, connection, id, question } = &**ask;
+                put.tag(ASK).text(channel).connection(*connection).u32(*id).question(question)
+            }
+            Self::Answered(answered) => {
+                put.tag(ANSWERED).connection(answered.connection).u32(answered.id);
+                put.answer(&answered.result)
+            }
+            Self::Absent { channel, connection } => {
+                put.tag(ABSENT).text(channel).connection(*connection)
+            }
+            Self::Tell { channel, frame } => put.tag(TELL).text(channel).bytes(frame),
             Self::SignIn { user, limit, connection } => {
                 put.tag(SIGN_IN).text(user).u32(*limit).connection(*connection)
             }
-            Self::SignedIn { user, connection, result } => {
-                put.tag(SIGNED_IN).text(user).connection(*connection).tag(sign_in_tag(*result))
-            }
+            Self::SignedIn { user, connection, result } => put
+                .tag(SIGNED_IN)
+                .text(user)
+                .connection(*connection)
+                .one_of(&SIGN_IN_RESULTS, result),
             Self::SignOut { user } => put.tag(SIGN_OUT).text(user),
             Self::Stop => put.tag(STOP),
             Self::Count { round } => put.tag(COUNT).u64(*round),
@@ -88,17 +115,20 @@ impl Message {
             DELIVER => Self::Deliver { channel: take.text()?, frame: take.frame()? },
             GAP => Self::Gap { channel: take.text()?, missed: take.u64()? },
             INTERESTED => Self::Interested { channel: take.text()?, ask: take.u32()? },
-            INTEREST_ANSWERED => {
-                let (channel, ask) = (take.text()?, take.u32()?);
-                let answer = match take.u8()? {
-                    0 => Answer::Confirmed,
-                    1 => Answer::Refused,
-                    other => return Err(SerialError::Tag(other)),
-                };
-                Self::InterestAnswered { channel, ask, answer }
-            }
+            INTEREST_ANSWERED => Self::InterestAnswered {
+                channel: take.text()?,
+                ask: take.u32()?,
+                answer: take.one_of(&ANSWERS)?,
+            },
             UNINTERESTED => Self::Uninterested { channel: take.text()? },
             BOTH_FORMS => Self::BothForms { channel: take.text()? },
+            PUBLISH_KEPT => Self::PublishKept(Box::new(take.publish_kept()?)),
+            ENTER => Self::Enter(Box::new(take.enter()?)),
+            ENTERED => Self::Entered(Box::new(take.entered_by()?)),
+            ASK => Self::Ask(Box::new(take.ask()?)),
+            ANSWERED => Self::Answered(Box::new(take.answered()?)),
+            ABSENT => Self::Absent { channel: take.text()?, connection: take.connection()? },
+            TELL => Self::Tell { channel: take.text()?, frame: take.frame()? },
             SIGN_IN => Self::SignIn {
                 user: take.text()?,
                 limit: take.u32()?,
@@ -132,179 +162,15 @@ impl Message {
     }
 }
 
-/// The results of a sign-in, by their tags.
-const SIGN_IN_RESULTS: [Result<(), SignInError>; 6] = [
-    Ok(()),
-    Err(SignInError::Gone),
-    Err(SignInError::Limit),
-    Err(SignInError::Busy),
-    Err(SignInError::HomeFull),
-    Err(SignInError::User),
-];
-
-fn sign_in_tag(result: Result<(), SignInError>) -> u8 {
-    let tag = SIGN_IN_RESULTS.iter().position(|known| *known == result).expect("all are there");
-    u8::try_from(tag).expect("there are six")
-}
-
-/// Appends fields.
-struct Writer<'a>(&'a mut Vec<u8>);
-
-impl Writer<'_> {
-    fn tag(&mut self, tag: u8) -> &mut Self {
-        self.0.push(tag);
-        self
-    }
-
-    fn u32(&mut self, value: u32) -> &mut Self {
-        self.0.extend(value.to_le_bytes());
-        self
-    }
-
-    fn u64(&mut self, value: u64) -> &mut Self {
-        self.0.extend(value.to_le_bytes());
-        self
-    }
-
-    fn connection(&mut self, id: ConnectionId) -> &mut Self {
-        self.u32(id.index()).u32(id.serial())
-    }
-
-    fn count(&mut self, count: usize) -> &mut Self {
-        self.u32(u32::try_from(count).expect("names, frames and tables are far below 4 GiB"))
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
-        self.count(bytes.len()).0.extend(bytes);
-        self
-    }
-
-    fn text(&mut self, text: &str) -> &mut Self {
-        self.bytes(text.as_bytes())
-    }
-
-    fn counted(&mut self, counted: &Counted) -> &mut Self {
-        let Counted { round, shard, counters, details, connections, open, .. } = counted;
-        let Counted { channels, subscriptions, users, submitted, .. } = counted;
-        let Counted { backlog_bytes, partial_bytes, timers, ready, .. } = counted;
-        self.count(Counters::COUNT + Details::COUNT);
-        for value in counters.iter().map(|(_, value)| value).chain(details.values()) {
-            self.u64(value);
-        }
-        let gauges = [
-            round,
-            shard,
-            connections,
-            open,
-            channels,
-            subscriptions,
-            users,
-            backlog_bytes,
-            partial_bytes,
-            timers,
-            ready,
-        ];
-        for value in gauges {
-            self.u64(*value);
-        }
-        self.count(submitted.len());
-        for &(operation, count) in submitted {
-            self.tag(operation as u8).u64(count);
-        }
-        self
-    }
-}
-
-/// What has not been decoded yet.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8], SerialError> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or(SerialError::Short)?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], SerialError> {
-        Ok(self.take(N)?.try_into().expect("as many as were taken"))
-    }
-
-    fn u8(&mut self) -> Result<u8, SerialError> {
-        Ok(u8::from_le_bytes(self.array()?))
-    }
-
-    fn u32(&mut self) -> Result<u32, SerialError> {
-        Ok(u32::from_le_bytes(self.array()?))
-    }
-
-    fn u64(&mut self) -> Result<u64, SerialError> {
-        Ok(u64::from_le_bytes(self.array()?))
-    }
-
-    fn bytes(&mut self) -> Result<&'a [u8], SerialError> {
-        let count = self.u32()?;
-        self.take(count as usize)
-    }
-
-    fn frame(&mut self) -> Result<Frame, SerialError> {
-        self.bytes().map(Arc::from)
-    }
-
-    fn connection(&mut self) -> Result<ConnectionId, SerialError> {
-        Ok(ConnectionId::new(self.u32()?, self.u32()?))
-    }
-
-    fn sign_in_result(&mut self) -> Result<Result<(), SignInError>, SerialError> {
-        let tag = self.u8()?;
-        SIGN_IN_RESULTS.get(usize::from(tag)).copied().ok_or(SerialError::Tag(tag))
-    }
-
-    fn text(&mut self) -> Result<Arc<str>, SerialError> {
-        std::str::from_utf8(self.bytes()?).map(Arc::from).map_err(|_| SerialError::Text)
-    }
-
-    fn counted(&mut self) -> Result<Counted, SerialError> {
-        let count = self.u32()?;
-        if count as usize != Counters::COUNT + Details::COUNT {
-            let count = u16::try_from(count).unwrap_or(u16::MAX);
-            return Err(SerialError::Counters { count });
-        }
-        let (mut counters, mut details) = (Counters::default(), Details::default());
-        for value in counters.values_mut().into_iter().chain(details.values_mut()) {
-            *value = self.u64()?;
-        }
-        Ok(Counted {
-            counters,
-            details,
-            round: self.u64()?,
-            shard: self.u64()?,
-            connections: self.u64()?,
-            open: self.u64()?,
-            channels: self.u64()?,
-            subscriptions: self.u64()?,
-            users: self.u64()?,
-            backlog_bytes: self.u64()?,
-            partial_bytes: self.u64()?,
-            timers: self.u64()?,
-            ready: self.u64()?,
-            submitted: self.submitted()?,
-        })
-    }
-
-    fn submitted(&mut self) -> Result<Vec<(Operation, u64)>, SerialError> {
-        (0..self.u32()?)
-            .map(|_| {
-                let number = self.u8()?;
-                let operation = Operation::ALL.get(usize::from(number)).copied();
-                Ok((operation.ok_or(SerialError::Tag(number))?, self.u64()?))
-            })
-            .collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::message::Counted;
     use super::*;
+    use crate::handler::ConnectionId;
+    use crate::hub::Answer;
+    use crate::metrics::{Counters, Details};
+    use crate::ring::{Frame, Operation};
+    use std::sync::Arc;
 
     /// One of each kind, with a value of its own in every field.
     fn messages() -> Vec<Message> {
@@ -342,7 +208,9 @@ mod tests {
             answered(Answer::Confirmed),
             answered(Answer::Refused),
             Message::Uninterested { channel: channel.clone() },
-            Message::BothForms { channel },
+            Message::BothForms { channel: channel.clone() },
+            Message::Absent { channel: channel.clone(), connection },
+            Message::Tell { channel, frame },
             Message::SignIn { user: "anna".into(), limit: 3, connection },
             Message::SignOut { user: "bo".into() },
             Message::Stop,
@@ -355,6 +223,7 @@ mod tests {
             result,
         });
         messages.extend(signed_in);
+        messages.extend(stream::tests::messages());
         messages
     }
 
@@ -382,9 +251,16 @@ mod tests {
             Message::SignIn { .. } => SIGN_IN,
             Message::SignedIn { .. } => SIGNED_IN,
             Message::SignOut { .. } => SIGN_OUT,
+            Message::PublishKept(_) => PUBLISH_KEPT,
+            Message::Enter(_) => ENTER,
+            Message::Entered(_) => ENTERED,
+            Message::Ask(_) => ASK,
+            Message::Answered(_) => ANSWERED,
+            Message::Absent { .. } => ABSENT,
+            Message::Tell { .. } => TELL,
         });
         let kinds: std::collections::BTreeSet<_> = kinds.collect();
-        assert!(kinds.into_iter().eq(PUBLISH..=BOTH_FORMS));
+        assert!(kinds.into_iter().eq(PUBLISH..=TELL));
         for message in all {
             let back = Message::decode(&encoded(&message)).unwrap();
             assert_eq!(format!("{back:?}"), format!("{message:?}"));
@@ -405,10 +281,7 @@ mod tests {
 
     #[test]
     fn bytes_that_mean_nothing_are_refused_by_what_is_wrong() {
-        assert_eq!(
-            Message::decode(&[BOTH_FORMS + 1]).err(),
-            Some(SerialError::Tag(BOTH_FORMS + 1))
-        );
+        assert_eq!(Message::decode(&[TELL + 1]).err(), Some(SerialError::Tag(TELL + 1)));
         let not_utf8 = [&[UNINTERESTED, 1, 0, 0, 0][..], b"\xff"].concat();
         assert_eq!(Message::decode(&not_utf8).err(), Some(SerialError::Text));
         let no_answer = [INTEREST_ANSWERED, 0, 0, 0, 0, 1, 0, 0, 0, 2];

@@ -128,6 +128,8 @@ impl<H: Handler> Turn<'_, H> {
                 self.signed_in(handler, &user, connection, result);
             }
             Message::SignOut { user } => self.core.sign_ins.users.sign_out(&user),
+            Message::Entered(entered) => self.entered(handler, *entered),
+            Message::Answered(answered) => self.answered(handler, *answered),
             message => self.core.channels.take(from, message),
         }
     }

@@ -41,11 +41,11 @@ fn changes_that_undo_each_other_are_never_sent_and_take_no_room() {
     fanout.join("known", MemberId(0)).unwrap();
     settle(&mut fanout, 1);
     for round in 0..100 {
-        fanout.leave_all(MemberId(0));
+        fanout.leave_all(MemberId(0), |_, _| {});
         assert!(fanout.is_pending("known"));
         fanout.join("known", MemberId(0)).unwrap();
         fanout.join(&round.to_string(), MemberId(1)).unwrap();
-        fanout.leave_all(MemberId(1));
+        fanout.leave_all(MemberId(1), |_, _| {});
         assert!(!fanout.is_pending("known") && !fanout.has_changes(ShardId::new(0)));
         assert_eq!(fanout.channel_count(), 1);
     }
@@ -58,7 +58,7 @@ fn a_change_that_was_not_sent_keeps_its_channel_and_so_the_bound_holds() {
     let mut fanout = fanout::<u32>(1, bounds);
     fanout.join("a", MemberId(0)).unwrap();
     settle(&mut fanout, 1);
-    fanout.leave_all(MemberId(0));
+    fanout.leave_all(MemberId(0), |_, _| {});
     fanout.drain_changes(ShardId::new(0), |_| Told::NoRoom);
     assert!(fanout.is_pending("a"));
     assert_eq!(fanout.join("b", MemberId(0)), Err(JoinError::ChannelsFull { channels_max: 1 }));
@@ -107,13 +107,13 @@ fn a_publication_held_back_while_the_change_waits_reaches_its_publisher() {
     // No room for the change: whoever published now would publish to nobody.
     fanout.drain_changes(home, |_| Told::NoRoom);
     assert!(fanout.is_pending("a"));
-    assert_eq!(order.publish("a"), None);
+    assert_eq!(order.publish("a", None), None);
     fanout.drain_changes(home, |change| {
         order.interested(change.channel, home).unwrap();
         CONFIRMED
     });
     assert!(!fanout.is_pending("a"));
-    let published = order.publish("a").expect("the home knows");
+    let published = order.publish("a", None).expect("the home knows");
     assert!(published.targets.contains(home));
     fanout.deliver(id, 7, 1).unwrap();
     assert_eq!(fanout.next().unwrap().frames, [7]);

@@ -107,11 +107,12 @@ impl Model {
             }
             Move::Leave(channel, member) => {
                 let known = self.fanout.find(&names()[channel]);
-                let left = known.is_some_and(|id| self.fanout.leave(id, MemberId(member)));
+                let left =
+                    known.is_some_and(|id| self.fanout.leave(id, MemberId(member)).is_some());
                 assert_eq!(self.members.remove(&(channel, member)).is_some(), left);
             }
             Move::LeaveAll(member) => {
-                self.fanout.leave_all(MemberId(member));
+                self.fanout.leave_all(MemberId(member), |_, _| {});
                 self.members.retain(|&(_, one), _| one != member);
             }
             Move::Publish(channel) => {
@@ -147,10 +148,12 @@ impl Model {
                 let answer = if noted.is_ok() { Answer::Confirmed } else { Answer::Refused };
                 self.to_shard.push_back(ToShard::Answer { channel, ask, answer });
             }
-            Some(ToHome::Uninterested { channel }) => self.order.uninterested(&channel, here),
+            Some(ToHome::Uninterested { channel }) => {
+                self.order.uninterested(&channel, here);
+            }
             Some(ToHome::Publish { channel, number }) => {
                 let name = names()[channel].clone();
-                if self.order.publish(&name).is_some() {
+                if self.order.publish(&name, None).is_some() {
                     self.ordered[channel].push(number);
                     self.to_shard.push_back(ToShard::Deliver { channel: name, number });
                 }
@@ -279,7 +282,7 @@ fn asked(fanout: &mut Fanout<u64>) -> u32 {
 fn an_answer_to_an_earlier_question_is_not_taken_for_the_present_one() {
     let mut fanout = fanout(1, FanoutBounds::default());
     let first = asked(&mut fanout);
-    fanout.leave_all(MemberId(7));
+    fanout.leave_all(MemberId(7), |_, _| {});
     fanout.drain_changes(ShardId::new(0), |_| Told::Sent);
     let second = asked(&mut fanout);
     assert!(!fanout.answered("a", first, Answer::Confirmed));

@@ -54,7 +54,7 @@ fn memory_returns_when_all_have_left() {
         fanout.next();
     }
     for member in 0..20_000 {
-        assert_eq!(fanout.leave_all(MemberId(member)), 3);
+        assert_eq!(fanout.leave_all(MemberId(member), |_, _| {}), 3);
     }
     settle(&mut fanout, 2);
     drain(&mut fanout);
@@ -70,7 +70,7 @@ fn a_channel_that_shrank_gives_places_back() {
         fanout.join("lobby", MemberId(member)).unwrap();
     }
     for member in 10..100_000 {
-        fanout.leave_all(MemberId(member));
+        fanout.leave_all(MemberId(member), |_, _| {});
     }
     assert!(fanout.memory_bytes() <= 64 * 1024, "{} bytes", fanout.memory_bytes());
 }

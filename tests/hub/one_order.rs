@@ -41,14 +41,14 @@ fn run(room: usize, turn_sends: usize) -> Vec<Vec<Result<u64, u64>>> {
             if published_count == 10_000 {
                 break;
             }
-            let published = order.publish("room").unwrap();
+            let published = order.publish("room", None).unwrap();
             for target in published.targets {
                 let queue = &mut queues[target.index()];
                 if queue.len() < room {
                     let sequence = published.sequence;
                     queue.push_back(Message::Publication { sequence, payload: published_count });
                 } else {
-                    order.lagging(published.channel, target);
+                    order.lagging(&published, target);
                 }
             }
             published_count += 1;

@@ -2,7 +2,8 @@
 //! published to least; what makes room for another is known to be lost.
 
 use longwire::hub::{
-    AskedEpoch, Epoch, Position, Recover, Recovery, Retention, Since, StreamBounds, Streams,
+    AskedEpoch, Epoch, Position, Recover, Recovery, Retention, Since, StreamBounds, StreamError,
+    Streams,
 };
 use std::hash::RandomState;
 use std::sync::Arc;
@@ -152,6 +153,41 @@ fn a_name_too_long_costs_no_other_stream_its_place() {
     let mut streams = streams(1, 1 << 20);
     streams.open("a", 9, 0).unwrap();
     let long = "x".repeat(256);
-    assert_eq!(streams.open(&long, 9, 0).unwrap_err().bytes, 256);
+    let refused = streams.open(&long, 9, 0);
+    assert_eq!(refused, Err(StreamError::NameTooLong { bytes: 256 }));
     assert_eq!((streams.count(), streams.counters().streams_evicted), (1, 0));
+}
+
+/// Members follow a stream by its epoch: it may not change under them.
+#[test]
+fn a_stream_with_members_outlives_its_time_and_the_crowd() {
+    let mut streams = streams(2, 1 << 20);
+    let retention = Retention { publications_max: 5, ttl_s: 10, meta_ttl_s: 20 };
+    let kept = streams.open("kept", 20, 0).unwrap();
+    streams.append(kept, (*b"whatever", 1), 1, retention, 0);
+    streams.pin(kept, 20);
+    let epoch = streams.position(kept, u64::MAX).epoch;
+    for second in 0..100 {
+        streams.open(&second.to_string(), 1, second).unwrap();
+        assert!(streams.expire(second, 100) <= 2, "no stream is looked at for ever");
+    }
+    let kept = streams.find("kept").expect("it is pinned");
+    let position = streams.position(kept, u64::MAX);
+    assert_eq!((position.epoch, position.offset), (epoch, 1));
+    assert_eq!(streams.bytes(), 0, "what it keeps has its time still");
+    streams.unpin("kept", 100);
+    streams.expire(120, 100);
+    assert!(streams.find("kept").is_some(), "its time begins when the members have left");
+    streams.expire(121, 100);
+    assert!(streams.find("kept").is_none());
+}
+
+#[test]
+fn a_home_full_of_streams_with_members_refuses_another() {
+    let mut streams = streams(1, 1 << 20);
+    let only = streams.open("a", 9, 0).unwrap();
+    streams.pin(only, 9);
+    assert_eq!(streams.open("b", 9, 0), Err(StreamError::AllPinned));
+    streams.unpin("a", 0);
+    assert!(streams.open("b", 9, 0).is_ok());
 }

@@ -149,7 +149,7 @@ fn a_channel_emptied_in_its_run_gives_its_turn_and_bytes_back() {
     fanout.deliver(stays, 1, 1).unwrap();
     assert_eq!(fanout.next().unwrap().channel, gone);
     for member in 0..10 {
-        fanout.leave_all(MemberId(member));
+        fanout.leave_all(MemberId(member), |_, _| {});
     }
     assert_eq!(fanout.queue_bytes(), bytes, "only what waits in the other channel");
     // Back under the same name before its old turn came up: it is the same channel, without frames.
@@ -168,7 +168,7 @@ fn passing_over_channels_that_emptied_is_bounded_within_a_turn() {
         fanout.deliver(id, 0, 1).unwrap();
     }
     for member in 0..1000 {
-        fanout.leave_all(MemberId(member));
+        fanout.leave_all(MemberId(member), |_, _| {});
     }
     super::settle(&mut fanout, 1);
     let mut turns = 0;

@@ -5,10 +5,11 @@
 use serde::de::IgnoredAny;
 
 use super::super::command::{
-    Channel, Command, Connect, Envelope, History, Publish, Refresh, SubRefresh, Subscribe,
+    Channel, Command, Connect, Envelope, Held, History, Publish, Refresh, StreamPosition,
+    SubRefresh, Subscribe,
 };
 use super::super::commands::Malformed;
-use super::super::text::Raw;
+use super::super::text::{Entries, Raw, Text};
 use super::reader::{Field, Fields, WireError};
 
 /// The first message of a frame without its length, and what follows it.
@@ -52,6 +53,23 @@ pub(super) fn enter<'a, T: Merge<'a>>(
     merge(target.get_or_insert_default(), field.fields()?)
 }
 
+/// One entry of a map, which is a message of a key and a value.
+impl<'a, T: Merge<'a>> Merge<'a> for Entries<'a, T> {
+    fn merge(&mut self, field: Field<'a>) -> Result<(), WireError> {
+        let (mut key, mut value) = (Text::default(), None);
+        let mut fields = field.fields()?;
+        while let Some(field) = fields.next()? {
+            match field.number {
+                1 => key = field.text()?.into(),
+                2 => enter(&mut value, field)?,
+                _ => {}
+            }
+        }
+        self.0.push((key, value.unwrap_or_default()));
+        Ok(())
+    }
+}
+
 impl<'a> Merge<'a> for Envelope<'a> {
     fn merge(&mut self, field: Field<'a>) -> Result<(), WireError> {
         match field.number {
@@ -93,8 +111,22 @@ impl<'a> Merge<'a> for Connect<'a> {
     fn merge(&mut self, field: Field<'a>) -> Result<(), WireError> {
         match field.number {
             1 => self.token = field.text()?.into(),
+            2 => self.data = Raw::new(field.bytes()?),
+            3 => self.subs.merge(field)?,
             4 => self.name = field.text()?.into(),
             5 => self.version = field.text()?.into(),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Merge<'a> for Held<'a> {
+    fn merge(&mut self, field: Field<'a>) -> Result<(), WireError> {
+        match field.number {
+            3 => self.recover = field.flag()?,
+            6 => self.epoch = field.text()?.into(),
+            7 => self.offset = field.u64()?,
             _ => {}
         }
         Ok(())
@@ -109,11 +141,13 @@ impl<'a> Merge<'a> for Subscribe<'a> {
             3 => self.recover = field.flag()?,
             6 => self.epoch = field.text()?.into(),
             7 => self.offset = field.u64()?,
+            8 => self.data = Raw::new(field.bytes()?),
             9 => self.positioned = field.flag()?,
             10 => self.recoverable = field.flag()?,
             11 => self.join_leave = field.flag()?,
             12 => self.delta = field.text()?.into(),
             13 => self.tags_filter = Raw::new(field.bytes()?),
+            14 => self.flag = field.i64()?,
             15 => self.kind = field.i32()?,
             _ => {}
         }
@@ -135,8 +169,23 @@ impl<'a> Merge<'a> for Publish<'a> {
 
 impl<'a> Merge<'a> for History<'a> {
     fn merge(&mut self, field: Field<'a>) -> Result<(), WireError> {
-        if field.number == 1 {
-            self.channel = field.text()?.into();
+        match field.number {
+            1 => self.channel = field.text()?.into(),
+            7 => self.limit = field.i32()?,
+            8 => enter(&mut self.since, field)?,
+            9 => self.reverse = field.flag()?,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Merge<'a> for StreamPosition<'a> {
+    fn merge(&mut self, field: Field<'a>) -> Result<(), WireError> {
+        match field.number {
+            1 => self.offset = field.u64()?,
+            2 => self.epoch = field.text()?.into(),
+            _ => {}
         }
         Ok(())
     }

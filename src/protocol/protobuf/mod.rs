@@ -10,6 +10,7 @@
 
 mod decode;
 mod encode;
+mod part;
 mod push;
 mod reader;
 #[cfg(test)]
@@ -17,7 +18,8 @@ mod tests;
 mod writer;
 
 pub(super) use decode::split_first;
-pub use encode::{write_push, write_reply};
+pub use encode::{write_clients, write_publications, write_push, write_reply};
+pub use part::{numbered, publication_part};
 pub(super) use push::read_push;
 pub use reader::WireError;
 

@@ -1,16 +1,12 @@
 //! What was published, read back from its bytes (4, 5).
 
-use super::super::text::{Raw, Text};
-use super::super::translate::{Member, News, Published, Tags, Who};
-use super::decode::{Merge, enter, merge, split_first};
+use super::super::text::{Entries, Raw, Text};
+use super::super::translate::{Member, News, Published, Who};
+use super::decode::{Merge, enter, merge};
 use super::reader::{Field, Fields, WireError};
 
-/// What a push says, if `message` is one push behind its length.
-pub(in super::super) fn read_push(message: &[u8]) -> Result<News<'_>, WireError> {
-    let (reply, rest) = split_first(message)?;
-    if !rest.is_empty() {
-        return Err(WireError::Length { declared: 0, left: rest.len() });
-    }
+/// What a push says, if `reply` is one, without its length.
+pub(in super::super) fn read_push(reply: &[u8]) -> Result<News<'_>, WireError> {
     let mut envelope = Envelope::default();
     merge(&mut envelope, Fields(reply))?;
     Ok(envelope.push.unwrap_or_default())
@@ -50,13 +46,14 @@ impl<'a> Merge<'a> for Published<'a> {
             5 => enter(&mut self.info, field)?,
             6 => self.offset = field.u64()?,
             7 => self.tags.merge(field)?,
+            14 => self.epoch = field.text()?.into(),
             _ => {}
         }
         Ok(())
     }
 }
 
-impl<'a> Merge<'a> for Tags<'a> {
+impl<'a> Merge<'a> for Entries<'a, Text<'a>> {
     /// One tag, which is a message of its own.
     fn merge(&mut self, field: Field<'a>) -> Result<(), WireError> {
         let (mut key, mut value) = (Text::default(), Text::default());

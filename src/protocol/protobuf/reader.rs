@@ -81,8 +81,12 @@ impl<'a> Field<'a> {
     }
 
     /// A signed number; a negative one is sent as the 64 bits of its two's complement.
+    pub(super) fn i64(self) -> Result<i64, WireError> {
+        self.u64().map(u64::cast_signed)
+    }
+
     pub(super) fn i32(self) -> Result<i32, WireError> {
-        i32::try_from(self.u64()?.cast_signed()).map_err(|_| WireError::Number)
+        i32::try_from(self.i64()?).map_err(|_| WireError::Number)
     }
 
     pub(super) fn flag(self) -> Result<bool, WireError> {

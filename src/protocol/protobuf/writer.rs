@@ -30,16 +30,26 @@ impl<'a> Message<'a> {
         out[start - 1..][..count].copy_from_slice(&bytes[..count]);
     }
 
+    /// A message that is a field of one that is put together elsewhere.
+    pub(super) fn field(out: &'a mut Vec<u8>, field: u32) -> Self {
+        write_key(out, field, DELIMITED);
+        Self::begin(out)
+    }
+
     /// A message within this one; written even if nothing is in it.
     pub(super) fn message(&mut self, field: u32) -> Message<'_> {
-        self.key(field, 2);
-        Message::begin(self.out)
+        Message::field(self.out, field)
+    }
+
+    /// Fields that have been encoded before.
+    pub(super) fn encoded(&mut self, fields: &[u8]) {
+        self.out.extend_from_slice(fields);
     }
 
     pub(super) fn number(&mut self, field: u32, value: u64) {
         if value != 0 {
-            self.key(field, 0);
-            self.varint(value);
+            write_key(self.out, field, VARINT);
+            write_varint(self.out, value);
         }
     }
 
@@ -53,20 +63,30 @@ impl<'a> Message<'a> {
 
     pub(super) fn bytes(&mut self, field: u32, value: &[u8]) {
         if !value.is_empty() {
-            self.key(field, 2);
-            self.varint(value.len() as u64);
-            self.out.extend_from_slice(value);
+            write_bytes(self.out, field, value);
         }
     }
+}
 
-    fn key(&mut self, field: u32, wire_type: u64) {
-        self.varint(u64::from(field) << 3 | wire_type);
-    }
+/// The wire type of a number.
+const VARINT: u64 = 0;
+/// The wire type of bytes, and so of texts and messages.
+const DELIMITED: u64 = 2;
 
-    fn varint(&mut self, value: u64) {
-        let (bytes, count) = varint(value);
-        self.out.extend_from_slice(&bytes[..count]);
-    }
+/// Appends a field of bytes, be it of none.
+pub(super) fn write_bytes(out: &mut Vec<u8>, field: u32, value: &[u8]) {
+    write_key(out, field, DELIMITED);
+    write_varint(out, value.len() as u64);
+    out.extend_from_slice(value);
+}
+
+fn write_key(out: &mut Vec<u8>, field: u32, wire_type: u64) {
+    write_varint(out, u64::from(field) << 3 | wire_type);
+}
+
+fn write_varint(out: &mut Vec<u8>, value: u64) {
+    let (bytes, count) = varint(value);
+    out.extend_from_slice(&bytes[..count]);
 }
 
 /// Bytes of the longest number.

@@ -1,0 +1,57 @@
+//! Connections that are not present in a channel any more, until the channel's home was told.
+//!
+//! Where the mesh has no room for the word it has none for another entry either, so nobody comes
+//! back before the home has heard that it was gone; and there are never more of them than there
+//! were memberships.
+
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::channels::member;
+use super::message::Message;
+use crate::handler::ConnectionId;
+use crate::hub::ShardId;
+use crate::mesh::{Class, Member};
+
+/// What is owed to each home, in order.
+pub(super) struct Absences(Box<[VecDeque<Absence>]>);
+
+/// Who is not present any more, and where.
+type Absence = (Arc<str>, ConnectionId);
+
+impl Absences {
+    pub(super) fn new(shard_count: usize) -> Self {
+        Self((0..shard_count).map(|_| VecDeque::new()).collect())
+    }
+
+    /// The connection is not in the channel any more: its home is to be told.
+    pub(super) fn owe(&mut self, home: ShardId, channel: &str, connection: ConnectionId) {
+        self.0[home.index()].push_back((channel.into(), connection));
+    }
+
+    /// What a home that is here is owed next: it is told at once.
+    pub(super) fn next(&mut self, home: ShardId) -> Option<(Arc<str>, ConnectionId)> {
+        let owed = &mut self.0[home.index()];
+        let next = owed.pop_front();
+        if owed.is_empty() {
+            owed.shrink_to(ENTRIES_KEPT);
+        }
+        next
+    }
+
+    /// Tells another home, as far as there is room.
+    pub(super) fn send(&mut self, mesh: &mut Member<Message>, home: ShardId) {
+        while let Some((channel, connection)) = self.0[home.index()].front() {
+            let message = Message::Absent { channel: channel.clone(), connection: *connection };
+            if mesh.send(member(home), message, Class::Notice).is_err() {
+                return;
+            }
+            self.next(home);
+        }
+    }
+}
+
+/// Places for which room is kept, after a crowd has left.
+const ENTRIES_KEPT: usize = 64;

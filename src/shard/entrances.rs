@@ -1,0 +1,255 @@
+//! Connections that enter channels by way of the channels' homes, and what they ask those.
+//!
+//! ```text
+//!   enter ─▶ hold ─▶ home here? ─yes─▶ its word ─▶ a member, or refused
+//!                             └─no──▶ mesh ─▶ its word ─▶ mesh ─▶ the same, Handler::entered
+//! ```
+//!
+//! Invariant: from the question to the answer the channel is held, so the home sends this shard
+//! whatever it publishes; what came before the answer is in the answer, and nobody's here. An
+//! answer to somebody who has gone meanwhile takes back what the home has noted of it.
+
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::channels::{Channels, member};
+use super::core::{Core, Turn};
+use super::guard;
+use super::message::{Answered, Ask, Enter, EnteredBy, Message};
+use super::slab::Index;
+use crate::handler::{
+    Answer, AskError, Asked, ConnectionId, Entered, Entry, Handler, JoinError, Overflow, Peer,
+    Question,
+};
+use crate::hub::{JoinError as HubJoinError, MemberId, Standing};
+use crate::mesh::Class;
+
+/// Whose answer is awaited. As few as requests are under way.
+#[derive(Default)]
+pub(super) struct Entering(BTreeMap<(ConnectionId, Arc<str>), Expected>);
+
+/// What becomes of a connection when the home lets it in.
+#[derive(Clone, Copy)]
+struct Expected {
+    standing: Standing,
+    /// It has left before the answer.
+    has_left: bool,
+}
+
+impl Entering {
+    fn get_mut(&mut self, connection: ConnectionId, channel: &str) -> Option<&mut Expected> {
+        if self.0.is_empty() {
+            return None;
+        }
+        self.0.get_mut(&(connection, channel.into()))
+    }
+
+    /// Whether the answer to the connection's entry is awaited.
+    pub(super) fn contains(&mut self, connection: ConnectionId, channel: &str) -> bool {
+        self.get_mut(connection, channel).is_some()
+    }
+
+    /// The connection does not want to be let in any more; false if it did not.
+    pub(super) fn leave(&mut self, connection: ConnectionId, channel: &str) -> bool {
+        let Some(expected) = self.get_mut(connection, channel) else { return false };
+        !std::mem::replace(&mut expected.has_left, true)
+    }
+}
+
+impl Channels {
+    /// Has a connection, which is in so many channels as it may be, enter one more.
+    pub(super) fn enter(
+        &mut self,
+        connection: ConnectionId,
+        channel: &str,
+        entry: Entry,
+    ) -> Result<Asked<Entered>, JoinError> {
+        if self.is_member(Index::new(connection.index()), channel)
+            || self.entering.contains(connection, channel)
+        {
+            return Err(JoinError::Member);
+        }
+        let home = self.homes.home_of_channel(channel);
+        self.fanout.hold(channel).map_err(refusal)?;
+        self.tell_home(home);
+        let expected = Expected { standing: standing_of(&entry), has_left: false };
+        if home == self.here {
+            let entered = self.home.enter(home, connection, channel, &entry);
+            return self.settle(connection, channel, expected, entered).map(Asked::Done);
+        }
+        if !entry.asks_home() && self.fanout.receiving(channel).is_some() {
+            // The home sends what it publishes already, and has nothing to say.
+            let entered = Ok(Entered::default());
+            return self.settle(connection, channel, expected, entered).map(Asked::Done);
+        }
+        let sent = self.ask_to_enter(connection, channel, entry);
+        if sent.is_err() {
+            self.fanout.release(channel);
+            self.tell_home(home);
+            return Err(JoinError::Busy);
+        }
+        Ok(Asked::Waits)
+    }
+
+    fn ask_to_enter(
+        &mut self,
+        connection: ConnectionId,
+        channel: &str,
+        entry: Entry,
+    ) -> Result<(), ()> {
+        let home = self.homes.home_of_channel(channel);
+        self.absences.send(&mut self.mesh, home);
+        // The home must have heard of the interest before, and of an earlier presence that ended.
+        if self.fanout.is_pending(channel) {
+            return Err(());
+        }
+        let standing = standing_of(&entry);
+        let name: Arc<str> = channel.into();
+        let enter = Enter { channel: name.clone(), connection, entry };
+        let message = Message::Enter(Box::new(enter));
+        self.mesh.send(member(home), message, Class::Request).map_err(drop)?;
+        self.entering.0.insert((connection, name), Expected { standing, has_left: false });
+        Ok(())
+    }
+
+    /// The home's word on an entry: ends the hold, with a membership or without.
+    fn settle(
+        &mut self,
+        connection: ConnectionId,
+        channel: &str,
+        expected: Expected,
+        result: Result<Entered, JoinError>,
+    ) -> Result<Entered, JoinError> {
+        let Expected { standing, has_left } = expected;
+        if result.is_ok() && !has_left {
+            let index = MemberId(connection.index());
+            let admitted = self.fanout.admit(channel, index, standing);
+            admitted.expect("who is on its way in cannot join otherwise");
+            return result;
+        }
+        self.fanout.release(channel);
+        let home = self.homes.home_of_channel(channel);
+        if result.is_ok() && standing.is_present {
+            self.absences.owe(home, channel, connection);
+            self.tell_absences(home);
+        }
+        self.tell_home(home);
+        result
+    }
+
+    /// The home's answer to an entry from here: what to tell the connection, if it is still open
+    /// and wants to hear of it.
+    pub(super) fn entered(
+        &mut self,
+        entered: EnteredBy,
+        is_open: bool,
+    ) -> Option<(Arc<str>, Result<Entered, JoinError>)> {
+        let EnteredBy { channel, connection, result } = entered;
+        let expected = self.entering.0.remove(&(connection, channel.clone()));
+        let mut expected = expected.expect("an answer belongs to an entry");
+        expected.has_left |= !is_open;
+        let result = self.settle(connection, &channel, expected, result);
+        (!expected.has_left).then_some((channel, result))
+    }
+
+    /// Asks a channel's home.
+    pub(super) fn ask(
+        &mut self,
+        connection: ConnectionId,
+        id: u32,
+        channel: &str,
+        question: Question,
+    ) -> Result<Asked<Answer>, AskError> {
+        let home = self.homes.home_of_channel(channel);
+        if home == self.here {
+            return self.home.answer(channel, question).map(Asked::Done);
+        }
+        self.absences.send(&mut self.mesh, home);
+        let ask = Ask { channel: channel.into(), connection, id, question };
+        let sent = self.mesh.send(member(home), Message::Ask(Box::new(ask)), Class::Request);
+        sent.map(|()| Asked::Waits).map_err(|_| AskError::Busy)
+    }
+}
+
+impl<H: Handler> Turn<'_, H> {
+    /// The home's answer to a connection that enters.
+    pub(super) fn entered(&mut self, handler: &mut H, entered: EnteredBy) {
+        let core = &mut *self.core;
+        let connection = entered.connection;
+        core.counters.joins_refused += u64::from(entered.result.is_err());
+        let is_open = core.open(connection).is_some();
+        let Some((channel, result)) = core.channels.entered(entered, is_open) else { return };
+        if result.is_err() {
+            core.open(connection).expect("seen above").channel_count -= 1;
+        }
+        core.called = true;
+        let peer = &mut Peer::new(self, connection);
+        if guard(|| handler.entered(peer, &channel, result)).is_none() {
+            self.panicked(Index::new(connection.index()));
+        }
+        self.tell_endings(handler);
+    }
+
+    /// The home's answer to a question.
+    pub(super) fn answered(&mut self, handler: &mut H, answered: Answered) {
+        let Answered { connection, id, result } = answered;
+        let core = &mut *self.core;
+        if core.open(connection).is_none() {
+            return;
+        }
+        core.called = true;
+        let peer = &mut Peer::new(self, connection);
+        if guard(|| handler.answered(peer, id, result)).is_none() {
+            self.panicked(Index::new(connection.index()));
+        }
+        self.tell_endings(handler);
+    }
+}
+
+impl<H: Handler> Core<H> {
+    /// Has an open connection enter a channel.
+    pub(super) fn enter(
+        &mut self,
+        connection: ConnectionId,
+        channel: &str,
+        entry: Entry,
+    ) -> Result<Asked<Entered>, JoinError> {
+        let channels_max = self.settings.connection_channels_max;
+        let one = self.open(connection).ok_or(JoinError::Gone)?;
+        let entered = if one.channel_count < channels_max {
+            self.channels.enter(connection, channel, entry)
+        } else {
+            Err(JoinError::ConnectionChannels)
+        };
+        match entered {
+            Ok(_) => self.open(connection).expect("seen above").channel_count += 1,
+            Err(_) => self.counters.joins_refused += 1,
+        }
+        entered
+    }
+}
+
+/// What is kept of an entry with the membership.
+fn standing_of(entry: &Entry) -> Standing {
+    let overflow = match entry.overflow {
+        Overflow::Close => 0,
+        Overflow::DropOldest => 1,
+        Overflow::Latest => 2,
+    };
+    Standing {
+        tag: entry.tag,
+        overflow,
+        is_present: entry.presence.is_some(),
+        hears_joins: entry.hears_joins,
+    }
+}
+
+fn refusal(error: HubJoinError) -> JoinError {
+    match error {
+        HubJoinError::NameTooLong { .. } => JoinError::Name,
+        HubJoinError::AlreadyMember(_) => JoinError::Member,
+        _ => JoinError::ShardFull,
+    }
+}
