@@ -137,6 +137,22 @@ pub const STREAMS_PER_HOME_MAX: u32 = CHANNELS_PER_HOME_MAX;
 pub const STREAM_BYTES_PER_HOME_MAX: usize = 256 * 1024 * 1024;
 const _: () = assert!(STREAM_BYTES_PER_HOME_MAX >= 16 * PUBLICATION_BYTES_MAX);
 
+/// Clients present in the channels of one home, at 64 B each and what is shown of them: as many as
+/// a shard has memberships.
+pub const PRESENT_PER_HOME_MAX: u32 = MEMBERSHIPS_PER_SHARD_MAX;
+
+/// Lists of who is present that a home keeps until somebody comes or goes. All of them together
+/// have no more entries than there are clients present.
+pub const PRESENCE_LISTS_KEPT_MAX: usize = 64;
+
+/// Joins and leaves of one channel that its members are told of within a tick. At about 200 B each
+/// they fit one run of [`RUN_BYTES_MAX`], so who listens is sent one message a tick at most.
+pub const JOINS_PER_TICK_MAX: usize = 64;
+
+/// Joins and leaves of all channels of a home that wait for the next tick, at 40 B each and what
+/// they show: a million connections that come back within a minute make a thousand in a tick.
+pub const JOINS_WAITING_MAX: usize = 64 * 1024;
+
 /// Lists of publications that a home keeps for others who read the same. Who comes back in a crowd
 /// asks for the same as some before it did, and these are looked through within 100 ns.
 pub const READS_KEPT_MAX: usize = 64;

@@ -56,3 +56,19 @@ impl Default for StreamBounds {
         }
     }
 }
+
+/// The bounds of what waits to be told of a home's channels; those of [`limits`] unless a test
+/// needs smaller ones.
+#[derive(Clone, Copy, Debug)]
+pub struct JoinBounds {
+    /// `JOINS_PER_TICK_MAX`
+    pub per_channel_max: usize,
+    /// `JOINS_WAITING_MAX`
+    pub events_max: usize,
+}
+
+impl Default for JoinBounds {
+    fn default() -> Self {
+        Self { per_channel_max: limits::JOINS_PER_TICK_MAX, events_max: limits::JOINS_WAITING_MAX }
+    }
+}

@@ -11,8 +11,9 @@
 //! machines: all of their inputs are calls, all of their outputs are returned values, and equal
 //! calls give equal values.
 //!
-//! [`Streams`] keeps what was published in the channels whose home a shard is; [`Users`] counts the
-//! connections of the users whose home it is.
+//! Beside its order, a home keeps what was published ([`Streams`]), who is there ([`Presence`]) and
+//! who has just come or left ([`Joins`]). [`Users`] counts the connections of the users whose home
+//! a shard is.
 //!
 //! Invariant: a shard sees the publications of a channel in sequence order, with no hole except
 //! where it is told of a gap; a member gets exactly those queued while it was a member.
@@ -24,15 +25,18 @@ mod backlog;
 mod bounds;
 mod bucket;
 mod channel;
+mod crowd;
 mod entrance;
 mod fanout;
 mod holds;
 mod interest;
 mod joining;
+mod joins;
 mod memberships;
 mod names;
 mod order;
 mod position;
+mod presence;
 mod reads;
 mod recency;
 mod rotation;
@@ -42,16 +46,18 @@ mod streams;
 mod turns;
 mod users;
 
-pub use bounds::{FanoutBounds, StreamBounds};
+pub use bounds::{FanoutBounds, JoinBounds, StreamBounds};
 pub use bucket::{BUCKETS, Bucket, Homes, ShardId, bucket_of};
 pub use fanout::{
     Chain, ChannelId, Delivery, Fanout, FanoutCounters, JoinError, MemberId, QueueFull,
 };
 pub use interest::{Answer, InterestChange, Told};
 pub use joining::Announcement;
+pub use joins::{JoinBatch, JoinEvent, Joins};
 pub use memberships::Standing;
 pub use order::{HomeChannelId, Order, OrderCounters, OrderError, Published, Repair};
 pub use position::{AskedEpoch, Epoch, Position, Recover, Retention, Since};
+pub use presence::{Presence, PresenceError, PresenceStats};
 pub use shard_set::{ShardSet, Shards};
 pub use streams::{Recovery, StreamCounters, StreamError, StreamId, Streams, Unrecoverable};
 pub use users::{UserError, Users};

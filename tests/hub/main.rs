@@ -6,8 +6,10 @@
 mod exactly_once;
 mod interest;
 mod joined;
+mod joins;
 mod memory;
 mod one_order;
+mod presence;
 mod stream_model;
 mod streams;
 mod turns;
