@@ -107,13 +107,29 @@ fn channel_options(options: &serve::WithoutNamespace) -> ChannelOptions {
     }
 }
 
+/// What back ends publish to.
+fn published(serve: &Serve) -> control::Channels {
+    let kept = |options: &ChannelOptions| {
+        options.history.map(|retention| control::Retention {
+            publications_max: retention.publications_max,
+            ttl_s: retention.ttl_s,
+            meta_ttl_s: retention.meta_ttl_s,
+        })
+    };
+    let namespaces = namespaces(serve).into_iter().map(|(name, options)| (name, kept(&options)));
+    control::Channels {
+        without_namespace: kept(&channel_options(&serve.without_namespace)),
+        namespaces: namespaces.collect(),
+    }
+}
+
 fn site(serve: &Serve, is_dev: bool) -> control::Settings {
     let mut site = control::Settings::default();
     site.dev = is_dev;
     VERSION.clone_into(&mut site.version);
     serve.websocket.handler_prefix.as_str().clone_into(&mut site.websocket_path);
     site.internal_listen = serve.internal_listen();
-    site.namespaces = namespaces(serve).into_keys().collect();
+    site.channels = published(serve);
     site.http_api = http_api(&serve.http_api);
     site
 }

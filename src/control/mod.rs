@@ -14,6 +14,7 @@
 mod api;
 mod ask;
 mod body;
+mod channels;
 mod connection;
 mod crowd;
 mod debug;
@@ -33,5 +34,6 @@ mod tests;
 
 pub use crate::metrics::Snapshot;
 pub use ask::{Ask, Busy, Publication};
+pub use channels::{Channels, Retention};
 pub use settings::{ErrorMode, HttpApi, Settings};
 pub use site::{Arrival, Live, Site, SiteError};

@@ -1,6 +1,5 @@
 //! Which path is answered by what, on the public port and on the internal one.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use axum::routing::{any, get};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::Channels;
 use super::ask::Asks;
 use super::body::Budget;
 use super::crowd::Guest;
@@ -31,8 +31,8 @@ pub(super) struct Context {
     pub(super) traffic: Traffic,
     pub(super) identity: Arc<api::Identity>,
     pub(super) websocket_path: Arc<str>,
-    /// Namespaces in which channels may be published to, beside those without one.
-    pub(super) namespaces: Arc<BTreeSet<String>>,
+    /// What may be published to, and what of it is kept.
+    pub(super) channels: Arc<Channels>,
     /// Connections that the shards take; 0: unknown.
     pub(super) connections_max: u64,
 }
@@ -95,7 +95,7 @@ impl Routes {
             traffic: traffic.clone(),
             identity: Arc::new(identity),
             websocket_path: settings.websocket_path.into(),
-            namespaces: Arc::new(settings.namespaces),
+            channels: Arc::new(settings.channels),
             connections_max: settings.connections_max,
         };
         let health = Router::new()

@@ -1,9 +1,9 @@
 //! What the control thread is told at its start.
 
-use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use super::Channels;
 use crate::limits::HTTP_HEAD_TIMEOUT;
 
 /// Settings of a [`Site`](super::Site). [`Default`] is what `longwire serve` starts from.
@@ -24,8 +24,8 @@ pub struct Settings {
     pub head_timeout: Duration,
     /// Connections that the shards take, for the metrics; 0: unknown.
     pub connections_max: u64,
-    /// Namespaces in which channels may be published to, beside the channels without one.
-    pub namespaces: BTreeSet<String>,
+    /// What may be published to, and what of it is kept.
+    pub channels: Channels,
     /// The HTTP API of the public port.
     pub http_api: HttpApi,
 }
@@ -40,7 +40,7 @@ impl Default for Settings {
             websocket_path: "/connection/websocket".to_owned(),
             head_timeout: HTTP_HEAD_TIMEOUT,
             connections_max: 0,
-            namespaces: BTreeSet::new(),
+            channels: Channels::default(),
             http_api: HttpApi::default(),
         }
     }

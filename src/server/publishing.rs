@@ -6,6 +6,7 @@
 use tokio::sync::oneshot;
 
 use crate::control::{Busy, Publication};
+use crate::handler;
 use crate::mesh::{Class, Member};
 use crate::metrics::Counters;
 use crate::shard::{Message, Publisher};
@@ -32,7 +33,12 @@ impl Publishing {
             counters.publishes_late += 1;
             return;
         }
-        let (home, message) = self.publisher.publication(channel, &frame.text);
+        let retention = frame.retention.map(|kept| handler::Retention {
+            publications_max: kept.publications_max,
+            ttl_s: kept.ttl_s,
+            meta_ttl_s: kept.meta_ttl_s,
+        });
+        let (home, message) = self.publisher.publication(channel, &frame.text, retention);
         let sent = mesh.send(home, message, Class::Delivery).map_err(|_| Busy);
         match sent {
             Ok(()) => counters.published += 1,
@@ -54,7 +60,7 @@ mod tests {
         let (mut control, mut shard) = (members.pop().unwrap(), members.pop().unwrap());
         let publishing = Publishing::new(1);
         let mut counters = Counters::default();
-        let frame = Publication { text: b"{}".to_vec() };
+        let frame = Publication { text: b"{}".to_vec(), retention: None };
         for is_late in [true, false] {
             let (answer, mut answered) = oneshot::channel();
             if is_late {

@@ -1,5 +1,6 @@
 //! Publications of a member of the mesh that has no connections of its own.
 
+use crate::handler::Retention;
 use crate::hub::Homes;
 use crate::mesh::MemberId;
 use crate::ws::{OpCode, encode_header};
@@ -18,10 +19,15 @@ impl Publisher {
     }
 
     /// One text message for all members of a channel, and to whom to send it.
-    pub(crate) fn publication(&self, channel: &str, text: &[u8]) -> (MemberId, Message) {
+    pub(crate) fn publication(
+        &self,
+        channel: &str,
+        text: &[u8],
+        retention: Option<Retention>,
+    ) -> (MemberId, Message) {
         let home = MemberId::new(self.homes.home_of_channel(channel).index());
         let header = encode_header(true, OpCode::Text, text.len(), None);
         let frame = [&header, text].concat().into();
-        (home, Message::Publish { channel: channel.into(), frame })
+        (home, Message::publication(channel.into(), frame, retention))
     }
 }

@@ -4,7 +4,7 @@
 //! Invariant: data is embedded as it came; it is never parsed into a tree and built again.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,14 +15,14 @@ use tokio::time::Instant;
 use super::failure::{ApiError, Code, Failure};
 use crate::control::ask::Publication;
 use crate::control::routes::Context;
+use crate::control::{Channels, Retention};
 use crate::limits::{
     ASK_TIMEOUT, BROADCAST_BYTES_MAX, BROADCAST_CHANNELS_MAX, BROADCAST_SLICE_BYTES,
     CHANNEL_NAME_BYTES_MAX,
 };
 use crate::protocol::{self, Push, channel, json};
 
-/// A command of either kind. Options that only mean something to a history, `skip_history`,
-/// `delta` and `version`, are passed over, as the reference does in channels without one.
+/// A command of either kind. `delta` and `version` are passed over.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Command<'a> {
@@ -34,6 +34,7 @@ struct Command<'a> {
     #[serde(borrow)]
     b64data: Option<Cow<'a, str>>,
     tags: Option<BTreeMap<String, String>>,
+    skip_history: bool,
     #[serde(borrow)]
     idempotency_key: Option<Cow<'a, str>>,
 }
@@ -71,7 +72,7 @@ enum Response {
 
 /// One publication to one channel.
 pub(super) async fn publish(context: &Context, body: &[u8]) -> Result<Published, Failure> {
-    let publication = single(body, &context.namespaces)?;
+    let publication = single(body, &context.channels)?;
     let deadline = Instant::now() + ASK_TIMEOUT;
     match context.asks.publish(vec![publication], deadline).await[..] {
         [Ok(())] => Ok(Published {}),
@@ -79,11 +80,12 @@ pub(super) async fn publish(context: &Context, body: &[u8]) -> Result<Published,
     }
 }
 
-fn single(body: &[u8], namespaces: &BTreeSet<String>) -> Result<(String, Publication), Failure> {
+fn single(body: &[u8], channels: &Channels) -> Result<(String, Publication), Failure> {
     let command = Command::read(body)?;
     let payload = Payload::of(&command)?;
-    let channel = valid(command.channel.as_deref().unwrap_or_default(), namespaces)?;
-    Ok((channel.to_owned(), payload.publication(channel)))
+    let name = command.channel.as_deref().unwrap_or_default();
+    let retention = valid(name, channels)?;
+    Ok((name.to_owned(), payload.publication(name, retention)))
 }
 
 /// The same publication to many channels.
@@ -96,10 +98,12 @@ pub(super) async fn broadcast(context: &Context, body: &[u8]) -> Result<Broadcas
     let mut responses = Vec::with_capacity(channels.len());
     // In slices, so that many broadcasts at a time do not hold all their messages at a time.
     for slice in channels.chunks(BROADCAST_SLICE_BYTES.div_ceil(payload.bytes_max())) {
-        let verdicts: Vec<_> = slice.iter().map(|name| valid(name, &context.namespaces)).collect();
-        let valid = verdicts.iter().flatten();
-        let publications = valid.map(|&name| (name.to_owned(), payload.publication(name)));
-        let published = context.asks.publish(publications.collect(), deadline).await;
+        let verdicts: Vec<_> = slice.iter().map(|name| valid(name, &context.channels)).collect();
+        let valid = slice.iter().zip(&verdicts).filter_map(|(name, verdict)| {
+            let retention = *verdict.as_ref().ok()?;
+            Some((name.clone(), payload.publication(name, retention)))
+        });
+        let published = context.asks.publish(valid.collect(), deadline).await;
         let mut published = published.into_iter();
         for verdict in verdicts {
             let queued = verdict.and_then(|_| match published.next() {
@@ -128,8 +132,8 @@ fn busy() -> ApiError {
     ApiError::new(Code::Internal, "the channel's queue is full, try again")
 }
 
-/// A channel that can be published to.
-fn valid<'n>(name: &'n str, namespaces: &BTreeSet<String>) -> Result<&'n str, ApiError> {
+/// What is kept of a publication to a channel that can be published to.
+fn valid(name: &str, channels: &Channels) -> Result<Option<Retention>, ApiError> {
     let refused = |about| Err(ApiError::new(Code::BadRequest, about));
     if name.is_empty() {
         return refused("channel is empty");
@@ -140,10 +144,8 @@ fn valid<'n>(name: &'n str, namespaces: &BTreeSet<String>) -> Result<&'n str, Ap
     if !channel::is_well_formed(name) {
         return refused("channel is not ASCII");
     }
-    if channel::namespace(name).is_some_and(|namespace| !namespaces.contains(namespace)) {
-        return Err(ApiError::new(Code::UnknownChannel, "its namespace is not configured"));
-    }
-    Ok(name)
+    let unknown = |_| ApiError::new(Code::UnknownChannel, "its namespace is not configured");
+    channels.retention(name).map_err(unknown)
 }
 
 /// What is published, whatever the channel.
@@ -151,6 +153,7 @@ struct Payload<'a> {
     /// One JSON value.
     data: Cow<'a, [u8]>,
     tags: Vec<(&'a str, &'a str)>,
+    skip_history: bool,
 }
 
 impl<'a> Payload<'a> {
@@ -174,7 +177,8 @@ impl<'a> Payload<'a> {
             return refused("b64data is not JSON");
         }
         let tags = command.tags.iter().flatten();
-        Ok(Self { data, tags: tags.map(|(key, value)| (&**key, &**value)).collect() })
+        let tags = tags.map(|(key, value)| (&**key, &**value)).collect();
+        Ok(Self { data, tags, skip_history: command.skip_history })
     }
 
     /// Bytes that the message has at most: a byte of a name may become an escape of six.
@@ -184,16 +188,39 @@ impl<'a> Payload<'a> {
         self.data.len() + 6 * text + ENVELOPE_BYTES
     }
 
-    /// The message for the members of `channel`.
-    fn publication(&self, channel: &str) -> Publication {
+    /// The message for the members of `channel`, kept as its namespace says.
+    fn publication(&self, channel: &str, retention: Option<Retention>) -> Publication {
         let tags = self.tags.as_slice();
         let publication =
             protocol::Publication { data: &self.data, tags, ..protocol::Publication::default() };
         let mut text = Vec::with_capacity(self.data.len() + channel.len() + ENVELOPE_BYTES);
         json::write_push(&mut text, channel, &Push::Publication(publication));
-        Publication { text }
+        Publication { text, retention: retention.filter(|_| !self.skip_history) }
     }
 }
 
 /// Room for what a message says beside the names, the data and the tags.
 const ENVELOPE_BYTES: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_publication_is_kept_as_its_namespace_says_unless_it_is_to_be_skipped() {
+        let kept = Retention { publications_max: 3, ttl_s: 60, meta_ttl_s: 600 };
+        let brief = Retention { publications_max: 1, ..kept };
+        let namespaces = [("brief".to_owned(), Some(brief)), ("not".to_owned(), None)].into();
+        let channels = Channels { without_namespace: Some(kept), namespaces };
+        let retention = |channel: &str, rest: &str| {
+            let body = format!(r#"{{"channel":"{channel}","data":1{rest}}}"#);
+            single(body.as_bytes(), &channels).map(|(_, publication)| publication.retention).ok()
+        };
+        assert_eq!(retention("a", ""), Some(Some(kept)));
+        assert_eq!(retention("brief:a", ""), Some(Some(brief)));
+        assert_eq!(retention("not:a", ""), Some(None));
+        assert_eq!(retention("other:a", ""), None);
+        assert_eq!(retention("a", r#","skip_history":true"#), Some(None));
+        assert_eq!(retention("a", r#","skip_history":false"#), Some(Some(kept)));
+    }
+}

@@ -122,7 +122,7 @@ async fn a_broadcast_answers_for_each_channel_in_order() {
 #[tokio::test]
 async fn a_configured_namespace_can_be_published_to() {
     let mut settings = keyed();
-    settings.namespaces = ["ns".to_owned()].into();
+    settings.channels.namespaces = [("ns".to_owned(), None)].into();
     let stage = stage(settings);
     for (channel, part) in
         [("ns:a", r#"{"result":{}}"#), ("$ns:a", r#"{"result":{}}"#), ("other:a", "102")]

@@ -14,17 +14,19 @@ mod ledger;
 mod network;
 mod random;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use self::client::Client;
 use self::ledger::{Counts, Ledger};
-use self::network::{Network, Share};
+use self::network::{Budget, Network};
 use self::random::Random;
 use super::session_settings::SessionSettings;
+use crate::handler;
 use crate::session::{ChannelOptions, Retention, Rules};
 
 /// Seeds of one run.
-const SEEDS: u64 = 3000;
+const SEEDS: u64 = 1000;
 
 /// Without positions; with positions and room for all; with room for few; and who is there.
 const CHANNELS: [&str; 5] = ["a", "b", "kept:a", "kept:b", "brief:a"];
@@ -38,6 +40,8 @@ struct World {
     /// The shard that seldom has a turn, if there is one.
     slow: Option<usize>,
     published: u64,
+    /// By namespace, how publications are kept.
+    kept: BTreeMap<String, handler::Retention>,
 }
 
 impl World {
@@ -48,8 +52,14 @@ impl World {
         let mesh_slots = random.one_of(&[4, 8, 64]);
         let few = 2 + random.below(12) as u64;
         let room_bytes = random.one_of(&[256, 4096, 65_536]);
+        let rules = rules(&mut random);
+        let kept = |(name, options): (&String, &ChannelOptions)| {
+            let Retention { publications_max, ttl_s, meta_ttl_s } = options.history?;
+            Some((name.clone(), handler::Retention { publications_max, ttl_s, meta_ttl_s }))
+        };
+        let kept = rules.namespaces.iter().filter_map(kept).collect();
         let settings = SessionSettings {
-            rules: rules(&mut random),
+            rules,
             ping_interval: None,
             output_bytes_max: random.one_of(&[2048, 1 << 20]),
             ..SessionSettings::default()
@@ -62,6 +72,7 @@ impl World {
             network,
             ledger: Ledger::default(),
             published: 0,
+            kept,
         }
     }
 
@@ -85,6 +96,7 @@ impl World {
             }
             _ => self.publish(),
         }
+        self.network.check_bounds();
     }
 
     fn turn(&mut self) {
@@ -93,13 +105,13 @@ impl World {
         if *slow == Some(shard) && !random.one_in(8) {
             return;
         }
-        let share = Share {
+        let budget = Budget {
             messages: 1 + random.below(16),
             reads: 1 + random.below(8),
             read_bytes: 1 + random.below(2048),
             deliveries: 1 + random.below(16),
         };
-        network.turn(shard, share);
+        network.turn(shard, budget);
     }
 
     /// A back end publishes.
@@ -108,7 +120,8 @@ impl World {
         let number = self.published;
         let channel = self.random.one_of(&CHANNELS);
         let text = format!(r#"{{"push":{{"channel":"{channel}","pub":{{"data":{number}}}}}}}"#);
-        let _refused_if_full = self.network.publish(channel, text.as_bytes());
+        let retention = self.kept.get(channel.split_once(':').map_or("", |(name, _)| name));
+        let _refused_if_full = self.network.publish(channel, text.as_bytes(), retention.copied());
     }
 
     /// Everybody connects and reads, until nothing happens any more.
@@ -125,7 +138,7 @@ impl World {
                 is_calm &= !client.read(usize::MAX, network, ledger);
             }
             for shard in 0..network.shard_count() {
-                network.turn(shard, Share::ALL);
+                network.turn(shard, Budget::ALL);
             }
             if is_calm && !network.is_busy() && round > 2 {
                 return;
@@ -133,7 +146,21 @@ impl World {
         }
     }
 
-    /// Everybody has everything, and nothing is left over.
+    /// Everybody leaves.
+    fn empty(&mut self) {
+        let Self { random, network, clients, .. } = self;
+        for client in clients {
+            client.drop_line(random.one_in(2), network);
+        }
+        for _ in 0..64 {
+            for shard in 0..network.shard_count() {
+                network.turn(shard, Budget::ALL);
+            }
+        }
+        network.check_empty();
+    }
+
+    /// Everybody has everything that the others have.
     fn judge(&mut self) {
         for client in &self.clients {
             assert!(client.is_connected());
@@ -169,6 +196,7 @@ fn live(seed: u64, crowd: u64, steps: usize) -> Counts {
     }
     world.calm_down();
     world.judge();
+    world.empty();
     world.ledger.counts
 }
 

@@ -16,7 +16,8 @@ use super::super::slab::Index;
 use super::super::{Channels, Jobs, Publisher, Seats, Settings};
 use crate::address::SocketPeer;
 use crate::config::Config;
-use crate::handler::Handler;
+use crate::handler::{Handler, Retention};
+use crate::limits::FANOUT_QUEUE_BYTES_MAX;
 use crate::mesh::{Class, Member};
 use crate::ring::{Batch, Operation, Received, Token};
 use crate::sys::bell::Bell;
@@ -68,14 +69,14 @@ struct Node {
 
 /// How much a shard does in one turn.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Share {
+pub(super) struct Budget {
     pub(super) messages: usize,
     pub(super) reads: usize,
     pub(super) read_bytes: usize,
     pub(super) deliveries: usize,
 }
 
-impl Share {
+impl Budget {
     /// As much as there is.
     pub(super) const ALL: Self =
         Self { messages: 4096, reads: 4096, read_bytes: 64 * 1024, deliveries: 4096 };
@@ -132,10 +133,6 @@ impl Network {
         }
     }
 
-    pub(super) fn core(&self, shard: usize) -> &Core<Sessions> {
-        &self.nodes[shard].core
-    }
-
     pub(super) fn shard_count(&self) -> usize {
         self.nodes.len()
     }
@@ -170,6 +167,9 @@ impl Network {
         pipe.left = Some(left);
         pipe.is_over = true;
         pipe.to_client.clear();
+        if std::mem::take(&mut pipe.is_room_watched) {
+            node.reports.push((pipe.token, Report::Room)); // for an error is news too
+        }
         node.reports.push((pipe.token, Report::Readable { half_closed: true }));
     }
 
@@ -193,18 +193,50 @@ impl Network {
     }
 
     /// A back end publishes; false if the home's queue is full.
-    pub(super) fn publish(&mut self, channel: &str, text: &[u8]) -> bool {
-        let (home, message) = self.publisher.publication(channel, text);
+    pub(super) fn publish(
+        &mut self,
+        channel: &str,
+        text: &[u8],
+        retention: Option<Retention>,
+    ) -> bool {
+        let (home, message) = self.publisher.publication(channel, text, retention);
         let sent = self.control.send(home, message, Class::Delivery).is_ok();
         self.control.flush(|_| {});
         sent
     }
 
     /// One turn of one shard.
-    pub(super) fn turn(&mut self, shard: usize, share: Share) {
+    pub(super) fn turn(&mut self, shard: usize, budget: Budget) {
         while self.control.receive().is_some() {}
         self.control.flush(|_| {});
-        self.nodes[shard].turn(self.now, share);
+        self.nodes[shard].turn(self.now, budget);
+    }
+
+    /// Nothing has grown beyond its bound.
+    pub(super) fn check_bounds(&self) {
+        for Node { core, .. } in &self.nodes {
+            let counted = core.counted();
+            let settings = &core.settings;
+            assert!(counted.backlog_bytes <= settings.backlog_bytes_max as u64, "{counted:?}");
+            assert!(counted.partial_bytes <= settings.partial_bytes_max as u64, "{counted:?}");
+            assert!(core.channels.fanout.queue_bytes() <= FANOUT_QUEUE_BYTES_MAX);
+        }
+    }
+
+    /// Nobody is connected, and nothing is left of those who were.
+    pub(super) fn check_empty(&self) {
+        for Node { core, .. } in &self.nodes {
+            let counted = core.counted();
+            let left = [
+                counted.connections,
+                counted.subscriptions,
+                counted.channels,
+                counted.backlog_bytes,
+                counted.partial_bytes,
+            ];
+            assert_eq!(left, [0; 5], "{counted:?}");
+            assert_eq!(core.channels.fanout.queue_bytes(), 0);
+        }
     }
 
     /// Whether any shard has something to do that waits for nobody.
@@ -251,33 +283,33 @@ impl Node {
     }
 
     /// The same order of things as in the loop that carries a shard.
-    fn turn(&mut self, now: Instant, share: Share) {
+    fn turn(&mut self, now: Instant, budget: Budget) {
         self.core.set_now(now);
         for (token, report) in std::mem::take(&mut self.reports) {
-            self.take_report(token, report);
+            self.take_report(token, &report);
         }
         self.parts().0.settle();
         self.batch = Batch::new(ARENA_BYTES);
         self.core.release();
         let (mut turn, sessions) = self.parts();
         turn.tell_endings(sessions);
-        self.take_messages(share.messages);
+        self.take_messages(budget.messages);
         self.core.catch_up();
         let (mut turn, sessions) = self.parts();
         turn.announce(sessions, 1024);
         if !self.core.channels.fanout.has_announcements() {
-            self.read(share);
+            self.read(budget);
         }
         let (mut turn, sessions) = self.parts();
         turn.announce(sessions, 1024);
         turn.expire(sessions, &mut 1024);
-        turn.fan_out(sessions, share.deliveries);
+        turn.fan_out(sessions, budget.deliveries);
         self.apply_effects();
         self.flush();
     }
 
-    fn take_report(&mut self, token: Token, report: Report) {
-        match report {
+    fn take_report(&mut self, token: Token, report: &Report) {
+        match *report {
             Report::Readable { half_closed } => self.core.readable(token, half_closed),
             Report::SendFailed(result) => self.parts().0.send_failed(token, result),
             Report::Room => {
@@ -301,12 +333,12 @@ impl Node {
         }
     }
 
-    fn read(&mut self, share: Share) {
-        for _ in 0..self.core.ready_count().min(share.reads) {
+    fn read(&mut self, budget: Budget) {
+        for _ in 0..self.core.ready_count().min(budget.reads) {
             let Some(entry) = self.core.next_ready() else { continue };
             let number = self.numbers[&entry.index.as_u32()];
             let pipe = self.pipes.get_mut(&number).expect("a connection has its pipe");
-            let count = pipe.to_shard.len().min(share.read_bytes);
+            let count = pipe.to_shard.len().min(budget.read_bytes);
             let mut buffer: Vec<u8> = pipe.to_shard.drain(..count).collect();
             // A buffer as long as what was read: there may be more.
             let received = match (count, pipe.left) {
@@ -377,15 +409,14 @@ impl Node {
             let number = self.numbers[&index.as_u32()];
             let pipe = self.pipes.get_mut(&number).expect("a connection has its pipe");
             let bytes = self.batch.bytes(piece);
-            if pipe.left == Some(Received::Failed(libc::ECONNRESET)) {
+            if pipe.left.is_some() {
+                // A socket that is closed answers with a reset.
                 self.reports.push((token, Report::SendFailed(-libc::EPIPE)));
                 continue;
             }
             let room_bytes = pipe.room_bytes.saturating_sub(pipe.to_client.len());
             let count = bytes.len().min(room_bytes);
-            if pipe.left.is_none() {
-                pipe.to_client.extend_from_slice(&bytes[..count]);
-            }
+            pipe.to_client.extend_from_slice(&bytes[..count]);
             if count < bytes.len() {
                 let count = i32::try_from(count).expect("a few kilobytes");
                 let result = if count == 0 { -libc::EAGAIN } else { count };
