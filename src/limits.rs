@@ -404,6 +404,22 @@ pub const PROGRAM_ASKERS_MAX: usize = 4 * COMMANDS_MAX;
 /// client takes.
 pub const MESSAGE_REPLIES_MAX: usize = 16;
 
+/// Lists for replies whose words a shard keeps for the next who ask for the same: the channels that
+/// a storm of reconnections comes back to are a few at a time.
+pub const ENCODINGS_KEPT_MAX: usize = 8;
+
+/// Bytes of one such list; longer ones are made anew for each.
+pub const ENCODING_BYTES_MAX: usize = 1024 * 1024;
+
+/// Commands of one client that are under way at once: a client that subscribes to all channels
+/// that it may be in by default is asked for none of them twice.
+pub const COMMANDS_UNDER_WAY_MAX: usize = 128;
+const _: () = assert!(COMMANDS_UNDER_WAY_MAX >= CONNECTION_CHANNELS_DEFAULT as usize);
+
+/// Bytes of replies of one client that wait for an earlier one. They are output that is not sent,
+/// and count the same: who has more is told 3008.
+pub const REPLIES_WAITING_BYTES_MAX: usize = OUTPUT_BYTES_DEFAULT;
+
 /// Bytes of commands of one client that wait for the one under way, beyond one frame, which always
 /// fits. A client that sends more before an answer is told 3013. All clients of a shard together
 /// have its share of [`PARTIAL_BYTES_DEFAULT`] for them.

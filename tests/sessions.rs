@@ -4,9 +4,8 @@
 //! order, channels reach clients on every shard, and every error and disconnect code of this
 //! slice arrives as the protocol says, with a reason, and is counted.
 
-use longwire::Counters;
-use longwire::SessionSettings;
-use longwire::session::{ChannelOptions, Rules};
+use longwire::session::{ChannelOptions, Retention, Rules};
+use longwire::{Counters, Running, SessionSettings};
 use serde_json::{Value, json};
 use session::{Client, End, Patient, config, one_on_each, serve, settings};
 use std::collections::BTreeSet;
@@ -334,9 +333,10 @@ fn a_client_that_does_not_read_is_cut_as_slow() {
 const FLOOD: usize = 1300;
 const _: () = assert!(FLOOD > longwire::limits::CHANNEL_QUEUE_FRAMES_MAX);
 
-#[test]
-fn who_missed_publications_is_told_and_comes_back() {
-    let server = serve(config(1), &settings());
+/// Forty subscribers of a channel, and what a client has published there that does not read along.
+fn flooded(options: ChannelOptions) -> (Running, Vec<Client>, Client) {
+    let rules = Rules { insecure: true, without_namespace: options, ..Rules::default() };
+    let server = serve(config(1), &SessionSettings { rules, ..settings() });
     let mut subscribers: Vec<_> = (0..40).map(|_| Client::connect(server.address())).collect();
     for subscriber in &mut subscribers {
         subscriber.subscribe("g");
@@ -351,6 +351,16 @@ fn who_missed_publications_is_told_and_comes_back() {
     for _ in 0..FLOOD + 20 {
         publisher.line();
     }
+    (server, subscribers, publisher)
+}
+
+const LAST: &str = r#""publish":{"channel":"g","data":"last"}"#;
+
+#[test]
+fn who_missed_publications_is_told_where_its_position_is_known_and_comes_back() {
+    let history = Some(Retention { publications_max: 1, ttl_s: 600, meta_ttl_s: 600 });
+    let options = ChannelOptions { history, force_positioning: true, ..ChannelOptions::default() };
+    let (server, mut subscribers, mut publisher) = flooded(options);
     for subscriber in &mut subscribers {
         let mut last = 0;
         let push = loop {
@@ -364,14 +374,37 @@ fn who_missed_publications_is_told_and_comes_back() {
         assert!(last < FLOOD as u64);
         subscriber.subscribe("g"); // the next that it hears is the reply
     }
-    let last = r#""publish":{"channel":"g","data":"last"}"#;
-    publisher.ask(last);
+    publisher.ask(LAST);
     for subscriber in &mut subscribers {
         assert_eq!(subscriber.line()["push"]["pub"]["data"], "last");
     }
     let counters = server.snapshot().unwrap().counters;
     assert_eq!(counters.unsubscribes_insufficient_state, 40);
     assert!(counters.publications_missed > 0);
+}
+
+#[test]
+fn who_missed_publications_where_no_position_is_known_goes_on() {
+    let (server, mut subscribers, mut publisher) = flooded(ChannelOptions::default());
+    let mut heard = 0;
+    publisher.ask(LAST);
+    for subscriber in &mut subscribers {
+        let mut last = 0;
+        loop {
+            let push = subscriber.line()["push"].clone();
+            let Some(number) = push["pub"]["data"].as_u64() else {
+                assert_eq!(push["pub"]["data"], "last");
+                break;
+            };
+            assert!(number > last, "in order, and at most once");
+            (last, heard) = (number, heard + 1);
+        }
+    }
+    let counters = server.snapshot().unwrap().counters;
+    let missed = usize::try_from(counters.publications_missed).unwrap();
+    assert_eq!(40 * (FLOOD + 20 - missed), heard, "what is not heard is counted");
+    assert!(counters.publications_missed > 0);
+    assert_eq!((counters.client_unsubscribes, counters.unsubscribes_insufficient_state), (0, 0));
 }
 
 #[test]

@@ -196,6 +196,14 @@ counters! {
     client_subscribes,
     /// Subscriptions that ended before their connection, whoever ended them.
     client_unsubscribes,
+    /// Of those that began, how many recovered what their clients had missed.
+    client_recoveries,
+    /// Of those that began, how many could not recover it.
+    client_recovery_failures,
+    /// Lists for replies, of publications or clients, that were put into words.
+    client_lists,
+    /// Lists for replies for which the words were there already.
+    client_lists_shared,
     /// Subscriptions that ended because publications were lost (2500).
     unsubscribes_insufficient_state,
     /// Error replies: the server could not do it now (100).

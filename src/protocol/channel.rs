@@ -29,6 +29,17 @@ pub fn is_for_user(channel: &str, user: &str) -> bool {
     !user.is_empty() && users.split(USER_SEPARATOR).any(|listed| listed == user)
 }
 
+/// The channel that is for this user alone.
+pub fn personal(namespace: &str, user: &str) -> String {
+    let mut name = String::with_capacity(namespace.len() + 2 + user.len());
+    if !namespace.is_empty() {
+        name.push_str(namespace);
+        name.push(NAMESPACE_BOUNDARY);
+    }
+    name.push(USER_BOUNDARY);
+    name + user
+}
+
 /// The namespace whose options hold for the channel; `None` for those without one.
 pub fn namespace(channel: &str) -> Option<&str> {
     let rest = channel.strip_prefix(PRIVATE_PREFIX).unwrap_or(channel);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::claims::ConnectionToken;
 use super::command::{Outcome, Refusal};
 use super::effects::{Effect, Effects};
+use super::entrances::Entrances;
 use super::state::{Phase, Session, Terms};
 use super::token::TokenError;
 use crate::limits::{CONNECTION_LIFE_MAX, REFUSED_CLOSE_DELAY};
@@ -23,6 +24,7 @@ impl Session {
         terms: &Terms,
         effects: &mut Effects,
     ) -> Result<Outcome, Refusal> {
+        let mut claimed = Vec::new();
         if !request.token.is_empty() {
             let token = self.verify(&request.token, terms).map_err(|error| match error {
                 TokenError::Expired => ErrorCode::TokenExpired.into(),
@@ -34,21 +36,29 @@ impl Session {
             if token.expires.is_some_and(|end| end <= terms.now) {
                 return Err(ErrorCode::Expired.into());
             }
-            self.set_token(&token.user, &token.info, token.expires);
+            self.set_token(&token);
+            claimed = token.subscriptions;
         } else if self.user().is_empty() && !terms.rules.admits_anonymous() {
             return Err(DisconnectCode::BadRequest.into());
         }
+        let entrances = self.plan_entrances(claimed, request, &terms.rules)?;
         let limit = terms.rules.user_connection_limit;
         if limit > 0 && !self.user().is_empty() {
-            self.begin_sign_in(id, limit, effects);
+            self.begin_sign_in(id, limit, entrances, effects);
         } else {
-            self.be_connected(id, terms, effects);
+            self.be_let_in(id, entrances, terms, effects);
         }
         Ok(Outcome::Nothing)
     }
 
-    /// The client is let in: tells it so.
-    pub(super) fn be_connected(&mut self, id: u32, terms: &Terms, effects: &mut Effects) {
+    /// The client is let in, and in all channels that it is put into: tells it so.
+    pub(super) fn be_connected(
+        &mut self,
+        id: u32,
+        entrances: &Entrances,
+        terms: &Terms,
+        effects: &mut Effects,
+    ) {
         self.phase = Phase::Connected;
         effects.push(Effect::Connected);
         self.await_expiry(terms, effects);
@@ -59,8 +69,8 @@ impl Session {
             ttl_s: self.ttl_s(terms),
             ping_s: if pings { terms.rules.ping_interval_s } else { 0 },
             pong: pings,
-            data: b"",
-            subs: &[],
+            data: &[],
+            subs: &entrances.results(),
         };
         effects.outbox.reply(id, &Reply::Connect(result));
     }
@@ -88,7 +98,10 @@ impl Session {
         if token.expires.is_some_and(|end| end <= terms.now) {
             return Err(DisconnectCode::Expired.into());
         }
-        self.set_token(&token.user, &token.info, token.expires);
+        if !self.is_put_into(&token) {
+            return Err(Refusal::Close(TokenError::OtherChannels.disconnect()));
+        }
+        self.set_token(&token);
         self.await_expiry(terms, effects);
         Ok(Outcome::Reply(Reply::Refresh(RefreshResult { ttl_s: self.ttl_s(terms) })))
     }
@@ -100,7 +113,7 @@ impl Session {
             return Err(TokenError::OtherUser);
         }
         // Members that read JSON are sent it as it stands.
-        if self.format() == Format::Json && !token.has_json_info() {
+        if self.format() == Format::Json && !token.is_all_json() {
             return Err(TokenError::InfoNotJson);
         }
         let latest = terms.now + CONNECTION_LIFE_MAX;
@@ -244,7 +257,7 @@ mod tests {
             (signed_with(b"other", r#"{"alg":"HS256"}"#, r#"{"sub":"ann"}"#), 3500),
             (signed(r#"{"sub":"ann","exp":1000000}"#), 3005),
             (signed(r#"{"sub":"ann","expire_at":1000000}"#), 3005),
-            (signed(r#"{"sub":"ann","channels":["a"]}"#), 3508),
+            (signed(r#"{"sub":"ann","channels":["a"]}"#), 3010),
         ];
         for (token, expected) in cases {
             let mut rig = ann();

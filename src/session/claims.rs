@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use super::subscriptions::Claimed;
 use super::token::TokenError;
 use crate::limits::{CONNECTION_INFO_BYTES_MAX, USER_ID_BYTES_MAX};
 
@@ -21,6 +22,8 @@ pub(super) struct ConnectionToken {
     pub(super) expires: Option<Duration>,
     /// What others are shown of the connection; empty for nothing.
     pub(super) info: Vec<u8>,
+    /// The channels that it puts the client into, in the order of their names.
+    pub(super) subscriptions: Vec<Claimed>,
 }
 
 /// The claims of one token by their names. A claim that is `null` is not there.
@@ -39,7 +42,7 @@ impl<'a> Claims<'a> {
         serde_json::from_slice(json).map(Self).map_err(|_| TokenError::Claims)
     }
 
-    fn claim<T: Deserialize<'a>>(&self, name: &str) -> Result<Option<T>, TokenError> {
+    pub(super) fn claim<T: Deserialize<'a>>(&self, name: &str) -> Result<Option<T>, TokenError> {
         let Some(value) = self.0.get(name) else { return Ok(None) };
         serde_json::from_str(value.get()).map_err(|_| TokenError::Claims)
     }
@@ -77,13 +80,6 @@ impl<'a> Claims<'a> {
     /// What it says of the connection, with the user in this claim.
     pub(super) fn token(&self, user_claim: &str) -> Result<ConnectionToken, TokenError> {
         self.claim::<String>("jti")?;
-        let channels: Option<Vec<String>> = self.claim("channels")?;
-        let subscriptions: Option<BTreeMap<String, &RawValue>> = self.claim("subs")?;
-        if channels.is_some_and(|list| !list.is_empty())
-            || subscriptions.is_some_and(|map| !map.is_empty())
-        {
-            return Err(TokenError::Subscriptions);
-        }
         let user: String = self.claim(user_claim)?.unwrap_or_default();
         if user.len() > USER_ID_BYTES_MAX {
             return Err(TokenError::UserTooLong);
@@ -92,7 +88,12 @@ impl<'a> Claims<'a> {
         if info.len() > CONNECTION_INFO_BYTES_MAX {
             return Err(TokenError::InfoTooLong);
         }
-        Ok(ConnectionToken { user, expires: self.expires()?, info })
+        Ok(ConnectionToken {
+            user,
+            expires: self.expires()?,
+            info,
+            subscriptions: self.subscriptions()?,
+        })
     }
 
     /// When the connection expires: what `expire_at` says, where 0 is never, or else `exp`.
@@ -105,11 +106,7 @@ impl<'a> Claims<'a> {
     }
 
     fn info(&self) -> Result<Vec<u8>, TokenError> {
-        if let Some(text) = self.claim::<String>("b64info")?.filter(|text| !text.is_empty()) {
-            return STANDARD.decode(text).map_err(|_| TokenError::Claims);
-        }
-        let info = self.claim::<&RawValue>("info")?;
-        Ok(info.map_or_else(Vec::new, |info| info.get().into()))
+        bytes(self.claim("info")?, self.claim("b64info")?)
     }
 
     /// Seconds since the Unix epoch, which may have a fraction (RFC 7519 §2). What lies before it
@@ -122,9 +119,23 @@ impl<'a> Claims<'a> {
 }
 
 impl ConnectionToken {
-    /// Whether what it says of the connection is JSON, or nothing.
-    pub(super) fn has_json_info(&self) -> bool {
-        self.info.is_empty() || serde_json::from_slice::<&RawValue>(&self.info).is_ok()
+    /// Whether all that it says of the connection is JSON, or nothing.
+    pub(super) fn is_all_json(&self) -> bool {
+        let claimed = self.subscriptions.iter();
+        let said = claimed.flat_map(|claimed| [&claimed.info, &claimed.data]);
+        said.chain([&self.info])
+            .all(|bytes| bytes.is_empty() || serde_json::from_slice::<&RawValue>(bytes).is_ok())
+    }
+}
+
+/// What a token says in JSON, or in base64, which counts for more.
+pub(super) fn bytes(
+    json: Option<&RawValue>,
+    base64: Option<String>,
+) -> Result<Vec<u8>, TokenError> {
+    match base64.filter(|text| !text.is_empty()) {
+        Some(text) => STANDARD.decode(text).map_err(|_| TokenError::Claims),
+        None => Ok(json.map_or_else(Vec::new, |json| json.get().into())),
     }
 }
 

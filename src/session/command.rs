@@ -1,10 +1,13 @@
 //! What each command does (3, 7, 10, 15).
 
 use super::effects::{Effect, Effects};
+use super::entry::Membership;
+use super::questions::Question;
 use super::state::{Phase, Session, Terms};
+use super::subscribe::refuse_sub_refresh;
 use crate::protocol::{
-    Channel, ClientInfo, Command, Disconnect, DisconnectCode, ErrorCode, Publication, Publish,
-    Reply, ReplyError, Request, SubRefresh, Subscribe, channel,
+    Channel, Command, Disconnect, DisconnectCode, ErrorCode, Publication, Publish, Reply,
+    ReplyError, Request,
 };
 
 /// Why a command gets no result.
@@ -40,7 +43,7 @@ impl Session {
     pub(super) fn obey(
         &mut self,
         command: &Command<'_>,
-        is_member: bool,
+        membership: Option<Membership>,
         terms: &Terms,
         effects: &mut Effects,
     ) {
@@ -49,14 +52,14 @@ impl Session {
             (Phase::Waiting, Request::Connect(request)) => {
                 self.connect(id, request, terms, effects)
             }
-            (Phase::Connected, request) => self.serve(id, request, is_member, terms, effects),
+            (Phase::Connected, request) => self.serve(id, request, membership, terms, effects),
             _ => Err(DisconnectCode::BadRequest.into()),
         };
         match outcome {
             Ok(Outcome::Nothing) => {}
-            Ok(Outcome::Reply(reply)) => effects.outbox.reply(id, &reply),
+            Ok(Outcome::Reply(reply)) => self.reply(id, &reply, effects),
             Err(Refusal::Reply(error)) => {
-                effects.outbox.reply(id, &Reply::Error(error));
+                self.reply(id, &Reply::Error(error), effects);
                 if self.phase == Phase::Waiting {
                     self.be_refused(effects);
                 }
@@ -69,86 +72,38 @@ impl Session {
         &mut self,
         id: u32,
         request: &Request<'_>,
-        is_member: bool,
+        membership: Option<Membership>,
         terms: &Terms,
         effects: &mut Effects,
     ) -> Result<Outcome, Refusal> {
         if request.channel().is_some_and(str::is_empty) {
             return Err(DisconnectCode::BadRequest.into());
         }
+        let is_member = membership.is_some();
         match request {
-            Request::Pong => {
-                effects.push(Effect::Pong);
-                Ok(Outcome::Nothing)
+            Request::Pong => effects.push(Effect::Pong),
+            Request::Subscribe(request) => {
+                self.subscribe(id, request, is_member, terms, effects)?;
             }
-            Request::Subscribe(request) => self.subscribe(id, request, is_member, terms, effects),
-            Request::Unsubscribe(request) => Ok(self.unsubscribe(request, is_member, effects)),
-            Request::Publish(request) => self.publish(id, request, is_member, terms, effects),
-            Request::Presence(Channel { channel })
-            | Request::PresenceStats(Channel { channel }) => Err(unavailable_in(channel, terms)),
-            Request::History(request) => Err(unavailable_in(&request.channel, terms)),
-            Request::Rpc => Err(ErrorCode::NotAvailable.into()),
-            Request::Send => Err(DisconnectCode::NotAvailable.into()),
-            Request::Refresh(request) => self.refresh(request, terms, effects),
-            Request::SubRefresh(request) => Err(refuse_sub_refresh(request)),
-            _ => Err(DisconnectCode::BadRequest.into()),
+            Request::Unsubscribe(request) => {
+                let reply = self.unsubscribe(&request.channel, membership, effects)?;
+                return Ok(Outcome::Reply(reply));
+            }
+            Request::Publish(request) => self.publish(id, request, is_member, terms, effects)?,
+            Request::Presence(Channel { channel }) => {
+                self.presence(id, channel, Question::Presence, is_member, terms, effects)?;
+            }
+            Request::PresenceStats(Channel { channel }) => {
+                self.presence(id, channel, Question::PresenceStats, is_member, terms, effects)?;
+            }
+            Request::History(request) => self.history(id, request, is_member, terms, effects)?,
+            Request::Rpc => return Err(ErrorCode::NotAvailable.into()),
+            Request::Send => return Err(DisconnectCode::NotAvailable.into()),
+            Request::Refresh(request) => return self.refresh(request, terms, effects),
+            Request::SubRefresh(request) => return Err(refuse_sub_refresh(request)),
+            _ => return Err(DisconnectCode::BadRequest.into()),
         }
-    }
-
-    /// The checks stand in the order of the reference (10): a client sees the first that fails.
-    fn subscribe(
-        &mut self,
-        id: u32,
-        request: &Subscribe<'_>,
-        is_member: bool,
-        terms: &Terms,
-        effects: &mut Effects,
-    ) -> Result<Outcome, Refusal> {
-        let (name, rules) = (&*request.channel, &terms.rules);
-        if !matches!(&*request.delta, "" | "fossil") {
-            return Err(DisconnectCode::BadRequest.into());
-        }
-        if name.len() > rules.channel_bytes_max {
-            return Err(ErrorCode::BadRequest.into());
-        }
-        if is_member {
-            return Err(ErrorCode::AlreadySubscribed.into());
-        }
-        if self.channel_count >= rules.channel_limit {
-            return Err(ErrorCode::LimitExceeded.into());
-        }
-        let options = *rules.options(name)?;
-        if !channel::is_well_formed(name) {
-            return Err(ErrorCode::BadRequest.into());
-        }
-        if request.kind != 0 {
-            let message = "permission denied: only stream subscriptions are served";
-            return Err(Refusal::Reply(ReplyError { code: ErrorCode::PermissionDenied, message }));
-        }
-        if !request.token.is_empty() {
-            return Err(no_subscription_tokens());
-        }
-        if !rules.may_subscribe(options, self.user(), name) {
-            return Err(ErrorCode::PermissionDenied.into());
-        }
-        if !request.tags_filter.is_empty() {
-            return Err(ErrorCode::BadRequest.into());
-        }
-        self.begin_join(id, name, effects);
         Ok(Outcome::Nothing)
-    }
-
-    fn unsubscribe(
-        &mut self,
-        request: &Channel<'_>,
-        is_member: bool,
-        effects: &mut Effects,
-    ) -> Outcome {
-        if is_member {
-            self.channel_count -= 1;
-            effects.leave(&request.channel);
-        }
-        Outcome::Reply(Reply::Unsubscribe)
     }
 
     fn publish(
@@ -158,10 +113,10 @@ impl Session {
         is_member: bool,
         terms: &Terms,
         effects: &mut Effects,
-    ) -> Result<Outcome, Refusal> {
+    ) -> Result<(), Refusal> {
         let name = &*request.channel;
         let options = *terms.rules.options(name)?;
-        if request.data.is_empty() {
+        if !options.data_format.admits(request.data.bytes()) {
             return Err(ErrorCode::BadRequest.into());
         }
         if request.kind != 0 {
@@ -172,33 +127,12 @@ impl Session {
         }
         let publication = Publication {
             data: request.data.bytes(),
-            info: Some(ClientInfo {
-                connection_info: self.info(),
-                ..ClientInfo::of(self.user(), self.client_id(terms))
-            }),
+            info: Some(self.shown(terms)),
             ..Publication::default()
         };
-        effects.publish(id, name, publication);
-        Ok(Outcome::Nothing)
+        effects.publish(id, name, publication, options.history);
+        Ok(())
     }
-}
-
-/// Presence and history are switched off everywhere; an unknown namespace is said to be one.
-fn unavailable_in(channel: &str, terms: &Terms) -> Refusal {
-    let code = terms.rules.options(channel).err().unwrap_or(ErrorCode::NotAvailable);
-    code.into()
-}
-
-fn no_subscription_tokens() -> Refusal {
-    let message = "permission denied: this server does not verify subscription tokens yet";
-    Refusal::Reply(ReplyError { code: ErrorCode::PermissionDenied, message })
-}
-
-fn refuse_sub_refresh(request: &SubRefresh<'_>) -> Refusal {
-    if request.token.is_empty() {
-        return DisconnectCode::BadRequest.into();
-    }
-    no_subscription_tokens()
 }
 
 #[cfg(test)]

@@ -5,6 +5,10 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::Outbox;
+use super::entry::Entry;
+use super::options::Retention;
+use super::questions::Question;
+use super::under_way::SlotId;
 use crate::protocol::{Disconnect, Format, Publication, Push};
 
 /// Bytes in the text of the effects.
@@ -26,11 +30,27 @@ pub enum Effect {
         /// The user's connections at most.
         limit: u32,
     },
-    /// Make it a member; the answer goes to `Session::joined`.
-    Join {
+    /// Make it a member; the answer goes to `Session::entered`.
+    Enter {
         /// The channel.
         channel: Span,
+        /// What the channel's home is asked for.
+        entry: Entry,
     },
+    /// Ask a channel's home; the answer goes to `Session::answered`.
+    Ask {
+        /// Whose answer it is.
+        slot: SlotId,
+        /// The channel.
+        channel: Span,
+        /// What is asked.
+        question: Question,
+    },
+    /// Keep what its channels have for it, because replies that it must read before are not
+    /// written yet.
+    HoldDeliveries,
+    /// Send what is in the outbox, and then what was kept.
+    ReleaseDeliveries,
     /// End its membership.
     Leave {
         /// The channel.
@@ -45,6 +65,8 @@ pub enum Effect {
         channel: Span,
         /// A whole message.
         message: Span,
+        /// How it is kept, if it is.
+        retention: Option<Retention>,
     },
     /// The client has answered a ping; if none was sent, tell `Session::unasked_pong`.
     Pong,
@@ -97,28 +119,34 @@ impl Effects {
         self.queue.push_back(effect);
     }
 
-    pub(super) fn join(&mut self, channel: &str) {
-        let channel = self.text(channel);
-        self.push(Effect::Join { channel });
+    pub(super) fn push_entry(&mut self, channel: &str, entry: Entry) {
+        let channel = self.text(channel.as_bytes());
+        self.push(Effect::Enter { channel, entry });
     }
 
     pub(super) fn leave(&mut self, channel: &str) {
-        let channel = self.text(channel);
+        let channel = self.text(channel.as_bytes());
         self.push(Effect::Leave { channel });
     }
 
-    pub(super) fn publish(&mut self, id: u32, name: &str, publication: Publication<'_>) {
-        let channel = self.text(name);
+    pub(super) fn publish(
+        &mut self,
+        id: u32,
+        name: &str,
+        publication: Publication<'_>,
+        retention: Option<Retention>,
+    ) {
+        let channel = self.text(name.as_bytes());
         let start = self.text.len();
         let format = self.outbox.format();
         format.write_push(&mut self.text, name, &Push::Publication(publication));
         let message = Span(start..self.text.len());
-        self.push(Effect::Publish { id, channel, message });
+        self.push(Effect::Publish { id, channel, message, retention });
     }
 
-    fn text(&mut self, text: &str) -> Span {
+    pub(super) fn text(&mut self, text: &[u8]) -> Span {
         let start = self.text.len();
-        self.text.extend_from_slice(text.as_bytes());
+        self.text.extend_from_slice(text);
         Span(start..self.text.len())
     }
 }

@@ -1,9 +1,11 @@
-//! What only some sessions have: a user, what a token says, and a command that is under way.
+//! What only some sessions have: a user, what a token says, and commands that are under way.
 
 use std::time::Duration;
 
-use super::deferred::Deferred;
+use super::claims::ConnectionToken;
 use super::state::Session;
+use super::subscriptions::fingerprint;
+use super::under_way::UnderWay;
 
 /// The box of a session that is somebody's, or waits for an answer.
 #[derive(Debug, Default)]
@@ -14,27 +16,13 @@ pub(super) struct Extra {
     info: Option<Box<[u8]>>,
     /// When it expires, in seconds since the Unix epoch; 0 is never.
     expires_s: u32,
-    /// It is counted among its user's connections.
-    is_signed_in: bool,
+    /// Which channels its token has put it into, as a fingerprint; 0 for none.
+    channels: u32,
     under_way: Option<Box<UnderWay>>,
 }
 
-/// A command whose answer a home owes, and what waits for it.
-#[derive(Debug)]
-pub(super) struct UnderWay {
-    pub(super) id: u32,
-    pub(super) awaits: Awaited,
-    pub(super) deferred: Deferred,
-}
-
-/// The answer that is awaited.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Awaited {
-    /// Of a user's home: may it connect?
-    SignIn,
-    /// Of the home of this channel: is it a member?
-    Join(Box<str>),
-}
+/// Most sessions have one: it is to stay in the allocator's class of 48 bytes.
+const _: () = assert!(size_of::<Extra>() <= 48);
 
 impl Session {
     /// The session as that of a user; an empty name is that of nobody.
@@ -52,17 +40,23 @@ impl Session {
     }
 
     /// Takes over what its token says; the user must be the one it has, if it has one.
-    pub(super) fn set_token(&mut self, user: &str, info: &[u8], expires: Option<Duration>) {
-        let expires = expires.map_or(0, |time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX));
-        if self.extra.is_none() && user.is_empty() && info.is_empty() && expires == 0 {
-            return;
-        }
+    pub(super) fn set_token(&mut self, token: &ConnectionToken) {
+        let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+        let expires_s = token.expires.map_or(0, seconds);
+        let channels = fingerprint(&token.subscriptions);
         let extra = self.extra.get_or_insert_default();
-        if *extra.user != *user {
-            extra.user = user.into();
+        if *extra.user != *token.user {
+            extra.user = token.user.as_str().into();
         }
-        extra.info = (!info.is_empty()).then(|| info.into());
-        extra.expires_s = expires;
+        extra.info = (!token.info.is_empty()).then(|| token.info.as_slice().into());
+        (extra.expires_s, extra.channels) = (expires_s, channels);
+        self.finish();
+    }
+
+    /// Whether it was put into the channels of this token, and no others.
+    pub(super) fn is_put_into(&self, token: &ConnectionToken) -> bool {
+        let channels = self.extra.as_ref().map_or(0, |extra| extra.channels);
+        channels == fingerprint(&token.subscriptions)
     }
 
     /// What others are shown of it beside its user; empty for nothing.
@@ -76,15 +70,6 @@ impl Session {
         (seconds > 0).then(|| Duration::from_secs(seconds.into()))
     }
 
-    /// Whether it is counted among its user's connections: they are to be told when it is gone.
-    pub fn is_signed_in(&self) -> bool {
-        self.extra.as_ref().is_some_and(|extra| extra.is_signed_in)
-    }
-
-    pub(super) fn set_signed_in(&mut self) {
-        self.extra.as_mut().expect("it is a user's").is_signed_in = true;
-    }
-
     pub(super) fn under_way(&self) -> Option<&UnderWay> {
         self.extra.as_ref()?.under_way.as_deref()
     }
@@ -93,22 +78,20 @@ impl Session {
         self.extra.as_mut()?.under_way.as_deref_mut()
     }
 
-    /// Waits for an answer from now on.
-    pub(super) fn begin(&mut self, id: u32, awaits: Awaited) {
-        let under_way = UnderWay { id, awaits, deferred: Deferred::default() };
-        let extra = self.extra.get_or_insert_default();
-        assert!(extra.under_way.is_none(), "one at a time");
-        extra.under_way = Some(Box::new(under_way));
+    /// The same, where an answer was not awaited until now.
+    pub(super) fn begin(&mut self) -> &mut UnderWay {
+        self.extra.get_or_insert_default().under_way.get_or_insert_default()
     }
 
-    /// The answer has come.
-    pub(super) fn finish(&mut self) -> UnderWay {
-        let extra = self.extra.as_mut().expect("something is under way");
-        let under_way = extra.under_way.take().expect("what is under way is answered once");
-        if extra.user.is_empty() && extra.info.is_none() && extra.expires_s == 0 {
+    /// Gives back the memory of what is over.
+    pub(super) fn finish(&mut self) {
+        let Some(extra) = &mut self.extra else { return };
+        extra.under_way.take_if(|under_way| under_way.is_over());
+        let is_somebodys = !extra.user.is_empty() || extra.info.is_some();
+        let is_bound = extra.expires_s != 0 || extra.channels != 0;
+        if !is_somebodys && !is_bound && extra.under_way.is_none() {
             self.extra = None;
         }
-        *under_way
     }
 }
 

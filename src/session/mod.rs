@@ -5,12 +5,13 @@
 //!   a home's answer ─▶ Session::joined, signed_in └─▶ Outbox: replies and pushes ─▶ messages
 //! ```
 //!
-//! Commands are handled one after the other. A subscribe is under way until the channel's home
-//! has answered, and a connect until that of a user whose connections are counted has; what the
-//! client sends meanwhile waits, bounded, as the bytes it came in. Hence the invariants:
+//! A subscribe is under way until the channel's home has answered, and a connect until that of a
+//! user whose connections are counted has. Other commands go on meanwhile, but those that are
+//! about the same channel; their replies wait for it, or they do themselves, bounded. Hence the
+//! invariants:
 //! * *One reply per command, in their order.* Nothing is answered before what came before it.
-//! * *The reply first.* A client hears of its subscription before it is sent a publication, for
-//!   it is no member before the home's answer, and the answer is its reply.
+//! * *The reply first.* A client hears of its subscription before it is sent a publication: it is
+//!   no member before the home's answer, and deliveries are held while its reply has to wait.
 //! * *The last word.* After a close nothing is read, said or asked for any more.
 #![forbid(unsafe_code)]
 
@@ -19,21 +20,31 @@ mod claims;
 mod command;
 mod deferred;
 mod effects;
+mod entrances;
+mod entry;
 mod extra;
 mod options;
 mod outbox;
+mod questions;
+mod replies;
 #[cfg(test)]
 mod rig;
 mod rules;
 #[cfg(test)]
 mod simulation;
 mod state;
+mod subscribe;
+mod subscriptions;
 mod token;
+mod under_way;
 
 pub use deferred::Deferred;
 pub use effects::{Effect, Effects, Span};
+pub use entry::{Entered, Entry, Membership, Position, Recover, Recovered, Since};
 pub use options::{ChannelOptions, DataFormat, Overflow, RecoveryMode, Retention};
 pub use outbox::Outbox;
-pub use rules::{Rules, RulesError};
+pub use questions::{Answer, Question};
+pub use rules::{PersonalChannel, Rules, RulesError};
 pub use state::{Session, Terms};
 pub use token::{HmacKey, TokenRules};
+pub use under_way::SlotId;

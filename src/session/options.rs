@@ -1,5 +1,7 @@
 //! What the channels of one namespace are like, and what clients may do there (15).
 
+use serde::de::IgnoredAny;
+
 /// The options of a namespace. The names are those of Centrifugo's configuration where there is
 /// one. By default nothing is allowed and nothing is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,6 +91,21 @@ pub enum DataFormat {
     Binary,
 }
 
+impl DataFormat {
+    /// Whether this may be published.
+    pub(super) fn admits(self, data: &[u8]) -> bool {
+        match self {
+            Self::NotEmpty => !data.is_empty(),
+            Self::Binary => true,
+            Self::Json => serde_json::from_slice::<IgnoredAny>(data).is_ok(),
+            Self::JsonObject => {
+                let start = data.iter().find(|byte| !byte.is_ascii_whitespace());
+                start == Some(&b'{') && Self::Json.admits(data)
+            }
+        }
+    }
+}
+
 /// What becomes of publications for a client that does not keep up with a channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
@@ -99,4 +116,30 @@ pub enum Overflow {
     DropOldest,
     /// Only the latest waits.
     Latest,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DataFormat;
+
+    #[test]
+    fn a_data_format_admits_what_it_says() {
+        let cases: [(&[u8], [bool; 4]); 6] = [
+            (b"", [false, false, false, true]),
+            (b"1", [true, true, false, true]),
+            (b" {\"a\":1}", [true, true, true, true]),
+            (b"{\"a\":1", [true, false, false, true]),
+            (b"{}{}", [true, false, false, true]),
+            (b"\xff", [true, false, false, true]),
+        ];
+        for (data, admitted) in cases {
+            let formats = [
+                DataFormat::NotEmpty,
+                DataFormat::Json,
+                DataFormat::JsonObject,
+                DataFormat::Binary,
+            ];
+            assert_eq!(formats.map(|format| format.admits(data)), admitted, "{data:?}");
+        }
+    }
 }

@@ -18,6 +18,26 @@ pub struct Outbox {
     replies: u64,
 }
 
+/// A reply or a push that others have to leave before, as its client will read it.
+#[derive(Debug)]
+pub(super) struct Written {
+    bytes: Box<[u8]>,
+    kind: WrittenKind,
+}
+
+#[derive(Debug)]
+enum WrittenKind {
+    Reply(Option<ReplyError>),
+    Push,
+}
+
+impl Written {
+    /// Its bytes.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
 /// Bytes of room that are kept between steps; larger ones are given back.
 const BYTES_KEPT: usize = 64 * 1024;
 
@@ -47,6 +67,31 @@ impl Outbox {
     pub fn push(&mut self, channel: &str, push: &Push<'_>) {
         self.separate();
         self.format.write_push(&mut self.bytes, channel, push);
+    }
+
+    /// Puts the reply to command `id` into words that are [appended](Self::append) later.
+    pub(super) fn write(&self, id: u32, reply: &Reply<'_>) -> Written {
+        let error = if let Reply::Error(error) = reply { Some(*error) } else { None };
+        let mut bytes = Vec::new();
+        self.format.write_reply(&mut bytes, id, reply);
+        Written { bytes: bytes.into(), kind: WrittenKind::Reply(error) }
+    }
+
+    /// The same for news of a channel.
+    pub(super) fn write_push(&self, channel: &str, push: &Push<'_>) -> Written {
+        let mut bytes = Vec::new();
+        self.format.write_push(&mut bytes, channel, push);
+        Written { bytes: bytes.into(), kind: WrittenKind::Push }
+    }
+
+    /// Appends what was written earlier.
+    pub(super) fn append(&mut self, written: &Written) {
+        if let WrittenKind::Reply(error) = written.kind {
+            self.errors.extend(error);
+            self.replies += 1;
+        }
+        self.separate();
+        self.bytes.extend_from_slice(&written.bytes);
     }
 
     fn separate(&mut self) {

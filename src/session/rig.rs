@@ -1,6 +1,6 @@
 //! A shard for one session, for tests: does what the effects say, and keeps what was said.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -8,7 +8,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use super::{Deferred, Effect, Effects, Rules, Session, Terms};
+use super::{
+    Answer, Deferred, Effect, Effects, Entered, Entry, Membership, Question, Recover, Retention,
+    Rules, Session, SlotId, Terms,
+};
 use crate::protocol::{Commands, Disconnect, DisconnectCode, ErrorCode, Format, Lineage};
 
 /// The name that the client of a rig has.
@@ -33,14 +36,23 @@ pub(super) struct Rig {
     pub(super) session: Session,
     pub(super) terms: Terms,
     pub(super) effects: Effects,
-    pub(super) members: BTreeSet<String>,
-    /// The channel whose home has yet to answer.
-    pub(super) joining: Option<String>,
+    pub(super) members: BTreeMap<String, Membership>,
+    /// The channels whose homes have yet to let it in, in the order in which they were asked, and
+    /// what they were asked for.
+    pub(super) joining: Vec<(String, Entry)>,
+    /// The questions that homes have yet to answer, in the order in which they were asked.
+    pub(super) asked: Vec<(SlotId, String, Question)>,
+    /// The texts of the entry that was last asked for: the epoch it recovers from, its info.
+    pub(super) entry_texts: (String, String),
+    /// Nothing of its channels is sent to it.
+    pub(super) is_held: bool,
     /// The limit of a sign-in that the user's home has yet to answer.
     pub(super) signing_in: Option<u32>,
     /// What the client was sent.
     pub(super) messages: Vec<String>,
     pub(super) published: Vec<(String, String)>,
+    /// How the last publication was to be kept.
+    pub(super) retention: Option<Retention>,
     /// What publishing comes to.
     pub(super) publish: Result<(), ErrorCode>,
     pub(super) has_connected: bool,
@@ -57,11 +69,15 @@ impl Rig {
             session: Session::new(0, true, Format::Json),
             terms: Terms { rules, lineage: Lineage::ZERO, now: Duration::ZERO },
             effects: Effects::default(),
-            members: BTreeSet::new(),
-            joining: None,
+            members: BTreeMap::new(),
+            joining: Vec::new(),
+            asked: Vec::new(),
+            entry_texts: Default::default(),
+            is_held: false,
             signing_in: None,
             messages: Vec::new(),
             published: Vec::new(),
+            retention: None,
             publish: Ok(()),
             has_connected: false,
             pings: 0,
@@ -79,15 +95,23 @@ impl Rig {
         rig
     }
 
+    /// The same where every position is known and may be recovered from.
+    pub(super) fn positioned() -> Self {
+        let mut rig = Self::open();
+        let without_namespace = &mut rig.terms.rules.without_namespace;
+        without_namespace.history =
+            Some(Retention { publications_max: 10, ttl_s: 60, meta_ttl_s: 600 });
+        without_namespace.force_recovery = true;
+        rig
+    }
+
     /// The client sends a message.
     pub(super) fn frame(&mut self, frame: &str) {
         if self.closed.is_some() {
             return;
         }
         let mut commands = Commands::new(Format::Json, frame.as_bytes());
-        if !self.session.is_busy() {
-            self.read(&mut commands);
-        }
+        self.read(&mut commands);
         if let Some(rest) = commands.rest()
             && self.session.is_busy()
         {
@@ -97,15 +121,40 @@ impl Rig {
         self.flush();
     }
 
-    /// The home answers.
+    /// The home that was asked first lets the client in, with nothing to say, or not.
     pub(super) fn joined(&mut self, result: Result<(), ErrorCode>) {
-        let channel = self.joining.take().expect("there is a join to answer");
+        self.joined_at(0, result);
+    }
+
+    /// A home does so.
+    pub(super) fn joined_at(&mut self, index: usize, result: Result<(), ErrorCode>) {
+        self.entered_at(index, result.map(|()| Entered::default()));
+    }
+
+    /// A home answers.
+    pub(super) fn entered_at(&mut self, index: usize, result: Result<Entered<'_>, ErrorCode>) {
+        let (channel, entry) = self.joining.remove(index);
         if result.is_ok() {
-            self.members.insert(channel.clone());
+            self.members.insert(channel.clone(), entry.membership);
         }
-        let deferred = self.session.joined(&channel, result, &mut self.effects);
+        let deferred = self.session.entered(&channel, result, &self.terms, &mut self.effects);
+        self.obey();
         self.resume(deferred);
         self.flush();
+    }
+
+    /// A home answers the question that was asked at this place.
+    pub(super) fn answered_at(&mut self, index: usize, result: Result<Answer<'_>, ErrorCode>) {
+        let (slot, ..) = self.asked.remove(index);
+        let deferred = self.session.answered(slot, result, &mut self.effects);
+        self.obey();
+        self.resume(deferred);
+        self.flush();
+    }
+
+    /// The channels whose homes have yet to let it in.
+    pub(super) fn joining_names(&self) -> Vec<&str> {
+        self.joining.iter().map(|(name, _)| &**name).collect()
     }
 
     /// The user's home answers.
@@ -119,7 +168,8 @@ impl Rig {
 
     /// Publications of a channel were lost.
     pub(super) fn missed(&mut self, channel: &str) {
-        self.session.missed(channel, &mut self.effects);
+        let membership = self.members.get(channel).copied().expect("a member");
+        self.session.missed(channel, membership, &mut self.effects);
         self.obey();
         self.flush();
     }
@@ -142,11 +192,15 @@ impl Rig {
     /// Reads commands until one is under way.
     fn read(&mut self, commands: &mut Commands<'_>) {
         while !self.session.is_busy() && self.closed.is_none() {
+            let unread = commands.clone();
             let Some(command) = commands.next() else { return };
             let name = command.as_ref().ok().and_then(|command| command.request.channel());
-            let is_member = name.is_some_and(|name| self.members.contains(name));
+            let membership = name.and_then(|name| self.members.get(name).copied());
             let command = command.as_ref().map_err(|malformed| *malformed);
-            self.session.command(command, is_member, &self.terms, &mut self.effects);
+            if !self.session.command(command, membership, &self.terms, &mut self.effects) {
+                *commands = unread;
+                return;
+            }
             self.obey();
         }
     }
@@ -163,22 +217,48 @@ impl Rig {
                 Effect::SignIn { limit } => {
                     assert_eq!(self.signing_in.replace(limit), None, "once");
                 }
-                Effect::Join { channel } => {
+                Effect::Enter { channel, entry } => {
                     let name = self.effects.name(&channel).to_owned();
-                    assert!(!self.members.contains(&name), "{name}: a member joins again");
-                    assert_eq!(self.joining.replace(name), None, "one at a time");
+                    assert!(!self.members.contains_key(&name), "{name}: a member enters again");
+                    assert!(!self.joining_names().contains(&&*name), "{name}: asked for twice");
+                    let epoch = entry.recover.as_ref().map(|recover| match recover {
+                        Recover::Missed { since, .. } | Recover::Latest { since } => {
+                            self.effects.name(&since.epoch).to_owned()
+                        }
+                    });
+                    let info = entry.channel_info.as_ref().map(|info| self.effects.name(info));
+                    self.entry_texts =
+                        (epoch.unwrap_or_default(), info.unwrap_or_default().to_owned());
+                    self.joining.push((name, entry));
+                }
+                Effect::Ask { slot, channel, question } => {
+                    let name = self.effects.name(&channel).to_owned();
+                    self.asked.push((slot, name, question));
                 }
                 Effect::Leave { channel } => {
                     let name = self.effects.name(&channel);
-                    assert!(self.members.remove(name), "{name}: leaves without being in it");
+                    assert!(
+                        self.members.remove(name).is_some(),
+                        "{name}: leaves without being in it"
+                    );
                 }
-                Effect::Publish { id, channel, message } => {
+                Effect::Publish { id, channel, message, retention } => {
+                    self.retention = retention;
                     let name = self.effects.name(&channel).to_owned();
                     let message = String::from_utf8(self.effects.bytes(&message).to_vec()).unwrap();
                     if self.publish.is_ok() {
                         self.published.push((name, message));
                     }
                     self.session.published(id, self.publish, &mut self.effects);
+                }
+                Effect::HoldDeliveries => {
+                    assert!(!self.is_held, "held once");
+                    self.is_held = true;
+                }
+                Effect::ReleaseDeliveries => {
+                    assert!(self.is_held, "held before");
+                    self.flush();
+                    self.is_held = false;
                 }
                 Effect::Pong if self.pings > 0 => self.pings -= 1,
                 Effect::Pong => self.session.unasked_pong(&mut self.effects),

@@ -42,10 +42,20 @@ pub struct Rules {
     pub recovery_publications_max: u32,
     /// Publications of one history reply (`client.history_max_publication_limit`).
     pub history_publications_max: u32,
+    /// Whether, and how, users are put into a channel of their own
+    /// (`client.subscribe_to_user_personal_channel`).
+    pub personal_channel: Option<PersonalChannel>,
     /// Options of channels without a namespace (`channel.without_namespace`).
     pub without_namespace: ChannelOptions,
     /// Options of the channels of each namespace (`channel.namespaces`).
     pub namespaces: BTreeMap<String, ChannelOptions>,
+}
+
+/// The channels that users are put into, one each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PersonalChannel {
+    /// The namespace of these channels; empty for none.
+    pub namespace: String,
 }
 
 impl Default for Rules {
@@ -63,6 +73,7 @@ impl Default for Rules {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             recovery_publications_max: RECOVERY_PUBLICATIONS_DEFAULT,
             history_publications_max: HISTORY_PUBLICATIONS_DEFAULT,
+            personal_channel: None,
             without_namespace: ChannelOptions::default(),
             namespaces: BTreeMap::new(),
         }
@@ -143,9 +154,14 @@ impl Rules {
         self.insecure || (allowed && (!user.is_empty() || options.allow_history_for_anonymous))
     }
 
+    /// The channel of a user's own, if there is one.
+    pub(super) fn personal_channel(&self, user: &str) -> Option<String> {
+        let personal = self.personal_channel.as_ref().filter(|_| !user.is_empty())?;
+        Some(channel::personal(&personal.namespace, user))
+    }
+
     /// What a subscription of `user` gets of what it wishes for, and of what it gets without
     /// asking (10). What it may not have it is not told of.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the commands that ask are next"))]
     pub(super) fn grant(&self, options: ChannelOptions, user: &str, wishes: Wishes) -> Grant {
         let sees_history = self.may_see_history(options, user, true);
         let sees_presence = self.may_see_presence(options, user, true);

@@ -5,16 +5,18 @@
 //! bound; a channel's publications could reach the client only between its subscribe reply and
 //! the end of its membership. `LONGWIRE_SEED` replays one seed.
 
-use super::Rules;
 use super::rig::Rig;
-use crate::limits::{DEFERRED_BYTES_MAX, MESSAGE_REPLIES_MAX};
+use super::{Answer, Position, Retention, Rules};
+use crate::limits::{COMMANDS_UNDER_WAY_MAX, DEFERRED_BYTES_MAX, MESSAGE_REPLIES_MAX};
 use crate::protocol::{DisconnectCode, ErrorCode};
 
 /// Seeds of one run.
 const SEEDS: u64 = 400;
 /// Frames that one client sends.
 const FRAMES: u32 = 60;
-const CHANNELS: [&str; 5] = ["a", "b", "ns:c", "$private", "none:x"];
+const CHANNELS: [&str; 7] = ["a", "b", "c", "d", "ns:e", "$private", "none:x"];
+/// Channels that one client may be in.
+const CHANNEL_LIMIT: u16 = 4;
 
 /// A generator of pseudo-random numbers (`SplitMix64`), the same on every machine.
 struct Random(u64);
@@ -38,8 +40,8 @@ struct Client {
     rig: Rig,
     random: Random,
     next_id: u32,
-    /// Commands without a reply, in order, each with the channel that it subscribes to.
-    owed: std::collections::VecDeque<(u32, Option<&'static str>)>,
+    /// Commands without a reply, in order, each with its channel.
+    owed: std::collections::VecDeque<(u32, &'static str)>,
     /// Channels whose subscribe reply the client has read.
     told: std::collections::BTreeSet<String>,
     replies: u64,
@@ -52,11 +54,15 @@ impl Client {
             allow_publish_for_anonymous: true,
             allow_subscribe_for_client: true,
             allow_subscribe_for_anonymous: true,
+            history: Some(Retention { publications_max: 10, ttl_s: 60, meta_ttl_s: 600 }),
+            force_recovery: true,
+            allow_history_for_client: true,
+            allow_history_for_anonymous: true,
             ..super::ChannelOptions::default()
         };
         let rules = Rules {
             allow_anonymous_connect_without_token: true,
-            channel_limit: 2,
+            channel_limit: CHANNEL_LIMIT,
             without_namespace: open,
             namespaces: [("ns".to_owned(), open)].into(),
             ..Rules::default()
@@ -75,14 +81,14 @@ impl Client {
         let id = self.next_id;
         self.next_id += 1;
         let channel = self.random.one_of(&CHANNELS);
-        let (request, subscribes) = match self.random.below(10) {
-            0..4 => (format!(r#""subscribe":{{"channel":"{channel}"}}"#), Some(channel)),
-            4..6 => (format!(r#""unsubscribe":{{"channel":"{channel}"}}"#), None),
-            6..8 => (format!(r#""publish":{{"channel":"{channel}","data":{id}}}"#), None),
-            8 => (r#""rpc":{}"#.to_owned(), None),
-            _ => (format!(r#""history":{{"channel":"{channel}"}}"#), None),
+        let request = match self.random.below(10) {
+            0..4 => format!(r#""subscribe":{{"channel":"{channel}"}}"#),
+            4..6 => format!(r#""unsubscribe":{{"channel":"{channel}"}}"#),
+            6..8 => format!(r#""publish":{{"channel":"{channel}","data":{id}}}"#),
+            8 => r#""rpc":{}"#.to_owned(),
+            _ => format!(r#""history":{{"channel":"{channel}"}}"#),
         };
-        self.owed.push_back((id, subscribes));
+        self.owed.push_back((id, channel));
         format!(r#"{{"id":{id},{request}}}"#)
     }
 
@@ -96,13 +102,22 @@ impl Client {
     }
 
     fn step(&mut self) {
-        if self.rig.joining.is_some() && self.random.below(3) > 0 {
+        let (joining, asked) = (self.rig.joining.len(), self.rig.asked.len());
+        if joining > 0 && self.random.below(3) > 0 {
             let failed = self.random.below(5) == 0;
-            self.rig.joined(if failed { Err(ErrorCode::Internal) } else { Ok(()) });
+            let answer = if failed { Err(ErrorCode::Internal) } else { Ok(()) };
+            self.rig.joined_at(self.random.below(joining), answer);
+        } else if asked > 0 && self.random.below(3) > 0 {
+            let position = Position { offset: 3, epoch: "abcdefgh" };
+            let answer = Answer::History { position, publications: b"{}" };
+            let failed = self.random.below(5) == 0;
+            let answer = if failed { Err(ErrorCode::TooManyRequests) } else { Ok(answer) };
+            self.rig.answered_at(self.random.below(asked), answer);
         } else if self.random.below(6) == 0 {
-            let members: Vec<String> = self.rig.members.iter().cloned().collect();
-            if let Some(channel) = members.first() {
-                self.rig.missed(channel);
+            let members: Vec<String> = self.rig.members.keys().cloned().collect();
+            if !members.is_empty() {
+                let index = self.random.below(members.len());
+                self.rig.missed(&members[index]);
             }
         } else {
             self.send_frame();
@@ -122,35 +137,37 @@ impl Client {
                 assert!(self.told.remove(channel), "{channel}: it had not heard that it was in");
                 continue;
             }
-            let (id, subscribes) = self.owed.pop_front().expect("a reply to nothing");
+            let (id, channel) = self.owed.pop_front().expect("a reply to nothing");
             assert_eq!(value["id"], id, "in the order of the commands: {line}");
             self.replies += 1;
             if value.get("subscribe").is_some() {
-                let channel = subscribes.expect("a subscribe reply to a subscribe");
                 assert!(self.told.insert(channel.to_owned()), "{channel} twice");
             }
             if value.get("unsubscribe").is_some() {
-                self.told.retain(|channel| self.rig.members.contains(channel));
+                self.told.remove(channel);
             }
         }
-        // Members could be sent publications from now on: each has read its reply.
+        // Members could be sent publications from now on, unless they are held: each has read its
+        // reply.
         let is_told = |channel: &String| self.told.contains(channel);
-        assert!(self.rig.members.iter().all(is_told), "{:?}", self.rig.members);
-        assert!(self.rig.members.len() <= 2, "the limit of channels");
+        assert!(self.rig.is_held || self.rig.members.keys().all(is_told), "{:?}", self.rig.members);
+        assert!(self.rig.members.len() <= CHANNEL_LIMIT.into(), "the limit of channels");
     }
 }
 
 /// One client's life; returns the replies it got.
 fn live(seed: u64) -> u64 {
     let mut client = Client::new(seed);
-    client.owed.push_back((1, None));
+    client.owed.push_back((1, ""));
     client.next_id = 2;
     client.rig.frame(r#"{"id":1,"connect":{}}"#);
     for _ in 0..FRAMES {
         client.step();
         client.read();
-        let held = client.rig.session.deferred_bytes();
-        assert!(held <= DEFERRED_BYTES_MAX, "{held}");
+        let session = &client.rig.session;
+        assert!(session.deferred_bytes() <= DEFERRED_BYTES_MAX);
+        let under_way = client.rig.joining.len() + client.rig.asked.len();
+        assert!(under_way <= COMMANDS_UNDER_WAY_MAX, "{under_way}");
         if let Some(why) = client.rig.closed {
             // Who sends on and on while a home does not answer is told so, and nothing else ends
             // a client that keeps the rules.
@@ -158,8 +175,11 @@ fn live(seed: u64) -> u64 {
             return client.replies;
         }
     }
-    while client.rig.joining.is_some() {
-        client.rig.joined(Ok(()));
+    while client.rig.session.is_waiting() {
+        match (client.rig.joining.len(), client.rig.asked.len()) {
+            (0, _) => client.rig.answered_at(0, Err(ErrorCode::Internal)),
+            (count, _) => client.rig.joined_at(count - 1, Ok(())),
+        }
         client.read();
     }
     assert!(client.owed.is_empty(), "every command has its reply: {:?}", client.owed);

@@ -9,13 +9,16 @@
 
 use std::time::Duration;
 
-use super::deferred::{Deferred, DeferredFull};
+use super::deferred::Deferred;
 use super::effects::{Effect, Effects};
-use super::extra::{Awaited, Extra, UnderWay};
+use super::entrances::Entrances;
+use super::entry::Membership;
+use super::extra::Extra;
 use super::rules::Rules;
+use super::under_way::{Awaited, Taken};
 use crate::protocol::{
-    ClientId, Command, Disconnect, DisconnectCode, ErrorCode, Format, Lineage, Malformed, Push,
-    Reply, SubscribeResult, UnsubscribeCode,
+    ClientId, ClientInfo, Command, Disconnect, DisconnectCode, ErrorCode, Format, Lineage,
+    Malformed, Reply,
 };
 
 /// What all sessions of a shard go by.
@@ -36,6 +39,8 @@ pub(super) enum Phase {
     Waiting,
     /// For the user's home, which counts its connections.
     SigningIn,
+    /// For the homes of the channels that it is put into.
+    Entering,
     Connected,
     /// It was told why it cannot connect, and is to leave: nothing more is read.
     Refused,
@@ -57,6 +62,8 @@ pub struct Session {
     pub(super) phase: Phase,
     /// Its pings are messages of the protocol, to be announced and answered as such.
     pub(super) has_message_pings: bool,
+    /// It is counted among its user's connections.
+    is_signed_in: bool,
     format: Format,
 }
 
@@ -68,7 +75,15 @@ impl Session {
     /// A session that waits for its connect command. `random` is its part of the client id.
     pub fn new(random: u64, has_message_pings: bool, format: Format) -> Self {
         let phase = Phase::Waiting;
-        Self { random, extra: None, channel_count: 0, phase, has_message_pings, format }
+        Self {
+            random,
+            extra: None,
+            channel_count: 0,
+            phase,
+            has_message_pings,
+            is_signed_in: false,
+            format,
+        }
     }
 
     /// The format that its client speaks. Every step's [`Effects`] are begun in it.
@@ -86,9 +101,9 @@ impl Session {
         matches!(self.phase, Phase::Connected | Phase::Closed { was_connected: true })
     }
 
-    /// Whether a command is under way, so that those that follow must wait.
-    pub fn is_busy(&self) -> bool {
-        self.under_way().is_some()
+    /// Whether it is counted among its user's connections: they are to be told when it is gone.
+    pub fn is_signed_in(&self) -> bool {
+        self.is_signed_in
     }
 
     /// Whether anything more is to be read.
@@ -96,64 +111,30 @@ impl Session {
         matches!(self.phase, Phase::Closed { .. })
     }
 
-    /// Bytes of commands that wait for the one under way.
-    pub fn deferred_bytes(&self) -> usize {
-        self.under_way().map_or(0, |under_way| under_way.deferred.len())
-    }
-
-    /// Bytes of memory that they take.
-    pub fn held_bytes(&self) -> usize {
-        self.under_way().map_or(0, |under_way| under_way.deferred.held_bytes())
-    }
-
-    /// Takes the next command of a frame, or what stands in its place. `is_member` says whether
-    /// the client is in the channel that it names.
+    /// Takes the next command of a frame, or what stands in its place. `membership` is that in the
+    /// channel that it names, if there is one. False if another is in its way: nothing was
+    /// done, and it is to be [deferred](Self::defer) with all that follows it.
+    #[must_use]
     pub fn command(
         &mut self,
         command: Result<&Command<'_>, Malformed>,
-        is_member: bool,
+        membership: Option<Membership>,
         terms: &Terms,
         effects: &mut Effects,
-    ) {
-        assert!(!self.is_busy(), "what follows a command under way is deferred");
+    ) -> bool {
+        assert!(!self.is_busy(), "what follows a command that waits is deferred");
         match command {
             _ if self.is_closed() || self.phase == Phase::Refused => {}
-            Ok(command) => self.obey(command, is_member, terms, effects),
+            Ok(command) => {
+                let channel = command.request.channel().filter(|name| !name.is_empty());
+                if self.under_way_mut().is_some_and(|under_way| under_way.blocks(channel)) {
+                    return false;
+                }
+                self.obey(command, membership, terms, effects);
+            }
             Err(_) => self.close(DisconnectCode::BadRequest, effects),
         }
-    }
-
-    /// Keeps the commands of a frame, or of the rest of one, until the command under way has its
-    /// answer.
-    pub fn defer(&mut self, commands: &[u8], effects: &mut Effects) {
-        let separator = self.format.separator();
-        let under_way = self.under_way_mut().expect("there is something to wait for");
-        if commands.is_empty() {
-            // It is an empty frame, or a line that is blank, and would not be noticed later.
-            self.close(DisconnectCode::BadRequest, effects);
-        } else if under_way.deferred.append(separator, commands) == Err(DeferredFull) {
-            self.close(DisconnectCode::TooManyRequests, effects);
-        }
-    }
-
-    /// The home has answered the join under way, or there was no asking it. Returns what was
-    /// deferred meanwhile, to be read now.
-    pub fn joined(
-        &mut self,
-        channel: &str,
-        result: Result<(), ErrorCode>,
-        effects: &mut Effects,
-    ) -> Deferred {
-        let UnderWay { id, awaits, deferred } = self.finish();
-        assert_eq!(awaits, Awaited::Join(channel.into()), "one at a time");
-        match result {
-            Ok(()) => effects.outbox.reply(id, &Reply::Subscribe(SubscribeResult::default())),
-            Err(code) => {
-                self.channel_count -= 1;
-                effects.outbox.reply(id, &Reply::Error(code.into()));
-            }
-        }
-        deferred
+        true
     }
 
     /// The user's home has let the client in, or there is no room for it. Returns what was
@@ -164,53 +145,26 @@ impl Session {
         terms: &Terms,
         effects: &mut Effects,
     ) -> Deferred {
-        let UnderWay { id, awaits, deferred } = self.finish();
-        assert_eq!(awaits, Awaited::SignIn, "nothing else was asked before");
+        let slot = self.under_way().and_then(|under_way| under_way.find(""));
+        let taken = self.take(slot.expect("nothing else was asked before"));
+        let Taken { id, awaited: Awaited::SignIn(entrances), .. } = taken else {
+            unreachable!("nothing else was asked before")
+        };
+        self.under_way_mut().expect("it was taken from").leave_first();
         match result {
             Ok(()) => {
-                self.set_signed_in();
-                self.be_connected(id, terms, effects);
+                self.is_signed_in = true;
+                self.be_let_in(id, entrances, terms, effects);
             }
             Err(code) => self.close(code, effects),
         }
-        deferred
-    }
-
-    /// Puts back what cannot be read yet, because another command is under way.
-    pub fn defer_again(&mut self, deferred: Deferred) {
-        if !deferred.is_empty()
-            && let Some(under_way) = self.under_way_mut()
-        {
-            under_way.deferred = deferred;
-        }
+        self.read_on()
     }
 
     /// How a publish went.
     pub fn published(&mut self, id: u32, result: Result<(), ErrorCode>, effects: &mut Effects) {
-        match result {
-            Ok(()) => effects.outbox.reply(id, &Reply::Publish),
-            Err(code) => effects.outbox.reply(id, &Reply::Error(code.into())),
-        }
-    }
-
-    /// The client missed publications of a channel it is in: it must subscribe anew, knowing that.
-    pub fn missed(&mut self, channel: &str, effects: &mut Effects) {
-        let is_joining = |under_way: &UnderWay| match &under_way.awaits {
-            Awaited::Join(joining) => **joining == *channel,
-            Awaited::SignIn => false,
-        };
-        if self.is_closed() || self.under_way().is_some_and(is_joining) {
-            return; // it is no member yet, so nothing was its own
-        }
-        self.channel_count -= 1;
-        effects.leave(channel);
-        let push = Push::Unsubscribe(UnsubscribeCode::InsufficientState);
-        effects.outbox.push(channel, &push);
-    }
-
-    /// There is no room on the shard for what was deferred.
-    pub fn crowded_out(&mut self, effects: &mut Effects) {
-        self.close(DisconnectCode::TooManyRequests, effects);
+        let reply = result.map_or_else(|code| Reply::Error(code.into()), |()| Reply::Publish);
+        self.reply(id, &reply, effects);
     }
 
     /// A publication cannot be said in the client's format.
@@ -223,7 +177,7 @@ impl Session {
         match self.phase {
             Phase::Waiting => self.close(DisconnectCode::Stale, effects),
             // It did what it could, and may try again.
-            Phase::SigningIn => self.close(DisconnectCode::Internal, effects),
+            Phase::SigningIn | Phase::Entering => self.close(DisconnectCode::Internal, effects),
             Phase::Refused => self.close(DisconnectCode::Expired, effects),
             Phase::Connected if self.expires().is_some() => {
                 self.close(DisconnectCode::Expired, effects);
@@ -237,22 +191,29 @@ impl Session {
         self.close(DisconnectCode::BadRequest, effects);
     }
 
+    /// The client as others are shown it.
+    pub fn shown(&self, terms: &Terms) -> ClientInfo<'_> {
+        let info = ClientInfo::of(self.user(), self.client_id(terms));
+        ClientInfo { connection_info: self.info(), ..info }
+    }
+
     /// The name by which others know this client.
     pub(super) fn client_id(&self, terms: &Terms) -> ClientId {
         ClientId { random: self.random, lineage: terms.lineage }
     }
 
-    /// Begins a join that is answered later.
-    pub(super) fn begin_join(&mut self, id: u32, channel: &str, effects: &mut Effects) {
-        self.channel_count += 1;
-        self.begin(id, Awaited::Join(channel.into()));
-        effects.join(channel);
-    }
-
     /// Begins a connect that the user's home answers later.
-    pub(super) fn begin_sign_in(&mut self, id: u32, limit: u32, effects: &mut Effects) {
+    pub(super) fn begin_sign_in(
+        &mut self,
+        id: u32,
+        limit: u32,
+        entrances: Entrances,
+        effects: &mut Effects,
+    ) {
         self.phase = Phase::SigningIn;
-        self.begin(id, Awaited::SignIn);
+        let under_way = self.begin();
+        let slot = under_way.await_answer(id, "", Awaited::SignIn(entrances));
+        under_way.block(slot);
         effects.push(Effect::SignIn { limit });
     }
 
@@ -268,7 +229,6 @@ impl Session {
 mod tests {
     use super::super::rig::{CLIENT, Rig};
     use super::*;
-    use crate::limits::DEFERRED_BYTES_MAX;
 
     fn closed_with(rig: &Rig) -> Option<DisconnectCode> {
         rig.closed.map(|why| why.code)
@@ -294,59 +254,6 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_subscribe_waits_for_its_answer() {
-        let mut rig = Rig::open();
-        rig.frame("{\"id\":2,\"subscribe\":{\"channel\":\"a\"}}\n{\"id\":3,\"rpc\":{}}");
-        rig.frame("{\"id\":4,\"unsubscribe\":{\"channel\":\"a\"}}\n");
-        rig.frame("{\"id\":5,\"subscribe\":{\"channel\":\"b\"}}\n{\"id\":6,\"rpc\":{}}");
-        assert_eq!(rig.lines(), [""; 0]);
-        rig.joined(Ok(()));
-        let ids = |lines: &[String]| {
-            let id = |line: &String| {
-                serde_json::from_str::<serde_json::Value>(line).unwrap()["id"].clone()
-            };
-            lines.iter().map(|line| id(line).as_u64().unwrap()).collect::<Vec<_>>()
-        };
-        assert_eq!(ids(&rig.lines()), [2, 3, 4]);
-        rig.joined(Err(ErrorCode::Internal));
-        let lines = rig.lines();
-        assert_eq!(ids(&lines), [5, 6]);
-        assert!(lines[0].contains("\"code\":100"), "{lines:?}");
-        assert_eq!((rig.members.len(), rig.session.channel_count), (0, 0));
-    }
-
-    #[test]
-    fn who_sends_on_while_an_answer_is_awaited_is_told_so_at_the_bound() {
-        let mut rig = Rig::open();
-        rig.frame(r#"{"id":2,"subscribe":{"channel":"a"}}"#);
-        let frame = "{\"id\":3,\"rpc\":{}}\n".repeat(2048);
-        for _ in 0..DEFERRED_BYTES_MAX / frame.len() {
-            rig.frame(&frame);
-            assert_eq!(rig.closed, None);
-        }
-        rig.frame(&frame);
-        assert_eq!(closed_with(&rig), Some(DisconnectCode::TooManyRequests));
-    }
-
-    #[test]
-    fn an_empty_message_is_malformed_also_while_an_answer_is_awaited() {
-        for is_busy in [false, true] {
-            for empty in ["", "\n", "{}\n\n"] {
-                let mut rig = Rig::open();
-                rig.pings = 1;
-                if is_busy {
-                    rig.frame(r#"{"id":2,"subscribe":{"channel":"a"}}"#);
-                }
-                rig.frame(empty);
-                if is_busy && rig.closed.is_none() {
-                    rig.joined(Ok(()));
-                }
-                assert_eq!(closed_with(&rig), Some(DisconnectCode::BadRequest), "{is_busy}");
-            }
-        }
-    }
-
-    #[test]
     fn who_does_not_connect_in_time_is_stale_and_who_has_is_not() {
         let mut rig = Rig::new(Rules::default());
         rig.session.late(&mut rig.effects);
@@ -355,26 +262,6 @@ mod tests {
         let mut rig = Rig::open();
         rig.session.late(&mut rig.effects);
         assert_eq!(rig.effects.take(), None);
-    }
-
-    #[test]
-    fn who_missed_publications_is_told_to_subscribe_again() {
-        let mut rig = Rig::open();
-        rig.frame(r#"{"id":2,"subscribe":{"channel":"a"}}"#);
-        rig.missed("a");
-        assert_eq!(rig.lines(), [""; 0], "it is no member yet");
-        rig.joined(Ok(()));
-        rig.lines();
-        rig.missed("a");
-        let push = concat!(
-            r#"{"push":{"channel":"a","unsubscribe":"#,
-            r#"{"code":2500,"reason":"insufficient state"}}}"#
-        );
-        assert_eq!(rig.lines(), [push]);
-        assert_eq!((rig.members.len(), rig.session.channel_count), (0, 0));
-        rig.frame(r#"{"id":3,"subscribe":{"channel":"a"}}"#);
-        rig.joined(Ok(()));
-        assert_eq!(rig.lines(), [r#"{"id":3,"subscribe":{}}"#]);
     }
 
     #[test]

@@ -91,8 +91,10 @@ pub(super) enum TokenError {
     InfoNotJson,
     /// It is of another user than this connection.
     OtherUser,
-    /// It asks for subscriptions, which the server does not make.
-    Subscriptions,
+    /// It names a channel that there cannot be.
+    ChannelName,
+    /// Its channels are others than those of the token that the client has connected with.
+    OtherChannels,
     /// It is not valid any more, or not yet.
     Expired,
 }
@@ -102,7 +104,7 @@ impl TokenError {
     pub(super) fn disconnect(self) -> Disconnect {
         let code = match self {
             Self::Expired => DisconnectCode::Expired,
-            Self::Subscriptions => DisconnectCode::NotAvailable,
+            Self::OtherChannels => DisconnectCode::InsufficientState,
             _ => DisconnectCode::InvalidToken,
         };
         Disconnect { code, reason: self.reason() }
@@ -121,11 +123,10 @@ impl TokenError {
             Self::Issuer => "invalid token: the issuer is another",
             Self::UserTooLong => "invalid token: the user id is too long",
             Self::InfoTooLong => "invalid token: the info is too long",
-            Self::InfoNotJson => "invalid token: b64info is no JSON",
+            Self::InfoNotJson => "invalid token: b64info or b64data is no JSON",
             Self::OtherUser => "invalid token: the user is another",
-            Self::Subscriptions => {
-                "not available: this server does not serve the claims channels and subs yet"
-            }
+            Self::ChannelName => "invalid token: a channel's name has 1 to 255 bytes",
+            Self::OtherChannels => "insufficient state: the token is for other channels",
             Self::Expired => DisconnectCode::Expired.text(),
         }
     }
@@ -354,10 +355,7 @@ mod tests {
             assert_eq!(claims(text), Err(TokenError::Claims), "{text}");
         }
         assert_eq!(claims(r#"{"sub":"a","channel":"b"}"#), Err(TokenError::Channel));
-        for text in [r#"{"channels":["news"]}"#, r#"{"subs":{"news":{}}}"#] {
-            assert_eq!(claims(text), Err(TokenError::Subscriptions), "{text}");
-        }
-        assert!(claims(r#"{"channels":[],"subs":{}}"#).is_ok());
+        assert_eq!(claims(r#"{"channels":[""]}"#), Err(TokenError::ChannelName));
     }
 
     #[test]

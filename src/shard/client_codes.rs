@@ -1,6 +1,6 @@
 //! What a client of the protocol is told of what its shard could not do.
 
-use crate::handler::{Cause, Closed, JoinError, PublishError, SignInError};
+use crate::handler::{AskError, Cause, Closed, JoinError, PublishError, SignInError};
 use crate::protocol::{DisconnectCode, ErrorCode};
 
 /// The code by which the server has ended a connection, if it was the server.
@@ -16,6 +16,17 @@ pub(super) fn of_join(error: JoinError) -> ErrorCode {
     match error {
         JoinError::ConnectionChannels => ErrorCode::LimitExceeded,
         JoinError::Name => ErrorCode::BadRequest,
+        JoinError::Member => ErrorCode::AlreadySubscribed,
+        // The server is full, for now: the client tries again.
+        _ => ErrorCode::Internal,
+    }
+}
+
+/// A question was not answered.
+pub(super) fn of_ask(error: AskError) -> ErrorCode {
+    match error {
+        AskError::Busy => ErrorCode::TooManyRequests,
+        AskError::Name => ErrorCode::BadRequest,
         // The server is full, for now: the client tries again.
         _ => ErrorCode::Internal,
     }

@@ -1,34 +1,43 @@
-//! The client protocol on a shard: one [`Session`] per connection, and what its effects ask for.
+//! The client protocol on a shard: one [`Session`] per connection.
 //!
 //! ```text
-//!   message ─▶ Session ─▶ Effects ─▶ join, leave, publish, close
-//!   joined  ─▶         └▶ Outbox  ─▶ messages, at the end of the step
+//!   message           ─▶ Session ─▶ Effects ─▶ enter, ask, leave, publish, close
+//!   entered, answered ─▶         └▶ Outbox  ─▶ messages, at the end of the step
 //! ```
 //!
 //! A publication is encoded once, where it is published, and once more at its channel's home if
-//! members read the other format; every member of a format is sent the same frame.
+//! members read the other format; every member of a format is sent the same frame. A list of
+//! publications that many ask for is encoded once per format, too.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 
 use super::client_codes;
-use super::client_counters::{of_disconnect, of_error};
+use super::client_counters::of_disconnect;
+use super::client_words::{format_of, joins, kind_of};
 use super::connection::Connection;
+use super::encodings::Encodings;
 use super::live_settings::{InForce, LiveSettings};
 use super::session_settings::{SessionSettings, SessionSettingsError};
 use crate::handler::{
-    Accept, Closed, Handler, Heartbeat, JoinError, Limits, Message, MessageKind, Origins, Peer,
-    Request, Route, Routes, Shard, SignIn, SignInError, Upgrade,
+    Accept, Answer, AskError, Closed, ConnectionId, Entered, Handler, Heartbeat, JoinError,
+    JoinEvent, Limits, Message, MessageKind, Origins, Peer, Position, Request, Route, Routes,
+    Shard, SignInError, Upgrade, Who,
 };
 use crate::limits::USER_ID_BYTES_MAX;
 use crate::protocol::{Commands, DisconnectCode, Format, Lineage, json, protobuf, translate};
-use crate::session::{Deferred, Effect, Effects, Session, Terms};
+use crate::session::{Deferred, Effects, Membership, Session, SlotId, Terms};
 use crate::sys::clock;
 
 /// Serves the client protocol: the handler of `longwire serve`.
 pub struct Sessions {
     settings: InForce,
-    terms: Terms,
-    effects: Effects,
+    pub(super) terms: Terms,
+    pub(super) effects: Effects,
+    pub(super) encodings: Encodings,
+    /// The client that was present in a channel last, as others are shown it: it may be so in the
+    /// next one too.
+    pub(super) shown_last: Option<(ConnectionId, Arc<Who>)>,
     /// Makes the random bits of client ids: a keyed hash of a count, which nobody can foresee.
     hasher: RandomState,
     session_count: u64,
@@ -62,6 +71,8 @@ impl Sessions {
             terms: Terms { rules: settings.rules(), lineage, now: clock::since_epoch() },
             settings,
             effects: Effects::default(),
+            encodings: Encodings::default(),
+            shown_last: None,
             hasher: RandomState::new(),
             session_count: 0,
         }
@@ -110,37 +121,43 @@ impl Sessions {
         std::str::from_utf8(value).map_err(|_| BadUser)
     }
 
-    /// Reads commands until one is under way or the session is over.
+    /// Reads commands until one has to wait or the session is over.
     fn read(&mut self, peer: &mut Peer<'_, Self>, commands: &mut Commands<'_>) {
         while peer.state().is_some_and(|session| !session.is_busy()) {
+            let unread = commands.clone();
             let Some(command) = commands.next() else { return };
             let name = command.as_ref().ok().and_then(|command| command.request.channel());
-            let is_member = name.is_some_and(|name| peer.is_member(name));
-            peer.shard().counters().client_commands += 1;
+            let membership =
+                name.filter(|name| peer.is_member(name)).map(|_| Membership::default());
             if command.as_ref().is_ok_and(|command| command.request.is_dated()) {
                 self.terms.now = clock::since_epoch();
             }
             let Some(session) = peer.state() else { return };
             let command = command.as_ref().map_err(|malformed| *malformed);
-            session.command(command, is_member, &self.terms, &mut self.effects);
+            if !session.command(command, membership, &self.terms, &mut self.effects) {
+                *commands = unread;
+                return;
+            }
+            peer.shard().counters().client_commands += 1;
             self.obey(peer);
         }
     }
 
-    /// Reads on after the command under way got its answer.
-    fn resume(&mut self, peer: &mut Peer<'_, Self>, mut deferred: Deferred) {
-        let Some(rest) = deferred.rest() else { return };
-        let mut commands = Commands::resume(self.effects.outbox.format(), rest);
-        self.read(peer, &mut commands);
-        let left = commands.rest().map_or(0, <[u8]>::len);
-        deferred.read_to(left);
-        if let Some(session) = peer.state() {
-            session.defer_again(deferred);
+    /// Reads on after an answer has come.
+    pub(super) fn resume(&mut self, peer: &mut Peer<'_, Self>, mut deferred: Deferred) {
+        if let Some(rest) = deferred.rest() {
+            let mut commands = Commands::resume(self.effects.outbox.format(), rest);
+            self.read(peer, &mut commands);
+            let left = commands.rest().map_or(0, <[u8]>::len);
+            deferred.read_to(left);
+            if let Some(session) = peer.state() {
+                session.defer_again(deferred);
+            }
         }
         self.hold(peer);
     }
 
-    /// Charges the shard's budget with what waits for the command under way.
+    /// Charges the shard's budget with what waits for answers.
     fn hold(&mut self, peer: &mut Peer<'_, Self>) {
         let held_bytes = peer.state().map_or(0, |session| session.held_bytes());
         if !peer.hold(held_bytes)
@@ -151,116 +168,11 @@ impl Sessions {
             self.obey(peer);
         }
     }
-
-    /// The home's answer to the join under way, or that it was not even asked.
-    fn take_answer(&mut self, peer: &mut Peer<'_, Self>, channel: &str, answer: Answer) {
-        let Some(session) = peer.state() else { return };
-        let deferred =
-            session.joined(channel, answer.map_err(client_codes::of_join), &mut self.effects);
-        peer.shard().counters().client_subscribes += u64::from(answer.is_ok());
-        self.resume(peer, deferred);
-    }
-
-    /// Does what the session asks for.
-    fn obey(&mut self, peer: &mut Peer<'_, Self>) {
-        while let Some(effect) = self.effects.take() {
-            match effect {
-                Effect::Connected => {
-                    peer.begin_heartbeat();
-                    peer.shard().counters().client_connects += 1;
-                    let (connection, session) = (peer.id(), peer.state());
-                    let user = session.map_or("", |session| session.user());
-                    tracing::info!(%connection, user, "authenticated");
-                }
-                Effect::Alarm { after } => peer.set_alarm(after),
-                Effect::SignIn { limit } => self.sign_in(peer, limit),
-                Effect::Join { channel } => {
-                    if let Err(error) = peer.join(self.effects.name(&channel)) {
-                        let name = self.effects.name(&channel).to_owned();
-                        self.take_answer(peer, &name, Err(error));
-                    }
-                }
-                Effect::Leave { channel } => {
-                    peer.shard().counters().client_unsubscribes += 1;
-                    peer.leave(self.effects.name(&channel));
-                }
-                Effect::Publish { id, channel, message } => {
-                    let message = self.effects.bytes(&message);
-                    let kind = kind_of(self.effects.outbox.format());
-                    let message = Message::validated(kind, message);
-                    let result = peer.publish(self.effects.name(&channel), message);
-                    peer.shard().counters().client_publishes += u64::from(result.is_ok());
-                    let Some(session) = peer.state() else { return };
-                    session.published(
-                        id,
-                        result.map_err(client_codes::of_publish),
-                        &mut self.effects,
-                    );
-                }
-                Effect::Pong => self.take_pong(peer),
-                Effect::Close(why) => {
-                    self.flush(peer);
-                    let code = why.code.code();
-                    tracing::info!(connection = %peer.id(), code, why.reason, "disconnected");
-                    peer.close(why.code.code(), why.reason);
-                }
-            }
-        }
-    }
-
-    /// Asks the user's home to let the client in.
-    fn sign_in(&mut self, peer: &mut Peer<'_, Self>, limit: u32) {
-        let Some(session) = peer.state() else { return };
-        let user = session.user().to_owned();
-        match peer.sign_in(&user, limit) {
-            Ok(SignIn::Done) => self.take_sign_in(peer, Ok(())),
-            Ok(SignIn::Asked) => {}
-            Err(error) => self.take_sign_in(peer, Err(error)),
-        }
-    }
-
-    fn take_sign_in(&mut self, peer: &mut Peer<'_, Self>, result: Result<(), SignInError>) {
-        let Some(session) = peer.state() else { return };
-        let result = result.map_err(client_codes::of_sign_in);
-        self.terms.now = clock::since_epoch();
-        let deferred = session.signed_in(result, &self.terms, &mut self.effects);
-        self.obey(peer);
-        self.resume(peer, deferred);
-    }
-
-    fn take_pong(&mut self, peer: &mut Peer<'_, Self>) {
-        if !peer.answer_heartbeat()
-            && let Some(session) = peer.state()
-        {
-            session.unasked_pong(&mut self.effects);
-        }
-    }
-
-    /// Sends what the step has left in the outbox.
-    fn flush(&mut self, peer: &mut Peer<'_, Self>) {
-        let outbox = &mut self.effects.outbox;
-        let kind = kind_of(outbox.format());
-        for message in outbox.messages() {
-            if peer.send(Message::validated(kind, message)).is_err() {
-                break; // it is closed, or just being cut, and counted there
-            }
-        }
-        let mut shard = peer.shard();
-        let counters = shard.counters();
-        counters.client_replies += outbox.reply_count();
-        for error in outbox.errors() {
-            *of_error(counters, error.code) += 1;
-        }
-        outbox.clear();
-    }
 }
 
 /// Where a session lives: an entry of the slab. What a connected one takes before it subscribes is
 /// this and the allocator's and the wheel's share of it, well under 250 bytes.
 const _: () = assert!(size_of::<Connection<Session>>() <= 80);
-
-/// What became of a join.
-type Answer = Result<(), JoinError>;
 
 impl Handler for Sessions {
     type Connection = Session;
@@ -331,6 +243,8 @@ impl Handler for Sessions {
         {
             session.defer(rest, &mut self.effects);
             self.obey(peer);
+        }
+        if peer.state().is_some_and(|session| session.is_waiting()) {
             self.hold(peer);
         }
         self.flush(peer);
@@ -352,25 +266,42 @@ impl Handler for Sessions {
     }
 
     fn translate(publication: Message<'_>) -> Option<Vec<u8>> {
-        let format = match publication.kind() {
-            MessageKind::Text => Format::Json,
-            MessageKind::Binary => Format::Protobuf,
-        };
-        translate(publication.payload(), format)
+        translate(publication.payload(), format_of(publication.kind()))
+    }
+
+    fn numbered(publication: Message<'_>, position: Position) -> Option<Vec<u8>> {
+        let format = format_of(publication.kind());
+        format.numbered(publication.payload(), position.offset, position.epoch.as_str())
+    }
+
+    fn joins(channel: &str, events: &[JoinEvent<'_>]) -> Vec<Vec<u8>> {
+        joins(channel, events)
     }
 
     /// Bytes that are no JSON were published where clients read JSON.
     fn unreadable(&mut self, peer: &mut Peer<'_, Self>, _channel: &str) {
         self.begin(peer);
-        if let Some(session) = peer.state() {
-            session.unreadable(&mut self.effects);
-            self.obey(peer);
-        }
+        self.be_unreadable(peer);
     }
 
-    fn joined(&mut self, peer: &mut Peer<'_, Self>, channel: &str, result: Answer) {
+    fn joined(&mut self, peer: &mut Peer<'_, Self>, channel: &str, result: Result<(), JoinError>) {
+        self.entered(peer, channel, result.map(|()| Entered::default()));
+    }
+
+    fn entered(
+        &mut self,
+        peer: &mut Peer<'_, Self>,
+        channel: &str,
+        result: Result<Entered, JoinError>,
+    ) {
         self.begin(peer);
-        self.take_answer(peer, channel, result);
+        self.take_entered(peer, channel, &result);
+        self.flush(peer);
+    }
+
+    fn answered(&mut self, peer: &mut Peer<'_, Self>, id: u32, result: Result<Answer, AskError>) {
+        self.begin(peer);
+        self.take_answer(peer, SlotId::of(id), &result);
         self.flush(peer);
     }
 
@@ -389,21 +320,15 @@ impl Handler for Sessions {
     }
 
     fn missed(&mut self, peer: &mut Peer<'_, Self>, channel: &str, _count: u64) {
+        let Some(membership) = peer.tag(channel).map(Membership::of_bits) else { return };
         self.begin(peer);
         if let Some(session) = peer.state() {
-            session.missed(channel, &mut self.effects);
-            peer.shard().counters().unsubscribes_insufficient_state += 1;
+            session.missed(channel, membership, &mut self.effects);
+            let is_told = membership.is_positioned && !membership.is_server_side;
+            peer.shard().counters().unsubscribes_insufficient_state += u64::from(is_told);
             self.obey(peer);
             self.flush(peer);
         }
-    }
-}
-
-/// The kind of message that a format travels in.
-fn kind_of(format: Format) -> MessageKind {
-    match format {
-        Format::Json => MessageKind::Text,
-        Format::Protobuf => MessageKind::Binary,
     }
 }
 
@@ -421,14 +346,14 @@ mod tests {
         SessionRig::new(2, 16, config, &open_settings())
     }
 
-    /// Subscribes to a channel whose home is the other shard, and sends more behind it.
+    /// Subscribes to a channel whose home is the other shard, and publishes there behind it.
     fn subscribe_and_go_on(rig: &mut SessionRig, client: Client, channel: &str) {
         let data = "x".repeat(WAITING_BYTES);
         rig.frame(
             client,
             &format!(
                 "{{\"id\":2,\"subscribe\":{{\"channel\":\"{channel}\"}}}}\n\
-                 {{\"id\":3,\"rpc\":{{\"data\":\"{data}\"}}}}"
+                 {{\"id\":3,\"publish\":{{\"channel\":\"{channel}\",\"data\":\"{data}\"}}}}"
             ),
         );
     }
@@ -453,6 +378,6 @@ mod tests {
         rig.exchange();
         assert_eq!(rig.core(0).partial_bytes, 0, "what is answered does not wait");
         let counters = rig.counters();
-        assert_eq!((counters.errors_not_available, counters.client_subscribes), (1, 1));
+        assert_eq!((counters.client_publishes, counters.client_subscribes), (1, 1));
     }
 }

@@ -1,0 +1,396 @@
+//! The channels that the server puts a client into as it connects (13): those of its token, its
+//! personal one, and those that it says it was in and may be in.
+//!
+//! ```text
+//!   connect ─▶ Entrances ─▶ one entry each ─▶ their homes ─▶ connect reply with all results
+//! ```
+
+use super::command::Refusal;
+use super::deferred::Deferred;
+use super::effects::{Effect, Effects};
+use super::entry::{Entered, Position, Recovered};
+use super::options::ChannelOptions;
+use super::rules::{Grant, Rules, Wishes};
+use super::state::{Phase, Session, Terms};
+use super::subscribe::Plan;
+use super::subscriptions::Claimed;
+use super::under_way::{Awaited, Taken};
+use crate::protocol::{Connect, DisconnectCode, ErrorCode, Held, SubscribeResult, channel};
+
+/// The channels of one connect, and what has come of them.
+#[derive(Debug, Default)]
+pub(super) struct Entrances {
+    list: Vec<Entrance>,
+    /// Those whose homes have answered.
+    answered_count: usize,
+}
+
+#[derive(Debug)]
+struct Entrance {
+    channel: Box<str>,
+    options: ChannelOptions,
+    grant: Grant,
+    /// What the client holds of it.
+    since: Option<(u64, Box<str>)>,
+    info: Vec<u8>,
+    data: Vec<u8>,
+    answer: Option<Answer>,
+}
+
+/// What its home said.
+#[derive(Debug)]
+struct Answer {
+    position: Option<(u64, Box<str>)>,
+    recovered: Option<(bool, Box<[u8]>)>,
+}
+
+impl Entrance {
+    fn plan(&self) -> Plan<'_> {
+        Plan {
+            options: self.options,
+            grant: self.grant,
+            since: self.since.as_ref().map(|(offset, epoch)| (*offset, &**epoch)),
+            is_server_side: true,
+            channel_info: &self.info,
+        }
+    }
+
+    fn result(&self) -> SubscribeResult<'_> {
+        let answer = self.answer.as_ref().expect("all have answered");
+        let position = answer.position.as_ref();
+        let recovered = answer.recovered.as_ref();
+        let entered = Entered {
+            position: position.map(|(offset, epoch)| Position { offset: *offset, epoch }),
+            recovered: recovered
+                .map(|(is_whole, list)| Recovered { is_whole: *is_whole, publications: list }),
+        };
+        self.plan().entrant().result(&entered, &self.data)
+    }
+}
+
+impl Entrances {
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// What the client is told of each.
+    pub(super) fn results(&self) -> Vec<(&str, SubscribeResult<'_>)> {
+        self.list.iter().map(|entrance| (&*entrance.channel, entrance.result())).collect()
+    }
+
+    /// Notes what a home said; true if it was the last.
+    fn note(&mut self, channel: &str, entered: &Entered<'_>) -> bool {
+        let entrance = self.list.iter_mut().find(|entrance| *entrance.channel == *channel);
+        entrance.expect("it was asked").answer = Some(Answer {
+            position: entered.position.map(|at| (at.offset, at.epoch.into())),
+            recovered: entered.recovered.map(|found| (found.is_whole, found.publications.into())),
+        });
+        self.answered_count += 1;
+        self.answered_count == self.list.len()
+    }
+}
+
+impl Session {
+    /// Which channels the client is to be put into.
+    pub(super) fn plan_entrances(
+        &self,
+        claimed: Vec<Claimed>,
+        request: &Connect<'_>,
+        rules: &Rules,
+    ) -> Result<Entrances, Refusal> {
+        let held = |name: &str| request.subs.iter().find(|(held, _)| *held == name);
+        let mut list = Vec::new();
+        let personal = rules.personal_channel(self.user());
+        let personal = personal.map(|channel| Claimed { channel, ..Claimed::default() });
+        for claimed in claimed.into_iter().chain(personal) {
+            if list.iter().any(|known: &Entrance| *known.channel == *claimed.channel) {
+                continue;
+            }
+            let options = claimed.overrides.of(*rules.options(&claimed.channel)?);
+            list.push(Entrance {
+                grant: rules.grant(options, self.user(), Wishes::default()),
+                options,
+                since: held(&claimed.channel).and_then(|(_, held)| since(held)),
+                channel: claimed.channel.into(),
+                info: claimed.info,
+                data: claimed.data,
+                answer: None,
+            });
+        }
+        if list.len() > rules.channel_limit.into() {
+            return Err(DisconnectCode::ChannelLimit.into());
+        }
+        for (name, held) in request.subs.iter() {
+            let is_known = list.iter().any(|known| *known.channel == *name);
+            if is_known || list.len() >= rules.channel_limit.into() {
+                continue;
+            }
+            list.extend(self.held_entrance(name, held, rules));
+        }
+        Ok(Entrances { list, answered_count: 0 })
+    }
+
+    /// A channel that the client says it was in, if it could subscribe to it. It is not told why
+    /// not.
+    fn held_entrance(&self, name: &str, held: &Held<'_>, rules: &Rules) -> Option<Entrance> {
+        let options = *rules.options(name).ok()?;
+        let is_name = (1..=rules.channel_bytes_max).contains(&name.len());
+        let may = is_name
+            && channel::is_well_formed(name)
+            && rules.may_subscribe(options, self.user(), name);
+        let wishes = Wishes { recoverable: held.recover, ..Wishes::default() };
+        may.then(|| Entrance {
+            channel: name.into(),
+            options,
+            grant: rules.grant(options, self.user(), wishes),
+            since: since(held),
+            info: Vec::new(),
+            data: Vec::new(),
+            answer: None,
+        })
+    }
+
+    /// The client is let in: asks the homes of the channels that it is put into, or tells it so.
+    pub(super) fn be_let_in(
+        &mut self,
+        id: u32,
+        entrances: Entrances,
+        terms: &Terms,
+        effects: &mut Effects,
+    ) {
+        if entrances.is_empty() {
+            return self.be_connected(id, &entrances, terms, effects);
+        }
+        self.phase = Phase::Entering;
+        self.channel_count = u16::try_from(entrances.list.len()).expect("at most the limit");
+        // It is told of all of them at once, and must not hear from one before.
+        effects.push(Effect::HoldDeliveries);
+        for entrance in &entrances.list {
+            effects.enter(&entrance.channel, &entrance.plan(), &terms.rules);
+        }
+        let under_way = self.begin();
+        let slot = under_way.await_answer(id, "", Awaited::Entrances(entrances));
+        under_way.block(slot);
+    }
+
+    /// The home of a channel that the client is put into has answered.
+    pub(super) fn entered_by_server(
+        &mut self,
+        channel: &str,
+        result: Result<Entered<'_>, ErrorCode>,
+        terms: &Terms,
+        effects: &mut Effects,
+    ) -> Deferred {
+        let entered = match result {
+            Ok(entered) => entered,
+            Err(code) => {
+                self.close(not_entered(code), effects);
+                return Deferred::default();
+            }
+        };
+        let under_way = self.under_way_mut().expect("it waits");
+        let slot = under_way.find("").expect("nothing else is under way");
+        if !under_way.entrances(slot).note(channel, &entered) {
+            return Deferred::default();
+        }
+        let Taken { id, awaited: Awaited::Entrances(entrances), .. } = under_way.take(slot) else {
+            unreachable!("looked at above")
+        };
+        under_way.leave_first();
+        self.be_connected(id, &entrances, terms, effects);
+        effects.push(Effect::ReleaseDeliveries);
+        self.read_on()
+    }
+}
+
+/// The place that a client wants to recover from.
+fn since(held: &Held<'_>) -> Option<(u64, Box<str>)> {
+    held.recover.then(|| (held.offset, (*held.epoch).into()))
+}
+
+/// Why a client that was not let into one of its channels is not connected.
+fn not_entered(code: ErrorCode) -> DisconnectCode {
+    match code {
+        ErrorCode::BadRequest => DisconnectCode::BadRequest,
+        ErrorCode::LimitExceeded => DisconnectCode::ChannelLimit,
+        // The server is full, for now: it comes back.
+        _ => DisconnectCode::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::options::Retention;
+    use super::super::rig::{KEY, Rig, signed};
+    use super::super::{HmacKey, Membership, PersonalChannel, Recover, TokenRules};
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn rules() -> Rules {
+        let history = Retention { publications_max: 10, ttl_s: 60, meta_ttl_s: 600 };
+        let kept = ChannelOptions {
+            history: Some(history),
+            force_recovery: true,
+            allow_subscribe_for_client: true,
+            ..ChannelOptions::default()
+        };
+        Rules {
+            token: TokenRules { key: HmacKey::new(KEY), ..TokenRules::default() },
+            without_namespace: ChannelOptions {
+                allow_subscribe_for_client: true,
+                ..Default::default()
+            },
+            namespaces: [("kept".to_owned(), kept)].into(),
+            ..Rules::default()
+        }
+    }
+
+    /// A client whose connect command has this token and these other fields.
+    fn connecting(rules: Rules, claims: &str, fields: &str) -> Rig {
+        let mut rig = Rig::new(rules);
+        let token = signed(claims);
+        rig.frame(&format!(r#"{{"id":1,"connect":{{"token":"{token}"{fields}}}}}"#));
+        rig
+    }
+
+    fn subs(rig: &mut Rig) -> Value {
+        let lines = rig.lines();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        let reply: Value = serde_json::from_str(&lines[0]).unwrap();
+        reply["connect"]["subs"].clone()
+    }
+
+    fn code(rig: &Rig) -> Option<u16> {
+        rig.closed.map(|why| why.code.code())
+    }
+
+    const AT_SEVEN: Position<'_> = Position { offset: 7, epoch: "abcdefgh" };
+
+    #[test]
+    fn who_is_put_into_channels_hears_of_all_of_them_in_its_connect_reply() {
+        let claims = r#"{"sub":"ann","subs":{"a":{"data":{"n":1},"info":{"m":2}},"kept:b":{}}}"#;
+        let mut rig = connecting(rules(), claims, "");
+        rig.frame(r#"{"id":2,"subscribe":{"channel":"c"}}"#);
+        assert_eq!(rig.joining_names(), ["a", "kept:b"], "what follows waits");
+        rig.entered_at(1, Ok(Entered { position: Some(AT_SEVEN), recovered: None }));
+        assert!(rig.is_held && !rig.has_connected && rig.messages.is_empty());
+        rig.joined(Ok(()));
+        assert!(!rig.is_held && rig.has_connected);
+        let expected = json!({
+            "a": {"data": {"n": 1}},
+            "kept:b": {"recoverable": true, "positioned": true, "epoch": "abcdefgh", "offset": 7},
+        });
+        assert_eq!(subs(&mut rig), expected);
+        assert!(rig.members.values().all(|membership| membership.is_server_side));
+        assert_eq!((rig.joining_names(), rig.session.channel_count), (vec!["c"], 3));
+    }
+
+    #[test]
+    fn what_a_client_holds_of_such_a_channel_is_recovered_in_the_connect_reply() {
+        let fields = r#","subs":{"kept:b":{"recover":true,"offset":5,"epoch":"abcdefgh"}}"#;
+        let mut rig = connecting(rules(), r#"{"sub":"ann","channels":["kept:b"]}"#, fields);
+        let entry = &rig.joining[0].1;
+        assert!(matches!(&entry.recover, Some(Recover::Missed { since, .. }) if since.offset == 5));
+        assert_eq!(rig.entry_texts.0, "abcdefgh");
+        let publications = br#"{"data":1,"offset":6},{"data":2,"offset":7}"#;
+        let recovered = Some(Recovered { is_whole: true, publications });
+        rig.entered_at(0, Ok(Entered { position: Some(AT_SEVEN), recovered }));
+        let subs = subs(&mut rig);
+        let told = &subs["kept:b"];
+        assert_eq!((&told["offset"], &told["recovered"]), (&json!(5), &json!(true)));
+        assert_eq!(told["publications"].as_array().map(Vec::len), Some(2));
+    }
+
+    #[test]
+    fn a_channel_that_only_the_client_names_is_entered_if_it_may_be() {
+        let fields = r#","subs":{"b":{"recover":true},"none:x":{},"$c":{},"d":null}"#;
+        let mut rig = connecting(Rules { channel_limit: 1, ..rules() }, r#"{"sub":"ann"}"#, fields);
+        assert_eq!(rig.joining_names(), ["b"], "the rest may not be, or is too much");
+        rig.joined(Ok(()));
+        assert_eq!(subs(&mut rig), json!({"b": {}}));
+    }
+
+    #[test]
+    fn a_user_has_a_channel_of_its_own_and_nobody_has_none() {
+        for (namespace, user, name) in
+            [("", "ann", Some("#ann")), ("kept", "ann", Some("kept:#ann")), ("", "", None)]
+        {
+            let namespace = namespace.to_owned();
+            let personal_channel = Some(PersonalChannel { namespace });
+            let claims = format!(r#"{{"sub":"{user}"}}"#);
+            let rig = connecting(Rules { personal_channel, ..rules() }, &claims, "");
+            assert_eq!(rig.joining_names().first().copied(), name);
+            assert_eq!(rig.has_connected, name.is_none());
+        }
+    }
+
+    #[test]
+    fn the_client_neither_enters_nor_leaves_such_a_channel() {
+        let mut rig = connecting(rules(), r#"{"sub":"ann","channels":["a"]}"#, "");
+        rig.joined(Ok(()));
+        rig.lines();
+        rig.frame(r#"{"id":2,"subscribe":{"channel":"a"}}"#);
+        rig.frame(r#"{"id":3,"unsubscribe":{"channel":"a"}}"#);
+        let lines = rig.lines();
+        assert!(
+            lines[0].contains("\"code\":105") && lines[1].contains("\"code\":103"),
+            "{lines:?}"
+        );
+        assert_eq!(rig.members["a"], Membership { is_positioned: false, is_server_side: true });
+    }
+
+    #[test]
+    fn who_missed_something_in_such_a_channel_connects_again() {
+        let mut rig = connecting(rules(), r#"{"sub":"ann","channels":["kept:a"]}"#, "");
+        rig.joined(Ok(()));
+        rig.missed("kept:a");
+        assert_eq!(code(&rig), Some(3010));
+    }
+
+    #[test]
+    fn channels_that_cannot_be_end_the_connect() {
+        let limited = Rules { channel_limit: 1, ..rules() };
+        let many = r#"{"sub":"ann","channels":["a","b"]}"#;
+        assert_eq!(code(&connecting(limited, many, "")), Some(3505));
+        let mut rig = connecting(rules(), r#"{"sub":"ann","channels":["none:a"]}"#, "");
+        let lines = rig.lines();
+        assert!(lines[0].contains("\"code\":102"), "{lines:?}");
+        for (error, expected) in [(ErrorCode::Internal, 3004), (ErrorCode::BadRequest, 3501)] {
+            let mut rig = connecting(rules(), many, "");
+            rig.joined(Err(error));
+            assert_eq!(code(&rig), Some(expected));
+            rig.joined(Ok(()));
+            assert_eq!((rig.lines(), rig.has_connected), (vec![], false), "nothing follows");
+        }
+        let mut slow = connecting(rules(), many, "");
+        slow.session.late(&mut slow.effects);
+        assert_eq!(slow.effects.outbox.reply_count(), 0);
+        assert!(slow.session.is_closed());
+    }
+
+    #[test]
+    fn the_user_is_counted_before_its_channels_are_entered() {
+        let rules = Rules { user_connection_limit: 3, ..rules() };
+        let mut rig = connecting(rules, r#"{"sub":"ann","channels":["a"]}"#, "");
+        assert_eq!((rig.signing_in, rig.joining.len()), (Some(3), 0));
+        rig.frame(r#"{"id":2,"rpc":{}}"#);
+        rig.signed_in(Ok(()));
+        assert_eq!((rig.joining_names(), rig.has_connected), (vec!["a"], false));
+        rig.joined(Ok(()));
+        assert!(rig.has_connected && rig.lines()[1].contains("\"id\":2"));
+    }
+
+    #[test]
+    fn a_new_token_for_other_channels_makes_the_client_connect_again() {
+        for (channels, expected) in
+            [(r#"["a","b"]"#, None), (r#"["a"]"#, Some(3010)), ("[]", Some(3010))]
+        {
+            let mut rig = connecting(rules(), r#"{"sub":"ann","channels":["b","a"]}"#, "");
+            rig.joined(Ok(()));
+            rig.joined(Ok(()));
+            let token = signed(&format!(r#"{{"sub":"ann","channels":{channels}}}"#));
+            rig.frame(&format!(r#"{{"id":2,"refresh":{{"token":"{token}"}}}}"#));
+            assert_eq!(code(&rig), expected, "{channels}");
+        }
+    }
+}

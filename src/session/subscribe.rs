@@ -1,0 +1,383 @@
+//! Subscribing, from the command to its reply (10, 15).
+
+use super::command::Refusal;
+use super::deferred::Deferred;
+use super::effects::Effects;
+use super::entry::{Entered, Entrant, Entry, Membership, Recover, Since};
+use super::options::{ChannelOptions, RecoveryMode};
+use super::rules::{Grant, Rules, Wishes};
+use super::state::{Phase, Session, Terms};
+use super::under_way::{Awaited, Taken};
+use crate::protocol::{
+    DisconnectCode, ErrorCode, Push, Reply, ReplyError, SubRefresh, Subscribe, UnsubscribeCode,
+    channel,
+};
+
+/// How a client is to enter a channel, as far as it is decided without the channel's home.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan<'a> {
+    pub(super) options: ChannelOptions,
+    pub(super) grant: Grant,
+    /// The place that the client recovers from, if it recovers.
+    pub(super) since: Option<(u64, &'a str)>,
+    pub(super) is_server_side: bool,
+    /// What others are shown of it there; empty for nothing.
+    pub(super) channel_info: &'a [u8],
+}
+
+impl Session {
+    /// The checks stand in the order of the reference (10): a client sees the first that fails.
+    pub(super) fn subscribe(
+        &mut self,
+        id: u32,
+        request: &Subscribe<'_>,
+        is_member: bool,
+        terms: &Terms,
+        effects: &mut Effects,
+    ) -> Result<(), Refusal> {
+        let options = self.check_subscribe(request, is_member, &terms.rules)?;
+        let wishes = Wishes {
+            positioned: request.positioned,
+            recoverable: request.recoverable,
+            join_leave: request.join_leave,
+        };
+        let plan = Plan {
+            options,
+            grant: terms.rules.grant(options, self.user(), wishes),
+            since: request.recover.then_some((request.offset, &*request.epoch)),
+            is_server_side: false,
+            channel_info: &[],
+        };
+        let entrant = Entrant { must_recover: request.must_recover(), ..plan.entrant() };
+        self.channel_count += 1;
+        self.begin().await_answer(id, &request.channel, Awaited::Entry(entrant));
+        effects.enter(&request.channel, &plan, &terms.rules);
+        Ok(())
+    }
+
+    fn check_subscribe(
+        &self,
+        request: &Subscribe<'_>,
+        is_member: bool,
+        rules: &Rules,
+    ) -> Result<ChannelOptions, Refusal> {
+        let name = &*request.channel;
+        if !matches!(&*request.delta, "" | "fossil") {
+            return Err(DisconnectCode::BadRequest.into());
+        }
+        if name.len() > rules.channel_bytes_max {
+            return Err(ErrorCode::BadRequest.into());
+        }
+        if is_member {
+            return Err(ErrorCode::AlreadySubscribed.into());
+        }
+        if self.channel_count >= rules.channel_limit {
+            return Err(ErrorCode::LimitExceeded.into());
+        }
+        let options = *rules.options(name)?;
+        if !channel::is_well_formed(name) {
+            return Err(ErrorCode::BadRequest.into());
+        }
+        if request.kind != 0 {
+            let message = "permission denied: only stream subscriptions are served";
+            return Err(Refusal::Reply(ReplyError { code: ErrorCode::PermissionDenied, message }));
+        }
+        if !request.token.is_empty() {
+            return Err(no_subscription_tokens());
+        }
+        if !rules.may_subscribe(options, self.user(), name) {
+            return Err(ErrorCode::PermissionDenied.into());
+        }
+        if !request.tags_filter.is_empty() {
+            return Err(ErrorCode::BadRequest.into());
+        }
+        Ok(options)
+    }
+
+    /// The home of a channel has answered, or there was no asking it. Returns what was deferred
+    /// meanwhile, to be read now.
+    pub fn entered(
+        &mut self,
+        channel: &str,
+        result: Result<Entered<'_>, ErrorCode>,
+        terms: &Terms,
+        effects: &mut Effects,
+    ) -> Deferred {
+        if self.is_closed() {
+            return Deferred::default();
+        }
+        if self.phase == Phase::Entering {
+            return self.entered_by_server(channel, result, terms, effects);
+        }
+        let slot = self.under_way().and_then(|under_way| under_way.find(channel));
+        let taken = self.take(slot.expect("its entry is under way"));
+        let Taken { awaited: Awaited::Entry(entrant), .. } = taken else {
+            unreachable!("no other command about the channel was begun")
+        };
+        let reply = match &result {
+            Ok(entered) if entrant.is_unrecoverable(entered) => {
+                self.channel_count -= 1;
+                effects.leave(channel);
+                Reply::Error(ErrorCode::UnrecoverablePosition.into())
+            }
+            Ok(entered) => Reply::Subscribe(entrant.result(entered, &[])),
+            Err(code) => {
+                self.channel_count -= 1;
+                Reply::Error((*code).into())
+            }
+        };
+        self.answer(taken, &reply, effects)
+    }
+
+    /// The client is out of a channel, unless the server has put it there.
+    pub(super) fn unsubscribe(
+        &mut self,
+        name: &str,
+        membership: Option<Membership>,
+        effects: &mut Effects,
+    ) -> Result<Reply<'static>, Refusal> {
+        if let Some(membership) = membership {
+            if membership.is_server_side {
+                return Err(ErrorCode::PermissionDenied.into());
+            }
+            self.channel_count -= 1;
+            effects.leave(name);
+        }
+        Ok(Reply::Unsubscribe)
+    }
+
+    /// The client missed publications of a channel that it is in. Where its position is known it
+    /// comes back to recover them; elsewhere it was promised at most one of each.
+    pub fn missed(&mut self, channel: &str, membership: Membership, effects: &mut Effects) {
+        if self.is_closed() || !membership.is_positioned {
+            return;
+        }
+        if membership.is_server_side {
+            self.close(DisconnectCode::InsufficientState, effects);
+            return;
+        }
+        self.channel_count -= 1;
+        effects.leave(channel);
+        self.push(channel, &Push::Unsubscribe(UnsubscribeCode::InsufficientState), effects);
+    }
+}
+
+impl<'a> Plan<'a> {
+    /// The place that the client recovers from, if it may. In the mode of a cache it may be made
+    /// to, from before the beginning.
+    pub(super) fn recovers_from(&self) -> Option<(u64, &'a str)> {
+        let is_cache = self.options.recovery_mode == RecoveryMode::Cache;
+        let automatic = (is_cache && self.options.auto_cache_recover).then_some((0, ""));
+        self.since.or(automatic).filter(|_| self.grant.is_recoverable)
+    }
+
+    pub(super) fn entrant(&self) -> Entrant {
+        let since = self.recovers_from();
+        Entrant {
+            is_positioned: self.grant.retention.is_some(),
+            is_recoverable: self.grant.is_recoverable,
+            is_recovering: since.is_some(),
+            must_recover: false,
+            asked_offset: since.map_or(0, |(offset, _)| offset),
+        }
+    }
+}
+
+impl Effects {
+    /// Asks the home of a channel to let the client in.
+    pub(super) fn enter(&mut self, channel: &str, plan: &Plan<'_>, rules: &Rules) {
+        let options = &plan.options;
+        let recover = plan.recovers_from().map(|(offset, epoch)| {
+            let since = Since { offset, epoch: self.text(epoch.as_bytes()) };
+            match options.recovery_mode {
+                RecoveryMode::Cache => Recover::Latest { since },
+                RecoveryMode::Stream => {
+                    Recover::Missed { since, publications_max: rules.recovery_publications_max }
+                }
+            }
+        });
+        let info = plan.channel_info;
+        let entry = Entry {
+            stream: plan.grant.retention,
+            recover,
+            is_present: options.presence || options.join_leave,
+            channel_info: (!info.is_empty()).then(|| self.text(info)),
+            is_announced: options.join_leave,
+            hears_joins: plan.grant.hears_joins,
+            overflow: options.overflow,
+            membership: Membership {
+                is_positioned: plan.grant.retention.is_some(),
+                is_server_side: plan.is_server_side,
+            },
+        };
+        self.push_entry(channel, entry);
+    }
+}
+
+pub(super) fn no_subscription_tokens() -> Refusal {
+    let message = "permission denied: this server does not verify subscription tokens yet";
+    Refusal::Reply(ReplyError { code: ErrorCode::PermissionDenied, message })
+}
+
+pub(super) fn refuse_sub_refresh(request: &SubRefresh<'_>) -> Refusal {
+    if request.token.is_empty() {
+        return DisconnectCode::BadRequest.into();
+    }
+    no_subscription_tokens()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::options::{Overflow, Retention};
+    use super::super::rig::Rig;
+    use super::super::{Position, Recovered};
+    use super::*;
+    use crate::limits::RECOVERY_PUBLICATIONS_DEFAULT;
+
+    const AT_NINE: Position<'_> = Position { offset: 9, epoch: "abcdefgh" };
+    const HISTORY: Retention = Retention { publications_max: 10, ttl_s: 60, meta_ttl_s: 600 };
+
+    /// A client where channels have these options.
+    fn rig(options: ChannelOptions) -> Rig {
+        let mut rig = Rig::open();
+        rig.terms.rules.without_namespace = options;
+        rig.terms.rules.insecure = false;
+        rig
+    }
+
+    fn recoverable() -> ChannelOptions {
+        ChannelOptions {
+            allow_subscribe_for_client: true,
+            allow_subscribe_for_anonymous: true,
+            history: Some(HISTORY),
+            allow_recovery: true,
+            ..ChannelOptions::default()
+        }
+    }
+
+    /// What the home of a channel is asked for a subscribe with these fields.
+    fn asked(options: ChannelOptions, fields: &str) -> (Rig, Entry) {
+        let mut rig = rig(options);
+        rig.frame(&format!(r#"{{"id":2,"subscribe":{{"channel":"a"{fields}}}}}"#));
+        let entry = rig.joining[0].1.clone();
+        (rig, entry)
+    }
+
+    const RECOVER: &str = r#","recoverable":true,"recover":true,"offset":5,"epoch":"abcdefgh""#;
+
+    #[test]
+    fn a_plain_subscription_asks_for_nothing() {
+        let plain = ChannelOptions { allow_recovery: false, ..recoverable() };
+        for fields in ["", RECOVER, r#","positioned":true,"join_leave":true"#] {
+            let (mut rig, entry) = asked(plain, fields);
+            assert_eq!(entry, Entry::default(), "{fields}");
+            rig.joined(Ok(()));
+            assert_eq!(rig.lines(), [r#"{"id":2,"subscribe":{}}"#]);
+        }
+    }
+
+    #[test]
+    fn the_home_is_asked_for_what_the_options_and_the_client_say() {
+        let (_, entry) = asked(recoverable(), r#","recoverable":true"#);
+        assert_eq!((entry.stream, entry.recover), (Some(HISTORY), None));
+        assert!(entry.membership.is_positioned && !entry.membership.is_server_side);
+        let (rig, entry) = asked(recoverable(), RECOVER);
+        assert!(
+            matches!(
+                entry.recover,
+                Some(Recover::Missed { since: Since { offset: 5, .. }, publications_max })
+                    if publications_max == RECOVERY_PUBLICATIONS_DEFAULT
+            ),
+            "{entry:?}"
+        );
+        assert_eq!(rig.entry_texts.0, "abcdefgh");
+        let there = ChannelOptions { presence: true, overflow: Overflow::Latest, ..recoverable() };
+        let (_, entry) = asked(there, "");
+        assert!(entry.is_present && !entry.is_announced && !entry.hears_joins);
+        assert_eq!(entry.overflow, Overflow::Latest);
+        let told = ChannelOptions { join_leave: true, force_push_join_leave: true, ..there };
+        let (_, entry) = asked(told, "");
+        assert!(entry.is_present && entry.is_announced && entry.hears_joins);
+    }
+
+    #[test]
+    fn a_cache_brings_the_latest_whether_asked_or_not() {
+        let cache = ChannelOptions { recovery_mode: RecoveryMode::Cache, ..recoverable() };
+        let offset = |entry: &Entry| match &entry.recover {
+            Some(Recover::Latest { since }) => Some(since.offset),
+            None => None,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(offset(&asked(cache, RECOVER).1), Some(5));
+        assert_eq!(offset(&asked(cache, r#","recoverable":true"#).1), None);
+        let auto = ChannelOptions { auto_cache_recover: true, force_recovery: true, ..cache };
+        let (mut rig, entry) = asked(auto, "");
+        assert_eq!((offset(&entry), &*rig.entry_texts.0), (Some(0), ""));
+        let list = br#"{"data":7,"offset":9}"#;
+        let recovered = Some(Recovered { is_whole: true, publications: list });
+        rig.entered_at(0, Ok(Entered { position: Some(AT_NINE), recovered }));
+        let lines = rig.lines();
+        assert!(lines[0].contains(r#""publications":[{"data":7,"offset":9}]"#), "{lines:?}");
+        assert!(lines[0].contains(r#""recovered":true"#), "{lines:?}");
+        let stream = ChannelOptions { recovery_mode: RecoveryMode::Stream, ..auto };
+        assert_eq!(asked(stream, "").1.recover, None, "only a cache does");
+    }
+
+    #[test]
+    fn the_example_of_a_recovery_is_answered_as_the_reference_does() {
+        let (mut rig, _) = asked(recoverable(), RECOVER);
+        let list = br#"{"data":{},"offset":6}"#;
+        let recovered = Some(Recovered { is_whole: true, publications: list });
+        rig.entered_at(
+            0,
+            Ok(Entered { position: Some(Position { offset: 6, epoch: "E" }), recovered }),
+        );
+        let reply = concat!(
+            r#"{"id":2,"subscribe":{"recoverable":true,"epoch":"E","publications":"#,
+            r#"[{"data":{},"offset":6}],"recovered":true,"offset":5,"positioned":true,"#,
+            r#""was_recovering":true}}"#
+        );
+        assert_eq!(rig.lines(), [reply]);
+    }
+
+    #[test]
+    fn who_cannot_recover_begins_anew_or_is_refused_if_it_wants_to_be() {
+        let gap = Entered {
+            position: Some(AT_NINE),
+            recovered: Some(Recovered { is_whole: false, publications: b"" }),
+        };
+        let (mut rig, _) = asked(recoverable(), RECOVER);
+        rig.entered_at(0, Ok(gap));
+        let reply = concat!(
+            r#"{"id":2,"subscribe":{"recoverable":true,"epoch":"abcdefgh","offset":9,"#,
+            r#""positioned":true,"was_recovering":true}}"#
+        );
+        assert_eq!((rig.lines(), rig.members.len()), (vec![reply.to_owned()], 1));
+
+        let (mut rig, _) = asked(recoverable(), &format!(r#"{RECOVER},"flag":2"#));
+        rig.entered_at(0, Ok(gap));
+        let lines = rig.lines();
+        assert!(lines[0].contains("\"code\":112"), "{lines:?}");
+        assert_eq!((rig.members.len(), rig.session.channel_count), (0, 0));
+    }
+
+    #[test]
+    fn who_missed_something_comes_back_for_it_where_its_position_is_known() {
+        let (mut rig, _) = asked(recoverable(), r#","positioned":true,"recoverable":true"#);
+        rig.entered_at(0, Ok(Entered { position: Some(AT_NINE), recovered: None }));
+        rig.lines();
+        rig.missed("a");
+        let push = concat!(
+            r#"{"push":{"channel":"a","unsubscribe":"#,
+            r#"{"code":2500,"reason":"insufficient state"}}}"#
+        );
+        assert_eq!(rig.lines(), [push]);
+        assert_eq!((rig.members.len(), rig.session.channel_count), (0, 0));
+
+        let (mut rig, _) = asked(recoverable(), "");
+        rig.joined(Ok(()));
+        rig.lines();
+        rig.missed("a");
+        assert_eq!((rig.lines(), rig.members.len()), (vec![], 1), "it was promised nothing");
+    }
+}

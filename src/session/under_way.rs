@@ -1,0 +1,220 @@
+//! Commands whose answers homes owe, and the order in which all replies leave.
+//!
+//! ```text
+//!   first ─▶ [waits: a's home] [written] [waits: b's home] [written] ◀─ commands  ◀─ Deferred
+//! ```
+//!
+//! A reply is written when its answer is there, and leaves when all before it have left. What
+//! cannot begin yet, because a channel that it names has a slot or because there are enough
+//! slots, waits as the bytes it came in.
+
+use std::collections::VecDeque;
+
+use super::deferred::Deferred;
+use super::entrances::Entrances;
+use super::entry::Entrant;
+use super::outbox::Written;
+use crate::limits::COMMANDS_UNDER_WAY_MAX;
+
+/// The place of one command among those of its session that are under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotId(u32);
+
+impl SlotId {
+    /// It as a number.
+    pub fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The one with this number.
+    pub fn of(number: u32) -> Self {
+        Self(number)
+    }
+}
+
+/// What is under way for one session. Never empty but while an answer is taken.
+#[derive(Debug, Default)]
+pub(super) struct UnderWay {
+    slots: VecDeque<Slot>,
+    /// The name of the first slot; the others are counted from it.
+    first: u32,
+    /// The slot that has to leave before commands are read again.
+    blocker: Option<SlotId>,
+    pub(super) deferred: Deferred,
+    /// Bytes of replies that wait for earlier ones.
+    written_bytes: usize,
+    /// Memberships that the client has yet to be told of.
+    untold_count: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// The client's number for the command.
+    id: u32,
+    /// The channel that no later command may touch before; empty for none.
+    channel: Box<str>,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Waits(Awaited),
+    /// Its answer is there, and is being put into words.
+    Answered,
+    Written {
+        reply: Written,
+        /// It tells the client of a membership.
+        is_entry: bool,
+    },
+}
+
+/// The answer that is awaited.
+#[derive(Debug)]
+pub(super) enum Awaited {
+    /// Of a user's home: may it connect, and be put into these channels?
+    SignIn(Entrances),
+    /// Of the homes of the channels that it is put into as it connects.
+    Entrances(Entrances),
+    /// Of the home of the slot's channel: is it a member?
+    Entry(Entrant),
+    /// Of the home of the slot's channel: what it was asked.
+    Answer,
+}
+
+/// A command whose answer has come, and which has yet to be replied to.
+pub(super) struct Taken {
+    pub(super) slot: SlotId,
+    pub(super) id: u32,
+    pub(super) awaited: Awaited,
+}
+
+impl UnderWay {
+    /// Awaits an answer.
+    pub(super) fn await_answer(&mut self, id: u32, channel: &str, awaited: Awaited) -> SlotId {
+        let slot = self.next();
+        self.slots.push_back(Slot { id, channel: channel.into(), stage: Stage::Waits(awaited) });
+        slot
+    }
+
+    /// Appends what leaves behind everything that was asked for before.
+    pub(super) fn append(&mut self, reply: Written) {
+        self.written_bytes += reply.len();
+        let stage = Stage::Written { reply, is_entry: false };
+        self.slots.push_back(Slot { id: 0, channel: Box::default(), stage });
+    }
+
+    /// Reads no command before this slot has left.
+    pub(super) fn block(&mut self, slot: SlotId) {
+        self.blocker = Some(slot);
+    }
+
+    /// Whether a command that names this channel has to wait; nothing is read until it may go on.
+    pub(super) fn blocks(&mut self, channel: Option<&str>) -> bool {
+        let in_the_way = channel.and_then(|channel| self.find(channel));
+        let is_full = self.slots.len() >= COMMANDS_UNDER_WAY_MAX;
+        self.blocker = in_the_way.or_else(|| is_full.then_some(SlotId(self.first)));
+        self.blocker.is_some()
+    }
+
+    /// Whether nothing is read now.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocker.is_some()
+    }
+
+    /// Whether nothing waits in any slot.
+    pub(super) fn is_over(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// The last slot about a channel.
+    pub(super) fn find(&self, channel: &str) -> Option<SlotId> {
+        let index = self.slots.iter().rposition(|slot| *slot.channel == *channel)?;
+        Some(self.at(index))
+    }
+
+    /// The channels that a client which connects is put into.
+    pub(super) fn entrances(&mut self, slot: SlotId) -> &mut Entrances {
+        let index = self.index(slot).expect("a slot stays until its answer has come");
+        match &mut self.slots[index].stage {
+            Stage::Waits(Awaited::Entrances(entrances)) => entrances,
+            stage => unreachable!("{stage:?}: nobody is put into a channel"),
+        }
+    }
+
+    /// Takes what was noted for the answer that has come.
+    pub(super) fn take(&mut self, slot: SlotId) -> Taken {
+        let index = self.index(slot).expect("a slot stays until its answer has come");
+        let Slot { id, stage, .. } = &mut self.slots[index];
+        match std::mem::replace(stage, Stage::Answered) {
+            Stage::Waits(awaited) => Taken { slot, id: *id, awaited },
+            stage => unreachable!("{stage:?}: an answer comes once"),
+        }
+    }
+
+    /// Whether no reply is ahead of this one.
+    pub(super) fn is_first(&self, slot: SlotId) -> bool {
+        slot.0 == self.first
+    }
+
+    /// The reply of the first slot has left.
+    pub(super) fn leave_first(&mut self) {
+        self.slots.pop_front().expect("the first is there");
+        self.first = self.first.wrapping_add(1);
+    }
+
+    /// The reply to what was taken has to wait. `is_entry` if it tells of a membership; returns
+    /// whether it is the only one of these that waits.
+    pub(super) fn write(&mut self, slot: SlotId, reply: Written, is_entry: bool) -> bool {
+        self.written_bytes += reply.len();
+        self.untold_count += usize::from(is_entry);
+        let index = self.index(slot).expect("it was taken and has not left");
+        self.slots[index].stage = Stage::Written { reply, is_entry };
+        is_entry && self.untold_count == 1
+    }
+
+    /// The next reply that may leave now, and whether it was the last to tell of a membership.
+    pub(super) fn next_written(&mut self) -> Option<(Written, bool)> {
+        if !matches!(self.slots.front()?.stage, Stage::Written { .. }) {
+            return None;
+        }
+        let slot = self.slots.pop_front().expect("looked at above");
+        self.first = self.first.wrapping_add(1);
+        let Stage::Written { reply, is_entry } = slot.stage else { unreachable!("see above") };
+        self.written_bytes -= reply.len();
+        self.untold_count -= usize::from(is_entry);
+        Some((reply, is_entry && self.untold_count == 0))
+    }
+
+    /// What is to be read now, if what stood in its way has left.
+    pub(super) fn unblock(&mut self) -> Deferred {
+        if self.blocker.is_some_and(|slot| self.index(slot).is_some()) {
+            return Deferred::default();
+        }
+        self.blocker = None;
+        std::mem::take(&mut self.deferred)
+    }
+
+    /// Bytes of memory that are kept for the client.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.deferred.held_bytes() + self.written_bytes
+    }
+
+    /// Bytes of replies that wait.
+    pub(super) fn written_bytes(&self) -> usize {
+        self.written_bytes
+    }
+
+    fn next(&self) -> SlotId {
+        self.at(self.slots.len())
+    }
+
+    fn at(&self, index: usize) -> SlotId {
+        let count = u32::try_from(index).expect("there are few slots");
+        SlotId(self.first.wrapping_add(count))
+    }
+
+    fn index(&self, slot: SlotId) -> Option<usize> {
+        let index = usize::try_from(slot.0.wrapping_sub(self.first)).ok()?;
+        (index < self.slots.len()).then_some(index)
+    }
+}

@@ -1,0 +1,117 @@
+//! Lists for replies, each put into words once for all who are told the same: what a home gives
+//! to several askers is one object, by which the words are found again.
+//!
+//! Invariant: the words of an object outlive no other object at the same address, for they keep
+//! it.
+
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::client_words::{format_of, kind_of, shown};
+use crate::handler::{Message, Present, Publications};
+use crate::limits::{ENCODING_BYTES_MAX, ENCODINGS_KEPT_MAX};
+use crate::protocol::{Format, PublicationList, translate};
+
+/// The lists that were put into words last.
+#[derive(Default)]
+pub(super) struct Encodings {
+    kept: VecDeque<Encoding>,
+    /// Lists that were put into words.
+    pub(super) made: u64,
+    /// Lists that were wanted again.
+    pub(super) found: u64,
+}
+
+struct Encoding {
+    source: Source,
+    format: Format,
+    bytes: Rc<[u8]>,
+}
+
+/// What was put into words.
+enum Source {
+    Publications(Publications, PublicationList),
+    Clients(Arc<[Present]>),
+}
+
+impl Source {
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Publications(one, list), Self::Publications(other, of)) => {
+                list == of && one.is_same(other)
+            }
+            (Self::Clients(one), Self::Clients(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+
+    fn encode(&self, format: Format) -> Option<Vec<u8>> {
+        match self {
+            Self::Publications(publications, list) => {
+                write_publications(publications, *list, format)
+            }
+            Self::Clients(clients) => {
+                let mut bytes = Vec::new();
+                format.write_clients(&mut bytes, clients.iter().map(shown));
+                Some(bytes)
+            }
+        }
+    }
+}
+
+impl Encodings {
+    /// Publications as a list for a result; `None` if one cannot be said in this format.
+    pub(super) fn publications(
+        &mut self,
+        publications: &Publications,
+        list: PublicationList,
+        format: Format,
+    ) -> Option<Rc<[u8]>> {
+        if publications.is_empty() {
+            return Some(Rc::default());
+        }
+        self.words(Source::Publications(publications.clone(), list), format)
+    }
+
+    /// Clients as a list for the result of a presence.
+    pub(super) fn clients(&mut self, clients: &Arc<[Present]>, format: Format) -> Rc<[u8]> {
+        let words = self.words(Source::Clients(clients.clone()), format);
+        words.expect("what is shown of clients is said in both formats")
+    }
+
+    fn words(&mut self, source: Source, format: Format) -> Option<Rc<[u8]>> {
+        let is_it = |one: &&Encoding| one.format == format && one.source.is(&source);
+        if let Some(encoding) = self.kept.iter().rev().find(is_it) {
+            self.found += 1;
+            return Some(encoding.bytes.clone());
+        }
+        self.made += 1;
+        let bytes: Rc<[u8]> = source.encode(format)?.into();
+        if bytes.len() <= ENCODING_BYTES_MAX {
+            if self.kept.len() == ENCODINGS_KEPT_MAX {
+                self.kept.pop_front();
+            }
+            self.kept.push_back(Encoding { source, format, bytes: bytes.clone() });
+        }
+        Some(bytes)
+    }
+}
+
+fn write_publications(
+    publications: &Publications,
+    list: PublicationList,
+    format: Format,
+) -> Option<Vec<u8>> {
+    let into = |message: Message<'_>| translate(message.payload(), format_of(message.kind()));
+    let payloads: Option<Vec<_>> = publications.payloads(kind_of(format), into).collect();
+    let payloads = payloads?;
+    let parts =
+        payloads.iter().map(|payload| format.publication_part(payload).map(|part| &payload[part]));
+    let parts: Option<Vec<_>> = parts.collect();
+    let mut bytes = Vec::new();
+    format.write_publications(&mut bytes, list, parts?.into_iter());
+    Some(bytes)
+}

@@ -1,0 +1,288 @@
+//! What sessions ask of their shard, and what channels' homes answer.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use serde::de::IgnoredAny;
+
+use super::client_codes;
+use super::client_counters::of_error;
+use super::client_words::{entry, kind_of, position, question, retention};
+use super::sessions::Sessions;
+use crate::handler::{
+    Answer, AskError, Asked, Entered, JoinError, Message, Peer, Present, PublishError, SignIn,
+    SignInError, Who,
+};
+use crate::protocol::{Disconnect, ErrorCode, Format, PresenceStats, PublicationList};
+use crate::session::{self, Effect, Entry, Question, Retention, SlotId, Span};
+use crate::sys::clock;
+
+impl Sessions {
+    /// Does what the session asks for.
+    pub(super) fn obey(&mut self, peer: &mut Peer<'_, Self>) {
+        while let Some(effect) = self.effects.take() {
+            match effect {
+                Effect::Connected => be_connected(peer),
+                Effect::Alarm { after } => peer.set_alarm(after),
+                Effect::SignIn { limit } => self.sign_in(peer, limit),
+                Effect::Enter { channel, entry } => self.enter(peer, &channel, &entry),
+                Effect::Ask { slot, channel, question } => {
+                    self.ask(peer, slot, &channel, &question);
+                }
+                Effect::HoldDeliveries => peer.hold_deliveries(),
+                Effect::ReleaseDeliveries => {
+                    self.flush(peer);
+                    peer.release_deliveries();
+                }
+                Effect::Leave { channel } => {
+                    peer.shard().counters().client_unsubscribes += 1;
+                    peer.leave(self.effects.name(&channel));
+                }
+                Effect::Publish { id, channel, message, retention } => {
+                    let result = self.publish(peer, &channel, &message, retention);
+                    peer.shard().counters().client_publishes += u64::from(result.is_ok());
+                    let result = result.map_err(client_codes::of_publish);
+                    let Some(session) = peer.state() else { return };
+                    session.published(id, result, &mut self.effects);
+                }
+                Effect::Pong => self.take_pong(peer),
+                Effect::Close(why) => self.close_client(peer, &why),
+            }
+        }
+    }
+
+    /// Asks a channel's home to let the client in. One that wants nothing but what is published
+    /// from now on is a member at once, and the home hears of it when it can.
+    fn enter(&mut self, peer: &mut Peer<'_, Self>, channel: &Span, wanted: &Entry) {
+        let name = self.effects.name(channel);
+        let result = if *wanted == Entry::default() {
+            peer.join(name).map(|()| Asked::Waits)
+        } else {
+            let presence = self.present(peer, wanted);
+            let entry = entry(wanted, presence, &self.effects);
+            peer.enter(self.effects.name(channel), entry)
+        };
+        let result = match result {
+            Ok(Asked::Waits) => return,
+            Ok(Asked::Done(entered)) => Ok(entered),
+            Err(error) => Err(error),
+        };
+        let name = self.effects.name(channel).to_owned();
+        self.take_entered(peer, &name, &result);
+    }
+
+    /// The client as it is present in a channel, if it is to be.
+    fn present(&mut self, peer: &mut Peer<'_, Self>, wanted: &Entry) -> Option<Present> {
+        let connection = peer.id();
+        let session = peer.state().filter(|_| wanted.is_present)?;
+        let format = session.format();
+        let shown = session.shown(&self.terms);
+        let info = sayable(shown.connection_info, format);
+        let is_same = |who: &Who| *who.user == *shown.user && *who.info == *info;
+        let last = self.shown_last.take().filter(|(id, who)| *id == connection && is_same(who));
+        let anew = || {
+            let (id, user) = (shown.client.bytes(), shown.user.into());
+            Arc::new(Who { id, user, info: info.into() })
+        };
+        let who = last.map_or_else(anew, |(_, who)| who);
+        self.shown_last = Some((connection, who.clone()));
+        let channel_info = wanted.channel_info.as_ref().map(|info| self.effects.bytes(info));
+        let channel_info = channel_info.map(|info| sayable(info, format));
+        let channel_info = channel_info.filter(|info| !info.is_empty()).map(Arc::from);
+        Some(Present { who, channel_info })
+    }
+
+    /// The home's answer to an entry, or that it was not even asked.
+    pub(super) fn take_entered(
+        &mut self,
+        peer: &mut Peer<'_, Self>,
+        channel: &str,
+        result: &Result<Entered, JoinError>,
+    ) {
+        let format = self.effects.outbox.format();
+        let recovered = result.as_ref().ok().and_then(|entered| entered.recovered.as_ref());
+        let list = recovered.map(|recovered| {
+            let list = PublicationList::Subscribe;
+            self.encodings.publications(&recovered.publications, list, format)
+        });
+        let list = match list {
+            Some(None) => return self.be_unreadable(peer),
+            Some(Some(list)) => list,
+            None => [].into(),
+        };
+        let answer = result.as_ref().map(|entered| session::Entered {
+            position: entered.position.as_ref().map(position),
+            recovered: entered.recovered.as_ref().map(|recovered| session::Recovered {
+                is_whole: recovered.is_whole,
+                publications: &list,
+            }),
+        });
+        let answer = answer.map_err(|error| client_codes::of_join(*error));
+        count_entered(peer, result);
+        let Some(session) = peer.state() else { return };
+        if !session.is_connected() {
+            self.terms.now = clock::since_epoch();
+        }
+        let deferred = session.entered(channel, answer, &self.terms, &mut self.effects);
+        self.obey(peer);
+        self.resume(peer, deferred);
+    }
+
+    /// Asks a channel's home a question.
+    fn ask(&mut self, peer: &mut Peer<'_, Self>, slot: SlotId, channel: &Span, asked: &Question) {
+        let question = question(asked, &self.effects);
+        let result = match peer.ask(slot.number(), self.effects.name(channel), question) {
+            Ok(Asked::Waits) => return,
+            Ok(Asked::Done(answer)) => Ok(answer),
+            Err(error) => Err(error),
+        };
+        self.take_answer(peer, slot, &result);
+    }
+
+    /// The home's answer to a question, or that it was not even asked.
+    pub(super) fn take_answer(
+        &mut self,
+        peer: &mut Peer<'_, Self>,
+        slot: SlotId,
+        result: &Result<Answer, AskError>,
+    ) {
+        let format = self.effects.outbox.format();
+        let list = match result {
+            Ok(Answer::History { publications, .. }) => {
+                self.encodings.publications(publications, PublicationList::History, format)
+            }
+            Ok(Answer::Presence(clients)) => Some(self.encodings.clients(clients, format)),
+            _ => Some([].into()),
+        };
+        let Some(list) = list else { return self.be_unreadable(peer) };
+        let answer = match result {
+            Ok(Answer::History { position: at, .. }) => {
+                Ok(session::Answer::History { position: position(at), publications: &list })
+            }
+            Ok(Answer::Presence(_)) => Ok(session::Answer::Presence(&list)),
+            Ok(Answer::PresenceStats { clients, users }) => {
+                let stats = PresenceStats { clients: *clients, users: *users };
+                Ok(session::Answer::PresenceStats(stats))
+            }
+            Ok(Answer::Unrecoverable) => Err(ErrorCode::UnrecoverablePosition),
+            Err(error) => Err(client_codes::of_ask(*error)),
+        };
+        let Some(session) = peer.state() else { return };
+        let deferred = session.answered(slot, answer, &mut self.effects);
+        self.obey(peer);
+        self.resume(peer, deferred);
+    }
+
+    fn publish(
+        &mut self,
+        peer: &mut Peer<'_, Self>,
+        channel: &Span,
+        message: &Span,
+        kept: Option<Retention>,
+    ) -> Result<(), PublishError> {
+        let kind = kind_of(self.effects.outbox.format());
+        let message = Message::validated(kind, self.effects.bytes(message));
+        let name = self.effects.name(channel);
+        match kept.map(retention) {
+            None => peer.publish(name, message),
+            Some(retention) => peer.publish_kept(name, message, retention),
+        }
+    }
+
+    /// Asks the user's home to let the client in.
+    fn sign_in(&mut self, peer: &mut Peer<'_, Self>, limit: u32) {
+        let Some(session) = peer.state() else { return };
+        let user = session.user().to_owned();
+        match peer.sign_in(&user, limit) {
+            Ok(SignIn::Done) => self.take_sign_in(peer, Ok(())),
+            Ok(SignIn::Asked) => {}
+            Err(error) => self.take_sign_in(peer, Err(error)),
+        }
+    }
+
+    pub(super) fn take_sign_in(
+        &mut self,
+        peer: &mut Peer<'_, Self>,
+        result: Result<(), SignInError>,
+    ) {
+        let Some(session) = peer.state() else { return };
+        let result = result.map_err(client_codes::of_sign_in);
+        self.terms.now = clock::since_epoch();
+        let deferred = session.signed_in(result, &self.terms, &mut self.effects);
+        self.obey(peer);
+        self.resume(peer, deferred);
+    }
+
+    fn take_pong(&mut self, peer: &mut Peer<'_, Self>) {
+        if !peer.answer_heartbeat()
+            && let Some(session) = peer.state()
+        {
+            session.unasked_pong(&mut self.effects);
+        }
+    }
+
+    /// What was published cannot be said in the client's format.
+    pub(super) fn be_unreadable(&mut self, peer: &mut Peer<'_, Self>) {
+        if let Some(session) = peer.state() {
+            session.unreadable(&mut self.effects);
+            self.obey(peer);
+        }
+    }
+
+    fn close_client(&mut self, peer: &mut Peer<'_, Self>, why: &Disconnect) {
+        self.flush(peer);
+        let code = why.code.code();
+        tracing::info!(connection = %peer.id(), code, why.reason, "disconnected");
+        peer.close(code, why.reason);
+    }
+
+    /// Sends what the step has left in the outbox.
+    pub(super) fn flush(&mut self, peer: &mut Peer<'_, Self>) {
+        let outbox = &mut self.effects.outbox;
+        let kind = kind_of(outbox.format());
+        for message in outbox.messages() {
+            if peer.send(Message::validated(kind, message)).is_err() {
+                break; // it is closed, or just being cut, and counted there
+            }
+        }
+        let mut shard = peer.shard();
+        let counters = shard.counters();
+        counters.client_replies += outbox.reply_count();
+        for error in outbox.errors() {
+            *of_error(counters, error.code) += 1;
+        }
+        counters.client_lists += std::mem::take(&mut self.encodings.made);
+        counters.client_lists_shared += std::mem::take(&mut self.encodings.found);
+        outbox.clear();
+    }
+}
+
+/// The client is told that it has connected.
+fn be_connected(peer: &mut Peer<'_, Sessions>) {
+    peer.begin_heartbeat();
+    peer.shard().counters().client_connects += 1;
+    let (connection, session) = (peer.id(), peer.state());
+    let user = session.map_or("", |session| session.user());
+    tracing::info!(%connection, user, "authenticated");
+}
+
+fn count_entered(peer: &mut Peer<'_, Sessions>, result: &Result<Entered, JoinError>) {
+    let Ok(entered) = result else { return };
+    let mut shard = peer.shard();
+    let counters = shard.counters();
+    counters.client_subscribes += 1;
+    if let Some(recovered) = &entered.recovered {
+        counters.client_recoveries += u64::from(recovered.is_whole);
+        counters.client_recovery_failures += u64::from(!recovered.is_whole);
+    }
+}
+
+/// What a token says of a client, if all others can be told. That of a client which reads Protobuf
+/// may be any bytes, but others read JSON.
+fn sayable(info: &[u8], format: Format) -> &[u8] {
+    match format {
+        Format::Protobuf if serde_json::from_slice::<IgnoredAny>(info).is_err() => &[],
+        _ => info,
+    }
+}
