@@ -294,6 +294,12 @@ pub const MISSED_SHARE: usize = 64;
 /// its turn.
 pub const REPAIR_SHARE: usize = 64;
 
+/// Time for which joins and leaves wait for others of their channel, to be told together.
+pub const JOINS_TICK: Duration = Duration::from_millis(250);
+
+/// Channels told in one turn who came and went.
+pub const JOINS_TOLD_SHARE: usize = 16;
+
 /// Streams looked at in one turn for what has outlived its time.
 pub const EXPIRY_SHARE: usize = 64;
 
@@ -492,6 +498,14 @@ pub const RECOVERY_PUBLICATIONS_DEFAULT: u32 = 300;
 
 /// Publications of one history reply (Centrifugo's `client.history_max_publication_limit`).
 pub const HISTORY_PUBLICATIONS_DEFAULT: u32 = 300;
+
+/// Publications that a channel keeps at most (`history_size`). All streams of a home share a budget
+/// of bytes, which ends far earlier; this ends what a slip of the pen would ask for.
+pub const HISTORY_SIZE_MAX: u32 = 1 << 20;
+const _: () = assert!(HISTORY_SIZE_MAX >= HISTORY_PUBLICATIONS_DEFAULT);
+
+/// Bytes of one compiled `channel_regex`. A class of Unicode letters takes some ten thousand.
+pub const CHANNEL_REGEX_BYTES_MAX: usize = 1024 * 1024;
 
 /// Channels of one connection (Centrifugo's `client.channel_limit`).
 pub const CONNECTION_CHANNELS_DEFAULT: u16 = 128;

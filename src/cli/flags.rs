@@ -1,5 +1,6 @@
 //! A flag for every key of the configuration, made from the table of keys.
 
+use clap::builder::PossibleValue;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use longwire::config::{Key, Kind, Raw, keys};
 
@@ -36,7 +37,11 @@ fn flag(key: &'static Key) -> Arg {
         Kind::List(_) => flag.action(ArgAction::Append),
         // `--client-insecure` is enough to say true.
         Kind::Switch => flag.num_args(0..=1).require_equals(true).default_missing_value("true"),
-        Kind::Word(words) => flag.value_parser(words.to_vec()),
+        Kind::Word(words) => {
+            // Nothing is a word, too, but none to be listed.
+            let value = |word: &&'static str| PossibleValue::new(*word).hide(word.is_empty());
+            flag.value_parser(words.iter().map(value).collect::<Vec<_>>())
+        }
         _ => flag,
     }
 }

@@ -70,6 +70,7 @@ impl Sources {
         if let Some(fault) = header_of_nobody(&serve) {
             return Err(LoadError::Faults(vec![fault]));
         }
+        serve.check_channels().map_err(|fault| LoadError::Faults(vec![fault]))?;
         serve.check_shares(shard_count(&serve)).map_err(|fault| LoadError::Faults(vec![fault]))?;
         if self.dev {
             serve.open_up();

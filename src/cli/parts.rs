@@ -1,11 +1,16 @@
 //! The settings of the parts of a server, from its one configuration.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use longwire::config::{Secret, Serve, serve};
-use longwire::control::{self, ErrorMode, HttpApi};
-use longwire::session::{ChannelOptions, HmacKey, Rules, TokenRules};
+use longwire::control::{self, ChannelKind, Channels, ErrorMode, HttpApi, Kept};
+use longwire::protocol::channel::Naming;
+use longwire::session::{
+    ChannelOptions, DataFormat, HmacKey, Overflow, Pattern, Patterns, PersonalChannel,
+    RecoveryMode, Retention, Rules, TokenRules,
+};
 use longwire::{Config, Limits, SessionSettings};
 
 use super::VERSION;
@@ -72,7 +77,14 @@ fn rules(serve: &Serve) -> Rules {
         channel_limit: client.channel_limit,
         channel_bytes_max: serve.channel.max_length.0,
         version: VERSION.to_owned(),
-        without_namespace: channel_options(&serve.without_namespace),
+        recovery_publications_max: client.recovery_max_publication_limit,
+        history_publications_max: client.history_max_publication_limit,
+        personal_channel: serve.personal.enabled.then(|| PersonalChannel {
+            namespace: serve.personal.personal_channel_namespace.clone(),
+        }),
+        naming: naming(&serve.channel),
+        patterns: patterns(serve),
+        without_namespace: channel_options(serve, &serve.without_namespace),
         namespaces: namespaces(serve),
         ..Rules::default()
     }
@@ -91,35 +103,105 @@ fn token_rules(token: &serve::Token) -> TokenRules {
     }
 }
 
-fn namespaces(serve: &Serve) -> BTreeMap<String, ChannelOptions> {
-    let all = serve.channel.namespaces.0.iter();
-    all.map(|one| (one.name.clone(), channel_options(&one.options))).collect()
+fn naming(channel: &serve::Channel) -> Naming {
+    Naming {
+        private_prefix: channel.private_prefix.0,
+        namespace_boundary: channel.namespace_boundary.0,
+        user_boundary: channel.user_boundary.0,
+        user_separator: channel.user_separator.0,
+    }
 }
 
-fn channel_options(options: &serve::WithoutNamespace) -> ChannelOptions {
+fn patterns(serve: &Serve) -> Patterns {
+    let pattern = |options: &serve::WithoutNamespace| {
+        let text = options.channel_regex.text()?;
+        Some(Pattern::new(text).expect("it was compiled when it was read"))
+    };
+    let all = serve.channel.namespaces.0.iter();
+    let all = all.filter_map(|one| Some((one.name.clone(), pattern(&one.options)?)));
+    Patterns { without_namespace: pattern(&serve.without_namespace), namespaces: all.collect() }
+}
+
+fn namespaces(serve: &Serve) -> BTreeMap<String, ChannelOptions> {
+    let all = serve.channel.namespaces.0.iter();
+    all.map(|one| (one.name.clone(), channel_options(serve, &one.options))).collect()
+}
+
+fn channel_options(serve: &Serve, options: &serve::WithoutNamespace) -> ChannelOptions {
     ChannelOptions {
         allow_subscribe_for_client: options.allow_subscribe_for_client,
         allow_subscribe_for_anonymous: options.allow_subscribe_for_anonymous,
         allow_publish_for_client: options.allow_publish_for_client,
         allow_publish_for_subscriber: options.allow_publish_for_subscriber,
         allow_publish_for_anonymous: options.allow_publish_for_anonymous,
-        ..ChannelOptions::default()
+        presence: options.presence,
+        allow_presence_for_client: options.allow_presence_for_client,
+        allow_presence_for_subscriber: options.allow_presence_for_subscriber,
+        allow_presence_for_anonymous: options.allow_presence_for_anonymous,
+        join_leave: options.join_leave,
+        force_push_join_leave: options.force_push_join_leave,
+        history: retention(serve, options),
+        allow_history_for_client: options.allow_history_for_client,
+        allow_history_for_subscriber: options.allow_history_for_subscriber,
+        allow_history_for_anonymous: options.allow_history_for_anonymous,
+        force_positioning: options.force_positioning,
+        allow_positioning: options.allow_positioning,
+        force_recovery: options.force_recovery,
+        allow_recovery: options.allow_recovery,
+        recovery_mode: match options.force_recovery_mode {
+            serve::RecoveryMode::Stream => RecoveryMode::Stream,
+            serve::RecoveryMode::Cache => RecoveryMode::Cache,
+        },
+        auto_cache_recover: options.auto_cache_recover,
+        allow_user_limited_channels: options.allow_user_limited_channels,
+        data_format: data_format(serve, options),
+        overflow: match options.overflow {
+            serve::Overflow::Disconnect => Overflow::Disconnect,
+            serve::Overflow::DropOldest => Overflow::DropOldest,
+            serve::Overflow::Latest => Overflow::Latest,
+        },
     }
 }
 
-/// What back ends publish to.
-fn published(serve: &Serve) -> control::Channels {
-    let kept = |options: &ChannelOptions| {
-        options.history.map(|retention| control::Retention {
-            publications_max: retention.publications_max,
-            ttl_s: retention.ttl_s,
-            meta_ttl_s: retention.meta_ttl_s,
-        })
+/// What is kept of a channel, if anything is.
+fn retention(serve: &Serve, options: &serve::WithoutNamespace) -> Option<Retention> {
+    let meta_ttl_s = match options.history_meta_ttl.0 {
+        0 => serve.channel.history_meta_ttl.0,
+        own => own,
     };
-    let namespaces = namespaces(serve).into_iter().map(|(name, options)| (name, kept(&options)));
-    control::Channels {
-        without_namespace: kept(&channel_options(&serve.without_namespace)),
-        namespaces: namespaces.collect(),
+    options.has_history().then_some(Retention {
+        publications_max: options.history_size,
+        ttl_s: options.history_ttl.0,
+        meta_ttl_s,
+    })
+}
+
+fn data_format(serve: &Serve, options: &serve::WithoutNamespace) -> DataFormat {
+    let format = match options.publication_data_format {
+        serve::DataFormat::NotEmpty => serve.channel.publication_data_format,
+        own => own,
+    };
+    match format {
+        serve::DataFormat::NotEmpty => DataFormat::NotEmpty,
+        serve::DataFormat::Json => DataFormat::Json,
+        serve::DataFormat::JsonObject => DataFormat::JsonObject,
+        serve::DataFormat::Binary => DataFormat::Binary,
+    }
+}
+
+/// What back ends may publish to.
+fn channels(serve: &Serve) -> Channels {
+    let kind = |options: &serve::WithoutNamespace| ChannelKind {
+        kept: retention(serve, options).map(|Retention { publications_max, ttl_s, meta_ttl_s }| {
+            Kept { publications_max, ttl_s, meta_ttl_s }
+        }),
+        has_pattern: options.channel_regex.text().is_some(),
+    };
+    let all = serve.channel.namespaces.0.iter();
+    Channels {
+        naming: naming(&serve.channel),
+        without_namespace: kind(&serve.without_namespace),
+        namespaces: all.map(|one| (one.name.clone(), kind(&one.options))).collect(),
     }
 }
 
@@ -129,14 +211,15 @@ fn site(serve: &Serve, is_dev: bool) -> control::Settings {
     VERSION.clone_into(&mut site.version);
     serve.websocket.handler_prefix.as_str().clone_into(&mut site.websocket_path);
     site.internal_listen = serve.internal_listen();
-    site.channels = published(serve);
-    site.http_api = http_api(&serve.http_api);
+    site.http_api = http_api(serve);
     site
 }
 
 /// The HTTP API, which can be exchanged while the server runs.
-pub(crate) fn http_api(settings: &serve::HttpApi) -> HttpApi {
+pub(crate) fn http_api(serve: &Serve) -> HttpApi {
+    let settings = &serve.http_api;
     let mut api = HttpApi::default();
+    api.channels = Arc::new(channels(serve));
     api.key = settings.key.reveal().map(str::to_owned);
     api.insecure = settings.insecure;
     api.error_mode = match settings.error_mode {
@@ -148,7 +231,70 @@ pub(crate) fn http_api(settings: &serve::HttpApi) -> HttpApi {
 
 #[cfg(test)]
 mod tests {
+    use longwire::config::{Format, Kind, Raw, keys};
+
     use super::*;
+
+    /// The rules of a server that keeps publications, with one key set.
+    fn rules_with(path: &str, value: &str) -> Rules {
+        let mut raw = Raw::new();
+        let kept = [("history_size", "5"), ("history_ttl", "60s")];
+        let kept = kept.map(|(name, value)| (format!("{OPTIONS}{name}"), value));
+        let all = kept.iter().map(|(path, value)| (path.as_str(), *value));
+        for (path, value) in all.filter(|(kept, _)| *kept != path).chain([(path, value)]) {
+            let key = keys().find(|key| key.path == path).expect("a key");
+            raw.lay_flag(key, vec![value.to_owned()]);
+        }
+        rules(&Serve::new(raw).unwrap_or_else(|faults| panic!("{}", faults[0])))
+    }
+
+    const OPTIONS: &str = "channel.without_namespace.";
+
+    #[test]
+    fn every_key_of_channels_reaches_the_rules() {
+        let usual = rules_with("channel.max_length", "255");
+        for key in keys().filter(|key| key.path.starts_with("channel.")) {
+            let value = match key.kind {
+                Kind::Switch => "true",
+                Kind::Time => "59s",
+                Kind::Word(words) => words[1],
+                Kind::Text(_) => "!",
+                Kind::Tables(_) => r#"[{"name":"chat"}]"#,
+                _ => "77",
+            };
+            assert_ne!(rules_with(key.path, value), usual, "{}", key.path);
+        }
+    }
+
+    #[test]
+    fn the_options_of_a_namespace_fall_back_to_those_of_all_channels() {
+        let text = "[channel]\nhistory_meta_ttl = \"2h\"\npublication_data_format = \"json\"\n\
+                    [[channel.namespaces]]\nname = \"own\"\nhistory_size = 1\n\
+                    history_ttl = \"1s\"\nhistory_meta_ttl = \"3h\"\n\
+                    publication_data_format = \"binary\"\n\
+                    [[channel.namespaces]]\nname = \"all\"\nhistory_size = 1\n\
+                    history_ttl = \"1s\"\n";
+        let mut raw = Raw::new();
+        raw.lay_file("c.toml", Format::Toml, text);
+        let rules = rules(&Serve::new(raw).unwrap_or_else(|faults| panic!("{}", faults[0])));
+        for (name, meta_ttl_s, format) in
+            [("own", 3 * 3600, DataFormat::Binary), ("all", 2 * 3600, DataFormat::Json)]
+        {
+            let options = &rules.namespaces[name];
+            assert_eq!(options.history.map(|kept| kept.meta_ttl_s), Some(meta_ttl_s), "{name}");
+            assert_eq!(options.data_format, format, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_personal_channel_is_in_its_namespace_where_it_is_enabled() {
+        let mut serve = Serve::default();
+        serve.personal.personal_channel_namespace = "own".to_owned();
+        assert_eq!(rules(&serve).personal_channel, None);
+        serve.personal.enabled = true;
+        let namespace = "own".to_owned();
+        assert_eq!(rules(&serve).personal_channel, Some(PersonalChannel { namespace }));
+    }
 
     #[test]
     fn the_keys_of_tokens_reach_the_rules() {

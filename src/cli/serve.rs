@@ -112,7 +112,7 @@ impl Reload {
         }
         self.running = wanted;
         self.refilter.set(&self.running.log.level);
-        self.live.set_http_api(http_api(&self.running.http_api));
+        self.live.set_http_api(http_api(&self.running));
         for key in &changes.applied {
             tracing::info!(key = key.path, "changed");
         }

@@ -11,22 +11,24 @@ pub struct Changes {
     pub needs_restart: Vec<&'static Key>,
 }
 
-/// Keys that a running server takes over, because what they rule is asked anew each time.
-const LIVE: [&str; 30] = [
+/// Keys that a running server takes over, because what they rule is asked anew each time; those of
+/// channels without a namespace are, too.
+const LIVE: [&str; 31] = [
+    "channel.history_meta_ttl",
     "channel.max_length",
-    "channel.without_namespace.allow_publish_for_anonymous",
-    "channel.without_namespace.allow_publish_for_client",
-    "channel.without_namespace.allow_publish_for_subscriber",
-    "channel.without_namespace.allow_subscribe_for_anonymous",
-    "channel.without_namespace.allow_subscribe_for_client",
+    "channel.publication_data_format",
     "client.allow_anonymous_connect_without_token",
     "client.allowed_origins",
     "client.channel_limit",
     "client.disallow_anonymous_connection_tokens",
     "client.expired_close_delay",
+    "client.history_max_publication_limit",
     "client.insecure",
     "client.queue_max_size",
+    "client.recovery_max_publication_limit",
     "client.stale_close_delay",
+    "client.subscribe_to_user_personal_channel.enabled",
+    "client.subscribe_to_user_personal_channel.personal_channel_namespace",
     "client.token.audience",
     "client.token.hmac_previous_secret_key",
     "client.token.hmac_previous_secret_key_file",
@@ -48,7 +50,7 @@ const LIVE: [&str; 30] = [
 impl Key {
     /// Whether a running server takes a new value over.
     pub fn is_live(&self) -> bool {
-        LIVE.contains(&self.path)
+        LIVE.contains(&self.path) || self.path.starts_with("channel.without_namespace.")
     }
 }
 

@@ -84,6 +84,7 @@ impl Key {
             Kind::Count => format!("a number{range}"),
             Kind::Auto => format!("a number{range}, or auto"),
             Kind::Port => format!("a port{range}, or off"),
+            Kind::Word(["", words @ ..]) => format!("{}, or nothing", words.join(" or ")),
             Kind::Word(words) => words.join(" or "),
             Kind::Text(what) | Kind::Tables(what) => what.to_owned(),
             Kind::Secret => "a text without white space at its ends".to_owned(),

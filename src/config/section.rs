@@ -16,6 +16,9 @@
 /// A day: no key of a time takes more.
 pub(super) const DAY_MS: u64 = 24 * 3_600_000;
 
+/// A year: no time that something is kept for is longer.
+pub(super) const YEAR_MS: u64 = 365 * DAY_MS;
+
 macro_rules! section {
     (
         $(#[$about:meta])*

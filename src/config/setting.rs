@@ -58,6 +58,30 @@ impl Setting for Duration {
     }
 }
 
+/// A time of whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seconds(pub u32);
+
+impl Setting for Seconds {
+    const KIND: Kind = Kind::Time;
+
+    fn read(value: &Value) -> Result<Self, String> {
+        let time = measure::time(value.text()?)?;
+        match u32::try_from(time.as_secs()) {
+            Ok(seconds) if time.subsec_nanos() == 0 => Ok(Self(seconds)),
+            _ => Err("this is not a number of whole seconds".to_owned()),
+        }
+    }
+
+    fn write(&self) -> Value {
+        Duration::from_secs(self.0.into()).write()
+    }
+
+    fn amount(&self) -> Option<u64> {
+        Some(u64::from(self.0) * 1_000)
+    }
+}
+
 /// A time between two of something, or never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Period {

@@ -3,7 +3,7 @@
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::Retention;
+use super::channels::Kept;
 use crate::limits::ASK_TIMEOUT;
 use crate::metrics::Snapshot;
 
@@ -32,7 +32,7 @@ pub struct Publication {
     /// UTF-8, and one line.
     pub text: Vec<u8>,
     /// How it is kept, if it is.
-    pub retention: Option<Retention>,
+    pub kept: Option<Kept>,
 }
 
 /// The queue to a channel's home is full, or nobody answered in time: ask again later.

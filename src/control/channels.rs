@@ -1,40 +1,77 @@
-//! What back ends may publish to, and what of it is kept.
+//! The channels that back ends may publish to, and what is kept of each.
 
 use std::collections::BTreeMap;
 
-use crate::protocol::channel;
+use crate::protocol::channel::{Naming, is_well_formed};
 
-/// How a channel's publications are kept, in the terms of the configuration: `history_size`,
-/// `history_ttl`, `history_meta_ttl`.
+/// All channels, by their namespaces.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Channels {
+    /// The characters with a meaning in names.
+    pub naming: Naming,
+    /// Channels without a namespace.
+    pub without_namespace: ChannelKind,
+    /// Those of each namespace; there are no others.
+    pub namespaces: BTreeMap<String, ChannelKind>,
+}
+
+/// What the channels of one namespace have in common.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChannelKind {
+    /// How publications are kept, if they are.
+    pub kept: Option<Kept>,
+    /// Names have a pattern, to which clients are held: they need not be ASCII.
+    pub has_pattern: bool,
+}
+
+/// How publications are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retention {
+pub struct Kept {
     /// So many at most.
     pub publications_max: u32,
-    /// Seconds after the last one.
+    /// So long after the last one.
     pub ttl_s: u32,
-    /// Seconds for which the stream outlives them.
+    /// How long the position is remembered without any.
     pub meta_ttl_s: u32,
 }
 
-/// The namespaces that are configured, each with what is kept of the publications there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Channels {
-    /// Of channels without a namespace.
-    pub without_namespace: Option<Retention>,
-    /// Of those in a namespace.
-    pub namespaces: BTreeMap<String, Option<Retention>>,
+/// Why nothing is published to a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoChannel {
+    /// Its namespace is not configured.
+    UnknownNamespace,
+    /// It has to be ASCII.
+    NotAscii,
 }
 
-/// The channel's namespace is not configured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct UnknownNamespace;
-
 impl Channels {
-    /// What is kept of a publication to `channel`.
-    pub(super) fn retention(&self, channel: &str) -> Result<Option<Retention>, UnknownNamespace> {
-        match channel::namespace(channel) {
-            None => Ok(self.without_namespace),
-            Some(namespace) => self.namespaces.get(namespace).copied().ok_or(UnknownNamespace),
-        }
+    /// What a channel is like.
+    pub(super) fn kind(&self, name: &str) -> Result<ChannelKind, NoChannel> {
+        let kind = match self.naming.namespace(name) {
+            None => Some(&self.without_namespace),
+            Some(namespace) => self.namespaces.get(namespace),
+        };
+        let kind = kind.ok_or(NoChannel::UnknownNamespace)?;
+        if kind.has_pattern || is_well_formed(name) { Ok(*kind) } else { Err(NoChannel::NotAscii) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_is_of_the_kind_of_its_namespace() {
+        let kept = Some(Kept { publications_max: 1, ttl_s: 2, meta_ttl_s: 3 });
+        let keeping = ChannelKind { kept, has_pattern: true };
+        let namespaces = [("ns".to_owned(), keeping)].into();
+        let mut channels = Channels { namespaces, ..Channels::default() };
+        let plain = ChannelKind::default();
+        assert_eq!(channels.kind("a"), Ok(plain));
+        assert_eq!(channels.kind("é"), Err(NoChannel::NotAscii));
+        assert_eq!(channels.kind("$ns:é"), Ok(keeping));
+        assert_eq!(channels.kind("other:é"), Err(NoChannel::UnknownNamespace));
+        channels.naming.namespace_boundary = '/';
+        assert_eq!((channels.kind("ns/a"), channels.kind("ns:a")), (Ok(keeping), Ok(plain)));
     }
 }

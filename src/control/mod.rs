@@ -34,6 +34,6 @@ mod tests;
 
 pub use crate::metrics::Snapshot;
 pub use ask::{Ask, Busy, Publication};
-pub use channels::{Channels, Retention};
+pub use channels::{ChannelKind, Channels, Kept};
 pub use settings::{ErrorMode, HttpApi, Settings};
 pub use site::{Arrival, Live, Site, SiteError};

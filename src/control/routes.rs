@@ -10,9 +10,9 @@ use axum::routing::{any, get};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::Channels;
 use super::ask::Asks;
 use super::body::Budget;
+use super::channels::Channels;
 use super::crowd::Guest;
 use super::request_id::RequestIds;
 use super::service::Service;
@@ -31,10 +31,15 @@ pub(super) struct Context {
     pub(super) traffic: Traffic,
     pub(super) identity: Arc<api::Identity>,
     pub(super) websocket_path: Arc<str>,
-    /// What may be published to, and what of it is kept.
-    pub(super) channels: Arc<Channels>,
     /// Connections that the shards take; 0: unknown.
     pub(super) connections_max: u64,
+}
+
+impl Context {
+    /// What back ends may publish to at present.
+    pub(super) fn channels(&self) -> Arc<Channels> {
+        Arc::clone(&self.api.borrow().channels)
+    }
 }
 
 /// The routes of both ports, and what counts and names their requests.
@@ -95,7 +100,6 @@ impl Routes {
             traffic: traffic.clone(),
             identity: Arc::new(identity),
             websocket_path: settings.websocket_path.into(),
-            channels: Arc::new(settings.channels),
             connections_max: settings.connections_max,
         };
         let health = Router::new()

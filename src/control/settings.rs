@@ -1,9 +1,10 @@
 //! What the control thread is told at its start.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::Channels;
+use super::channels::Channels;
 use crate::limits::HTTP_HEAD_TIMEOUT;
 
 /// Settings of a [`Site`](super::Site). [`Default`] is what `longwire serve` starts from.
@@ -24,8 +25,6 @@ pub struct Settings {
     pub head_timeout: Duration,
     /// Connections that the shards take, for the metrics; 0: unknown.
     pub connections_max: u64,
-    /// What may be published to, and what of it is kept.
-    pub channels: Channels,
     /// The HTTP API of the public port.
     pub http_api: HttpApi,
 }
@@ -40,7 +39,6 @@ impl Default for Settings {
             websocket_path: "/connection/websocket".to_owned(),
             head_timeout: HTTP_HEAD_TIMEOUT,
             connections_max: 0,
-            channels: Channels::default(),
             http_api: HttpApi::default(),
         }
     }
@@ -54,6 +52,8 @@ pub struct HttpApi {
     pub key: Option<String>,
     /// No authentication at all, but pages of other hosts are kept out.
     pub insecure: bool,
+    /// What may be published to.
+    pub channels: Arc<Channels>,
     /// How errors are told to those who do not say how in `X-Centrifugo-Error-Mode`.
     pub error_mode: ErrorMode,
 }
@@ -64,6 +64,7 @@ impl std::fmt::Debug for HttpApi {
         out.debug_struct("HttpApi")
             .field("key", &self.key.as_ref().map(|_| "…"))
             .field("insecure", &self.insecure)
+            .field("channels", &self.channels)
             .field("error_mode", &self.error_mode)
             .finish()
     }

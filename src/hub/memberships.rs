@@ -40,6 +40,8 @@ pub struct Standing {
     pub overflow: u8,
     /// Whether the home counts it among those present.
     pub is_present: bool,
+    /// Whether others are told of its coming and going.
+    pub is_announced: bool,
     /// Whether it is sent the frames that tell of others coming and going.
     pub hears_joins: bool,
 }
@@ -55,7 +57,8 @@ impl Place {
     const TAG_SHIFT: u32 = Self::POSITION_BITS;
     const OVERFLOW_SHIFT: u32 = Self::TAG_SHIFT + 3;
     const PRESENT: u32 = 1 << (Self::OVERFLOW_SHIFT + 2);
-    const HEARS_JOINS: u32 = Self::PRESENT << 1;
+    const ANNOUNCED: u32 = Self::PRESENT << 1;
+    const HEARS_JOINS: u32 = Self::ANNOUNCED << 1;
     const WAITS: u32 = 1 << 31;
 
     fn new(position: u32, standing: Standing) -> Self {
@@ -67,6 +70,7 @@ impl Place {
                 | u32::from(standing.tag) << Self::TAG_SHIFT
                 | u32::from(standing.overflow) << Self::OVERFLOW_SHIFT
                 | flag(standing.is_present, Self::PRESENT)
+                | flag(standing.is_announced, Self::ANNOUNCED)
                 | flag(standing.hears_joins, Self::HEARS_JOINS),
         )
     }
@@ -93,6 +97,7 @@ impl Place {
             tag: bits(Self::TAG_SHIFT, 3)[0],
             overflow: bits(Self::OVERFLOW_SHIFT, 2)[0],
             is_present: self.0 & Self::PRESENT != 0,
+            is_announced: self.0 & Self::ANNOUNCED != 0,
             hears_joins: self.0 & Self::HEARS_JOINS != 0,
         }
     }
@@ -233,12 +238,13 @@ mod tests {
         let mut memberships = Memberships::new(10);
         let mut channels = Arena::new();
         let (member, channel) = (MemberId(3), channels.insert(()));
-        for bits in 0..1 << 7_u8 {
+        for bits in 0..=u8::MAX {
             let standing = Standing {
                 tag: bits & 7,
                 overflow: bits >> 3 & 3,
                 is_present: bits >> 5 & 1 == 1,
-                hears_joins: bits >> 6 == 1,
+                hears_joins: bits >> 6 & 1 == 1,
+                is_announced: bits >> 7 == 1,
             };
             memberships.add(member, channel, Place::POSITION, Some(standing));
             assert_eq!(memberships.standing(member, channel), Some(standing));

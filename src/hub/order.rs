@@ -21,7 +21,7 @@ use super::bucket::ShardId;
 use super::names::{NameError, Names};
 use super::rotation::Rotation;
 use super::shard_set::ShardSet;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 
 /// A channel at its home. Valid while a shard is interested in it.
@@ -107,6 +107,8 @@ pub struct Order {
     lagging: Box<[Rotation]>,
     /// The channels whose publications are read in both of their forms, if there are any.
     both_forms: BTreeSet<Key>,
+    /// The shards with members who hear of others' coming and going, where there are any.
+    hearers: BTreeMap<Key, ShardSet>,
     counters: OrderCounters,
 }
 
@@ -138,6 +140,7 @@ impl Order {
             channels: Names::new(channels_max, hasher),
             lagging: (0..shard_count).map(|_| Rotation::default()).collect(),
             both_forms: BTreeSet::new(),
+            hearers: BTreeMap::new(),
             counters: OrderCounters::default(),
         }
     }
@@ -162,17 +165,6 @@ impl Order {
         ordered.is_some_and(|ordered| ordered.interested.contains(shard))
     }
 
-    /// Whether some shard has members in the channel.
-    pub fn is_heard(&self, channel: &str) -> bool {
-        self.channels.find(channel).is_some()
-    }
-
-    /// The shards with members in the channel that are in step.
-    pub fn listeners(&self, channel: &str) -> ShardSet {
-        let ordered = self.channels.find(channel).and_then(|key| self.channels.get(key));
-        ordered.map_or_else(ShardSet::default, Ordered::in_step)
-    }
-
     /// The offset up to which `shard` was sent the channel's stream, where it lags and the rest
     /// will follow from there; all of it otherwise.
     pub fn view(&self, channel: &str, shard: ShardId) -> u64 {
@@ -192,8 +184,12 @@ impl Order {
             self.lagging[shard.index()].remove(key);
         }
         let is_over = ordered.interested.is_empty();
+        if let Some(hearers) = self.hearers.get_mut(&key) {
+            hearers.remove(shard);
+        }
         if is_over {
             self.both_forms.remove(&key);
+            self.hearers.remove(&key);
             self.channels.forget(key);
         }
         is_over
@@ -203,6 +199,25 @@ impl Order {
     /// they come. It holds until the channel is forgotten.
     pub fn needs_both_forms(&mut self, channel: &str) {
         self.both_forms.extend(self.channels.find(channel));
+    }
+
+    /// Whether publications of the channel are read in both of their forms.
+    pub fn is_read_in_both_forms(&self, channel: &str) -> bool {
+        self.channels.find(channel).is_some_and(|key| self.both_forms.contains(&key))
+    }
+
+    /// Notes that an interested shard has members who hear of others' coming and going. It holds
+    /// until the shard is not interested any more.
+    pub fn hears_joins(&mut self, channel: &str, shard: ShardId) {
+        if let Some(key) = self.channels.find(channel) {
+            self.hearers.entry(key).or_default().insert(shard);
+        }
+    }
+
+    /// The shards with members who hear of others' coming and going.
+    pub fn hearers(&self, channel: &str) -> ShardSet {
+        let key = self.channels.find(channel);
+        key.and_then(|key| self.hearers.get(&key)).copied().unwrap_or_default()
     }
 
     /// Gives the next publication of the channel its place; it has an `offset` if it goes into the

@@ -164,8 +164,25 @@ counters! {
     publications_translated,
     /// Deliveries that were not made because the member reads another kind of message.
     publications_unreadable,
+    /// Publications that were given an offset in their channel's stream.
+    publications_kept,
+    /// Publications dropped from streams before their time, because all together were over the
+    /// budget.
+    publications_evicted,
+    /// Streams dropped before their time, because there were too many.
+    streams_evicted,
+    /// Lists of publications read from streams.
+    stream_reads,
+    /// Of those, lists that were at hand, because somebody had read the same before.
+    stream_reads_repeated,
+    /// Publications sent from their stream to shards that had missed them, once for each shard.
+    publications_resent,
     /// Gap notices queued to shards that had missed publications.
     gaps_sent,
+    /// Clients refused entry to a channel because too many are present.
+    presence_refused,
+    /// Joins and leaves that nobody was told of, because there were too many, or a queue was full.
+    joins_dropped,
     /// Interest of shards that a home could not note.
     interest_refused,
     /// Connections of users that were not let in: by their limit, or for want of room.

@@ -20,6 +20,12 @@ pub struct Snapshot {
     pub subscriptions: u64,
     /// Users whose connections are counted: those with a name, while there is a limit for them.
     pub users: u64,
+    /// Streams of channels that are kept.
+    pub streams: u64,
+    /// Bytes that their publications are charged for.
+    pub stream_bytes: u64,
+    /// Clients present in channels, once for each channel.
+    pub present: u64,
     /// Unsent bytes.
     pub backlog_bytes: u64,
     /// Bytes of what has not arrived whole.

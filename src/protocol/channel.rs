@@ -4,46 +4,72 @@
 //!   $news:rooms#42,43     `$` private, `news` namespace, `42` and `43` the users it is for
 //! ```
 
-/// A name's first character that asks for a subscription token.
-const PRIVATE_PREFIX: char = '$';
-/// What stands between the namespace and the rest.
-const NAMESPACE_BOUNDARY: char = ':';
-/// What stands before the users whom the channel is for.
-const USER_BOUNDARY: char = '#';
-/// What stands between them.
-const USER_SEPARATOR: char = ',';
-
-/// Whether subscribing takes a token.
-pub fn is_private(channel: &str) -> bool {
-    channel.starts_with(PRIVATE_PREFIX)
+/// The characters with a meaning in names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Naming {
+    /// A name's first character that asks for a subscription token.
+    pub private_prefix: char,
+    /// What stands between the namespace and the rest.
+    pub namespace_boundary: char,
+    /// What stands before the users whom the channel is for.
+    pub user_boundary: char,
+    /// What stands between them.
+    pub user_separator: char,
 }
 
-/// Whether the channel is only for the users that its name lists.
-pub fn is_user_limited(channel: &str) -> bool {
-    channel.contains(USER_BOUNDARY)
-}
-
-/// Whether the channel is for this user by its name; it never is for nobody.
-pub fn is_for_user(channel: &str, user: &str) -> bool {
-    let users = channel.rsplit_once(USER_BOUNDARY).map_or("", |(_, users)| users);
-    !user.is_empty() && users.split(USER_SEPARATOR).any(|listed| listed == user)
-}
-
-/// The channel that is for this user alone.
-pub fn personal(namespace: &str, user: &str) -> String {
-    let mut name = String::with_capacity(namespace.len() + 2 + user.len());
-    if !namespace.is_empty() {
-        name.push_str(namespace);
-        name.push(NAMESPACE_BOUNDARY);
+impl Default for Naming {
+    fn default() -> Self {
+        Self {
+            private_prefix: '$',
+            namespace_boundary: ':',
+            user_boundary: '#',
+            user_separator: ',',
+        }
     }
-    name.push(USER_BOUNDARY);
-    name + user
 }
 
-/// The namespace whose options hold for the channel; `None` for those without one.
-pub fn namespace(channel: &str) -> Option<&str> {
-    let rest = channel.strip_prefix(PRIVATE_PREFIX).unwrap_or(channel);
-    rest.split_once(NAMESPACE_BOUNDARY).map(|(namespace, _)| namespace)
+impl Naming {
+    /// Whether subscribing takes a token.
+    pub fn is_private(&self, channel: &str) -> bool {
+        channel.starts_with(self.private_prefix)
+    }
+
+    /// Whether the channel is only for the users that its name lists.
+    pub fn is_user_limited(&self, channel: &str) -> bool {
+        channel.contains(self.user_boundary)
+    }
+
+    /// Whether the channel is for this user by its name; it never is for nobody.
+    pub fn is_for_user(&self, channel: &str, user: &str) -> bool {
+        let users = channel.rsplit_once(self.user_boundary).map_or("", |(_, users)| users);
+        !user.is_empty() && users.split(self.user_separator).any(|listed| listed == user)
+    }
+
+    /// The channel that is for this user alone; `namespace` is empty for none.
+    pub fn personal(&self, namespace: &str, user: &str) -> String {
+        let mut name = String::with_capacity(namespace.len() + 2 + user.len());
+        if !namespace.is_empty() {
+            name.push_str(namespace);
+            name.push(self.namespace_boundary);
+        }
+        name.push(self.user_boundary);
+        name + user
+    }
+
+    /// The namespace whose options hold for the channel; `None` for those without one.
+    pub fn namespace<'a>(&self, channel: &'a str) -> Option<&'a str> {
+        self.split(channel).map(|(namespace, _)| namespace)
+    }
+
+    /// The part of the name that is the application's own: all but the namespace.
+    pub fn rest<'a>(&self, channel: &'a str) -> &'a str {
+        self.split(channel).map_or(channel, |(_, rest)| rest)
+    }
+
+    fn split<'a>(&self, channel: &'a str) -> Option<(&'a str, &'a str)> {
+        let bare = channel.strip_prefix(self.private_prefix).unwrap_or(channel);
+        bare.split_once(self.namespace_boundary)
+    }
 }
 
 /// Whether every character is one that a channel's name may have.
@@ -76,11 +102,51 @@ mod tests {
             ("ns:dialog#", Some("ns"), false, true),
             ("", None, false, false),
         ];
-        for (channel, namespace_of, private, limited) in cases {
-            assert_eq!(namespace(channel), namespace_of, "{channel}");
-            assert_eq!(is_private(channel), private, "{channel}");
-            assert_eq!(is_user_limited(channel), limited, "{channel}");
+        let other = Naming {
+            private_prefix: '!',
+            namespace_boundary: '/',
+            user_boundary: '@',
+            user_separator: ';',
+        };
+        for (channel, namespace, private, limited) in cases {
+            let usual = Naming::default();
+            let renamed: String = channel.chars().map(|mark| renamed(mark, other)).collect();
+            for (naming, channel) in [(usual, channel), (other, &renamed)] {
+                assert_eq!(naming.namespace(channel), namespace, "{channel}");
+                assert_eq!(naming.is_private(channel), private, "{channel}");
+                assert_eq!(naming.is_user_limited(channel), limited, "{channel}");
+            }
+            assert_eq!(other.namespace(channel), None, "{channel}");
         }
+    }
+
+    fn renamed(mark: char, naming: Naming) -> char {
+        match mark {
+            '$' => naming.private_prefix,
+            ':' => naming.namespace_boundary,
+            '#' => naming.user_boundary,
+            ',' => naming.user_separator,
+            other => other,
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_name_is_all_but_its_namespace() {
+        let naming = Naming::default();
+        for (channel, rest) in
+            [("news", "news"), ("ns:a:b", "a:b"), ("$ns:a", "a"), ("$a", "$a"), (":", ""), ("", "")]
+        {
+            assert_eq!(naming.rest(channel), rest, "{channel}");
+        }
+    }
+
+    #[test]
+    fn a_personal_channel_is_for_its_user() {
+        let naming = Naming::default();
+        assert_eq!(naming.personal("", "42"), "#42");
+        assert_eq!(naming.personal("own", "42"), "own:#42");
+        assert_eq!(naming.namespace("own:#42"), Some("own"));
+        assert!(naming.is_for_user("own:#42", "42") && !naming.is_for_user("own:#42", "4"));
     }
 
     #[test]

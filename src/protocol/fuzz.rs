@@ -5,6 +5,7 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::channel::{self, Naming};
 use super::{
     ClientId, ClientInfo, Command, Commands, Format, Lineage, Publication, Push, Request, json,
     protobuf, translate,
@@ -53,6 +54,33 @@ pub fn fuzz_protobuf_commands(data: &[u8]) {
         publish_and_translate(&command);
     }
     assert!(has_any, "an empty frame is an error");
+}
+
+/// Takes `data` for the name of a channel, and what stands before its first line feed for a user:
+/// a name is put together again from what it says, and a user is in its own channels.
+#[doc(hidden)]
+pub fn fuzz_channel_names(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let (user, name) = text.split_once('\n').unwrap_or(("", text));
+    let naming = Naming::default();
+    let rest = naming.rest(name);
+    match naming.namespace(name) {
+        Some(namespace) => {
+            let prefix = if naming.is_private(name) { "$" } else { "" };
+            assert_eq!(format!("{prefix}{namespace}:{rest}"), name);
+            assert!(!namespace.contains(':'), "it ends at the first boundary");
+        }
+        None => assert_eq!(rest, name),
+    }
+    let is_listed = naming.is_for_user(name, user);
+    assert!(!is_listed || (naming.is_user_limited(name) && !user.is_empty()));
+    let is_plain = !user.is_empty() && !user.contains(['#', ',']);
+    if is_plain && let Some(more) = name.strip_suffix(user).filter(|_| is_listed) {
+        assert!(more.ends_with(['#', ',']), "a part of a user's name is another user");
+    }
+    let own = naming.personal("", user);
+    assert!(naming.is_user_limited(&own) && naming.is_for_user(&own, user) == is_plain);
+    assert_eq!(channel::is_well_formed(name), name.bytes().all(|byte| byte < 0x80));
 }
 
 /// Takes `data` for a message of pushes in either format: whatever part of it is found can be cut
@@ -147,6 +175,14 @@ mod tests {
     }
 
     #[test]
+    fn the_corpus_of_channel_names_holds() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus/channel_names");
+        let files = fs::read_dir(&corpus).expect("the corpus is committed");
+        let count = files.map(|file| fuzz_channel_names(&fs::read(file.unwrap().path()).unwrap()));
+        assert!(count.count() >= 10);
+    }
+
+    #[test]
     fn the_corpus_of_pushes_holds() {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus/pushes");
         let files = fs::read_dir(&corpus).expect("the corpus is committed");
@@ -155,6 +191,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn names_hold(text in "([a#,]{0,3}\n)?[$]?[a:#,$é]{0,9}", any in ".{0,20}") {
+            fuzz_channel_names(text.as_bytes());
+            fuzz_channel_names(any.as_bytes());
+        }
+
         #[test]
         fn random_bytes_hold_as_pushes(data in proptest::collection::vec(any::<u8>(), 0..60)) {
             fuzz_pushes(&data);

@@ -5,8 +5,8 @@
 
 use tokio::sync::oneshot;
 
-use crate::control::{Busy, Publication};
-use crate::handler;
+use crate::control::{Busy, Kept, Publication};
+use crate::handler::Retention;
 use crate::mesh::{Class, Member};
 use crate::metrics::Counters;
 use crate::shard::{Message, Publisher};
@@ -33,11 +33,7 @@ impl Publishing {
             counters.publishes_late += 1;
             return;
         }
-        let retention = frame.retention.map(|kept| handler::Retention {
-            publications_max: kept.publications_max,
-            ttl_s: kept.ttl_s,
-            meta_ttl_s: kept.meta_ttl_s,
-        });
+        let retention = frame.kept.map(retention);
         let (home, message) = self.publisher.publication(channel, &frame.text, retention);
         let sent = mesh.send(home, message, Class::Delivery).map_err(|_| Busy);
         match sent {
@@ -47,6 +43,11 @@ impl Publishing {
         // The site is on this thread, so who waited above still waits.
         let _answered = answer.send(sent);
     }
+}
+
+fn retention(kept: Kept) -> Retention {
+    let Kept { publications_max, ttl_s, meta_ttl_s } = kept;
+    Retention { publications_max, ttl_s, meta_ttl_s }
 }
 
 #[cfg(test)]
@@ -60,7 +61,7 @@ mod tests {
         let (mut control, mut shard) = (members.pop().unwrap(), members.pop().unwrap());
         let publishing = Publishing::new(1);
         let mut counters = Counters::default();
-        let frame = Publication { text: b"{}".to_vec(), retention: None };
+        let frame = Publication { text: b"{}".to_vec(), kept: None };
         for is_late in [true, false] {
             let (answer, mut answered) = oneshot::channel();
             if is_late {

@@ -24,6 +24,12 @@ pub struct Snapshot {
     pub subscriptions: u64,
     /// Users whose connections are counted: those with a name, while there is a limit for them.
     pub users: u64,
+    /// Streams of channels that are kept.
+    pub streams: u64,
+    /// Bytes that their publications are charged for.
+    pub stream_bytes: u64,
+    /// Clients present in channels, once for each channel.
+    pub present: u64,
     /// Unsent bytes.
     pub backlog_bytes: u64,
     /// Bytes of what has not arrived whole.
@@ -59,6 +65,9 @@ impl Snapshot {
             channels: self.channels,
             subscriptions: self.subscriptions,
             users: self.users,
+            streams: self.streams,
+            stream_bytes: self.stream_bytes,
+            present: self.present,
             backlog_bytes: self.backlog_bytes,
             partial_bytes: self.partial_bytes,
             timers: self.timers,
@@ -89,6 +98,9 @@ impl Snapshot {
         self.channels += shard.channels;
         self.subscriptions += shard.subscriptions;
         self.users += shard.users;
+        self.streams += shard.streams;
+        self.stream_bytes += shard.stream_bytes;
+        self.present += shard.present;
         self.backlog_bytes += shard.backlog_bytes;
         self.partial_bytes += shard.partial_bytes;
         self.timers += shard.timers;

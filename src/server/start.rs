@@ -377,7 +377,7 @@ fn build<H: Handler>(
     let lineage = lineage(&hasher);
     let settings = Settings::new(&config, number, shard_count, seats, door_seats, lineage, &routes);
     let members_max = settings.entries_max();
-    let channels = Channels::new(number, shard_count, members_max, mesh, &hasher);
+    let channels = Channels::new(number, shard_count, members_max, mesh, clock::now(), &hasher);
     let bell = Arc::clone(&bells[number]);
     let in_flight_max = config.offload_queue + config.offload_threads;
     let jobs = Jobs::new(pool, in_flight_max, Arc::clone(&bell));

@@ -15,7 +15,7 @@ use super::state::{Phase, Session, Terms};
 use super::subscribe::Plan;
 use super::subscriptions::Claimed;
 use super::under_way::{Awaited, Taken};
-use crate::protocol::{Connect, DisconnectCode, ErrorCode, Held, SubscribeResult, channel};
+use crate::protocol::{Connect, DisconnectCode, ErrorCode, Held, SubscribeResult};
 
 /// The channels of one connect, and what has come of them.
 #[derive(Debug, Default)]
@@ -135,9 +135,7 @@ impl Session {
     fn held_entrance(&self, name: &str, held: &Held<'_>, rules: &Rules) -> Option<Entrance> {
         let options = *rules.options(name).ok()?;
         let is_name = (1..=rules.channel_bytes_max).contains(&name.len());
-        let may = is_name
-            && channel::is_well_formed(name)
-            && rules.may_subscribe(options, self.user(), name);
+        let may = is_name && rules.is_name(name) && rules.may_subscribe(options, self.user(), name);
         let wishes = Wishes { recoverable: held.recover, ..Wishes::default() };
         may.then(|| Entrance {
             channel: name.into(),

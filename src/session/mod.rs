@@ -25,6 +25,7 @@ mod entry;
 mod extra;
 mod options;
 mod outbox;
+mod patterns;
 mod questions;
 mod replies;
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub use effects::{Effect, Effects, Span};
 pub use entry::{Entered, Entry, Membership, Position, Recover, Recovered, Since};
 pub use options::{ChannelOptions, DataFormat, Overflow, RecoveryMode, Retention};
 pub use outbox::Outbox;
+pub use patterns::{Pattern, Patterns};
 pub use questions::{Answer, Question};
 pub use rules::{PersonalChannel, Rules, RulesError};
 pub use state::{Session, Terms};

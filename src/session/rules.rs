@@ -5,12 +5,14 @@ use std::fmt;
 use std::time::Duration;
 
 use super::options::{ChannelOptions, Retention};
+use super::patterns::Patterns;
 use super::token::TokenRules;
 use crate::limits::{
     CHANNEL_NAME_BYTES_MAX, CONNECTION_CHANNELS_DEFAULT, EXPIRED_CLOSE_DELAY_DEFAULT,
     HISTORY_PUBLICATIONS_DEFAULT, RECOVERY_PUBLICATIONS_DEFAULT,
 };
-use crate::protocol::{ErrorCode, channel};
+use crate::protocol::ErrorCode;
+use crate::protocol::channel::{self, Naming};
 
 /// What the clients of a server may do. The names are those of Centrifugo's configuration where
 /// there is one.
@@ -42,6 +44,10 @@ pub struct Rules {
     pub recovery_publications_max: u32,
     /// Publications of one history reply (`client.history_max_publication_limit`).
     pub history_publications_max: u32,
+    /// The characters with a meaning in the names of channels (`channel.private_prefix` …).
+    pub naming: Naming,
+    /// What the names of channels have to match (`channel_regex`), by namespace.
+    pub patterns: Patterns,
     /// Whether, and how, users are put into a channel of their own
     /// (`client.subscribe_to_user_personal_channel`).
     pub personal_channel: Option<PersonalChannel>,
@@ -73,6 +79,8 @@ impl Default for Rules {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             recovery_publications_max: RECOVERY_PUBLICATIONS_DEFAULT,
             history_publications_max: HISTORY_PUBLICATIONS_DEFAULT,
+            naming: Naming::default(),
+            patterns: Patterns::default(),
             personal_channel: None,
             without_namespace: ChannelOptions::default(),
             namespaces: BTreeMap::new(),
@@ -104,23 +112,32 @@ impl Rules {
 
     /// The options of a channel, by its namespace.
     pub(super) fn options(&self, channel: &str) -> Result<&ChannelOptions, ErrorCode> {
-        match channel::namespace(channel) {
+        match self.naming.namespace(channel) {
             None => Ok(&self.without_namespace),
             Some(namespace) => self.namespaces.get(namespace).ok_or(ErrorCode::UnknownChannel),
         }
     }
 
+    /// Whether a channel may be called so: its name matches the pattern of its namespace, or is
+    /// ASCII where there is none.
+    pub(super) fn is_name(&self, channel: &str) -> bool {
+        match self.patterns.of(self.naming.namespace(channel)) {
+            Some(pattern) => pattern.is_match(self.naming.rest(channel)),
+            None => channel::is_well_formed(channel),
+        }
+    }
+
     /// Whether `user`, empty if anonymous, may be in `channel` without a subscription token.
     pub(super) fn may_subscribe(&self, options: ChannelOptions, user: &str, name: &str) -> bool {
-        if channel::is_private(name) {
+        if self.naming.is_private(name) {
             return false;
         }
-        if channel::is_user_limited(name) && options.allow_user_limited_channels {
-            return self.insecure || channel::is_for_user(name, user);
+        if self.naming.is_user_limited(name) && options.allow_user_limited_channels {
+            return self.insecure || self.naming.is_for_user(name, user);
         }
         let anyone = options.allow_subscribe_for_client
             && (!user.is_empty() || options.allow_subscribe_for_anonymous);
-        self.insecure || (anyone && !channel::is_user_limited(name))
+        self.insecure || (anyone && !self.naming.is_user_limited(name))
     }
 
     /// Whether `user` may publish in a channel that it is in or not.
@@ -157,7 +174,7 @@ impl Rules {
     /// The channel of a user's own, if there is one.
     pub(super) fn personal_channel(&self, user: &str) -> Option<String> {
         let personal = self.personal_channel.as_ref().filter(|_| !user.is_empty())?;
-        Some(channel::personal(&personal.namespace, user))
+        Some(self.naming.personal(&personal.namespace, user))
     }
 
     /// What a subscription of `user` gets of what it wishes for, and of what it gets without
@@ -240,6 +257,7 @@ impl std::error::Error for RulesError {}
 
 #[cfg(test)]
 mod tests {
+    use super::super::patterns::Pattern;
     use super::*;
 
     const USER: &str = "42";
@@ -345,6 +363,32 @@ mod tests {
             let got = (granted.retention.is_some(), granted.is_recoverable, granted.hears_joins);
             assert_eq!(got, grant, "{options:?} {wishes:?}");
         }
+    }
+
+    #[test]
+    fn a_name_is_ascii_or_matches_the_pattern_of_its_namespace() {
+        let pattern = |text| Pattern::new(text).expect("an expression");
+        let patterns = Patterns {
+            without_namespace: None,
+            namespaces: [("ns".to_owned(), pattern("^[a-zé]+$"))].into(),
+        };
+        let mut rules = Rules { patterns, ..Rules::default() };
+        for (name, is_name) in [
+            ("a!", true),
+            ("é", false),
+            ("ns:é", true),
+            ("$ns:é", true),
+            ("ns:a!", false),
+            ("ns:", false),
+            ("other:a!", true),
+            ("other:é", false),
+        ] {
+            assert_eq!(rules.is_name(name), is_name, "{name}");
+        }
+        rules.patterns.without_namespace = Some(pattern("^ns:a$"));
+        rules.naming.namespace_boundary = '/';
+        assert!(rules.is_name("ns:a") && !rules.is_name("a"), "it has no namespace here");
+        assert!(Pattern::new("(").is_err() && Pattern::new("(a{500}){500}{500}").is_err());
     }
 
     #[test]

@@ -10,7 +10,6 @@ use super::state::{Phase, Session, Terms};
 use super::under_way::{Awaited, Taken};
 use crate::protocol::{
     DisconnectCode, ErrorCode, Push, Reply, ReplyError, SubRefresh, Subscribe, UnsubscribeCode,
-    channel,
 };
 
 /// How a client is to enter a channel, as far as it is decided without the channel's home.
@@ -75,7 +74,7 @@ impl Session {
             return Err(ErrorCode::LimitExceeded.into());
         }
         let options = *rules.options(name)?;
-        if !channel::is_well_formed(name) {
+        if !rules.is_name(name) {
             return Err(ErrorCode::BadRequest.into());
         }
         if request.kind != 0 {

@@ -12,27 +12,41 @@ use std::sync::Arc;
 use super::channels::member;
 use super::message::Message;
 use crate::handler::ConnectionId;
-use crate::hub::ShardId;
+use crate::hub::{ShardId, Standing};
 use crate::mesh::{Class, Member};
 
 /// What is owed to each home, in order.
 pub(super) struct Absences(Box<[VecDeque<Absence>]>);
 
 /// Who is not present any more, and where.
-type Absence = (Arc<str>, ConnectionId);
+pub(super) struct Absence {
+    pub(super) channel: Arc<str>,
+    pub(super) connection: ConnectionId,
+    /// Others are told of it.
+    pub(super) is_announced: bool,
+}
 
 impl Absences {
     pub(super) fn new(shard_count: usize) -> Self {
         Self((0..shard_count).map(|_| VecDeque::new()).collect())
     }
 
-    /// The connection is not in the channel any more: its home is to be told.
-    pub(super) fn owe(&mut self, home: ShardId, channel: &str, connection: ConnectionId) {
-        self.0[home.index()].push_back((channel.into(), connection));
+    /// The connection is not in the channel any more: if it was present, its home is to be told.
+    pub(super) fn owe(
+        &mut self,
+        home: ShardId,
+        channel: &str,
+        connection: ConnectionId,
+        standing: Standing,
+    ) {
+        if standing.is_present {
+            let (channel, is_announced) = (channel.into(), standing.is_announced);
+            self.0[home.index()].push_back(Absence { channel, connection, is_announced });
+        }
     }
 
     /// What a home that is here is owed next: it is told at once.
-    pub(super) fn next(&mut self, home: ShardId) -> Option<(Arc<str>, ConnectionId)> {
+    pub(super) fn next(&mut self, home: ShardId) -> Option<Absence> {
         let owed = &mut self.0[home.index()];
         let next = owed.pop_front();
         if owed.is_empty() {
@@ -43,8 +57,10 @@ impl Absences {
 
     /// Tells another home, as far as there is room.
     pub(super) fn send(&mut self, mesh: &mut Member<Message>, home: ShardId) {
-        while let Some((channel, connection)) = self.0[home.index()].front() {
-            let message = Message::Absent { channel: channel.clone(), connection: *connection };
+        while let Some(absence) = self.0[home.index()].front() {
+            let Absence { connection, is_announced, .. } = *absence;
+            let channel = absence.channel.clone();
+            let message = Message::Absent { channel, connection, is_announced };
             if mesh.send(member(home), message, Class::Notice).is_err() {
                 return;
             }

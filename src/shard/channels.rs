@@ -11,8 +11,10 @@
 //! before all that is ordered after it; a member is told of its join before it is sent anything.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::absences::Absences;
+use super::absences::{Absence, Absences};
+use super::attendance::Tell;
 use super::entrances::Entering;
 use super::forms::{Joined, Number, Translate};
 use super::home::{Home, Mending};
@@ -20,10 +22,12 @@ use super::message::{Answered, Ask, Enter, EnteredBy, Message, PublishKept};
 use super::slab::Index;
 use crate::handler::{ConnectionId, JoinError, PublishError, Retention};
 use crate::hub::{
-    Fanout, FanoutBounds, Homes, JoinError as HubJoinError, MemberId, ShardId, Standing, Told,
+    Fanout, FanoutBounds, Homes, JoinError as HubJoinError, MemberId, ShardId, ShardSet, Standing,
+    Told,
 };
-use crate::limits::CHANNELS_PER_HOME_MAX;
+use crate::limits::{CHANNELS_PER_HOME_MAX, JOINS_TOLD_SHARE};
 use crate::mesh::{Class, Member, MemberId as MeshId};
+use crate::metrics::Counters;
 use crate::ring::Frame;
 
 /// The channels of one shard, and its end of the mesh.
@@ -53,9 +57,10 @@ impl Channels {
         shard_count: usize,
         members_max: u32,
         mesh: Member<Message>,
+        now: Instant,
         hasher: &std::hash::RandomState,
     ) -> Self {
-        Self::with_home(here, shard_count, members_max, CHANNELS_PER_HOME_MAX, mesh, hasher)
+        Self::with_home(here, shard_count, members_max, CHANNELS_PER_HOME_MAX, mesh, now, hasher)
     }
 
     /// The same with a home of another size.
@@ -65,6 +70,7 @@ impl Channels {
         members_max: u32,
         home_channels_max: u32,
         mesh: Member<Message>,
+        now: Instant,
         hasher: &std::hash::RandomState,
     ) -> Self {
         let homes = Homes::dealt(shard_count);
@@ -74,7 +80,7 @@ impl Channels {
             here: ShardId::new(here),
             homes,
             fanout,
-            home: Home::new(shard_count, home_channels_max, hasher),
+            home: Home::new(shard_count, home_channels_max, now, hasher),
             entering: Entering::default(),
             absences: Absences::new(shard_count),
             mesh,
@@ -88,10 +94,21 @@ impl Channels {
     }
 
     /// How publications are put into words: in the other kind of message, and with their place in
-    /// the stream. Not at all, unless it is said.
-    pub(super) fn word_by(&mut self, translate: Translate, number: Number) {
+    /// the stream; and how comings and goings are. Not at all, unless it is said.
+    pub(super) fn word_by(&mut self, translate: Translate, number: Number, tell: Tell) {
         self.home.translate = translate;
         self.home.number = number;
+        self.home.attendance.tell = tell;
+    }
+
+    /// Adds what was counted here and at the homes of this shard.
+    pub(super) fn count_into(&self, counters: &mut Counters) {
+        counters.publications_missed = self.missed;
+        counters.gaps_sent = self.gaps_sent;
+        counters.publications_stale = self.stale;
+        counters.publications_translated = self.translated;
+        counters.joins_dropped = self.joins_dropped;
+        self.home.count_into(counters);
     }
 
     pub(super) fn has_work(&self) -> bool {
@@ -135,8 +152,8 @@ impl Channels {
         let Some(id) = self.fanout.find(channel) else { return false };
         let left = self.fanout.leave(id, MemberId(connection.index()));
         let home = self.homes.home_of_channel(channel);
-        if left.is_some_and(|standing| standing.is_present) {
-            self.absences.owe(home, channel, connection);
+        if let Some(standing) = left {
+            self.absences.owe(home, channel, connection, standing);
             self.tell_absences(home);
         }
         self.tell_home(home);
@@ -146,9 +163,7 @@ impl Channels {
     pub(super) fn leave_all(&mut self, connection: ConnectionId) {
         let Self { fanout, absences, homes, .. } = self;
         fanout.leave_all(MemberId(connection.index()), |channel, standing| {
-            if standing.is_present {
-                absences.owe(homes.home_of_channel(channel), channel, connection);
-            }
+            absences.owe(homes.home_of_channel(channel), channel, connection, standing);
         });
         self.tell_absences(self.here);
         self.tell_home(self.here);
@@ -203,13 +218,37 @@ impl Channels {
         if to != self.here {
             return self.absences.send(&mut self.mesh, to);
         }
-        while let Some((channel, connection)) = self.absences.next(to) {
-            self.home.absent(to, connection, &channel);
+        while let Some(absence) = self.absences.next(to) {
+            let Absence { channel, connection, is_announced } = absence;
+            self.home.absent(to, connection, &channel, is_announced);
         }
     }
 
-    /// Once a turn: what did not fit earlier.
+    /// Tells the channels that have waited for it who came and went there.
+    fn tell_joins(&mut self) {
+        for _ in 0..JOINS_TOLD_SHARE {
+            let Some((channel, frames, hearers)) = self.home.next_joins() else { return };
+            for frame in &frames {
+                self.tell_hearers(&channel, frame, hearers);
+            }
+        }
+    }
+
+    fn tell_hearers(&mut self, channel: &Arc<str>, frame: &Frame, hearers: ShardSet) {
+        for shard in hearers {
+            if shard == self.here {
+                self.tell(channel, frame.clone());
+                continue;
+            }
+            let message = Message::Tell { channel: channel.clone(), frame: frame.clone() };
+            let sent = self.mesh.send(member(shard), message, Class::Delivery);
+            self.joins_dropped += u64::from(sent.is_err());
+        }
+    }
+
+    /// Once a turn: what did not fit earlier, and what has waited for its time.
     pub(crate) fn catch_up(&mut self) {
+        self.tell_joins();
         for shard in (0..self.homes.shard_count()).map(ShardId::new) {
             self.tell_absences(shard);
             self.tell_home(shard);
@@ -285,8 +324,8 @@ impl Channels {
                 let answered = Answered { connection, id, result };
                 self.mesh.answer(from, Message::Answered(Box::new(answered)));
             }
-            Message::Absent { channel, connection } => {
-                self.home.absent(shard(), connection, &channel);
+            Message::Absent { channel, connection, is_announced } => {
+                self.home.absent(shard(), connection, &channel, is_announced);
             }
             Message::Entered(_)
             | Message::Answered(_)
@@ -348,5 +387,9 @@ pub(super) fn member(shard: ShardId) -> MeshId {
     MeshId::new(shard.index())
 }
 
+#[cfg(test)]
+mod attendance_tests;
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

@@ -91,7 +91,6 @@ pub(crate) struct Core<H: Handler> {
     pub(super) partial_bytes: usize,
     pub(super) counters: Counters,
     pub(super) details: Details,
-    began: Instant,
     pub(super) now: Instant,
     pub(super) tick: Tick,
     /// The application was called since the loop last looked at the time.
@@ -114,6 +113,7 @@ impl<H: Handler> Core<H> {
         channels.word_by(
             |message| guard(|| H::translate(message)).flatten(),
             |message, position| guard(|| H::numbered(message, position)).flatten(),
+            |channel, events| guard(|| H::joins(channel, events)).unwrap_or_default(),
         );
         let wheel = Wheel::new(now);
         let tick = wheel.tick_of(now);
@@ -144,7 +144,6 @@ impl<H: Handler> Core<H> {
             partial_bytes: 0,
             counters: Counters::default(),
             details: Details::default(),
-            began: now,
             now,
             tick,
             called: false,
@@ -157,8 +156,7 @@ impl<H: Handler> Core<H> {
     pub(crate) fn set_now(&mut self, now: Instant) {
         self.now = now;
         self.tick = self.wheel.tick_of(now);
-        let since_s = now.saturating_duration_since(self.began).as_secs();
-        self.channels.home.pass_time(u32::try_from(since_s).unwrap_or(u32::MAX));
+        self.channels.home.pass_time(now);
     }
 
     pub(crate) fn counters(&mut self) -> &mut Counters {
@@ -289,9 +287,10 @@ impl<H: Handler> Core<H> {
         self.connections.get(index).is_some_and(|one| one.flags.has(Flags::HALF_CLOSED))
     }
 
-    /// The earliest time at which something is due by the wheel.
+    /// The earliest time at which something is due, by the wheel or at a home.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.wheel.next_deadline()
+        let by_wheel = self.wheel.next_deadline();
+        by_wheel.into_iter().chain(self.channels.home.next_deadline()).min()
     }
 
     /// Whether there is work that no completion will announce.
@@ -344,11 +343,7 @@ impl<H: Handler> Core<H> {
     /// What was counted, and what is held now.
     pub(super) fn counted(&self) -> Counted {
         let mut counters = self.counters.clone();
-        counters.publications_missed = self.channels.missed;
-        counters.gaps_sent = self.channels.gaps_sent;
-        counters.interest_refused = self.channels.home.interest_refused;
-        counters.publications_stale = self.channels.stale;
-        counters.publications_translated = self.channels.translated + self.channels.home.translated;
+        self.channels.count_into(&mut counters);
         Counted {
             round: 0,
             shard: self.number as u64,
@@ -359,6 +354,9 @@ impl<H: Handler> Core<H> {
             channels: self.channels.home.order.channel_count().into(),
             subscriptions: self.channels.fanout.membership_count().into(),
             users: self.sign_ins.user_count().into(),
+            streams: self.channels.home.streams.count().into(),
+            stream_bytes: self.channels.home.streams.bytes() as u64,
+            present: self.channels.home.attendance.count().into(),
             backlog_bytes: self.backlog_bytes as u64,
             partial_bytes: self.partial_bytes as u64,
             timers: self.wheel.len().into(),

@@ -131,8 +131,8 @@ impl Channels {
         }
         self.fanout.release(channel);
         let home = self.homes.home_of_channel(channel);
-        if result.is_ok() && standing.is_present {
-            self.absences.owe(home, channel, connection);
+        if result.is_ok() {
+            self.absences.owe(home, channel, connection, standing);
             self.tell_absences(home);
         }
         self.tell_home(home);
@@ -242,6 +242,7 @@ fn standing_of(entry: &Entry) -> Standing {
         tag: entry.tag,
         overflow,
         is_present: entry.presence.is_some(),
+        is_announced: entry.is_announced,
         hears_joins: entry.hears_joins,
     }
 }

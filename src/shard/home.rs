@@ -13,24 +13,31 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use super::attendance::Attendance;
 use super::forms::{Number, Translate, numbered, with_both};
 use crate::handler::{
     Answer as Said, AskError, ConnectionId, Entered, Entry, JoinError, Publications, Question,
     Recover, Recovered, Retention,
 };
 use crate::hub::{
-    Answer, HomeChannelId, Order, Published, Recovery, ShardId, StreamBounds, StreamId, Streams,
+    Answer, HomeChannelId, Order, Published, Recovery, ShardId, ShardSet, StreamBounds, StreamId,
+    Streams,
 };
 use crate::limits::{EXPIRY_SHARE, REPAIR_SHARE};
+use crate::metrics::Counters;
 use crate::ring::Frame;
 
 /// The channels whose home a shard is.
 pub(super) struct Home {
     pub(super) order: Order,
-    streams: Streams<Frame>,
+    pub(super) streams: Streams<Frame>,
+    pub(super) attendance: Attendance,
     pub(super) translate: Translate,
     pub(super) number: Number,
+    pub(super) now: Instant,
+    began: Instant,
     /// Seconds since the start.
     now_s: u32,
     pub(super) interest_refused: u64,
@@ -49,13 +56,21 @@ pub(super) struct Mending {
 }
 
 impl Home {
-    pub(super) fn new(shard_count: usize, channels_max: u32, hasher: &RandomState) -> Self {
+    pub(super) fn new(
+        shard_count: usize,
+        channels_max: u32,
+        now: Instant,
+        hasher: &RandomState,
+    ) -> Self {
         let seed = hasher.hash_one(shard_count);
         Self {
             order: Order::new(shard_count, channels_max, hasher.clone()),
             streams: Streams::new(StreamBounds::default(), seed, hasher.clone()),
+            attendance: Attendance::new(hasher),
             translate: |_| None,
             number: |_, _| None,
+            now,
+            began: now,
             now_s: 0,
             interest_refused: 0,
             translated: 0,
@@ -63,9 +78,34 @@ impl Home {
     }
 
     /// Moves time forward, and drops some of what has outlived its own.
-    pub(super) fn pass_time(&mut self, now_s: u32) {
-        self.now_s = now_s;
-        self.streams.expire(now_s, EXPIRY_SHARE);
+    pub(super) fn pass_time(&mut self, now: Instant) {
+        let since_s = now.saturating_duration_since(self.began).as_secs();
+        self.now = now;
+        self.now_s = u32::try_from(since_s).unwrap_or(u32::MAX);
+        self.streams.expire(self.now_s, EXPIRY_SHARE);
+    }
+
+    /// When there is something to do that nobody asks for.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let expiry = self.streams.next_expiry_s();
+        let expiry = expiry.map(|at_s| self.began + Duration::from_secs(at_s.into()));
+        expiry.into_iter().chain(self.attendance.due()).min()
+    }
+
+    /// Adds what was counted here.
+    pub(super) fn count_into(&self, counters: &mut Counters) {
+        let streams = self.streams.counters();
+        counters.interest_refused = self.interest_refused;
+        counters.publications_translated += self.translated;
+        counters.publications_kept = streams.appended;
+        counters.publications_evicted =
+            streams.publications_evicted + streams.publications_oversized;
+        counters.streams_evicted = streams.streams_evicted;
+        counters.stream_reads = streams.reads;
+        counters.stream_reads_repeated = streams.reads_repeated;
+        counters.publications_resent = self.order.counters().resent;
+        counters.presence_refused = self.attendance.refused();
+        counters.joins_dropped += self.attendance.dropped();
     }
 
     // --- Interest ---------------------------------------------------------------------------
@@ -147,7 +187,7 @@ impl Home {
     pub(super) fn enter(
         &mut self,
         from: ShardId,
-        _connection: ConnectionId,
+        connection: ConnectionId,
         channel: &str,
         entry: &Entry,
     ) -> Result<Entered, JoinError> {
@@ -155,15 +195,48 @@ impl Home {
         if !self.order.is_interested(channel, from) {
             return Err(JoinError::HomeFull);
         }
-        match entry.stream {
-            Some(retention) => self.bring_up(from, channel, retention, entry.recover),
-            None => Ok(Entered::default()),
+        let entered = match entry.stream {
+            Some(retention) => self.bring_up(from, channel, retention, entry.recover)?,
+            None => Entered::default(),
+        };
+        if entry.hears_joins {
+            self.order.hears_joins(channel, from);
         }
+        if let Some(present) = &entry.presence {
+            let is_told = entry.is_announced && !self.order.hearers(channel).is_empty();
+            let now = is_told.then_some(self.now);
+            self.attendance.come(channel, (from, connection), present, now)?;
+        }
+        Ok(entered)
     }
 
     /// A connection is not present in a channel any more.
-    #[expect(clippy::unused_self, reason = "presence is not noted yet")]
-    pub(super) fn absent(&mut self, _from: ShardId, _connection: ConnectionId, _channel: &str) {}
+    pub(super) fn absent(
+        &mut self,
+        from: ShardId,
+        connection: ConnectionId,
+        channel: &str,
+        is_announced: bool,
+    ) {
+        let is_told = is_announced && !self.order.hearers(channel).is_empty();
+        self.attendance.go(channel, (from, connection), is_told.then_some(self.now));
+    }
+
+    /// The next channel where it is time to tell who came and went, with the messages that do and
+    /// the shards to send them to.
+    pub(super) fn next_joins(&mut self) -> Option<(Arc<str>, Vec<Frame>, ShardSet)> {
+        let (channel, mut frames) = self.attendance.next(self.now)?;
+        if self.order.is_read_in_both_forms(&channel) {
+            for frame in &mut frames {
+                if let Some(both) = with_both(frame, self.translate) {
+                    self.translated += 1;
+                    *frame = both;
+                }
+            }
+        }
+        let hearers = self.order.hearers(&channel);
+        Some((channel, frames, hearers))
+    }
 
     /// The position in a stream from which a shard is sent what follows, and what was asked for of
     /// the publications before it.
@@ -207,7 +280,8 @@ impl Home {
                     Err(_) => Said::Unrecoverable,
                 })
             }
-            Question::Presence | Question::PresenceStats => Err(AskError::HomeFull),
+            Question::Presence => Ok(self.attendance.list(channel)),
+            Question::PresenceStats => Ok(self.attendance.stats(channel)),
         }
     }
 

@@ -40,7 +40,7 @@ pub(crate) enum Message {
     /// The home's answer to [`Message::Ask`].
     Answered(Box<Answered>),
     /// To a channel's home: a connection is not present any more.
-    Absent { channel: Arc<str>, connection: ConnectionId },
+    Absent { channel: Arc<str>, connection: ConnectionId, is_announced: bool },
     /// To a user's home: may this connection be counted for it? A request.
     SignIn { user: Arc<str>, limit: u32, connection: ConnectionId },
     /// The home's answer to [`Message::SignIn`].
@@ -132,6 +132,12 @@ pub(crate) struct Counted {
     pub(crate) subscriptions: u64,
     /// Users whose home it is, and of whom it counts connections.
     pub(crate) users: u64,
+    /// Streams of channels that are kept.
+    pub(crate) streams: u64,
+    /// Bytes that their publications are charged for.
+    pub(crate) stream_bytes: u64,
+    /// Clients present in channels, once for each channel.
+    pub(crate) present: u64,
     pub(crate) backlog_bytes: u64,
     pub(crate) partial_bytes: u64,
     pub(crate) timers: u64,

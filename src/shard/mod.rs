@@ -16,6 +16,7 @@
 mod absences;
 mod admission;
 mod arrivals;
+mod attendance;
 mod bitmap;
 mod channels;
 mod client_codes;

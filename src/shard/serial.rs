@@ -88,8 +88,8 @@ impl Message {
                 put.tag(ANSWERED).connection(answered.connection).u32(answered.id);
                 put.answer(&answered.result)
             }
-            Self::Absent { channel, connection } => {
-                put.tag(ABSENT).text(channel).connection(*connection)
+            Self::Absent { channel, connection, is_announced } => {
+                put.tag(ABSENT).text(channel).connection(*connection).bool(*is_announced)
             }
             Self::Tell { channel, frame } => put.tag(TELL).text(channel).bytes(frame),
             Self::SignIn { user, limit, connection } => {
@@ -127,7 +127,11 @@ impl Message {
             ENTERED => Self::Entered(Box::new(take.entered_by()?)),
             ASK => Self::Ask(Box::new(take.ask()?)),
             ANSWERED => Self::Answered(Box::new(take.answered()?)),
-            ABSENT => Self::Absent { channel: take.text()?, connection: take.connection()? },
+            ABSENT => Self::Absent {
+                channel: take.text()?,
+                connection: take.connection()?,
+                is_announced: take.bool()?,
+            },
             TELL => Self::Tell { channel: take.text()?, frame: take.frame()? },
             SIGN_IN => Self::SignIn {
                 user: take.text()?,
@@ -191,6 +195,9 @@ mod tests {
             channels: 4,
             subscriptions: 9,
             users: 10,
+            streams: 11,
+            stream_bytes: 12,
+            present: 13,
             backlog_bytes: 5,
             partial_bytes: 6,
             timers: 7,
@@ -209,7 +216,7 @@ mod tests {
             answered(Answer::Refused),
             Message::Uninterested { channel: channel.clone() },
             Message::BothForms { channel: channel.clone() },
-            Message::Absent { channel: channel.clone(), connection },
+            Message::Absent { channel: channel.clone(), connection, is_announced: true },
             Message::Tell { channel, frame },
             Message::SignIn { user: "anna".into(), limit: 3, connection },
             Message::SignOut { user: "bo".into() },

@@ -33,7 +33,7 @@ pub(super) fn core() -> (Core<Silent>, UnixStream) {
     let routes = Routes::any();
     let settings = Settings::new(&config, 0, 1, Arc::new(Seats::new(1, 10, 10)), None, 0, &routes);
     let mesh = crate::mesh::build(1).unwrap().remove(0);
-    let channels = Channels::new(0, 1, 100, mesh, &std::hash::RandomState::new());
+    let channels = Channels::new(0, 1, 100, mesh, clock::now(), &std::hash::RandomState::new());
     let bell = Arc::new(Bell::new().unwrap());
     let jobs = Jobs::new(crossbeam_channel::bounded(1).0, 1, bell);
     let mut core = Core::new(settings, routes, channels, jobs, clock::now(), |_| SocketPeer::Local);

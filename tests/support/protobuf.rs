@@ -66,6 +66,16 @@ impl Fields {
     pub(crate) fn message(&self, field: u64) -> Option<Self> {
         self.bytes(field).map(Self::read)
     }
+
+    /// The messages of a field that may come several times.
+    pub(crate) fn messages(&self, field: u64) -> Vec<Self> {
+        let values = self.0.iter().filter(|(known, _)| *known == field);
+        let read = |value: &Value| match value {
+            Value::Bytes(bytes) => Self::read(bytes),
+            Value::Number(other) => panic!("field {field} is {other}"),
+        };
+        values.map(|(_, value)| read(value)).collect()
+    }
 }
 
 fn varint(bytes: &mut &[u8]) -> u64 {
@@ -102,6 +112,14 @@ pub(crate) fn field(number: usize, value: &[u8]) -> Vec<u8> {
     put_varint(&mut out, number << 3 | 2);
     put_varint(&mut out, value.len());
     out.extend_from_slice(value);
+    out
+}
+
+/// A field of a number.
+pub(crate) fn number(field: usize, value: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_varint(&mut out, field << 3);
+    put_varint(&mut out, value);
     out
 }
 

@@ -8,7 +8,8 @@ use crate::config::setting::{Bytes, Item, Period, Setting};
 use crate::config::value::Value;
 use crate::limits::{
     CONNECTION_CHANNELS_DEFAULT, CONNECTIONS_MAX, EXPIRED_CLOSE_DELAY_DEFAULT,
-    MESSAGE_PING_INTERVAL_DEFAULT, MESSAGE_PONG_TIMEOUT_DEFAULT, OUTPUT_BYTES_DEFAULT,
+    HISTORY_PUBLICATIONS_DEFAULT, HISTORY_SIZE_MAX, MESSAGE_PING_INTERVAL_DEFAULT,
+    MESSAGE_PONG_TIMEOUT_DEFAULT, OUTPUT_BYTES_DEFAULT, RECOVERY_PUBLICATIONS_DEFAULT,
     STALE_CLOSE_DELAY_DEFAULT,
 };
 
@@ -35,6 +36,13 @@ section! {
         expired_close_delay: Duration = EXPIRED_CLOSE_DELAY_DEFAULT, in 1..=DAY_MS;
         /// Channels that one client may be subscribed to.
         channel_limit: u16 = CONNECTION_CHANNELS_DEFAULT, in 1..=65_535;
+        /// Publications that a client is sent at most when it comes back: one that has missed
+        /// more begins anew.
+        recovery_max_publication_limit: u32 = RECOVERY_PUBLICATIONS_DEFAULT,
+            in 1..=HISTORY_SIZE_MAX as u64;
+        /// Publications that a client gets at most of a channel's history by one command.
+        history_max_publication_limit: u32 = HISTORY_PUBLICATIONS_DEFAULT,
+            in 1..=HISTORY_SIZE_MAX as u64;
         /// Connections that one user may have, over all shards; 0 sets no limit. Clients without a
         /// user's name are not counted, nor are those who connected while it was 0.
         user_connection_limit: u32 = 0, in 0..=CONNECTIONS_MAX as u64;

@@ -4,23 +4,28 @@
 
 mod channel;
 mod client;
+mod consistency;
 mod host;
 mod http_api;
 mod http_server;
 mod log;
 mod namespace;
+mod options;
+mod personal;
 mod shares;
 mod shutdown;
 mod token;
 mod websocket;
 
-pub use channel::{Channel, WithoutNamespace};
+pub use channel::{Channel, Mark};
 pub use client::{Client, HeaderName, Origin};
 pub use host::Host;
 pub use http_api::{ErrorMode, HttpApi};
 pub use http_server::{Host as HostName, HttpServer};
 pub use log::{Filter, Format as LogFormat, Log};
 pub use namespace::{Namespace, Namespaces};
+pub use options::{DataFormat, Overflow, Pattern, RecoveryMode, WithoutNamespace};
+pub use personal::Personal;
 pub use shutdown::Shutdown;
 pub use token::Token;
 pub use websocket::{UrlPath, WebSocket};
@@ -45,6 +50,8 @@ pub struct Serve {
     pub client: Client,
     /// `client.token`.
     pub token: Token,
+    /// `client.subscribe_to_user_personal_channel`.
+    pub personal: Personal,
     /// `channel`.
     pub channel: Channel,
     /// `channel.without_namespace`.
@@ -66,6 +73,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> + Clone {
         HttpServer::KEYS,
         Client::KEYS,
         Token::KEYS,
+        Personal::KEYS,
         Channel::KEYS,
         WithoutNamespace::KEYS,
         WebSocket::KEYS,
@@ -85,6 +93,7 @@ impl Serve {
                 http_server: HttpServer::read(reader),
                 client: Client::read(reader),
                 token: Token::read(reader),
+                personal: Personal::read(reader),
                 channel: Channel::read(reader),
                 without_namespace: WithoutNamespace::read(reader),
                 websocket: WebSocket::read(reader),
@@ -139,6 +148,7 @@ impl Serve {
         self.http_server.adopt(&new.http_server, &mut changes);
         self.client.adopt(&new.client, &mut changes);
         self.token.adopt(&new.token, &mut changes);
+        self.personal.adopt(&new.personal, &mut changes);
         self.channel.adopt(&new.channel, &mut changes);
         self.without_namespace.adopt(&new.without_namespace, &mut changes);
         self.websocket.adopt(&new.websocket, &mut changes);

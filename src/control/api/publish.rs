@@ -14,15 +14,16 @@ use tokio::time::Instant;
 
 use super::failure::{ApiError, Code, Failure};
 use crate::control::ask::Publication;
+use crate::control::channels::{Channels, Kept, NoChannel};
 use crate::control::routes::Context;
-use crate::control::{Channels, Retention};
 use crate::limits::{
     ASK_TIMEOUT, BROADCAST_BYTES_MAX, BROADCAST_CHANNELS_MAX, BROADCAST_SLICE_BYTES,
     CHANNEL_NAME_BYTES_MAX,
 };
-use crate::protocol::{self, Push, channel, json};
+use crate::protocol::{self, Push, json};
 
-/// A command of either kind. `delta` and `version` are passed over.
+/// A command of either kind. Options that only mean something to what is not there yet, `delta`
+/// and `version`, are passed over, as the reference does in channels without a history.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Command<'a> {
@@ -34,9 +35,10 @@ struct Command<'a> {
     #[serde(borrow)]
     b64data: Option<Cow<'a, str>>,
     tags: Option<BTreeMap<String, String>>,
-    skip_history: bool,
     #[serde(borrow)]
     idempotency_key: Option<Cow<'a, str>>,
+    /// It is not to be kept, whatever the channel's options say.
+    skip_history: bool,
 }
 
 impl<'a> Command<'a> {
@@ -53,7 +55,7 @@ fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, 
     <&RawValue>::deserialize(from).map(Some)
 }
 
-/// What a publication that is in no history is answered with.
+/// A publication is answered when it is on its way to its home, before it has a place there.
 #[derive(Serialize)]
 pub(super) struct Published {}
 
@@ -72,7 +74,8 @@ enum Response {
 
 /// One publication to one channel.
 pub(super) async fn publish(context: &Context, body: &[u8]) -> Result<Published, Failure> {
-    let publication = single(body, &context.channels)?;
+    let channels = context.channels();
+    let publication = single(body, &channels)?;
     let deadline = Instant::now() + ASK_TIMEOUT;
     match context.asks.publish(vec![publication], deadline).await[..] {
         [Ok(())] => Ok(Published {}),
@@ -83,27 +86,25 @@ pub(super) async fn publish(context: &Context, body: &[u8]) -> Result<Published,
 fn single(body: &[u8], channels: &Channels) -> Result<(String, Publication), Failure> {
     let command = Command::read(body)?;
     let payload = Payload::of(&command)?;
-    let name = command.channel.as_deref().unwrap_or_default();
-    let retention = valid(name, channels)?;
-    Ok((name.to_owned(), payload.publication(name, retention)))
+    let channel = valid(command.channel.as_deref().unwrap_or_default(), channels)?;
+    Ok((channel.0.to_owned(), payload.publication(channel)))
 }
 
 /// The same publication to many channels.
 pub(super) async fn broadcast(context: &Context, body: &[u8]) -> Result<Broadcasted, Failure> {
     let command = Command::read(body)?;
     let payload = Payload::of(&command)?;
-    let channels = command.channels.as_deref().unwrap_or_default();
-    check_extent(channels.len(), payload.bytes_max())?;
+    let names = command.channels.as_deref().unwrap_or_default();
+    check_extent(names.len(), payload.bytes_max())?;
+    let channels = context.channels();
     let deadline = Instant::now() + ASK_TIMEOUT;
-    let mut responses = Vec::with_capacity(channels.len());
+    let mut responses = Vec::with_capacity(names.len());
     // In slices, so that many broadcasts at a time do not hold all their messages at a time.
-    for slice in channels.chunks(BROADCAST_SLICE_BYTES.div_ceil(payload.bytes_max())) {
-        let verdicts: Vec<_> = slice.iter().map(|name| valid(name, &context.channels)).collect();
-        let valid = slice.iter().zip(&verdicts).filter_map(|(name, verdict)| {
-            let retention = *verdict.as_ref().ok()?;
-            Some((name.clone(), payload.publication(name, retention)))
-        });
-        let published = context.asks.publish(valid.collect(), deadline).await;
+    for slice in names.chunks(BROADCAST_SLICE_BYTES.div_ceil(payload.bytes_max())) {
+        let verdicts: Vec<_> = slice.iter().map(|name| valid(name, &channels)).collect();
+        let valid = verdicts.iter().flatten();
+        let publications = valid.map(|&one| (one.0.to_owned(), payload.publication(one)));
+        let published = context.asks.publish(publications.collect(), deadline).await;
         let mut published = published.into_iter();
         for verdict in verdicts {
             let queued = verdict.and_then(|_| match published.next() {
@@ -132,8 +133,10 @@ fn busy() -> ApiError {
     ApiError::new(Code::Internal, "the channel's queue is full, try again")
 }
 
-/// What is kept of a publication to a channel that can be published to.
-fn valid(name: &str, channels: &Channels) -> Result<Option<Retention>, ApiError> {
+/// A channel that can be published to, and how its publications are kept.
+type Valid<'n> = (&'n str, Option<Kept>);
+
+fn valid<'n>(name: &'n str, channels: &Channels) -> Result<Valid<'n>, ApiError> {
     let refused = |about| Err(ApiError::new(Code::BadRequest, about));
     if name.is_empty() {
         return refused("channel is empty");
@@ -141,11 +144,13 @@ fn valid(name: &str, channels: &Channels) -> Result<Option<Retention>, ApiError>
     if name.len() > CHANNEL_NAME_BYTES_MAX {
         return refused("channel is longer than 255 bytes");
     }
-    if !channel::is_well_formed(name) {
-        return refused("channel is not ASCII");
+    match channels.kind(name) {
+        Ok(kind) => Ok((name, kind.kept)),
+        Err(NoChannel::NotAscii) => refused("channel is not ASCII"),
+        Err(NoChannel::UnknownNamespace) => {
+            Err(ApiError::new(Code::UnknownChannel, "its namespace is not configured"))
+        }
     }
-    let unknown = |_| ApiError::new(Code::UnknownChannel, "its namespace is not configured");
-    channels.retention(name).map_err(unknown)
 }
 
 /// What is published, whatever the channel.
@@ -153,7 +158,7 @@ struct Payload<'a> {
     /// One JSON value.
     data: Cow<'a, [u8]>,
     tags: Vec<(&'a str, &'a str)>,
-    skip_history: bool,
+    skips_history: bool,
 }
 
 impl<'a> Payload<'a> {
@@ -178,7 +183,7 @@ impl<'a> Payload<'a> {
         }
         let tags = command.tags.iter().flatten();
         let tags = tags.map(|(key, value)| (&**key, &**value)).collect();
-        Ok(Self { data, tags, skip_history: command.skip_history })
+        Ok(Self { data, tags, skips_history: command.skip_history })
     }
 
     /// Bytes that the message has at most: a byte of a name may become an escape of six.
@@ -188,14 +193,14 @@ impl<'a> Payload<'a> {
         self.data.len() + 6 * text + ENVELOPE_BYTES
     }
 
-    /// The message for the members of `channel`, kept as its namespace says.
-    fn publication(&self, channel: &str, retention: Option<Retention>) -> Publication {
+    /// The message for the members of `channel`.
+    fn publication(&self, (channel, kept): Valid<'_>) -> Publication {
         let tags = self.tags.as_slice();
         let publication =
             protocol::Publication { data: &self.data, tags, ..protocol::Publication::default() };
         let mut text = Vec::with_capacity(self.data.len() + channel.len() + ENVELOPE_BYTES);
         json::write_push(&mut text, channel, &Push::Publication(publication));
-        Publication { text, retention: retention.filter(|_| !self.skip_history) }
+        Publication { text, kept: kept.filter(|_| !self.skips_history) }
     }
 }
 
@@ -205,22 +210,23 @@ const ENVELOPE_BYTES: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::ChannelKind;
 
     #[test]
-    fn a_publication_is_kept_as_its_namespace_says_unless_it_is_to_be_skipped() {
-        let kept = Retention { publications_max: 3, ttl_s: 60, meta_ttl_s: 600 };
-        let brief = Retention { publications_max: 1, ..kept };
-        let namespaces = [("brief".to_owned(), Some(brief)), ("not".to_owned(), None)].into();
-        let channels = Channels { without_namespace: Some(kept), namespaces };
-        let retention = |channel: &str, rest: &str| {
-            let body = format!(r#"{{"channel":"{channel}","data":1{rest}}}"#);
-            single(body.as_bytes(), &channels).map(|(_, publication)| publication.retention).ok()
-        };
-        assert_eq!(retention("a", ""), Some(Some(kept)));
-        assert_eq!(retention("brief:a", ""), Some(Some(brief)));
-        assert_eq!(retention("not:a", ""), Some(None));
-        assert_eq!(retention("other:a", ""), None);
-        assert_eq!(retention("a", r#","skip_history":true"#), Some(None));
-        assert_eq!(retention("a", r#","skip_history":false"#), Some(Some(kept)));
+    fn a_publication_is_kept_as_its_channel_says_unless_the_back_end_says_no() {
+        let kept = Some(Kept { publications_max: 1, ttl_s: 2, meta_ttl_s: 3 });
+        let keeping = ChannelKind { kept, has_pattern: false };
+        let channels =
+            Channels { namespaces: [("ns".to_owned(), keeping)].into(), ..Channels::default() };
+        for (body, expected) in [
+            (r#"{"channel":"ns:a","data":1}"#, kept),
+            (r#"{"channel":"ns:a","data":1,"skip_history":false}"#, kept),
+            (r#"{"channel":"ns:a","data":1,"skip_history":true}"#, None),
+            (r#"{"channel":"a","data":1}"#, None),
+        ] {
+            let published = single(body.as_bytes(), &channels);
+            let Ok((_, publication)) = published else { panic!("{body} is refused") };
+            assert_eq!(publication.kept, expected, "{body}");
+        }
     }
 }

@@ -1,5 +1,8 @@
 //! The server API, as a back end sees it.
 
+use std::sync::Arc;
+
+use super::super::{ChannelKind, Channels};
 use super::{HttpApi, Shards, Snapshot, settings, stage, stage_with};
 use crate::limits::BROADCAST_CHANNELS_MAX;
 
@@ -122,7 +125,8 @@ async fn a_broadcast_answers_for_each_channel_in_order() {
 #[tokio::test]
 async fn a_configured_namespace_can_be_published_to() {
     let mut settings = keyed();
-    settings.channels.namespaces = [("ns".to_owned(), None)].into();
+    let namespaces = [("ns".to_owned(), ChannelKind::default())].into();
+    settings.http_api.channels = Arc::new(Channels { namespaces, ..Channels::default() });
     let stage = stage(settings);
     for (channel, part) in
         [("ns:a", r#"{"result":{}}"#), ("$ns:a", r#"{"result":{}}"#), ("other:a", "102")]

@@ -35,6 +35,9 @@ fn held() -> Snapshot {
         channels: 6,
         subscriptions: 8,
         users: 7,
+        streams: 17,
+        stream_bytes: 18,
+        present: 19,
         backlog_bytes: 77,
         ..Snapshot::default()
     };
@@ -80,6 +83,9 @@ async fn a_scrape_tells_everything_that_is_counted() {
         ("longwire_subscriptions", 8.0),
         ("longwire_node_num_subscriptions", 8.0),
         ("longwire_users", 7.0),
+        ("longwire_streams", 17.0),
+        ("longwire_stream_bytes", 18.0),
+        ("longwire_present", 19.0),
         ("longwire_node_num_users", 7.0),
         ("longwire_transport_messages_sent_size_total{transport=\"websocket\"}", 42.0),
         ("longwire_transport_outgoing_close_count_total{code=\"1001\"}", 1.0),

@@ -6,25 +6,27 @@ use crate::handler::{
     Question, Recover, Since,
 };
 use crate::ring::Batch;
+use crate::sys::clock;
 
 /// Two shards with a home for one channel each, and no threads.
-fn shards() -> [Channels; 2] {
+pub(super) fn shards() -> [Channels; 2] {
     let hasher = std::hash::RandomState::new();
     let members = crate::mesh::build_with_slots(2, 64).expect("two members").into_iter();
-    let mut shards =
-        members.zip(0..).map(|(mesh, here)| Channels::with_home(here, 2, 100, 1, mesh, &hasher));
+    let mut shards = members
+        .zip(0..)
+        .map(|(mesh, here)| Channels::with_home(here, 2, 100, 1, mesh, clock::now(), &hasher));
     std::array::from_fn(|_| shards.next().expect("two"))
 }
 
 /// Connections from here on are gone when an answer comes.
-const GONE: u32 = 90;
+pub(super) const GONE: u32 = 90;
 
-fn id(index: u32) -> ConnectionId {
+pub(super) fn id(index: u32) -> ConnectionId {
     ConnectionId::new(index, 1)
 }
 
 /// The first names whose home is `shard`.
-fn names_at(shard: usize) -> [String; 2] {
+pub(super) fn names_at(shard: usize) -> [String; 2] {
     let homes = Homes::dealt(2);
     let mut names = (0..).map(|number| format!("channel-{number}"));
     let at_home = |name: &String| homes.home_of_channel(name) == ShardId::new(shard);
@@ -33,7 +35,7 @@ fn names_at(shard: usize) -> [String; 2] {
 
 /// Hands over what each shard has for the other, in turns, until nobody has anything.
 /// Returns who was told what of its entry.
-fn exchange(shards: &mut [Channels; 2]) -> Vec<(u32, Result<Entered, JoinError>)> {
+pub(super) fn exchange(shards: &mut [Channels; 2]) -> Vec<(u32, Result<Entered, JoinError>)> {
     let mut heard = Vec::new();
     for shard in &mut *shards {
         shard.mesh.flush(|_| {});
@@ -115,7 +117,7 @@ fn a_shard_translates_until_its_question_reaches_the_home() {
     let mut shards = shards();
     for shard in &mut shards {
         let upper = |message: HandlerMessage<'_>| Some(message.payload().to_ascii_uppercase());
-        shard.word_by(upper, |_, _| None);
+        shard.word_by(upper, |_, _| None, |_, _| Vec::new());
     }
     let [name, other] = names_at(1);
     assert_eq!(shards[0].join(id(4), &name), Ok(true));
@@ -154,6 +156,17 @@ fn positioned(recover: Option<Recover>) -> Entry {
     Entry { stream: Some(RETENTION), recover, tag: 5, ..Entry::default() }
 }
 
+/// All that is delivered to members of a shard, by payloads of less than 126 bytes.
+pub(super) fn delivered_payloads(shard: &mut Channels) -> Vec<(u32, Vec<u8>)> {
+    let mut all = Vec::new();
+    while shard.fanout.has_work() {
+        let Some(delivery) = shard.fanout.next() else { continue };
+        let payloads = delivery.frames.iter().flat_map(|frame| frame[2..].to_vec());
+        all.push((delivery.member.0, payloads.collect()));
+    }
+    all
+}
+
 /// All that is delivered to members of a shard, by the numbers of the publications.
 fn delivered(shard: &mut Channels) -> Vec<(u32, Vec<u8>)> {
     let mut all = Vec::new();
@@ -166,7 +179,7 @@ fn delivered(shard: &mut Channels) -> Vec<(u32, Vec<u8>)> {
 }
 
 /// Has a connection of shard 0 enter, and waits for the home's word.
-fn enter(
+pub(super) fn enter(
     shards: &mut [Channels; 2],
     index: u32,
     channel: &str,

@@ -84,6 +84,7 @@ impl Writer<'_> {
     pub(super) fn counted(&mut self, counted: &Counted) -> &mut Self {
         let Counted { round, shard, counters, details, connections, open, .. } = counted;
         let Counted { channels, subscriptions, users, submitted, .. } = counted;
+        let Counted { streams, stream_bytes, present, .. } = counted;
         let Counted { backlog_bytes, partial_bytes, timers, ready, .. } = counted;
         self.count(Counters::COUNT + Details::COUNT);
         for value in counters.iter().map(|(_, value)| value).chain(details.values()) {
@@ -97,6 +98,9 @@ impl Writer<'_> {
             channels,
             subscriptions,
             users,
+            streams,
+            stream_bytes,
+            present,
             backlog_bytes,
             partial_bytes,
             timers,
@@ -202,6 +206,9 @@ impl<'a> Reader<'a> {
             channels: self.u64()?,
             subscriptions: self.u64()?,
             users: self.u64()?,
+            streams: self.u64()?,
+            stream_bytes: self.u64()?,
+            present: self.u64()?,
             backlog_bytes: self.u64()?,
             partial_bytes: self.u64()?,
             timers: self.u64()?,

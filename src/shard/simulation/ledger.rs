@@ -13,6 +13,8 @@ pub(super) struct Position {
 #[derive(Default)]
 pub(super) struct Ledger {
     streams: BTreeMap<(String, String), BTreeMap<u64, u64>>,
+    /// How far anybody is known to be in each stream.
+    tops: BTreeMap<(String, String), u64>,
     /// By channel and publication, the offset at which it stands.
     places: BTreeMap<(String, u64), u64>,
     pub(super) counts: Counts,
@@ -48,13 +50,19 @@ impl Ledger {
         let key = (channel.to_owned(), position.epoch.clone());
         let known = *self.streams.entry(key).or_default().entry(position.offset).or_insert(number);
         assert_eq!(known, number, "{channel}: two publications at {position:?}");
+        self.reach(channel, position);
         let place = *self.places.entry((channel.to_owned(), number)).or_insert(position.offset);
         assert_eq!(place, position.offset, "{channel}: publication {number} stands twice");
     }
 
-    /// The last offset that anybody saw in a stream.
-    pub(super) fn last(&self, channel: &str, epoch: &str) -> u64 {
-        let stream = self.streams.get(&(channel.to_owned(), epoch.to_owned()));
-        stream.and_then(|stream| stream.last_key_value()).map_or(0, |(offset, _)| *offset)
+    /// A client was told, or came to, this position.
+    pub(super) fn reach(&mut self, channel: &str, position: &Position) {
+        let top = self.tops.entry((channel.to_owned(), position.epoch.clone())).or_default();
+        *top = position.offset.max(*top);
+    }
+
+    /// The furthest that anybody is in a stream.
+    pub(super) fn top(&self, channel: &str, epoch: &str) -> u64 {
+        self.tops.get(&(channel.to_owned(), epoch.to_owned())).copied().unwrap_or(0)
     }
 }

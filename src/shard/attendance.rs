@@ -1,0 +1,134 @@
+//! Who is present in the channels of a home, and what the others there are told of it.
+//!
+//! ```text
+//!   enter, leave ─▶ presence ─▶ joins ─ a tick later ─▶ Handler::joins ─▶ shards with hearers
+//! ```
+//!
+//! Invariant: nobody is told of who came and went where nobody hears of it, and nothing waits for
+//! that.
+
+#![forbid(unsafe_code)]
+
+use std::hash::RandomState;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::handler::{Answer, ConnectionId, JoinError, JoinEvent, Present};
+use crate::hub;
+use crate::hub::{JoinBatch, JoinBounds, Joins, Presence, ShardId};
+use crate::limits::{JOINS_TICK, PRESENT_PER_HOME_MAX};
+use crate::ring::Frame;
+use crate::ws::{OpCode, encode_header};
+
+/// Puts comings and goings in a channel into texts.
+pub(super) type Tell = fn(&str, &[JoinEvent<'_>]) -> Vec<Vec<u8>>;
+
+/// Somebody who is present: a connection of a shard.
+type Attendant = (ShardId, ConnectionId);
+
+pub(super) struct Attendance {
+    presence: Presence<Attendant, Present>,
+    joins: Joins<Attendant, Present>,
+    pub(super) tell: Tell,
+    /// When those who wait are told.
+    due: Option<Instant>,
+}
+
+impl Attendance {
+    pub(super) fn new(hasher: &RandomState) -> Self {
+        Self {
+            presence: Presence::new(PRESENT_PER_HOME_MAX, user_of, hasher.clone()),
+            joins: Joins::new(JoinBounds::default(), hasher.clone()),
+            tell: |_, _| Vec::new(),
+            due: None,
+        }
+    }
+
+    /// Somebody is present from now on; `now` is given if that is to be told.
+    pub(super) fn come(
+        &mut self,
+        channel: &str,
+        key: Attendant,
+        present: &Present,
+        now: Option<Instant>,
+    ) -> Result<(), JoinError> {
+        let added = self.presence.add(channel, key, present.clone());
+        added.map_err(|_| JoinError::HomeFull)?;
+        self.note(channel, key, present.clone(), true, now);
+        Ok(())
+    }
+
+    /// Somebody is not present any more; `now` is given if that is to be told.
+    pub(super) fn go(&mut self, channel: &str, key: Attendant, now: Option<Instant>) {
+        if let Some(present) = self.presence.remove(channel, key) {
+            self.note(channel, key, present, false, now);
+        }
+    }
+
+    fn note(
+        &mut self,
+        channel: &str,
+        key: Attendant,
+        present: Present,
+        has_come: bool,
+        now: Option<Instant>,
+    ) {
+        if let Some(now) = now {
+            self.joins.add(channel, hub::JoinEvent { key, present, has_come });
+            self.due.get_or_insert(now + JOINS_TICK);
+        }
+    }
+
+    /// When [`next`](Self::next) has something.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// The next channel of which something is to be told now, and the messages that tell it.
+    pub(super) fn next(&mut self, now: Instant) -> Option<(Arc<str>, Vec<Frame>)> {
+        self.due.filter(|due| *due <= now)?;
+        let Some(JoinBatch { channel, events }) = self.joins.next() else {
+            self.due = None;
+            return None;
+        };
+        let events = events.iter();
+        let events: Vec<JoinEvent<'_>> = events
+            .map(|event| JoinEvent { present: &event.present, has_come: event.has_come })
+            .collect();
+        let texts = (self.tell)(&channel, &events);
+        Some((channel.into(), texts.iter().map(|text| framed(text)).collect()))
+    }
+
+    pub(super) fn list(&mut self, channel: &str) -> Answer {
+        Answer::Presence(self.presence.list(channel))
+    }
+
+    pub(super) fn stats(&mut self, channel: &str) -> Answer {
+        let stats = self.presence.stats(channel);
+        Answer::PresenceStats { clients: stats.clients, users: stats.users }
+    }
+
+    /// How many are present, in all channels.
+    pub(super) fn count(&self) -> u32 {
+        self.presence.count()
+    }
+
+    /// How many were not noted for want of room.
+    pub(super) fn refused(&self) -> u64 {
+        self.presence.refused()
+    }
+
+    /// Comings and goings that nobody is told of, because there were too many.
+    pub(super) fn dropped(&self) -> u64 {
+        self.joins.dropped()
+    }
+}
+
+fn user_of(present: &Present) -> &str {
+    &present.who.user
+}
+
+fn framed(text: &[u8]) -> Frame {
+    let header = encode_header(true, OpCode::Text, text.len(), None);
+    [&header, text].concat().into()
+}
