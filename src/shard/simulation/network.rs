@@ -116,7 +116,7 @@ impl Network {
             let routes = sessions.routes();
             let seats = Arc::clone(&seats);
             let settings = Settings::new(&config, number, shard_count, seats, None, 0, &routes);
-            let channels = Channels::new(number, shard_count, SEATS, mesh, &hasher);
+            let channels = Channels::new(number, shard_count, SEATS, mesh, now, &hasher);
             let bell = Arc::new(Bell::new().expect("a bell"));
             let jobs = Jobs::new(crossbeam_channel::bounded(1).0, 1, bell);
             let core = Core::new(settings, routes, channels, jobs, now, |_| SocketPeer::Local);
