@@ -26,7 +26,9 @@ use crate::handler;
 use crate::session::{ChannelOptions, Retention, Rules};
 
 /// Seeds of one run.
-const SEEDS: u64 = 1000;
+const SEEDS: u64 = 10_000;
+/// Things that happen in each.
+const STEPS: usize = 300;
 
 /// Without positions; with positions and room for all; with room for few; and who is there.
 const CHANNELS: [&str; 5] = ["a", "b", "kept:a", "kept:b", "brief:a"];
@@ -202,31 +204,71 @@ fn live(seed: u64, crowd: u64, steps: usize) -> Counts {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::panic::AssertUnwindSafe;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
-    /// Lives under these seeds, or under the one that is to be replayed.
-    fn live_all(seeds: u64, crowd: u64, steps: usize) -> Counts {
+    use super::*;
+    use crate::hub::planted::with_recovery_off_by_one;
+
+    /// Lives under these seeds, or under the one that is to be replayed; the first that fails
+    /// ends it.
+    fn live_all(seeds: u64, live: impl Fn(u64) -> Counts + Sync) -> Result<Counts, u64> {
         let seeds = match std::env::var("LONGWIRE_SEED") {
             Ok(seed) => seed.parse().map(|seed| seed..seed + 1).expect("a number"),
             Err(_) => 0..seeds,
         };
+        let (next, failed) = (AtomicU64::new(seeds.start), AtomicU64::new(u64::MAX));
+        let work = || {
+            let mut counts = Counts::default();
+            while failed.load(Ordering::Relaxed) == u64::MAX {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= seeds.end {
+                    break;
+                }
+                match std::panic::catch_unwind(AssertUnwindSafe(|| live(seed))) {
+                    Ok(lived) => counts += lived,
+                    Err(_) => _ = failed.fetch_min(seed, Ordering::Relaxed),
+                }
+            }
+            counts
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let mut counts = Counts::default();
-        for seed in seeds {
-            let lived = std::panic::catch_unwind(|| live(seed, crowd, steps));
-            counts += lived.unwrap_or_else(|_| panic!("replay with LONGWIRE_SEED={seed}"));
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            for worker in workers {
+                counts += worker.join().expect("panics are caught");
+            }
+        });
+        match failed.into_inner() {
+            u64::MAX => Ok(counts),
+            seed => Err(seed),
         }
-        eprintln!("{counts:?}");
+    }
+
+    fn must_live(seeds: u64, live: impl Fn(u64) -> Counts + Sync) -> Counts {
+        let counts = live_all(seeds, live);
+        let counts = counts.unwrap_or_else(|seed| panic!("replay with LONGWIRE_SEED={seed}"));
+        println!("{counts:?}");
         counts
     }
 
     #[test]
     fn nobody_misses_anything_without_being_told_whatever_happens() {
-        let counts = live_all(SEEDS, 0, 300);
-        assert!(counts.publications > 0, "nothing happened");
+        let counts = must_live(SEEDS, |seed| live(seed, 0, STEPS));
+        assert!(counts.recovered > 0 && counts.recoveries > counts.recovered, "{counts:?}");
+        assert!(counts.lost_positions > 0, "{counts:?}");
     }
 
     #[test]
     fn thousands_of_sessions_on_one_server_do_not_either() {
-        live_all(2, 2000, 20_000);
+        let counts = must_live(2, |seed| live(seed, 2000, 20_000));
+        assert!(counts.recovered > 0, "{counts:?}");
+    }
+
+    #[test]
+    fn recovery_that_is_off_by_one_is_found() {
+        let found = live_all(1000, |seed| with_recovery_off_by_one(|| live(seed, 0, STEPS)));
+        assert!(found.is_err(), "a thousand servers did not notice");
     }
 }
