@@ -6,12 +6,15 @@
 //! while publications flow; what cannot be recovered is said; clients that ask for the same are
 //! answered from one encoding; history is told in pages, both ways.
 
+use longwire::control::{ChannelKind, Channels, Kept};
 use longwire::session::{ChannelOptions, RecoveryMode, Retention, Rules};
-use longwire::{Counters, Running, SessionSettings};
+use longwire::{Counters, Running, Server, SessionSettings, Sessions};
 use protobuf::{command, field, number};
 use serde_json::{Value, json};
-use session::{Client, config, one_on_each, serve, settings};
+use session::{Client, Patient, config, one_on_each, serve, settings};
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::sync::Arc;
 
 #[path = "support/protobuf.rs"]
 mod protobuf;
@@ -288,6 +291,51 @@ fn a_client_of_protobuf_recovers_what_was_published_in_json() {
     let history = reply.message(10).or_else(|| reply.message(11));
     let history = history.unwrap_or_else(|| panic!("{reply:?}"));
     assert_eq!((history.messages(1).len(), history.number(3)), (2, 4));
+}
+
+/// Publishes by the HTTP API.
+fn publish_of_back_end(server: &Running, channel: &str, data: u64) {
+    let body = format!(r#"{{"channel":"{channel}","data":{data}}}"#);
+    let mut peer = Patient::connect(server.address());
+    let request = format!(
+        "POST /api/publish HTTP/1.1\r\nHost: here\r\nX-API-Key: key\r\nConnection: close\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    peer.write_all(request.as_bytes()).expect("the server takes it");
+    let mut answer = String::new();
+    peer.read_to_string(&mut answer).expect("it is answered");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[test]
+fn what_a_back_end_publishes_is_kept_like_all_else() {
+    let namespaces = [("kept".to_owned(), options())].into();
+    let rules = Rules { insecure: true, namespaces, ..Rules::default() };
+    let settings = SessionSettings { rules, ..settings() };
+    let mut config = config(2);
+    settings.configure(&mut config);
+    let mut site = longwire::control::Settings::default();
+    site.internal_listen = None;
+    site.http_api.key = Some("key".to_owned());
+    let kept = Kept { publications_max: 50, ttl_s: 600, meta_ttl_s: 600 };
+    let keeping = ChannelKind { kept: Some(kept), ..ChannelKind::default() };
+    let namespaces = [("kept".to_owned(), keeping)].into();
+    site.http_api.channels = Arc::new(Channels { namespaces, ..Channels::default() });
+    let site = longwire::control::Site::new(site).expect("no port of its own");
+    let make = Sessions::for_shards(settings).expect("the settings are valid");
+    let server = Server::start_site(config, site, make).expect("it starts");
+    for channel in ["kept:a", "kept:b", "c"] {
+        for data in 1..=3 {
+            publish_of_back_end(&server, channel, data);
+        }
+    }
+    let mut client = Client::connect(server.address());
+    for channel in ["kept:a", "kept:b"] {
+        let reply = client.ask(&format!(r#""history":{{"channel":"{channel}","limit":9}}"#));
+        assert_eq!(places(&reply["history"]["publications"]), [1, 2, 3], "{reply}");
+    }
+    assert_eq!(client.ask(r#""history":{"channel":"c","limit":9}"#)["error"]["code"], 108);
 }
 
 #[test]

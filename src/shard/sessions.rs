@@ -127,8 +127,7 @@ impl Sessions {
             let unread = commands.clone();
             let Some(command) = commands.next() else { return };
             let name = command.as_ref().ok().and_then(|command| command.request.channel());
-            let membership =
-                name.filter(|name| peer.is_member(name)).map(|_| Membership::default());
+            let membership = name.and_then(|name| peer.tag(name)).map(Membership::of_bits);
             if command.as_ref().is_ok_and(|command| command.request.is_dated()) {
                 self.terms.now = clock::since_epoch();
             }
