@@ -133,4 +133,20 @@ for (const format of FORMATS) {
     await left;
     assert.equal(asked, 1);
   });
+
+  test(`${format.name}: a token with other channels brings the client back for them`, async () => {
+    const [before, after] = [inFormat("news:before"), inFormat("news:after")];
+    const claims = (channel, seconds) => ({
+      sub: inFormat("ann"), channels: [channel], exp: Math.floor(Date.now() / 1000) + seconds,
+    });
+    const getToken = async () => stage.token(claims(after, 3600));
+    const client = stage.client(format, claims(before, 5), { getToken });
+    const began = about(client, "subscribed", before);
+    client.connect();
+    await began;
+    const [lost, left] = [next(client, "connecting"), about(client, "unsubscribed", before)];
+    const came = about(client, "subscribed", after);
+    assert.equal((await lost).code, 3010);
+    await Promise.all([came, left]);
+  });
 }

@@ -1,0 +1,144 @@
+// The JavaScript SDK in a real browser, in both builds: presence, history, and recovery over a
+// network that fails.
+
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect, createServer } from "node:net";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+import { chromium } from "playwright-core";
+
+import { FORMATS, hear, publish, Stage, subscribed } from "./clients.mjs";
+
+const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+  "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const NAMESPACES = [{
+  name: "all", allow_subscribe_for_client: true, allow_publish_for_client: true,
+  presence: true, allow_presence_for_subscriber: true,
+  join_leave: true, force_push_join_leave: true,
+  history_size: 50, history_ttl: "10m", allow_history_for_subscriber: true, force_recovery: true,
+}];
+const BUILDS = { JSON: "centrifuge.js", Protobuf: "centrifuge.protobuf.js" };
+
+/** The way to a server, which can be cut. */
+class Wire {
+  static async to(port) {
+    const wire = new Wire();
+    wire.isOpen = true;
+    wire.ends = new Set();
+    wire.server = createServer((socket) => wire.accept(socket, port)).listen(0, "127.0.0.1");
+    await once(wire.server, "listening");
+    wire.port = wire.server.address().port;
+    return wire;
+  }
+
+  accept(socket, port) {
+    if (!this.isOpen) return socket.destroy();
+    const there = connect(port, "127.0.0.1");
+    for (const [end, other] of [[socket, there], [there, socket]]) {
+      this.ends.add(end);
+      end.on("error", () => {});
+      end.on("close", () => { this.ends.delete(end); other.destroy(); });
+      end.pipe(other);
+    }
+  }
+
+  cut() {
+    this.isOpen = false;
+    for (const end of this.ends) end.destroy();
+  }
+
+  mend() {
+    this.isOpen = true;
+  }
+}
+
+let stage;
+let browser;
+let wire;
+before(async () => {
+  stage = await Stage.start(NAMESPACES);
+  browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: FLAGS });
+  wire = await Wire.to(stage.server.port);
+});
+after(async () => {
+  await browser?.close();
+  wire?.cut();
+  wire?.server.close();
+  assert.equal(await stage.end(), 0);
+});
+
+/** A page of the server's own host with a client in it, subscribed to a channel. */
+async function page(format, channel) {
+  const one = await browser.newPage();
+  // Any page will do; this one loads nothing from elsewhere.
+  await one.goto(`http://127.0.0.1:${wire.port}/health/live`);
+  const build = new URL(`node_modules/centrifuge/dist/${BUILDS[format.name]}`, import.meta.url);
+  await one.addScriptTag({ path: fileURLToPath(build) });
+  const url = `ws://127.0.0.1:${wire.port}/connection/websocket`;
+  const given = { url, channel, token: stage.token({ sub: "ann", info: { name: "Ann" } }) };
+  await one.evaluate(async ({ url, channel, token }) => {
+    const options = { token, minReconnectDelay: 50, maxReconnectDelay: 200 };
+    const client = new Centrifuge(url, options);
+    const subscription = client.newSubscription(channel);
+    Object.assign(window, { client, subscription, heard: [], came: [], states: [] });
+    subscription.on("publication", ({ data, offset }) => {
+      const isBytes = data instanceof Uint8Array;
+      const value = isBytes ? JSON.parse(new TextDecoder().decode(data)) : data;
+      window.heard.push([offset, value]);
+    });
+    subscription.on("join", ({ info }) => window.came.push(info.user));
+    client.on("state", ({ newState }) => window.states.push(newState));
+    subscription.on("subscribed", ({ recovered }) => { window.recovered = recovered; });
+    subscription.subscribe();
+    client.connect();
+    await subscription.ready();
+  }, given);
+  return one;
+}
+
+for (const format of FORMATS) {
+  test(`Chromium, ${format.name}: a page sees who is there, who comes, and what was said`, async () => {
+    const channel = `all:seen-${format.name}`;
+    const one = await page(format, channel);
+    const [bob] = await stage.connected(format, "bob");
+    await subscribed(bob, channel);
+    await one.waitForFunction(() => window.came.includes("bob"));
+    await publish(format, bob, channel, ["hello"]);
+    await one.waitForFunction(() => window.heard.length === 1);
+    const [users, stats, offsets] = await one.evaluate(async () => [
+      Object.values((await window.subscription.presence()).clients).map(({ user }) => user),
+      await window.subscription.presenceStats(),
+      (await window.subscription.history({ limit: 5 })).publications.map(({ offset }) => offset),
+    ]);
+    assert.deepEqual(users.sort(), ["ann", "bob"]);
+    assert.deepEqual(stats, { numClients: 2, numUsers: 2 });
+    assert.deepEqual(offsets, [1]);
+    await one.close();
+  });
+
+  test(`Chromium, ${format.name}: a page comes back to what it missed`, async () => {
+    const channel = `all:back-${format.name}`;
+    const one = await page(format, channel);
+    const [bob] = await stage.connected(format, "bob");
+    const [witness] = await subscribed(bob, channel);
+    const say = async (...values) => {
+      const heard = hear(witness, "publication", values.length);
+      await publish(format, bob, channel, values);
+      await heard;
+    };
+    await say("a");
+    await one.waitForFunction(() => window.heard.length === 1);
+    wire.cut();
+    await one.waitForFunction(() => window.states.at(-1) === "connecting");
+    await say("b", "c");
+    wire.mend();
+    await one.waitForFunction(() => window.recovered);
+    await say("d");
+    await one.waitForFunction(() => window.heard.length === 4);
+    const heard = await one.evaluate(() => window.heard);
+    assert.deepEqual(heard, [[1, "a"], [2, "b"], [3, "c"], [4, "d"]]);
+    await one.close();
+  });
+}

@@ -1,0 +1,205 @@
+"""Clients of the official Python SDK, one behaviour at a time.
+
+    member.py URL TOKEN FORMAT BEHAVIOUR
+
+Ends with 0 if the server does what it should, and with the assertion that failed if not.
+"""
+
+import asyncio
+import json
+import sys
+from urllib.parse import urlsplit
+
+from centrifuge import Client, ClientEventHandler, SubscriptionEventHandler
+from centrifuge.exceptions import ReplyError
+from centrifuge.types import StreamPosition
+
+URL, TOKEN, FORMAT, BEHAVIOUR = sys.argv[1:]
+
+
+def put(value):
+    return json.dumps(value).encode() if FORMAT == "protobuf" else value
+
+
+def take(data):
+    return json.loads(data) if FORMAT == "protobuf" else data
+
+
+class Heard:
+    """What a client or a subscription is told, by kind, in order."""
+
+    def __init__(self):
+        self.kinds = {}
+
+    def queue(self, kind):
+        return self.kinds.setdefault(kind, asyncio.Queue())
+
+    async def next(self, kind):
+        return await self.queue(kind).get()
+
+
+def noting(handler):
+    """A handler whose events are kept, whatever they are."""
+    def note(kind):
+        async def on_event(self, context):
+            self.queue(kind).put_nowait(context)
+        return on_event
+
+    names = [name for name in dir(handler) if name.startswith("on_")]
+    return type("Noting", (Heard, handler), {name: note(name[3:]) for name in names})
+
+
+ClientEvents = noting(ClientEventHandler)
+SubscriptionEvents = noting(SubscriptionEventHandler)
+
+
+class Wire:
+    """The way to the server, which can be cut."""
+
+    def __init__(self):
+        self.is_open = True
+        self.ends = []
+
+    async def listen(self):
+        server = await asyncio.start_server(self.accept, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        return f"ws://127.0.0.1:{port}{urlsplit(URL).path}"
+
+    async def accept(self, reader, writer):
+        if not self.is_open:
+            writer.close()
+            return
+        there = await asyncio.open_connection("127.0.0.1", urlsplit(URL).port)
+        self.ends += [writer, there[1]]
+        await asyncio.gather(self.pass_on(reader, there[1]), self.pass_on(there[0], writer))
+
+    async def pass_on(self, reader, writer):
+        try:
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        writer.close()
+
+    def cut(self):
+        self.is_open = False
+        for end in self.ends:
+            end.transport.abort()
+
+    def mend(self):
+        self.is_open = True
+
+
+async def connected(url=URL, token=TOKEN):
+    events = ClientEvents()
+    client = Client(
+        url, events=events, token=token, use_protobuf=FORMAT == "protobuf",
+        max_reconnect_delay=0.2, proxy=None,
+    )
+    await client.connect()
+    return client, events
+
+
+async def subscribed(client, channel, **options):
+    events = SubscriptionEvents()
+    subscription = client.new_subscription(channel, events=events, **options)
+    await subscription.subscribe()
+    return subscription, events, await events.next("subscribed")
+
+
+async def code_of(operation):
+    try:
+        await operation
+    except ReplyError as error:
+        return error.code
+    return None
+
+
+async def talk():
+    channel = f"all:talk-{FORMAT}"
+    (one, _), (other, _) = await connected(), await connected()
+    here, here_events, _ = await subscribed(one, channel)
+    _, there_events, _ = await subscribed(other, channel)
+    await here.publish(put({"text": "hello"}))
+    for events in (here_events, there_events):
+        pub = (await events.next("publication")).pub
+        assert take(pub.data) == {"text": "hello"}, pub
+        assert (pub.info.user, pub.offset) == ("python", 1), pub
+
+
+async def presence():
+    channel = f"all:presence-{FORMAT}"
+    (one, one_told), (other, other_told) = await connected(), await connected()
+    here, events, _ = await subscribed(one, channel)
+    there, _, _ = await subscribed(other, channel)
+    ids = {(await told.next("connected")).client for told in (one_told, other_told)}
+    clients = (await here.presence()).clients
+    assert set(clients) == ids and all(one.user == "python" for one in clients.values()), clients
+    stats = await here.presence_stats()
+    assert (stats.num_clients, stats.num_users) == (2, 1), stats
+    assert {(await events.next("join")).info.client for _ in ids} == ids
+    await there.unsubscribe()
+    assert (await events.next("leave")).info.client in ids
+
+
+async def history():
+    channel = f"all:history-{FORMAT}"
+    client, _ = await connected()
+    subscription, events, _ = await subscribed(client, channel)
+    for number in range(1, 6):
+        await subscription.publish(put(number))
+        await events.next("publication")
+    top = await subscription.history()
+    assert (top.offset, top.publications) == (5, []), top
+    since = StreamPosition(offset=2, epoch=top.epoch)
+    page = await subscription.history(limit=2, since=since)
+    assert [take(pub.data) for pub in page.publications] == [3, 4], page
+    newest = await subscription.history(limit=2, reverse=True)
+    assert [pub.offset for pub in newest.publications] == [5, 4], newest
+    lost = StreamPosition(offset=2, epoch="ABCDEFGH")
+    assert await code_of(subscription.history(limit=1, since=lost)) == 112
+    assert await code_of(client.history("plain:a", limit=1)) == 108
+    assert await code_of(client.history("nowhere:a", limit=1)) == 102
+
+
+async def recovery():
+    channel = f"all:recovery-{FORMAT}"
+    wire = Wire()
+    reader, told = await connected(await wire.listen())
+    _, events, first = await subscribed(reader, channel)
+    assert (first.recoverable, first.positioned, first.was_recovering) == (True, True, False)
+    writer, _ = await connected()
+    witness, witness_events, _ = await subscribed(writer, channel)
+    await told.next("connecting")
+    wire.cut()
+    await told.next("connecting")
+    for number in range(1, 5):
+        await witness.publish(put(number))
+        await witness_events.next("publication")
+    wire.mend()
+    back = await events.next("subscribed")
+    assert (back.was_recovering, back.recovered) == (True, True), back
+    await witness.publish(put(5))
+    heard = [(await events.next("publication")).pub for _ in range(5)]
+    assert [take(pub.data) for pub in heard] == [1, 2, 3, 4, 5], heard
+    assert [pub.offset for pub in heard] == [1, 2, 3, 4, 5], heard
+
+
+async def server_side():
+    client, told = await connected()
+    context = await told.next("subscribed")
+    assert context.channel == "plain:server-side", context
+    await client.publish("plain:server-side", put("here"))
+    publication = await told.next("publication")
+    assert publication.channel == "plain:server-side", publication
+    assert take(publication.pub.data) == "here", publication
+
+
+async def forged():
+    _, told = await connected(token=TOKEN[:-2])
+    ended = await told.next("disconnected")
+    assert ended.code == 3500 and ended.reason.startswith("invalid token"), ended
+
+
+asyncio.run(globals()[BEHAVIOUR]())

@@ -1,0 +1,64 @@
+// A client that does not read is cut, comes back, and has missed nothing.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import { FORMATS, Stage, subscribed } from "./clients.mjs";
+import { next } from "./server.mjs";
+
+const NAMESPACES = [{
+  name: "wide", allow_subscribe_for_client: true, allow_publish_for_client: true,
+  presence: true, allow_presence_for_subscriber: true,
+  history_size: 4000, history_ttl: "10m", force_recovery: true,
+}];
+/** Within the limit of a message. */
+const PAYLOAD = "x".repeat(16 * 1024);
+/** Far more than the buffers of two sockets hold. */
+const PUBLICATIONS_MAX = 4000;
+/** What the SDK says of a connection that ended without a Close frame. */
+const TRANSPORT_CLOSED = 1;
+
+let stage;
+before(async () => {
+  // A slow machine has time: nothing but the full queue ends the client.
+  stage = await Stage.start(NAMESPACES, "--client-queue-max-size", "256KiB",
+    "--client-recovery-max-publication-limit", String(PUBLICATIONS_MAX),
+    "--websocket-write-timeout", "60s", "--websocket-close-timeout", "60s");
+});
+after(async () => { assert.equal(await stage.end(), 0); });
+
+for (const format of FORMATS) {
+  test(`${format.name}: who does not read is cut, and recovers what it missed`, async () => {
+    const channel = `wide:${format.name}`;
+    const [reader] = await stage.connected(format, "ann");
+    const [subscription] = await subscribed(reader, channel);
+    const [writer] = await stage.connected(format, "bob");
+    const [witness] = await subscribed(writer, channel);
+    const heard = [];
+    subscription.on("publication", ({ data }) => heard.push(format.take(data).number));
+    const publish = (number) => writer.publish(channel, format.put({ number, PAYLOAD }));
+
+    const cut = next(reader, "connecting");
+    reader.gate.socket.pause();
+    let count = 0;
+    while ((await witness.presenceStats()).numClients === 2) {
+      count += 1;
+      assert.ok(count < PUBLICATIONS_MAX, "it is cut at last");
+      await publish(count);
+    }
+    const back = next(subscription, "subscribed");
+    reader.gate.socket.resume();
+    // With unread bytes before it, a Close frame would not arrive.
+    assert.ok([TRANSPORT_CLOSED, 3008].includes((await cut).code));
+    const { wasRecovering, recovered } = await back;
+    assert.deepEqual([wasRecovering, recovered], [true, true]);
+    const last = new Promise((resolve) => {
+      subscription.on("publication", ({ data }) => {
+        if (format.take(data).number === count + 1) resolve();
+      });
+    });
+    await publish(count + 1);
+    await last;
+    assert.deepEqual(heard, Array.from({ length: count + 1 }, (_, at) => at + 1));
+  });
+}
