@@ -52,6 +52,7 @@ mod parking;
 mod phase;
 mod positions;
 mod publisher;
+mod reading;
 mod ready;
 mod seats;
 mod serial;

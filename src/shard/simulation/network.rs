@@ -10,6 +10,7 @@ use super::super::core::{Core, Effect, Turn};
 use super::super::listeners::Newcomer;
 use super::super::message::Message;
 use super::super::outbound::Send;
+use super::super::ready::Rank;
 use super::super::session_settings::SessionSettings;
 use super::super::sessions::Sessions;
 use super::super::slab::Index;
@@ -334,22 +335,28 @@ impl Node {
     }
 
     fn read(&mut self, budget: Budget) {
-        for _ in 0..self.core.ready_count().min(budget.reads) {
-            let Some(entry) = self.core.next_ready() else { continue };
-            let number = self.numbers[&entry.index.as_u32()];
-            let pipe = self.pipes.get_mut(&number).expect("a connection has its pipe");
-            let count = pipe.to_shard.len().min(budget.read_bytes);
-            let mut buffer: Vec<u8> = pipe.to_shard.drain(..count).collect();
-            // A buffer as long as what was read: there may be more.
-            let received = match (count, pipe.left) {
-                (0, left) => left.unwrap_or(Received::Nothing),
-                (count, _) => Received::Bytes(count),
-            };
-            let (mut turn, sessions) = self.parts();
-            let serviced = turn.received(sessions, entry.index, received, &mut buffer);
-            if serviced.again {
-                self.core.ready_again(entry, serviced.cost);
+        for rank in [Rank::Known, Rank::New] {
+            for _ in 0..self.core.ready_count(rank).min(budget.reads) {
+                self.read_next(rank, budget.read_bytes);
             }
+        }
+    }
+
+    fn read_next(&mut self, rank: Rank, bytes_max: usize) {
+        let Some(entry) = self.core.next_ready(rank) else { return };
+        let number = self.numbers[&entry.index.as_u32()];
+        let pipe = self.pipes.get_mut(&number).expect("a connection has its pipe");
+        let count = pipe.to_shard.len().min(bytes_max);
+        let mut buffer: Vec<u8> = pipe.to_shard.drain(..count).collect();
+        // A buffer as long as what was read: there may be more.
+        let received = match (count, pipe.left) {
+            (0, left) => left.unwrap_or(Received::Nothing),
+            (count, _) => Received::Bytes(count),
+        };
+        let (mut turn, sessions) = self.parts();
+        let serviced = turn.received(sessions, entry.index, received, &mut buffer);
+        if serviced.again {
+            self.core.ready_again(entry, serviced.cost);
         }
     }
 
