@@ -496,6 +496,17 @@ pub const DRAIN_DEFAULT: Duration = Duration::from_secs(10);
 /// Unsent bytes of one connection (Centrifugo's `client.queue_max_size`).
 pub const OUTPUT_BYTES_DEFAULT: usize = 1024 * 1024;
 
+/// Publications that wait for one slow connection, of channels in which it may miss some: what it
+/// is sent at once when it has caught up, without the output of a turn growing by it.
+pub const SET_ASIDE_FRAMES_MAX: usize = 64;
+
+/// Bytes of them, as if nobody else were sent the same: one send of a backlog.
+pub const SET_ASIDE_BYTES_MAX: usize = BACKLOG_SEND_BYTES;
+
+/// One part in so many of the bound of all backlogs may be set aside besides them: shared with
+/// others for the most part, and dropped where more would be.
+pub const SET_ASIDE_SHARE: usize = 4;
+
 /// Unsent bytes of all connections: what 256 peers at their bound hold.
 pub const BACKLOG_BYTES_DEFAULT: usize = 256 * OUTPUT_BYTES_DEFAULT;
 

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use longwire::session::{ChannelOptions, HmacKey, Rules, TokenRules};
 use longwire::{Running, SessionSettings};
 use protobuf::{command, field, number};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use session::{Client, PATIENCE, config, serve, settings};
 use tokens::{KEY, token};
 
@@ -76,7 +76,7 @@ fn the_list_has_everyone_who_is_there_and_what_is_said_of_them() {
         let ann = json!({ "sub": "ann", "info": { "name": "Ann" }, "subs": subs });
         let (mut ann, ann_id) = connect(&server, &ann);
         let (mut bob, bob_id) = connect(&server, &json!({ "sub": "bob" }));
-        assert_eq!(presence(&mut bob, channel).as_object().map(|list| list.len()), Some(1));
+        assert_eq!(presence(&mut bob, channel).as_object().map(Map::len), Some(1));
         bob.subscribe(channel);
         let expected = json!({
             &*ann_id: { "user": "ann", "client": ann_id, "conn_info": { "name": "Ann" },

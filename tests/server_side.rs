@@ -9,7 +9,8 @@ use longwire::session::{ChannelOptions, HmacKey, PersonalChannel, Retention, Rul
 use longwire::{Running, SessionSettings};
 use protobuf::{command, field};
 use serde_json::{Value, json};
-use session::{Client, config, serve, settings};
+use session::{Client, PATIENCE, config, serve, settings};
+use std::time::Instant;
 use tokens::{KEY, token};
 
 #[path = "support/protobuf.rs"]
@@ -163,6 +164,41 @@ fn a_user_hears_in_its_own_channel_on_all_shards_and_others_do_not() {
         assert_eq!(client.line()["push"]["channel"], "#ann");
     }
     assert_eq!(bob.ask(r#""rpc":{}"#)["error"]["code"], 108, "it heard nothing");
+}
+
+#[test]
+fn of_the_connections_of_a_user_who_may_have_one_the_last_stays() {
+    let personal_channel = Some(PersonalChannel { is_single: true, ..PersonalChannel::default() });
+    let server = server_with(Rules { personal_channel, ..rules() });
+    let (mut bob, _) = connect(&server, &json!({ "sub": "bob" }), "");
+    let mut before: Option<Client> = None;
+    // On whichever shards they are.
+    for round in 1..=12 {
+        let (mut client, subs) = connect(&server, &json!({ "sub": "ann" }), "");
+        assert_eq!(subs, json!({ "#ann": {} }));
+        if let Some(mut before) = before.take() {
+            let end = before.end();
+            assert_eq!((end.code, &*end.reason), (3504, "connection limit"));
+        }
+        publish(&mut bob, "#ann", round);
+        assert_eq!(client.line()["push"]["pub"]["data"], round);
+        before = Some(client);
+    }
+    // And of a crowd that comes at once.
+    let mut crowd: Vec<Client> =
+        (0..12).map(|_| dial(&server, &json!({ "sub": "ann" }), "")).collect();
+    assert_eq!(before.expect("the last").end().code, 3504);
+    for client in &mut crowd {
+        assert!(client.line()["connect"]["client"].is_string());
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while server.snapshot().expect("it runs").counters.disconnects_connection_limit < 12 + 11 {
+        assert!(Instant::now() < deadline, "more than one stays");
+        std::thread::yield_now();
+    }
+    publish(&mut bob, "#ann", 99);
+    let heard = crowd.iter_mut().filter_map(|client| client.next().ok()).count();
+    assert_eq!(heard, 1, "one is left, and hears what is published");
 }
 
 #[test]

@@ -81,6 +81,7 @@ fn rules(serve: &Serve) -> Rules {
         history_publications_max: client.history_max_publication_limit,
         personal_channel: serve.personal.enabled.then(|| PersonalChannel {
             namespace: serve.personal.personal_channel_namespace.clone(),
+            is_single: serve.personal.single_connection,
         }),
         naming: naming(&serve.channel),
         patterns: patterns(serve),
@@ -292,8 +293,10 @@ mod tests {
         serve.personal.personal_channel_namespace = "own".to_owned();
         assert_eq!(rules(&serve).personal_channel, None);
         serve.personal.enabled = true;
+        serve.personal.single_connection = true;
         let namespace = "own".to_owned();
-        assert_eq!(rules(&serve).personal_channel, Some(PersonalChannel { namespace }));
+        let expected = PersonalChannel { namespace, is_single: true };
+        assert_eq!(rules(&serve).personal_channel, Some(expected));
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub struct Changes {
 
 /// Keys that a running server takes over, because what they rule is asked anew each time; those of
 /// channels without a namespace are, too.
-const LIVE: [&str; 31] = [
+const LIVE: [&str; 32] = [
     "channel.history_meta_ttl",
     "channel.max_length",
     "channel.publication_data_format",
@@ -29,6 +29,7 @@ const LIVE: [&str; 31] = [
     "client.stale_close_delay",
     "client.subscribe_to_user_personal_channel.enabled",
     "client.subscribe_to_user_personal_channel.personal_channel_namespace",
+    "client.subscribe_to_user_personal_channel.single_connection",
     "client.token.audience",
     "client.token.hmac_previous_secret_key",
     "client.token.hmac_previous_secret_key_file",

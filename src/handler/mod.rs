@@ -122,6 +122,10 @@ pub trait Handler: Sized + 'static {
     ) {
     }
 
+    /// Another connection enters `channel` in the place of this one, which is a member of it until
+    /// it leaves or is closed ([`Entry::replaces_others`]).
+    fn replaced(&mut self, _peer: &mut Peer<'_, Self>, _channel: &str) {}
+
     /// A channel's home has answered [`Peer::ask`]. Not called for a connection that was closed
     /// before.
     fn answered(

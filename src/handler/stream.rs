@@ -135,6 +135,10 @@ pub struct JoinEvent<'a> {
 }
 
 /// What becomes of a channel's publications for a member that does not read as fast as they come.
+///
+/// What is dropped is counted (`overflow_dropped_oldest`, `overflow_conflated`), but the member is
+/// not told of it, also where it knows its position: that is what the policy is for. Whatever the
+/// policy, a member that takes nothing at all is cut at the write timeout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
     /// They wait, and the connection is closed when its output is at its bound.
@@ -159,6 +163,9 @@ pub struct Entry {
     pub is_announced: bool,
     /// Whether it is told of others that come and go.
     pub hears_joins: bool,
+    /// Whether it comes in the place of all who are in the channel, who are told so by
+    /// [`Handler::replaced`](super::Handler::replaced). Of those who enter so, one stays.
+    pub replaces_others: bool,
     /// What becomes of publications that it does not read in time.
     pub overflow: Overflow,
     /// The application's own, below 8: [`Peer::tag`](super::Peer::tag) returns it.
@@ -171,7 +178,7 @@ impl Entry {
 
     /// Whether the home has a part in it beyond noting that the shard has members.
     pub fn asks_home(&self) -> bool {
-        self.stream.is_some() || self.presence.is_some() || self.hears_joins
+        self.stream.is_some() || self.presence.is_some() || self.hears_joins || self.replaces_others
     }
 }
 

@@ -150,6 +150,11 @@ impl<F> Fanout<F> {
         self.channels.name(channel.0)
     }
 
+    /// The members that a channel has here.
+    pub fn members(&self, channel: ChannelId) -> impl Iterator<Item = MemberId> {
+        at(&self.channels, channel.0).members.iter().map(|listed| listed.member())
+    }
+
     /// How many members a channel has here.
     pub fn member_count(&self, channel: ChannelId) -> u32 {
         at(&self.channels, channel.0).member_count()

@@ -90,6 +90,8 @@ pub struct Delivery<'a, F> {
     pub missed: u64,
     /// What it is to be sent, in order; empty only if it missed some.
     pub frames: &'a [F],
+    /// Whether they tell of others coming and going, and are no publications.
+    pub tells_joins: bool,
     /// Deliveries of equal chains have equal frames: joined once, sent to all.
     pub chain: Chain,
 }
@@ -267,6 +269,7 @@ impl<F> Fanout<F> {
             member: channel.members[step.position as usize].member(),
             missed: step.missed,
             frames: backlog.frames(step),
+            tells_joins: step.for_hearers,
             chain: Chain {
                 run: step.run,
                 start: u32::try_from(step.start).expect("a run has few frames"),

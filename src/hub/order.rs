@@ -206,6 +206,12 @@ impl Order {
         self.channels.find(channel).is_some_and(|key| self.both_forms.contains(&key))
     }
 
+    /// The shards that are interested in a channel.
+    pub fn interested_shards(&self, channel: &str) -> ShardSet {
+        let ordered = self.channels.find(channel).and_then(|key| self.channels.get(key));
+        ordered.map(|ordered| ordered.interested).unwrap_or_default()
+    }
+
     /// Notes that an interested shard has members who hear of others' coming and going. It holds
     /// until the shard is not interested any more.
     pub fn hears_joins(&mut self, channel: &str, shard: ShardId) {

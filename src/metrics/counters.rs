@@ -128,6 +128,11 @@ counters! {
     output_overflows,
     /// Of those, cut without a Close frame, because the peer did not read.
     overflow_cuts,
+    /// Publications that slow members were not sent, the oldest of those that waited: by the
+    /// policy of their channel, or because too many waited.
+    overflow_dropped_oldest,
+    /// Publications that slow members were not sent because a later one of their channel waited.
+    overflow_conflated,
     /// Connections cut because the shard's backlogs together reached theirs.
     backlog_budget_cuts,
     /// Connections closed because partial input of the shard reached its bound.

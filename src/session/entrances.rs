@@ -34,6 +34,8 @@ struct Entrance {
     since: Option<(u64, Box<str>)>,
     info: Vec<u8>,
     data: Vec<u8>,
+    /// It is the channel of a user who has one connection at most.
+    replaces_others: bool,
     answer: Option<Answer>,
 }
 
@@ -51,6 +53,7 @@ impl Entrance {
             grant: self.grant,
             since: self.since.as_ref().map(|(offset, epoch)| (*offset, &**epoch)),
             is_server_side: true,
+            replaces_others: self.replaces_others,
             channel_info: &self.info,
         }
     }
@@ -101,8 +104,9 @@ impl Session {
         let held = |name: &str| request.subs.iter().find(|(held, _)| *held == name);
         let mut list = Vec::new();
         let personal = rules.personal_channel(self.user());
-        let personal = personal.map(|channel| Claimed { channel, ..Claimed::default() });
-        for claimed in claimed.into_iter().chain(personal) {
+        let is_single = rules.personal_channel.as_ref().is_some_and(|rules| rules.is_single);
+        let claimed = claimed.into_iter().chain(personal.clone().map(Claimed::plain));
+        for claimed in claimed {
             if list.iter().any(|known: &Entrance| *known.channel == *claimed.channel) {
                 continue;
             }
@@ -111,6 +115,7 @@ impl Session {
                 grant: rules.grant(options, self.user(), Wishes::default()),
                 options,
                 since: held(&claimed.channel).and_then(|(_, held)| since(held)),
+                replaces_others: is_single && personal.as_ref() == Some(&claimed.channel),
                 channel: claimed.channel.into(),
                 info: claimed.info,
                 data: claimed.data,
@@ -144,6 +149,7 @@ impl Session {
             since: since(held),
             info: Vec::new(),
             data: Vec::new(),
+            replaces_others: false,
             answer: None,
         })
     }
@@ -314,10 +320,11 @@ mod tests {
             [("", "ann", Some("#ann")), ("kept", "ann", Some("kept:#ann")), ("", "", None)]
         {
             let namespace = namespace.to_owned();
-            let personal_channel = Some(PersonalChannel { namespace });
+            let personal_channel = Some(PersonalChannel { namespace, is_single: true });
             let claims = format!(r#"{{"sub":"{user}"}}"#);
             let rig = connecting(Rules { personal_channel, ..rules() }, &claims, "");
             assert_eq!(rig.joining_names().first().copied(), name);
+            assert!(rig.joining.iter().all(|(_, entry)| entry.replaces_others));
             assert_eq!(rig.has_connected, name.is_none());
         }
     }

@@ -41,6 +41,8 @@ pub struct Entry {
     pub is_announced: bool,
     /// It is told of others that come and go.
     pub hears_joins: bool,
+    /// Whoever else is there gives way.
+    pub replaces_others: bool,
     /// What becomes of publications that it does not read in time.
     pub overflow: Overflow,
     /// What the membership is to be.

@@ -62,6 +62,8 @@ pub struct Rules {
 pub struct PersonalChannel {
     /// The namespace of these channels; empty for none.
     pub namespace: String,
+    /// A user has one connection at most: the next ends those before it (3504).
+    pub is_single: bool,
 }
 
 impl Default for Rules {

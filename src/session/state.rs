@@ -172,6 +172,11 @@ impl Session {
         self.close(DisconnectCode::InappropriateProtocol, effects);
     }
 
+    /// The user has connected elsewhere, and may do so once only.
+    pub fn replaced(&mut self, effects: &mut Effects) {
+        self.close(DisconnectCode::ConnectionLimit, effects);
+    }
+
     /// The time is over in which it was to connect, to leave, or to bring a new token.
     pub fn late(&mut self, effects: &mut Effects) {
         match self.phase {

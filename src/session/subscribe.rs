@@ -20,6 +20,8 @@ pub(super) struct Plan<'a> {
     /// The place that the client recovers from, if it recovers.
     pub(super) since: Option<(u64, &'a str)>,
     pub(super) is_server_side: bool,
+    /// Whoever else is in the channel gives way.
+    pub(super) replaces_others: bool,
     /// What others are shown of it there; empty for nothing.
     pub(super) channel_info: &'a [u8],
 }
@@ -45,6 +47,7 @@ impl Session {
             grant: terms.rules.grant(options, self.user(), wishes),
             since: request.recover.then_some((request.offset, &*request.epoch)),
             is_server_side: false,
+            replaces_others: false,
             channel_info: &[],
         };
         let entrant = Entrant { must_recover: request.must_recover(), ..plan.entrant() };
@@ -203,6 +206,7 @@ impl Effects {
             channel_info: (!info.is_empty()).then(|| self.text(info)),
             is_announced: options.join_leave,
             hears_joins: plan.grant.hears_joins,
+            replaces_others: plan.replaces_others,
             overflow: options.overflow,
             membership: Membership {
                 is_positioned: plan.grant.retention.is_some(),

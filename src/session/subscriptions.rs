@@ -54,6 +54,13 @@ struct Subscription<'a> {
     overrides: Option<Overrides>,
 }
 
+impl Claimed {
+    /// One of which nothing more is said.
+    pub(super) fn plain(channel: String) -> Self {
+        Self { channel, ..Self::default() }
+    }
+}
+
 impl Claims<'_> {
     /// The channels in the order of their names. Where there is `subs`, `channels` says nothing.
     pub(super) fn subscriptions(&self) -> Result<Vec<Claimed>, TokenError> {
@@ -67,7 +74,7 @@ impl Claims<'_> {
             map.into_iter().map(read).collect::<Result<_, _>>()?
         } else {
             let names = names.unwrap_or_default().into_iter();
-            names.map(|channel| Claimed { channel, ..Claimed::default() }).collect()
+            names.map(Claimed::plain).collect()
         };
         let is_name = |name: &str| (1..=CHANNEL_NAME_BYTES_MAX).contains(&name.len());
         if claimed.iter().any(|claimed| !is_name(&claimed.channel)) {

@@ -19,6 +19,7 @@ use super::entrances::Entering;
 use super::forms::{Joined, Number, Translate};
 use super::home::{Home, Mending};
 use super::message::{Answered, Ask, Enter, EnteredBy, Message, PublishKept};
+use super::replacing::Replaced;
 use super::slab::Index;
 use crate::handler::{ConnectionId, JoinError, PublishError, Retention};
 use crate::hub::{
@@ -47,6 +48,7 @@ pub(crate) struct Channels {
     pub(super) stale: u64,
     /// Messages that tell of others' coming and going, and found no room.
     pub(super) joins_dropped: u64,
+    pub(super) replaced: Replaced,
     /// Publications that were translated here for members here.
     pub(super) translated: u64,
 }
@@ -89,6 +91,7 @@ impl Channels {
             gaps_sent: 0,
             stale: 0,
             joins_dropped: 0,
+            replaced: Replaced::default(),
             translated: 0,
         }
     }
@@ -112,7 +115,7 @@ impl Channels {
     }
 
     pub(super) fn has_work(&self) -> bool {
-        self.fanout.has_work() || self.fanout.has_announcements()
+        self.fanout.has_work() || self.fanout.has_announcements() || !self.replaced.is_empty()
     }
 
     /// Makes a connection a member; false if it was one.
@@ -296,6 +299,7 @@ impl Channels {
             }
             Message::Deliver { channel, frame } => self.deliver(&channel, frame),
             Message::Tell { channel, frame } => self.tell(&channel, frame),
+            Message::Replaced { channel } => self.replace_here(&channel),
             Message::Gap { channel, missed } => {
                 if let Some(id) = self.fanout.receiving(&channel) {
                     self.missed += missed;
@@ -314,7 +318,7 @@ impl Channels {
             Message::BothForms { channel } => self.home.order.needs_both_forms(&channel),
             Message::Enter(enter) => {
                 let Enter { channel, connection, entry } = *enter;
-                let result = self.home.enter(shard(), connection, &channel, &entry);
+                let result = self.enter_at_home(shard(), connection, &channel, &entry);
                 let entered = EnteredBy { channel, connection, result };
                 self.mesh.answer(from, Message::Entered(Box::new(entered)));
             }

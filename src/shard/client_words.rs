@@ -51,6 +51,7 @@ pub(super) fn entry(
         presence,
         is_announced: entry.is_announced,
         hears_joins: entry.hears_joins,
+        replaces_others: entry.replaces_others,
         overflow: match entry.overflow {
             session::Overflow::Disconnect => handler::Overflow::Close,
             session::Overflow::DropOldest => handler::Overflow::DropOldest,

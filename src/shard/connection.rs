@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use super::core::Core;
+use super::held_back::HeldBack;
 use super::output::NONE;
 use super::phase::Phase;
 use super::ready::Rank;
+use super::set_aside::SetAside;
 use super::slab::Index;
 use super::wheel::{Node, Tick};
 use crate::address::SocketPeer;
@@ -108,7 +110,7 @@ impl<S> Connection<S> {
     /// Bytes of deliveries that are kept back.
     pub(super) fn held_back_bytes(&self) -> usize {
         let held = self.busy.as_ref().and_then(|busy| busy.held_back.as_ref());
-        held.map_or(0, Vec::len)
+        held.map_or(0, HeldBack::len)
     }
 }
 
@@ -184,7 +186,9 @@ pub(super) struct Busy {
     /// When the backlog last grew shorter.
     pub(super) moved: Tick,
     /// Deliveries that are kept back, while the application has it so.
-    pub(super) held_back: Option<Vec<u8>>,
+    pub(super) held_back: Option<HeldBack>,
+    /// Deliveries that wait because it is slow, of channels in which it may miss some.
+    pub(super) set_aside: Option<Box<SetAside>>,
     /// Bytes of the peer's that the application keeps, as it has said.
     pub(super) held_bytes: usize,
 }
@@ -201,6 +205,7 @@ impl Busy {
             && self.head.is_none()
             && self.backlog.is_empty()
             && self.held_back.is_none()
+            && self.set_aside.is_none()
             && self.held_bytes == 0
     }
 }

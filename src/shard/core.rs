@@ -81,6 +81,8 @@ pub(crate) struct Core<H: Handler> {
     pub(super) retired: Vec<Index>,
     /// Connections that can send more of their backlog in the next flush.
     pub(super) writable: Vec<Index>,
+    /// Connections that have taken all they were sent, with more set aside for them.
+    pub(super) caught_up: VecDeque<(u32, Index)>,
     pub(super) unarmed: Unarmed,
     pub(super) next_serial: u32,
     pub(super) open_count: usize,
@@ -88,6 +90,8 @@ pub(crate) struct Core<H: Handler> {
     pub(super) settles_soon: bool,
     /// Bytes of all backlogs, and of all partial messages and heads.
     pub(super) backlog_bytes: usize,
+    /// What all that is set aside for slow connections is charged for.
+    pub(super) set_aside_bytes: usize,
     pub(super) partial_bytes: usize,
     pub(super) counters: Counters,
     pub(super) details: Details,
@@ -136,11 +140,13 @@ impl<H: Handler> Core<H> {
             leavers: VecDeque::new(),
             retired: Vec::new(),
             writable: Vec::new(),
+            caught_up: VecDeque::new(),
             unarmed: Unarmed::default(),
             next_serial: 0,
             open_count: 0,
             settles_soon: false,
             backlog_bytes: 0,
+            set_aside_bytes: 0,
             partial_bytes: 0,
             counters: Counters::default(),
             details: Details::default(),
@@ -307,6 +313,7 @@ impl<H: Handler> Core<H> {
             || !self.effects.is_empty()
             || !self.endings.is_empty()
             || !self.retired.is_empty()
+            || !self.caught_up.is_empty()
             || self.channels.has_work()
     }
 
@@ -357,7 +364,7 @@ impl<H: Handler> Core<H> {
             streams: self.channels.home.streams.count().into(),
             stream_bytes: self.channels.home.streams.bytes() as u64,
             present: self.channels.home.attendance.count().into(),
-            backlog_bytes: self.backlog_bytes as u64,
+            backlog_bytes: (self.backlog_bytes + self.set_aside_bytes) as u64,
             partial_bytes: self.partial_bytes as u64,
             timers: self.wheel.len().into(),
             ready: (self.ready_count(Rank::Known) + self.ready_count(Rank::New)) as u64,

@@ -7,36 +7,47 @@ use super::core::{Core, Turn};
 use super::forms::Readable;
 use super::guard;
 use super::message::Message;
+use super::set_aside::Behind;
 use super::slab::Index;
 use crate::handler::{ConnectionId, Handler, JoinError, MessageKind, Peer};
 use crate::hub::{Announcement, ChannelId};
 use crate::limits::MISSED_SHARE;
 use crate::mesh::Class;
-use crate::ring::{Batch, Piece};
+use crate::ring::{Batch, Frame, Piece};
 
 /// A delivery in the terms of the shard.
 pub(super) struct Next {
     index: Index,
+    of: ChannelId,
     missed: u64,
     /// Its name, if the member is to be told something of it.
     channel: Option<String>,
     pub(super) piece: Result<Option<Piece>, Unreadable>,
     count: usize,
+    /// What `piece` is made of, if the member is behind.
+    behind: Option<Behind>,
 }
 
 /// The member reads another kind of message, and there is no translation.
 pub(super) struct Unreadable;
 
 impl Channels {
-    /// The next member that is to get something, in the kind of message that it `reads`.
+    /// The next member that is to get something, in the kind of message that it `reads`, and
+    /// whether it `is_behind`.
     pub(super) fn next(
         &mut self,
         batch: &mut Batch,
         reads: impl FnOnce(Index) -> Option<MessageKind>,
+        is_behind: impl FnOnce(Index, &[Frame]) -> bool,
     ) -> Option<Next> {
         let delivery = self.fanout.next()?;
         let (index, channel) = (Index::new(delivery.member.0), delivery.channel);
         let (missed, count) = (delivery.missed, delivery.frames.len());
+        let behind = is_behind(index, delivery.frames).then(|| Behind {
+            channel,
+            frames: delivery.frames.to_vec(),
+            tells_joins: delivery.tells_joins,
+        });
         let run = (delivery.chain, delivery.frames);
         let (piece, is_new) = match run {
             (_, []) => (Ok(None), false),
@@ -50,9 +61,10 @@ impl Channels {
             self.translated += 1;
             self.ask_for_both_forms(channel);
         }
+        let of = channel;
         let told = missed > 0 || piece.is_err();
         let channel = told.then(|| self.fanout.name(channel).to_owned());
-        Some(Next { index, missed, channel, piece, count })
+        Some(Next { index, of, missed, channel, piece, count, behind })
     }
 
     /// Asks the home to translate in future, once for all shards. For want of room the question is
@@ -70,9 +82,10 @@ impl Channels {
 }
 
 impl<H: Handler> Turn<'_, H> {
-    /// Tells at most `budget` members what became of their joins; returns how many it was.
+    /// Tells at most `budget` members what became of their joins, or that others are in their
+    /// place; returns how many it was.
     pub(crate) fn announce(&mut self, handler: &mut H, budget: usize) -> usize {
-        let mut count = 0;
+        let mut count = self.tell_replaced(handler, budget);
         while count < budget {
             let Some(next) = self.core.channels.fanout.next_announcement() else { break };
             count += 1;
@@ -98,13 +111,18 @@ impl<H: Handler> Turn<'_, H> {
         if self.core.channels.fanout.has_announcements() {
             return count; // whoever has not heard of its join gets nothing yet
         }
+        count += self.relieve(budget);
         while count < budget && missed < MISSED_SHARE {
-            let Core { channels, connections, .. } = &mut *self.core;
+            let Core { channels, connections, output, settings, .. } = &mut *self.core;
             let reads = |index| {
                 let state = connections.get(index)?.state.as_ref()?;
                 guard(|| H::reads(state)).flatten()
             };
-            let Some(next) = channels.next(self.batch, reads) else { break };
+            let bytes_max = settings.output_bytes_max;
+            let is_behind = |index, frames: &[Frame]| {
+                connections.get(index).is_some_and(|one| one.is_behind(output, frames, bytes_max))
+            };
+            let Some(next) = channels.next(self.batch, reads, is_behind) else { break };
             count += 1;
             missed += usize::from(next.missed > 0);
             if let Some(channel) = &next.channel
@@ -114,7 +132,11 @@ impl<H: Handler> Turn<'_, H> {
             }
             let Ok(Some(piece)) = next.piece else { continue };
             let open = self.core.connections.get(next.index).is_some_and(|one| one.phase.is_open());
-            if open && self.hand_over(next.index, piece).is_ok() {
+            let waits = |behind| self.core.set_aside(next.index, behind);
+            if open
+                && !next.behind.is_some_and(waits)
+                && self.hand_over(next.index, next.of, piece).is_ok()
+            {
                 self.core.counters.deliveries += next.count as u64;
                 self.core.counters.deliveries_bytes += piece.len() as u64;
             }

@@ -105,6 +105,7 @@ impl<H: Handler> Turn<'_, H> {
             shard.partial_bytes -= std::mem::take(&mut busy.held_bytes);
         }
         shard.take_held_back(index);
+        shard.end_set_aside(index);
         let connection = shard.connections.get_mut(index).expect("seen above");
         let flags = connection.flags;
         let channel_count = std::mem::take(&mut connection.channel_count);

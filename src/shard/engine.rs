@@ -121,6 +121,8 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
         if core.open(connection).is_none() {
             return false;
         }
+        core.forget_set_aside(connection, channel);
+        core.forget_held_back(connection, channel);
         let left = core.channels.leave(connection, channel);
         core.open(connection).expect("seen above").channel_count -= u16::from(left);
         left

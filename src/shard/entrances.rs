@@ -23,7 +23,7 @@ use crate::handler::{
     Answer, AskError, Asked, ConnectionId, Entered, Entry, Handler, JoinError, Overflow, Peer,
     Question,
 };
-use crate::hub::{JoinError as HubJoinError, MemberId, Standing};
+use crate::hub::{ChannelId, JoinError as HubJoinError, MemberId, ShardId, Standing};
 use crate::mesh::Class;
 
 /// Whose answer is awaited. As few as requests are under way.
@@ -76,7 +76,7 @@ impl Channels {
         self.tell_home(home);
         let expected = Expected { standing: standing_of(&entry), has_left: false };
         if home == self.here {
-            let entered = self.home.enter(home, connection, channel, &entry);
+            let entered = self.enter_at_home(home, connection, channel, &entry);
             return self.settle(connection, channel, expected, entered).map(Asked::Done);
         }
         if !entry.asks_home() && self.fanout.receiving(channel).is_some() {
@@ -91,6 +91,20 @@ impl Channels {
             return Err(JoinError::Busy);
         }
         Ok(Asked::Waits)
+    }
+
+    /// The home's word on the entry of a connection of `from`.
+    pub(super) fn enter_at_home(
+        &mut self,
+        from: ShardId,
+        connection: ConnectionId,
+        channel: &str,
+        entry: &Entry,
+    ) -> Result<Entered, JoinError> {
+        if entry.replaces_others {
+            self.replace_all(channel)?;
+        }
+        self.home.enter(from, connection, channel, entry)
     }
 
     fn ask_to_enter(
@@ -244,6 +258,18 @@ fn standing_of(entry: &Entry) -> Standing {
         is_present: entry.presence.is_some(),
         is_announced: entry.is_announced,
         hears_joins: entry.hears_joins,
+    }
+}
+
+impl Channels {
+    /// What becomes of publications that a member does not take in time.
+    pub(super) fn overflow_of(&self, index: Index, channel: ChannelId) -> Overflow {
+        let standing = self.fanout.standing(channel, MemberId(index.as_u32()));
+        match standing.unwrap_or_default().overflow {
+            1 => Overflow::DropOldest,
+            2 => Overflow::Latest,
+            _ => Overflow::Close,
+        }
     }
 }
 

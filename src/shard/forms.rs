@@ -106,6 +106,16 @@ impl Joined {
     }
 }
 
+/// A frame by itself, as a member who reads `kind` is sent it.
+pub(super) fn readable(
+    frame: &Frame,
+    kind: Option<MessageKind>,
+    translate: Translate,
+    batch: &mut Batch,
+) -> Readable {
+    joined(std::slice::from_ref(frame), kind, translate, batch)
+}
+
 /// The frames of a run as one piece.
 fn joined(
     frames: &[Frame],

@@ -41,6 +41,8 @@ pub(crate) enum Message {
     Answered(Box<Answered>),
     /// To a channel's home: a connection is not present any more.
     Absent { channel: Arc<str>, connection: ConnectionId, is_announced: bool },
+    /// From a channel's home: whoever of yours is in it gives way to somebody who enters.
+    Replaced { channel: Arc<str> },
     /// To a user's home: may this connection be counted for it? A request.
     SignIn { user: Arc<str>, limit: u32, connection: ConnectionId },
     /// The home's answer to [`Message::SignIn`].

@@ -54,6 +54,7 @@ mod positions;
 mod publisher;
 mod reading;
 mod ready;
+mod replacing;
 mod seats;
 mod serial;
 mod session_effects;
@@ -61,6 +62,7 @@ mod session_effects;
 mod session_rig;
 mod session_settings;
 mod sessions;
+mod set_aside;
 mod settings;
 mod sign_ins;
 #[cfg(test)]

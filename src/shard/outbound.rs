@@ -30,6 +30,18 @@ pub(crate) struct Send {
 }
 
 impl<H: Handler> Core<H> {
+    /// Whether so many bytes more are within the bound of the connection's output. An empty one
+    /// takes any one message.
+    pub(super) fn has_room(&self, index: Index, bytes: usize) -> bool {
+        let connection = self.connections.get(index).expect("asked while it lives");
+        let chained = match connection.chain {
+            NONE => 0,
+            chain => self.output.chain(chain).bytes,
+        };
+        let queued = connection.backlog_bytes() + connection.held_back_bytes() + chained;
+        queued == 0 || queued + bytes <= self.settings.output_bytes_max
+    }
+
     fn overflow_of(&self, index: Index, reason: &'static str) -> (u16, &'static str) {
         let route = self.connections.get(index).map_or(0, |connection| connection.route);
         self.routes.overflow_of(route).unwrap_or((code::POLICY_VIOLATION, reason))
@@ -53,15 +65,13 @@ impl<H: Handler> Turn<'_, H> {
         if connection.chain == NONE {
             connection.chain = core.output.begin(index.as_u32());
         }
-        let unsent = connection.backlog_bytes() + connection.held_back_bytes();
-        let queued = unsent + core.output.chain(connection.chain).bytes;
-        if queued > 0 && queued + bytes > core.settings.output_bytes_max {
-            core.counters.output_overflows += 1;
-            let reads = connection.backlog_bytes() == 0;
-            self.overflowed(index, reads);
-            return Err(SendError::Overflow);
+        let reads = connection.backlog_bytes() == 0;
+        if core.has_room(index, bytes) {
+            return Ok(());
         }
-        Ok(())
+        core.counters.output_overflows += 1;
+        self.overflowed(index, reads);
+        Err(SendError::Overflow)
     }
 
     /// Copies a few bytes into the batch and queues them. An overflow ends the connection, which
@@ -120,7 +130,8 @@ impl<H: Handler> Turn<'_, H> {
         let chain = self.core.output.chain(number);
         let connection = self.core.connections.get(Index::new(chain.index));
         let is_plain = connection.is_some_and(|one| {
-            one.phase.is_open() && one.backlog_bytes() == 0 && !one.flags.has(Flags::PAUSED)
+            let waits = one.backlog_bytes() > 0 || one.set_aside_bytes() > 0;
+            one.phase.is_open() && !waits && !one.flags.has(Flags::PAUSED)
         });
         !(is_plain && matches!(chain.sent, Sent::Chain(_)))
     }
@@ -272,6 +283,7 @@ impl<H: Handler> Turn<'_, H> {
             connection.flags.clear(Flags::PAUSED);
             core.make_ready(index);
         }
+        core.caught_up(index);
         self.flushed(index);
     }
 }

@@ -53,6 +53,7 @@ const ASK: u8 = 16;
 const ANSWERED: u8 = 17;
 const ABSENT: u8 = 18;
 const TELL: u8 = 19;
+const REPLACED: u8 = 20;
 
 impl Message {
     /// Appends the serial form.
@@ -92,6 +93,7 @@ impl Message {
                 put.tag(ABSENT).text(channel).connection(*connection).bool(*is_announced)
             }
             Self::Tell { channel, frame } => put.tag(TELL).text(channel).bytes(frame),
+            Self::Replaced { channel } => put.tag(REPLACED).text(channel),
             Self::SignIn { user, limit, connection } => {
                 put.tag(SIGN_IN).text(user).u32(*limit).connection(*connection)
             }
@@ -133,6 +135,7 @@ impl Message {
                 is_announced: take.bool()?,
             },
             TELL => Self::Tell { channel: take.text()?, frame: take.frame()? },
+            REPLACED => Self::Replaced { channel: take.text()? },
             SIGN_IN => Self::SignIn {
                 user: take.text()?,
                 limit: take.u32()?,
@@ -217,6 +220,7 @@ mod tests {
             Message::Uninterested { channel: channel.clone() },
             Message::BothForms { channel: channel.clone() },
             Message::Absent { channel: channel.clone(), connection, is_announced: true },
+            Message::Replaced { channel: channel.clone() },
             Message::Tell { channel, frame },
             Message::SignIn { user: "anna".into(), limit: 3, connection },
             Message::SignOut { user: "bo".into() },
@@ -265,9 +269,10 @@ mod tests {
             Message::Answered(_) => ANSWERED,
             Message::Absent { .. } => ABSENT,
             Message::Tell { .. } => TELL,
+            Message::Replaced { .. } => REPLACED,
         });
         let kinds: std::collections::BTreeSet<_> = kinds.collect();
-        assert!(kinds.into_iter().eq(PUBLISH..=TELL));
+        assert!(kinds.into_iter().eq(PUBLISH..=REPLACED));
         for message in all {
             let back = Message::decode(&encoded(&message)).unwrap();
             assert_eq!(format!("{back:?}"), format!("{message:?}"));
@@ -288,7 +293,7 @@ mod tests {
 
     #[test]
     fn bytes_that_mean_nothing_are_refused_by_what_is_wrong() {
-        assert_eq!(Message::decode(&[TELL + 1]).err(), Some(SerialError::Tag(TELL + 1)));
+        assert_eq!(Message::decode(&[REPLACED + 1]).err(), Some(SerialError::Tag(REPLACED + 1)));
         let not_utf8 = [&[UNINTERESTED, 1, 0, 0, 0][..], b"\xff"].concat();
         assert_eq!(Message::decode(&not_utf8).err(), Some(SerialError::Text));
         let no_answer = [INTEREST_ANSWERED, 0, 0, 0, 0, 1, 0, 0, 0, 2];

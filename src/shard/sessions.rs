@@ -298,6 +298,14 @@ impl Handler for Sessions {
         self.flush(peer);
     }
 
+    fn replaced(&mut self, peer: &mut Peer<'_, Self>, _channel: &str) {
+        self.begin(peer);
+        if let Some(session) = peer.state() {
+            session.replaced(&mut self.effects);
+            self.obey(peer);
+        }
+    }
+
     fn answered(&mut self, peer: &mut Peer<'_, Self>, id: u32, result: Result<Answer, AskError>) {
         self.begin(peer);
         self.take_answer(peer, SlotId::of(id), &result);

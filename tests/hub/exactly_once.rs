@@ -134,7 +134,7 @@ impl Model {
     }
 
     fn deliver_next(&mut self) -> bool {
-        let Some(Delivery { channel: id, member, missed, frames, chain }) = self.fanout.next()
+        let Some(Delivery { channel: id, member, missed, frames, chain, .. }) = self.fanout.next()
         else {
             return false;
         };

@@ -3,7 +3,8 @@
 //!
 //! A text message that begins with `!` is an order to the handler, anything else is echoed:
 //! `!flood COUNT BYTES` sends binary messages, `!join CHANNEL` and `!publish CHANNEL NUMBER BYTES` do what
-//! they say and are answered `joined`, or not at all, `!stall MILLISECONDS` holds the loop, and
+//! they say and are answered `joined`, or not at all, `!enter CHANNEL POLICY` joins a channel in which
+//! a slow reader may miss the `oldest`, or all but the `latest`, `!leave CHANNEL` leaves one, `!stall MILLISECONDS` holds the loop, and
 //! `!close CODE REASON` closes.
 
 #![allow(dead_code, reason = "each test uses its own part of this")]
@@ -22,8 +23,8 @@ use longwire::ws::{
     Assembler, Event, MessageKind, MessageLimits, OpCode, Role, encode_header, mask,
 };
 use longwire::{
-    Cause, Closed, Config, Handler, Limits, Message, Peer, Request, Route, Routes, Running, Server,
-    Shard, Snapshot, Upgrade,
+    Asked, Cause, Closed, Config, Entered, Entry, Handler, Limits, Message, Overflow, Peer,
+    Request, Route, Routes, Running, Server, Shard, Snapshot, Upgrade,
 };
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -100,6 +101,20 @@ impl Actor {
             ["join", channel] => {
                 peer.join(channel).unwrap();
                 self.send(peer, Message::text("joined"));
+            }
+            ["enter", channel, policy] => {
+                let overflow = match policy {
+                    "latest" => Overflow::Latest,
+                    "oldest" => Overflow::DropOldest,
+                    _ => panic!("no such policy: {policy}"),
+                };
+                let entered = peer.enter(channel, Entry { overflow, ..Entry::default() });
+                assert_eq!(entered, Ok(Asked::Done(Entered::default())), "a shard alone is home");
+                self.send(peer, Message::text("joined"));
+            }
+            ["leave", channel] => {
+                assert!(peer.leave(channel));
+                self.send(peer, Message::text("left"));
             }
             ["publish", channel, number, bytes] => {
                 let payload = payload(number.parse().unwrap(), bytes.parse().unwrap());

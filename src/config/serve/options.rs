@@ -75,8 +75,8 @@ section! {
         /// Nothing is `channel.publication_data_format`.
         publication_data_format: DataFormat = DataFormat::NotEmpty;
         /// What becomes of publications for a client that does not read as fast as they come: it
-        /// is disconnected as slow, loses the oldest that wait, or gets the latest only. Those of
-        /// a channel with positions are never left out: it is disconnected.
+        /// is disconnected as slow, loses the oldest that wait, or gets the latest only. It is not
+        /// told what it has missed by that, not even where it recovers: only offsets show it.
         overflow: Overflow = Overflow::Disconnect;
     }
 }
@@ -122,9 +122,9 @@ words!(DataFormat {
 /// What becomes of publications for a client that does not keep up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overflow {
-    /// It is disconnected.
+    /// It is disconnected when its output is at its bound.
     Disconnect,
-    /// The oldest that wait are dropped.
+    /// A few of the last wait for it; older ones are dropped.
     DropOldest,
     /// Only the latest waits.
     Latest,

@@ -10,5 +10,7 @@ section! {
         enabled: bool = false;
         /// The namespace of these channels. Empty for none.
         personal_channel_namespace: String = String::new();
+        /// Whether a user has one connection at most: the next ends those before it with 3504.
+        single_connection: bool = false;
     }
 }

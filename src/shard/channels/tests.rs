@@ -129,7 +129,8 @@ fn a_shard_translates_until_its_question_reaches_the_home() {
         assert_eq!(shards[1].publish(&name, Arc::new(*b"\x81\x02hi"), None), Ok(()));
         exchange(shards);
         while is_full && shards[0].publish(&other, Arc::new(*b"\x81\x00"), None).is_ok() {}
-        let next = shards[0].next(&mut batch, |_| Some(MessageKind::Binary));
+        let reads = |_| Some(MessageKind::Binary);
+        let next = shards[0].next(&mut batch, reads, |_, _| false);
         let piece = next.and_then(|next| next.piece.ok().flatten()).expect("a delivery");
         assert_eq!(batch.bytes(piece), b"\x82\x02HI");
         exchange(shards);

@@ -76,10 +76,19 @@ impl Writer<'_> {
     }
 
     pub(super) fn entry(&mut self, entry: &Entry) -> &mut Self {
-        let Entry { stream, recover, presence, is_announced, hears_joins, overflow, tag } = entry;
+        let Entry {
+            stream,
+            recover,
+            presence,
+            is_announced,
+            hears_joins,
+            replaces_others,
+            overflow,
+            tag,
+        } = entry;
         self.option(*stream, Self::retention).option(*recover, Self::recover);
         self.option(presence.as_ref(), Self::present).bool(*is_announced).bool(*hears_joins);
-        self.one_of(&OVERFLOWS, overflow).tag(*tag)
+        self.bool(*replaces_others).one_of(&OVERFLOWS, overflow).tag(*tag)
     }
 
     pub(super) fn entered(&mut self, result: &Result<Entered, JoinError>) -> &mut Self {
@@ -172,6 +181,7 @@ impl Reader<'_> {
             presence: self.option(Self::present)?,
             is_announced: self.bool()?,
             hears_joins: self.bool()?,
+            replaces_others: self.bool()?,
             overflow: self.one_of(&OVERFLOWS)?,
             tag: self.u8()?,
         })
@@ -273,6 +283,7 @@ pub(super) mod tests {
             presence: Some(present()),
             is_announced: true,
             hears_joins: true,
+            replaces_others: true,
             overflow: Overflow::Latest,
             tag: Entry::TAG_MAX,
         };

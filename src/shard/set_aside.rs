@@ -1,0 +1,366 @@
+//! What a slow connection has not been sent of channels in which it may miss some.
+//!
+//! ```text
+//!   fan-out ─▶ socket takes it ─yes─▶ sent
+//!                  └─ behind ─▶ its channel's policy: close ────────▶ backlog, 3008 at its bound
+//!                                       drop oldest, latest ─▶ set aside ─ caught up ─▶ sent
+//! ```
+//!
+//! Invariants: what is set aside are references to frames that others are sent too, in the order
+//! in which they came, within a bound of each connection and one of the shard; nothing overtakes
+//! what is set aside of its channel; who leaves a channel gets nothing more of it.
+
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+
+use super::connection::Connection;
+use super::core::{Core, Turn};
+use super::forms::{Readable, readable};
+use super::guard;
+use super::output::{NONE, Output};
+use super::slab::Index;
+use crate::handler::{ConnectionId, Handler, Overflow};
+use crate::hub::ChannelId;
+use crate::limits::{SET_ASIDE_BYTES_MAX, SET_ASIDE_FRAMES_MAX, SET_ASIDE_SHARE};
+use crate::ring::Frame;
+
+/// The frames that wait for one connection, of all its channels that may miss some.
+#[derive(Default)]
+pub(super) struct SetAside {
+    waiting: VecDeque<Aside>,
+    bytes: usize,
+    /// It has caught up, and stands among those who are sent what waits.
+    is_due: bool,
+}
+
+struct Aside {
+    channel: ChannelId,
+    frame: Frame,
+    /// It is dropped when a later one of its channel waits.
+    gives_way: bool,
+}
+
+/// Frames of a channel for a member that is behind.
+pub(super) struct Behind {
+    pub(super) channel: ChannelId,
+    pub(super) frames: Vec<Frame>,
+    /// They tell of others coming and going: a later one does not stand for them.
+    pub(super) tells_joins: bool,
+}
+
+/// Publications that a connection will not be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Dropped {
+    oldest: u64,
+    conflated: u64,
+}
+
+impl SetAside {
+    /// Adds a frame, instead of those of its channel that give way if it is to be the latest, and
+    /// drops what is over the bounds. A frame that is over them by itself waits alone.
+    fn keep(&mut self, channel: ChannelId, frame: Frame, is_latest: bool) -> Dropped {
+        let gives_way = |one: &Aside| one.channel == channel && one.gives_way;
+        let conflated = if is_latest { self.forget(gives_way) } else { 0 };
+        self.bytes += charge(&frame);
+        self.waiting.push_back(Aside { channel, frame, gives_way: is_latest });
+        let mut oldest = 0;
+        while self.waiting.len() > 1 && self.is_over() {
+            self.drop_oldest(channel);
+            oldest += 1;
+        }
+        Dropped { oldest, conflated }
+    }
+
+    fn is_over(&self) -> bool {
+        self.waiting.len() > SET_ASIDE_FRAMES_MAX || self.bytes > SET_ASIDE_BYTES_MAX
+    }
+
+    /// Drops the oldest frame of the channel; the last one stays if there is another channel's.
+    fn drop_oldest(&mut self, channel: ChannelId) {
+        let last = self.waiting.len() - 1;
+        let place = self.waiting.iter().take(last).position(|aside| aside.channel == channel);
+        let dropped = self.waiting.remove(place.unwrap_or(0)).expect("there is at least one");
+        self.bytes -= charge(&dropped.frame);
+    }
+
+    /// Drops all that are meant; returns how many it was.
+    fn forget(&mut self, is_meant: impl Fn(&Aside) -> bool) -> u64 {
+        let count = self.waiting.len();
+        self.waiting.retain(|aside| !is_meant(aside));
+        self.bytes = self.waiting.iter().map(|aside| charge(&aside.frame)).sum();
+        (count - self.waiting.len()) as u64
+    }
+
+    fn take_first(&mut self) -> Option<Frame> {
+        let Aside { frame, .. } = self.waiting.pop_front()?;
+        self.bytes -= charge(&frame);
+        Some(frame)
+    }
+}
+
+/// Bytes that a frame takes while it waits, as if nobody else had it.
+fn charge(frame: &Frame) -> usize {
+    frame.len() + size_of::<Aside>()
+}
+
+impl<S> Connection<S> {
+    /// Whether frames for it would have to wait: its socket takes no more for now, or others wait
+    /// already, or its output of this turn is at the bound.
+    pub(super) fn is_behind(&self, output: &Output, frames: &[Frame], bytes_max: usize) -> bool {
+        if self.backlog_bytes() > 0 || self.set_aside_bytes() > 0 {
+            return true;
+        }
+        if self.chain == NONE {
+            return false;
+        }
+        let chained = output.chain(self.chain).bytes;
+        chained > 0 && chained + frames.iter().map(|frame| frame.len()).sum::<usize>() > bytes_max
+    }
+
+    /// What is set aside for it is charged for.
+    pub(super) fn set_aside_bytes(&self) -> usize {
+        let aside = self.busy.as_ref().and_then(|busy| busy.set_aside.as_ref());
+        aside.map_or(0, |aside| aside.bytes)
+    }
+}
+
+impl<H: Handler> Core<H> {
+    /// Sets frames of a channel aside, if the member may miss some; false if it may not.
+    pub(super) fn set_aside(&mut self, index: Index, behind: Behind) -> bool {
+        let Behind { channel, frames, tells_joins } = behind;
+        let overflow = self.channels.overflow_of(index, channel);
+        if overflow == Overflow::Close {
+            return false;
+        }
+        let budget = self.settings.backlog_bytes_max / SET_ASIDE_SHARE;
+        let one = self.connections.get_mut(index).expect("a member is a connection");
+        let aside = one.busy().set_aside.get_or_insert_default();
+        self.set_aside_bytes -= aside.bytes;
+        let mut dropped = Dropped::default();
+        for frame in frames {
+            let is_latest = overflow == Overflow::Latest && !tells_joins;
+            let Dropped { oldest, conflated } = aside.keep(channel, frame, is_latest);
+            dropped.oldest += oldest;
+            dropped.conflated += conflated;
+        }
+        while !aside.waiting.is_empty() && self.set_aside_bytes + aside.bytes > budget {
+            aside.drop_oldest(channel);
+            dropped.oldest += 1;
+        }
+        self.set_aside_bytes += aside.bytes;
+        self.counters.overflow_dropped_oldest += dropped.oldest;
+        self.counters.overflow_conflated += dropped.conflated;
+        self.settle_set_aside(index);
+        true
+    }
+
+    /// The connection leaves a channel: it gets nothing more of it.
+    pub(super) fn forget_set_aside(&mut self, connection: ConnectionId, channel: &str) {
+        let Some(channel) = self.channels.fanout.find(channel) else { return };
+        let Some(one) = self.open(connection) else { return };
+        let Some(aside) = one.busy.as_mut().and_then(|busy| busy.set_aside.as_mut()) else {
+            return;
+        };
+        let bytes = aside.bytes;
+        aside.forget(|one| one.channel == channel);
+        let freed = bytes - aside.bytes;
+        self.set_aside_bytes -= freed;
+        self.settle_set_aside(Index::new(connection.index()));
+    }
+
+    /// The connection is sent nothing more.
+    pub(super) fn end_set_aside(&mut self, index: Index) {
+        let Some(one) = self.connections.get_mut(index) else { return };
+        let Some(aside) = one.busy.as_mut().and_then(|busy| busy.set_aside.take()) else { return };
+        one.calm();
+        self.set_aside_bytes -= aside.bytes;
+    }
+
+    /// Gives the list back when nothing waits in it any more.
+    fn settle_set_aside(&mut self, index: Index) {
+        if self.connections.get(index).is_some_and(|one| one.set_aside_bytes() == 0) {
+            self.end_set_aside(index);
+        }
+    }
+
+    /// The socket has taken all that it was sent: what was set aside is due.
+    pub(super) fn caught_up(&mut self, index: Index) {
+        let Some(one) = self.connections.get_mut(index) else { return };
+        let aside = one.busy.as_mut().and_then(|busy| busy.set_aside.as_mut());
+        if let Some(aside) = aside.filter(|aside| !aside.is_due) {
+            aside.is_due = true;
+            let serial = one.serial;
+            self.caught_up.push_back((serial, index));
+        }
+    }
+}
+
+impl<H: Handler> Turn<'_, H> {
+    /// Sends at most `budget` connections that caught up what was set aside for them; returns how
+    /// many it was.
+    pub(super) fn relieve(&mut self, budget: usize) -> usize {
+        let mut count = 0;
+        while count < budget {
+            let Some((serial, index)) = self.core.caught_up.pop_front() else { break };
+            count += 1;
+            let connection = ConnectionId::new(index.as_u32(), serial);
+            if self.core.open(connection).is_some() {
+                self.send_set_aside(index);
+                self.core.settle_set_aside(index);
+            }
+        }
+        count
+    }
+
+    /// Sends what is set aside, as far as there is room: the rest follows when that is taken.
+    fn send_set_aside(&mut self, index: Index) {
+        loop {
+            let core = &mut *self.core;
+            let one = core.connections.get_mut(index).expect("it is open");
+            let reads = one.state.as_ref().and_then(|state| guard(|| H::reads(state)).flatten());
+            let is_blocked = one.backlog_bytes() > 0;
+            let Some(aside) = one.busy.as_mut().and_then(|busy| busy.set_aside.as_mut()) else {
+                return;
+            };
+            aside.is_due = false;
+            let Some(next) = aside.waiting.front() else { return };
+            let (channel, frame) = (next.channel, Frame::clone(&next.frame));
+            if is_blocked || !core.has_room(index, frame.len()) {
+                return;
+            }
+            let one = core.connections.get_mut(index).expect("it is open");
+            let aside = one.busy().set_aside.as_mut().expect("seen above");
+            let bytes = aside.bytes;
+            aside.take_first();
+            core.set_aside_bytes -= bytes - aside.bytes;
+            let translate = core.channels.home.translate;
+            // What it could not read, it was told when it came.
+            let (Readable::Here(piece) | Readable::Translated(piece)) =
+                readable(&frame, reads, translate, self.batch)
+            else {
+                continue;
+            };
+            if self.hand_over(index, channel, piece).is_err() {
+                return;
+            }
+            self.core.counters.deliveries += 1;
+            self.core.counters.deliveries_bytes += piece.len() as u64;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::{Fanout, FanoutBounds, Homes, MemberId};
+    use proptest::prelude::*;
+    use std::hash::RandomState;
+
+    fn channels() -> Vec<ChannelId> {
+        let (homes, bounds) = (Homes::dealt(1), FanoutBounds::default());
+        let mut fanout: Fanout<()> = Fanout::new(homes, 10, bounds, RandomState::new());
+        ["a", "b", "c"].map(|name| fanout.join(name, MemberId(0)).unwrap()).into()
+    }
+
+    fn frame(number: usize, bytes: usize) -> Frame {
+        let mut frame = vec![0; bytes.max(size_of::<usize>())];
+        frame[..size_of::<usize>()].copy_from_slice(&number.to_le_bytes());
+        frame.into()
+    }
+
+    fn number(frame: &Frame) -> usize {
+        usize::from_le_bytes(frame[..size_of::<usize>()].try_into().unwrap())
+    }
+
+    proptest! {
+        /// Against a list that is searched for what the policy says.
+        #[test]
+        fn what_waits_is_what_the_policies_leave(
+            steps in prop::collection::vec((0..3_usize, 0..20_000_usize, 0..12_u8), 0..300),
+        ) {
+            let (ids, mut aside) = (channels(), SetAside::default());
+            // Channel, number, charge, and whether it gives way. The first channel keeps the
+            // latest, but for every tenth of it, which tells joins; the others drop the oldest.
+            let mut model: Vec<(usize, usize, usize, bool)> = Vec::new();
+            for (at, (channel, bytes, step)) in steps.into_iter().enumerate() {
+                match step {
+                    0 => prop_assert_eq!(
+                        aside.take_first().as_ref().map(number),
+                        (!model.is_empty()).then(|| model.remove(0).1),
+                    ),
+                    1 => {
+                        let count = model.len();
+                        model.retain(|one| one.0 != channel);
+                        let forgotten = aside.forget(|one| one.channel == ids[channel]);
+                        prop_assert_eq!(forgotten, (count - model.len()) as u64);
+                    }
+                    _ => {
+                        let (frame, mut dropped) = (frame(at, bytes), Dropped::default());
+                        let is_latest = channel == 0 && step > 2;
+                        if is_latest {
+                            let count = model.len();
+                            model.retain(|one| one.0 != channel || !one.3);
+                            dropped.conflated = (count - model.len()) as u64;
+                        }
+                        model.push((channel, at, charge(&frame), is_latest));
+                        let is_over = |model: &Vec<(usize, usize, usize, bool)>| {
+                            let bytes: usize = model.iter().map(|one| one.2).sum();
+                            model.len() > SET_ASIDE_FRAMES_MAX || bytes > SET_ASIDE_BYTES_MAX
+                        };
+                        while model.len() > 1 && is_over(&model) {
+                            let of_channel = model.iter().position(|one| one.0 == channel);
+                            let is_new = of_channel == Some(model.len() - 1);
+                            model.remove(if is_new { 0 } else { of_channel.unwrap() });
+                            dropped.oldest += 1;
+                        }
+                        prop_assert_eq!(aside.keep(ids[channel], frame, is_latest), dropped);
+                    }
+                }
+                let waiting: Vec<_> = aside.waiting.iter().map(|one| number(&one.frame)).collect();
+                prop_assert_eq!(waiting, model.iter().map(|one| one.1).collect::<Vec<_>>());
+                prop_assert_eq!(aside.bytes, model.iter().map(|one| one.2).sum::<usize>());
+            }
+        }
+    }
+
+    /// It is what keeps the order: what comes once the backlog is gone would overtake what waits.
+    #[test]
+    fn who_has_something_waiting_is_behind_also_with_an_empty_backlog() {
+        let (mut core, _peer) = super::super::tests::core();
+        let index = Index::new(0);
+        let is_behind = |core: &Core<_>, frames: &[Frame], bytes_max| {
+            let one = core.connections.get(index).unwrap();
+            one.is_behind(&core.output, frames, bytes_max)
+        };
+        let large = [frame(0, 1000)];
+        assert!(!is_behind(&core, &large, 10), "an empty output takes any one message");
+        let busy = core.connections.get_mut(index).unwrap().busy();
+        let aside = busy.set_aside.get_or_insert_default();
+        aside.keep(channels()[0], frame(1, 10), true);
+        assert!(is_behind(&core, &[], usize::MAX));
+        aside_of(&mut core, index).take_first();
+        assert!(!is_behind(&core, &large, usize::MAX));
+        let mut batch = crate::ring::Batch::new(64);
+        Turn { core: &mut core, batch: &mut batch }.queue_frame(index, b"in this turn");
+        assert!(!is_behind(&core, &large, 1012));
+        assert!(is_behind(&core, &large, 1011), "it would be over the bound");
+    }
+
+    fn aside_of(core: &mut Core<super::super::tests::Silent>, index: Index) -> &mut SetAside {
+        core.connections.get_mut(index).unwrap().busy().set_aside.as_mut().unwrap()
+    }
+
+    #[test]
+    fn a_frame_over_the_bound_by_itself_waits_alone() {
+        let (ids, mut aside) = (channels(), SetAside::default());
+        for at in 0..3 {
+            aside.keep(ids[1], frame(at, 100), false);
+        }
+        let large = frame(3, SET_ASIDE_BYTES_MAX);
+        let dropped = aside.keep(ids[2], large, false);
+        assert_eq!((dropped.oldest, aside.waiting.len()), (3, 1));
+        assert_eq!(aside.take_first().as_ref().map(number), Some(3));
+        assert_eq!(aside.bytes, 0);
+    }
+}
