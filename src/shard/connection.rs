@@ -106,12 +106,6 @@ impl<S> Connection<S> {
         let is_coming = self.phase == Phase::Handshake || self.flags.has(Flags::SILENT);
         if is_coming { Rank::New } else { Rank::Known }
     }
-
-    /// Bytes of deliveries that are kept back.
-    pub(super) fn held_back_bytes(&self) -> usize {
-        let held = self.busy.as_ref().and_then(|busy| busy.held_back.as_ref());
-        held.map_or(0, HeldBack::len)
-    }
 }
 
 /// Independent facts about a connection.
@@ -186,7 +180,7 @@ pub(super) struct Busy {
     /// When the backlog last grew shorter.
     pub(super) moved: Tick,
     /// Deliveries that are kept back, while the application has it so.
-    pub(super) held_back: Option<HeldBack>,
+    pub(super) held_back: Option<Box<HeldBack>>,
     /// Deliveries that wait because it is slow, of channels in which it may miss some.
     pub(super) set_aside: Option<Box<SetAside>>,
     /// Bytes of the peer's that the application keeps, as it has said.

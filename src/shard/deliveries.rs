@@ -18,7 +18,7 @@ use crate::ring::{Batch, Frame, Piece};
 /// A delivery in the terms of the shard.
 pub(super) struct Next {
     index: Index,
-    of: ChannelId,
+    id: ChannelId,
     missed: u64,
     /// Its name, if the member is to be told something of it.
     channel: Option<String>,
@@ -61,10 +61,9 @@ impl Channels {
             self.translated += 1;
             self.ask_for_both_forms(channel);
         }
-        let of = channel;
-        let told = missed > 0 || piece.is_err();
-        let channel = told.then(|| self.fanout.name(channel).to_owned());
-        Some(Next { index, of, missed, channel, piece, count, behind })
+        let (id, told) = (channel, missed > 0 || piece.is_err());
+        let channel = told.then(|| self.fanout.name(id).to_owned());
+        Some(Next { index, id, missed, channel, piece, count, behind })
     }
 
     /// Asks the home to translate in future, once for all shards. For want of room the question is
@@ -135,7 +134,7 @@ impl<H: Handler> Turn<'_, H> {
             let waits = |behind| self.core.set_aside(next.index, behind);
             if open
                 && !next.behind.is_some_and(waits)
-                && self.hand_over(next.index, next.of, piece).is_ok()
+                && self.hand_over(next.index, next.id, piece).is_ok()
             {
                 self.core.counters.deliveries += next.count as u64;
                 self.core.counters.deliveries_bytes += piece.len() as u64;

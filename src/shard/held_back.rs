@@ -6,40 +6,55 @@
 
 #![forbid(unsafe_code)]
 
+use super::connection::Connection;
 use super::core::{Core, Turn};
 use super::slab::Index;
 use crate::handler::{ConnectionId, Handler, SendError};
 use crate::hub::ChannelId;
 use crate::ring::Piece;
 
-/// What is kept back for one connection.
+/// What is kept back for one connection, of all its channels in the order in which it came.
 #[derive(Default)]
 pub(super) struct HeldBack {
-    deliveries: Vec<(ChannelId, Box<[u8]>)>,
-    bytes: usize,
+    bytes: Vec<u8>,
+    /// Whose bytes these are: so many of each channel, one behind the other.
+    parts: Vec<(ChannelId, usize)>,
 }
 
 impl HeldBack {
-    /// Bytes in it.
-    pub(super) fn len(&self) -> usize {
-        self.bytes
+    fn push(&mut self, channel: ChannelId, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        match self.parts.last_mut() {
+            Some((last, count)) if *last == channel => *count += bytes.len(),
+            _ => self.parts.push((channel, bytes.len())),
+        }
     }
 
-    fn keep(&mut self, channel: ChannelId, bytes: &[u8]) {
-        self.deliveries.push((channel, bytes.into()));
-        self.bytes += bytes.len();
-    }
-
-    /// Drops what is of a channel; returns how many bytes that were.
+    /// Drops what is of this channel; returns how many bytes it was.
     fn forget(&mut self, channel: ChannelId) -> usize {
-        let before = self.bytes;
-        self.deliveries.retain(|(of, _)| *of != channel);
-        self.bytes = self.deliveries.iter().map(|(_, bytes)| bytes.len()).sum();
-        before - self.bytes
+        let before = self.bytes.len();
+        let mut at = 0;
+        self.parts.retain(|&(one, count)| {
+            if one == channel {
+                self.bytes.drain(at..at + count);
+            } else {
+                at += count;
+            }
+            one != channel
+        });
+        before - self.bytes.len()
+    }
+}
+
+impl<S> Connection<S> {
+    /// Bytes of deliveries that are kept back.
+    pub(super) fn held_back_bytes(&self) -> usize {
+        let held = self.busy.as_ref().and_then(|busy| busy.held_back.as_ref());
+        held.map_or(0, |held| held.bytes.len())
     }
 
-    fn joined(self) -> Vec<u8> {
-        self.deliveries.into_iter().flat_map(|(_, bytes)| bytes).collect()
+    fn held_back(&mut self) -> Option<&mut HeldBack> {
+        self.busy.as_mut()?.held_back.as_deref_mut()
     }
 }
 
@@ -52,44 +67,43 @@ impl<H: Handler> Core<H> {
     }
 
     /// Takes out what was kept back; nothing is any more.
-    pub(super) fn take_held_back(&mut self, index: Index) -> Option<HeldBack> {
-        let one = self.connections.get_mut(index)?;
-        let held = one.busy.as_mut()?.held_back.take()?;
-        one.calm();
-        self.backlog_bytes -= held.len();
-        Some(held)
+    pub(super) fn take_held_back(&mut self, index: Index) -> Vec<u8> {
+        let one = self.connections.get_mut(index);
+        let held = one.and_then(|one| {
+            let held = one.busy.as_mut()?.held_back.take();
+            one.calm();
+            held
+        });
+        let bytes = held.map_or_else(Vec::new, |held| held.bytes);
+        self.backlog_bytes -= bytes.len();
+        bytes
     }
 
-    /// The connection leaves a channel: what was kept back of it is not sent.
+    /// The connection leaves a channel: it gets nothing more of it.
     pub(super) fn forget_held_back(&mut self, connection: ConnectionId, channel: &str) {
         let Some(channel) = self.channels.fanout.find(channel) else { return };
-        let held = self.open(connection).and_then(|one| one.busy.as_mut()?.held_back.as_mut());
-        let bytes = held.map_or(0, |held| held.forget(channel));
-        self.backlog_bytes -= bytes;
+        let held = self.open(connection).and_then(|one| one.held_back());
+        let freed = held.map_or(0, |held| held.forget(channel));
+        self.backlog_bytes -= freed;
     }
 }
 
 impl<H: Handler> Turn<'_, H> {
-    /// Queues a delivery, or keeps it back.
+    /// Queues what a channel delivers, or keeps it back.
     pub(super) fn hand_over(
         &mut self,
         index: Index,
         channel: ChannelId,
         piece: Piece,
     ) -> Result<(), SendError> {
-        let is_held = self
-            .core
-            .connections
-            .get(index)
-            .is_some_and(|one| one.busy.as_ref().is_some_and(|busy| busy.held_back.is_some()));
-        if !is_held {
+        let connection = self.core.connections.get_mut(index).expect("delivered to while it lives");
+        if connection.held_back().is_none() {
             return self.queue(index, piece);
         }
         self.check_room(index, piece.len())?;
         let core = &mut *self.core;
-        let one = core.connections.get_mut(index).expect("seen above");
-        let held = one.busy().held_back.as_mut().expect("seen above");
-        held.keep(channel, self.batch.bytes(piece));
+        let connection = core.connections.get_mut(index).expect("seen above");
+        connection.held_back().expect("seen above").push(channel, self.batch.bytes(piece));
         core.backlog_bytes += piece.len();
         if core.backlog_bytes > core.settings.backlog_bytes_max {
             self.cut_for_budget(index);
@@ -104,11 +118,35 @@ impl<H: Handler> Turn<'_, H> {
             return;
         }
         let index = Index::new(connection.index());
-        let held = self.core.take_held_back(index).map_or_else(Vec::new, HeldBack::joined);
+        let held = self.core.take_held_back(index);
         if !held.is_empty() {
             let piece = self.batch.share(held.into());
             // It had its room while it was kept back.
             let _cut_on_overflow = self.queue(index, piece);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::{Fanout, FanoutBounds, Homes, MemberId};
+
+    #[test]
+    fn who_leaves_a_channel_gets_the_others_in_their_order() {
+        let (homes, hasher) = (Homes::dealt(1), std::hash::RandomState::new());
+        let mut fanout: Fanout<()> = Fanout::new(homes, 10, FanoutBounds::default(), hasher);
+        let [a, b, c] = ["a", "b", "c"].map(|name| fanout.join(name, MemberId(0)).expect("room"));
+        let mut held = HeldBack::default();
+        let said: [(ChannelId, &[u8]); 6] =
+            [(a, b"a1"), (b, b"b1"), (b, b"b22"), (a, b"a2"), (c, b"c"), (b, b"b3")];
+        for (channel, bytes) in said {
+            held.push(channel, bytes);
+        }
+        assert_eq!((held.forget(b), held.forget(b)), (7, 0));
+        assert_eq!(held.bytes, b"a1a2c");
+        held.push(b, b"b4");
+        assert_eq!(held.forget(a), 4);
+        assert_eq!(held.bytes, b"cb4");
     }
 }

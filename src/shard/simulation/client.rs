@@ -283,9 +283,6 @@ impl Client {
         if !is_leaving {
             subscription.phase = Phase::In;
         }
-        if let Some(position) = &position {
-            ledger.reach(channel, position);
-        }
         subscription.position = position;
         ledger.counts.recoveries += u64::from(since.is_some());
         assert_eq!(result.get("was_recovering").is_some(), since.is_some(), "{value}");

@@ -13,8 +13,6 @@ pub(super) struct Position {
 #[derive(Default)]
 pub(super) struct Ledger {
     streams: BTreeMap<(String, String), BTreeMap<u64, u64>>,
-    /// How far anybody is known to be in each stream.
-    tops: BTreeMap<(String, String), u64>,
     /// By channel and publication, the offset at which it stands.
     places: BTreeMap<(String, u64), u64>,
     pub(super) counts: Counts,
@@ -30,6 +28,10 @@ pub(super) struct Counts {
     pub(super) recovered: u64,
     pub(super) lost_positions: u64,
     pub(super) closes: u64,
+    pub(super) resent: u64,
+    pub(super) gaps: u64,
+    pub(super) overflows: u64,
+    pub(super) temporary_errors: u64,
 }
 
 impl std::ops::AddAssign for Counts {
@@ -41,6 +43,10 @@ impl std::ops::AddAssign for Counts {
         self.recovered += other.recovered;
         self.lost_positions += other.lost_positions;
         self.closes += other.closes;
+        self.resent += other.resent;
+        self.gaps += other.gaps;
+        self.overflows += other.overflows;
+        self.temporary_errors += other.temporary_errors;
     }
 }
 
@@ -50,19 +56,7 @@ impl Ledger {
         let key = (channel.to_owned(), position.epoch.clone());
         let known = *self.streams.entry(key).or_default().entry(position.offset).or_insert(number);
         assert_eq!(known, number, "{channel}: two publications at {position:?}");
-        self.reach(channel, position);
         let place = *self.places.entry((channel.to_owned(), number)).or_insert(position.offset);
         assert_eq!(place, position.offset, "{channel}: publication {number} stands twice");
-    }
-
-    /// A client was told, or came to, this position.
-    pub(super) fn reach(&mut self, channel: &str, position: &Position) {
-        let top = self.tops.entry((channel.to_owned(), position.epoch.clone())).or_default();
-        *top = position.offset.max(*top);
-    }
-
-    /// The furthest that anybody is in a stream.
-    pub(super) fn top(&self, channel: &str, epoch: &str) -> u64 {
-        self.tops.get(&(channel.to_owned(), epoch.to_owned())).copied().unwrap_or(0)
     }
 }

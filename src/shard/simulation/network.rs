@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::handler::{Handler, Retention};
 use crate::limits::FANOUT_QUEUE_BYTES_MAX;
 use crate::mesh::{Class, Member};
+use crate::metrics::Counters;
 use crate::ring::{Batch, Operation, Received, Token};
 use crate::sys::bell::Bell;
 use crate::sys::clock;
@@ -236,8 +237,34 @@ impl Network {
                 counted.partial_bytes,
             ];
             assert_eq!(left, [0; 5], "{counted:?}");
-            assert_eq!(core.channels.fanout.queue_bytes(), 0);
+            let Channels { fanout, home, .. } = &core.channels;
+            assert_eq!((fanout.queue_bytes(), fanout.channel_count()), (0, 0));
+            assert_eq!(home.attendance.count(), 0);
         }
+    }
+
+    /// The offset of the last publication of a channel's stream, if there is one.
+    pub(super) fn top(&self, channel: &str) -> Option<u64> {
+        let tops = self.nodes.iter().filter_map(|node| {
+            let streams = &node.core.channels.home.streams;
+            Some(streams.position(streams.find(channel)?, u64::MAX).offset)
+        });
+        tops.max()
+    }
+
+    /// How many are present in all channels together.
+    pub(super) fn present_count(&self) -> usize {
+        let counts = self.nodes.iter().map(|node| node.core.channels.home.attendance.count());
+        counts.sum::<u32>() as usize
+    }
+
+    /// What all shards have counted together.
+    pub(super) fn counters(&self) -> Counters {
+        let mut sum = Counters::default();
+        for node in &self.nodes {
+            sum += &node.core.counted().counters;
+        }
+        sum
     }
 
     /// Whether any shard has something to do that waits for nobody.
