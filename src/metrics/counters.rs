@@ -222,6 +222,8 @@ counters! {
     client_recoveries,
     /// Of those that began, how many could not recover it.
     client_recovery_failures,
+    /// Of the failures, those where what was missed did not fit the client's unsent output.
+    client_recoveries_oversized,
     /// Lists for replies, of publications or clients, that were put into words.
     client_lists,
     /// Lists for replies for which the words were there already.

@@ -63,7 +63,7 @@ impl World {
         let settings = SessionSettings {
             rules,
             ping_interval: None,
-            output_bytes_max: random.one_of(&[64 * 1024, 1 << 20]),
+            output_bytes_max: random.one_of(&[3000, 1 << 20]),
             ..SessionSettings::default()
         };
         let network = Network::new(shard_count, mesh_slots, room_bytes, &settings);
