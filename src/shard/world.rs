@@ -120,24 +120,34 @@ impl World {
             11 if self.random.is_one_in(3) => self.vanish(who),
             12 if self.random.is_one_in(2) => self.clients[who].is_stuck = true,
             13..15 => self.unstick(who),
-            15..18 => {
-                let channel = self.random.below(CHANNELS.len());
-                let leaves = self.random.is_one_in(3);
-                if self.can_speak(who)
-                    && let Some(text) = self.clients[who].change(channel, leaves, &self.truth)
-                {
-                    self.say(who, &text);
+            15..22 if self.can_speak(who) => {
+                let commands = self.commands(who);
+                if !commands.is_empty() {
+                    self.say(who, &commands.join("\n"));
                 }
-            }
-            18..24 if self.can_speak(who) => {
-                let channel = self.random.below(CHANNELS.len());
-                self.next_data += 1;
-                let text = self.clients[who].publish(channel, self.next_data);
-                self.say(who, &text);
             }
             _ => self.dial(who),
         }
         self.reap();
+    }
+
+    /// What a client says in one frame: mostly one command, sometimes a burst of them.
+    fn commands(&mut self, who: usize) -> Vec<String> {
+        let Self { clients, random, truth, next_data, .. } = self;
+        let client = &mut clients[who];
+        let count = if random.is_one_in(4) { 2 + random.below(6) } else { 1 };
+        let command = |_| {
+            let channel = random.below(CHANNELS.len());
+            match random.below(8) {
+                0..3 => client.change(channel, random.is_one_in(3), truth),
+                3 => Some(client.ask(channel)),
+                _ => {
+                    *next_data += 1;
+                    Some(client.publish(channel, *next_data))
+                }
+            }
+        };
+        (0..count).filter_map(command).collect()
     }
 
     // --- Clients ----------------------------------------------------------------------------

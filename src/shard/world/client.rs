@@ -63,6 +63,7 @@ enum Command {
     Subscribe(usize),
     Unsubscribe(usize),
     Publish,
+    History(usize),
 }
 
 #[derive(Default)]
@@ -116,6 +117,13 @@ impl Client {
             Command::Publish,
             &format!(r#""publish":{{"channel":"{name}","data":{data}}}"#),
         )
+    }
+
+    /// For all that is kept of a channel.
+    pub(super) fn ask(&mut self, channel: usize) -> String {
+        let name = CHANNELS[channel];
+        let body = format!(r#""history":{{"channel":"{name}","limit":-1}}"#);
+        self.command(Command::History(channel), &body)
     }
 
     /// A subscribe if it is out, an unsubscribe if it is in and `leaves`, nothing otherwise.
@@ -192,6 +200,8 @@ impl Client {
             (Command::Subscribe(channel), None) => {
                 self.read_entry(channel, &line["subscribe"], truth);
             }
+            (Command::History(channel), None) => read_history(channel, &line["history"], truth),
+            (Command::History(_), Some(100 | 111)) => {}
             // 100: the home could not be asked, and it comes again.
             (Command::Subscribe(channel), Some(100)) | (Command::Unsubscribe(channel), None) => {
                 self.channels[channel].standing = Standing::Out;
@@ -246,5 +256,18 @@ impl Client {
         assert_eq!(offset, *seen + 1, "in order, no gap, none twice");
         *seen = offset;
         truth.publication(number, offset, data);
+    }
+}
+
+/// The end of a stream is all that is kept of it, without a hole.
+fn read_history(channel: usize, result: &Value, truth: &mut Truth) {
+    truth.epoch(channel, result["epoch"].as_str().expect("an epoch"));
+    let top = result["offset"].as_u64().expect("always said");
+    let kept = result["publications"].as_array().expect("always said");
+    let first = top + 1 - kept.len() as u64;
+    for (publication, offset) in kept.iter().zip(first..) {
+        assert_eq!(publication["offset"], offset, "{result}");
+        let data = publication["data"].as_u64().expect("a number");
+        truth.publication(channel, offset, data);
     }
 }
