@@ -5,6 +5,8 @@
 //!   connect ─▶ Entrances ─▶ one entry each ─▶ their homes ─▶ connect reply with all results
 //! ```
 
+use std::collections::BTreeMap;
+
 use super::command::Refusal;
 use super::deferred::Deferred;
 use super::effects::{Effect, Effects};
@@ -15,19 +17,22 @@ use super::state::{Phase, Session, Terms};
 use super::subscribe::Plan;
 use super::subscriptions::Claimed;
 use super::under_way::{Awaited, Taken};
+use crate::limits::REPLIES_WAITING_BYTES_MAX;
 use crate::protocol::{Connect, DisconnectCode, ErrorCode, Held, SubscribeResult};
 
 /// The channels of one connect, and what has come of them.
 #[derive(Debug, Default)]
 pub(super) struct Entrances {
-    list: Vec<Entrance>,
+    /// By the names of their channels.
+    list: BTreeMap<Box<str>, Entrance>,
     /// Those whose homes have answered.
     answered_count: usize,
+    /// Bytes of publications in these answers.
+    answered_bytes: usize,
 }
 
 #[derive(Debug)]
 struct Entrance {
-    channel: Box<str>,
     options: ChannelOptions,
     grant: Grant,
     /// What the client holds of it.
@@ -78,12 +83,14 @@ impl Entrances {
 
     /// What the client is told of each.
     pub(super) fn results(&self) -> Vec<(&str, SubscribeResult<'_>)> {
-        self.list.iter().map(|entrance| (&*entrance.channel, entrance.result())).collect()
+        self.list.iter().map(|(channel, entrance)| (&**channel, entrance.result())).collect()
     }
 
     /// Notes what a home said; true if it was the last.
     fn note(&mut self, channel: &str, entered: &Entered<'_>) -> bool {
-        let entrance = self.list.iter_mut().find(|entrance| *entrance.channel == *channel);
+        let list = entered.recovered.map_or(&[][..], |found| found.publications);
+        self.answered_bytes += list.len();
+        let entrance = self.list.get_mut(channel);
         entrance.expect("it was asked").answer = Some(Answer {
             position: entered.position.map(|at| (at.offset, at.epoch.into())),
             recovered: entered.recovered.map(|found| (found.is_whole, found.publications.into())),
@@ -101,38 +108,36 @@ impl Session {
         request: &Connect<'_>,
         rules: &Rules,
     ) -> Result<Entrances, Refusal> {
-        let held = |name: &str| request.subs.iter().find(|(held, _)| *held == name);
-        let mut list = Vec::new();
+        let held: BTreeMap<&str, &Held<'_>> = request.subs.iter().collect();
+        let mut list = BTreeMap::new();
         let personal = rules.personal_channel(self.user());
         let is_single = rules.personal_channel.as_ref().is_some_and(|rules| rules.is_single);
         let claimed = claimed.into_iter().chain(personal.clone().map(Claimed::plain));
         for claimed in claimed {
-            if list.iter().any(|known: &Entrance| *known.channel == *claimed.channel) {
-                continue;
-            }
             let options = claimed.overrides.of(*rules.options(&claimed.channel)?);
-            list.push(Entrance {
+            let entrance = Entrance {
                 grant: rules.grant(options, self.user(), Wishes::default()),
                 options,
-                since: held(&claimed.channel).and_then(|(_, held)| since(held)),
+                since: held.get(&*claimed.channel).and_then(|held| since(held)),
                 replaces_others: is_single && personal.as_ref() == Some(&claimed.channel),
-                channel: claimed.channel.into(),
                 info: claimed.info,
                 data: claimed.data,
                 answer: None,
-            });
+            };
+            // What the token says of a personal channel holds.
+            list.entry(claimed.channel.into()).or_insert(entrance);
         }
         if list.len() > rules.channel_limit.into() {
             return Err(DisconnectCode::ChannelLimit.into());
         }
-        for (name, held) in request.subs.iter() {
-            let is_known = list.iter().any(|known| *known.channel == *name);
-            if is_known || list.len() >= rules.channel_limit.into() {
+        for (name, held) in held {
+            if list.contains_key(name) || list.len() >= rules.channel_limit.into() {
                 continue;
             }
-            list.extend(self.held_entrance(name, held, rules));
+            let entrance = self.held_entrance(name, held, rules);
+            list.extend(entrance.map(|entrance| (name.into(), entrance)));
         }
-        Ok(Entrances { list, answered_count: 0 })
+        Ok(Entrances { list, ..Entrances::default() })
     }
 
     /// A channel that the client says it was in, if it could subscribe to it. It is not told why
@@ -143,7 +148,6 @@ impl Session {
         let may = is_name && rules.is_name(name) && rules.may_subscribe(options, self.user(), name);
         let wishes = Wishes { recoverable: held.recover, ..Wishes::default() };
         may.then(|| Entrance {
-            channel: name.into(),
             options,
             grant: rules.grant(options, self.user(), wishes),
             since: since(held),
@@ -169,8 +173,8 @@ impl Session {
         self.channel_count = u16::try_from(entrances.list.len()).expect("at most the limit");
         // It is told of all of them at once, and must not hear from one before.
         effects.push(Effect::HoldDeliveries);
-        for entrance in &entrances.list {
-            effects.enter(&entrance.channel, &entrance.plan(), &terms.rules);
+        for (channel, entrance) in &entrances.list {
+            effects.enter(channel, &entrance.plan(), &terms.rules);
         }
         let under_way = self.begin();
         let slot = under_way.await_answer(id, "", Awaited::Entrances(entrances));
@@ -194,7 +198,11 @@ impl Session {
         };
         let under_way = self.under_way_mut().expect("it waits");
         let slot = under_way.find("").expect("nothing else is under way");
-        if !under_way.entrances(slot).note(channel, &entered) {
+        let entrances = under_way.entrances(slot);
+        if !entrances.note(channel, &entered) {
+            if entrances.answered_bytes > REPLIES_WAITING_BYTES_MAX {
+                self.close(DisconnectCode::Slow, effects);
+            }
             return Deferred::default();
         }
         let Taken { id, awaited: Awaited::Entrances(entrances), .. } = under_way.take(slot) else {

@@ -15,7 +15,7 @@ use crate::handler::{
     SignInError, Who,
 };
 use crate::protocol::{Disconnect, ErrorCode, Format, PresenceStats, PublicationList};
-use crate::session::{self, Effect, Entry, Question, Retention, SlotId, Span};
+use crate::session::{self, Deferred, Effect, Entry, Question, Retention, SlotId, Span};
 use crate::sys::clock;
 
 impl Sessions {
@@ -69,7 +69,8 @@ impl Sessions {
             Err(error) => Err(error),
         };
         let name = self.effects.name(channel).to_owned();
-        self.take_entered(peer, &name, &result);
+        let deferred = self.take_entered(peer, &name, &result);
+        self.resume(peer, deferred);
     }
 
     /// The client as it is present in a channel, if it is to be.
@@ -93,13 +94,15 @@ impl Sessions {
         Some(Present { who, channel_info })
     }
 
-    /// The home's answer to an entry, or that it was not even asked.
+    /// The home's answer to an entry, or that it was not even asked. What it comes to is among the
+    /// effects; returns what is to be read now. An answer may come while effects are obeyed, and
+    /// those that it has are obeyed after them, not within.
     pub(super) fn take_entered(
         &mut self,
         peer: &mut Peer<'_, Self>,
         channel: &str,
         result: &Result<Entered, JoinError>,
-    ) {
+    ) -> Deferred {
         let format = self.effects.outbox.format();
         let recovered = result.as_ref().ok().and_then(|entered| entered.recovered.as_ref());
         let list = recovered.map(|recovered| {
@@ -107,7 +110,7 @@ impl Sessions {
             self.encodings.publications(&recovered.publications, list, format)
         });
         let list = match list {
-            Some(None) => return self.be_unreadable(peer),
+            Some(None) => return self.say_unreadable(peer),
             Some(Some(list)) => list,
             None => [].into(),
         };
@@ -120,13 +123,11 @@ impl Sessions {
         });
         let answer = answer.map_err(|error| client_codes::of_join(*error));
         count_entered(peer, result);
-        let Some(session) = peer.state() else { return };
+        let Some(session) = peer.state() else { return Deferred::default() };
         if !session.is_connected() {
             self.terms.now = clock::since_epoch();
         }
-        let deferred = session.entered(channel, answer, &self.terms, &mut self.effects);
-        self.obey(peer);
-        self.resume(peer, deferred);
+        session.entered(channel, answer, &self.terms, &mut self.effects)
     }
 
     /// Asks a channel's home a question.
@@ -137,16 +138,17 @@ impl Sessions {
             Ok(Asked::Done(answer)) => Ok(answer),
             Err(error) => Err(error),
         };
-        self.take_answer(peer, slot, &result);
+        let deferred = self.take_answer(peer, slot, &result);
+        self.resume(peer, deferred);
     }
 
-    /// The home's answer to a question, or that it was not even asked.
+    /// The same for the answer to a question.
     pub(super) fn take_answer(
         &mut self,
         peer: &mut Peer<'_, Self>,
         slot: SlotId,
         result: &Result<Answer, AskError>,
-    ) {
+    ) -> Deferred {
         let format = self.effects.outbox.format();
         let list = match result {
             Ok(Answer::History { publications, .. }) => {
@@ -155,7 +157,7 @@ impl Sessions {
             Ok(Answer::Presence(clients)) => Some(self.encodings.clients(clients, format)),
             _ => Some([].into()),
         };
-        let Some(list) = list else { return self.be_unreadable(peer) };
+        let Some(list) = list else { return self.say_unreadable(peer) };
         let answer = match result {
             Ok(Answer::History { position: at, .. }) => {
                 Ok(session::Answer::History { position: position(at), publications: &list })
@@ -168,10 +170,8 @@ impl Sessions {
             Ok(Answer::Unrecoverable) => Err(ErrorCode::UnrecoverablePosition),
             Err(error) => Err(client_codes::of_ask(*error)),
         };
-        let Some(session) = peer.state() else { return };
-        let deferred = session.answered(slot, answer, &mut self.effects);
-        self.obey(peer);
-        self.resume(peer, deferred);
+        let Some(session) = peer.state() else { return Deferred::default() };
+        session.answered(slot, answer, &mut self.effects)
     }
 
     fn publish(
@@ -194,24 +194,25 @@ impl Sessions {
     fn sign_in(&mut self, peer: &mut Peer<'_, Self>, limit: u32) {
         let Some(session) = peer.state() else { return };
         let user = session.user().to_owned();
-        match peer.sign_in(&user, limit) {
-            Ok(SignIn::Done) => self.take_sign_in(peer, Ok(())),
-            Ok(SignIn::Asked) => {}
-            Err(error) => self.take_sign_in(peer, Err(error)),
-        }
+        let result = match peer.sign_in(&user, limit) {
+            Ok(SignIn::Asked) => return,
+            Ok(SignIn::Done) => Ok(()),
+            Err(error) => Err(error),
+        };
+        let deferred = self.take_sign_in(peer, result);
+        self.resume(peer, deferred);
     }
 
+    /// The same for the word of a user's home.
     pub(super) fn take_sign_in(
         &mut self,
         peer: &mut Peer<'_, Self>,
         result: Result<(), SignInError>,
-    ) {
-        let Some(session) = peer.state() else { return };
+    ) -> Deferred {
+        let Some(session) = peer.state() else { return Deferred::default() };
         let result = result.map_err(client_codes::of_sign_in);
         self.terms.now = clock::since_epoch();
-        let deferred = session.signed_in(result, &self.terms, &mut self.effects);
-        self.obey(peer);
-        self.resume(peer, deferred);
+        session.signed_in(result, &self.terms, &mut self.effects)
     }
 
     fn take_pong(&mut self, peer: &mut Peer<'_, Self>) {
@@ -222,12 +223,13 @@ impl Sessions {
         }
     }
 
-    /// What was published cannot be said in the client's format.
-    pub(super) fn be_unreadable(&mut self, peer: &mut Peer<'_, Self>) {
+    /// What was published cannot be said in the client's format: it is closed, and nothing is read
+    /// any more.
+    pub(super) fn say_unreadable(&mut self, peer: &mut Peer<'_, Self>) -> Deferred {
         if let Some(session) = peer.state() {
             session.unreadable(&mut self.effects);
-            self.obey(peer);
         }
+        Deferred::default()
     }
 
     fn close_client(&mut self, peer: &mut Peer<'_, Self>, why: &Disconnect) {

@@ -58,7 +58,7 @@ impl SessionRig {
             let routes = sessions.routes();
             let seats = Arc::clone(&seats);
             let settings = Settings::new(&config, number, shard_count, seats, None, 0, &routes);
-            let channels = Channels::new(number, shard_count, 1000, mesh, clock::now(), &hasher);
+            let channels = Channels::new(number, shard_count, 10_000, mesh, clock::now(), &hasher);
             let bell = Arc::new(Bell::new().expect("a bell"));
             let jobs = Jobs::new(crossbeam_channel::bounded(1).0, 1, bell);
             let core =

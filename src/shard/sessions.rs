@@ -156,6 +156,13 @@ impl Sessions {
         self.hold(peer);
     }
 
+    /// Does what an answer has come to, and ends the step.
+    fn go_on(&mut self, peer: &mut Peer<'_, Self>, deferred: Deferred) {
+        self.obey(peer);
+        self.resume(peer, deferred);
+        self.flush(peer);
+    }
+
     /// Charges the shard's budget with what waits for answers.
     fn hold(&mut self, peer: &mut Peer<'_, Self>) {
         let held_bytes = peer.state().map_or(0, |session| session.held_bytes());
@@ -280,7 +287,8 @@ impl Handler for Sessions {
     /// Bytes that are no JSON were published where clients read JSON.
     fn unreadable(&mut self, peer: &mut Peer<'_, Self>, _channel: &str) {
         self.begin(peer);
-        self.be_unreadable(peer);
+        let _nothing = self.say_unreadable(peer);
+        self.obey(peer);
     }
 
     fn joined(&mut self, peer: &mut Peer<'_, Self>, channel: &str, result: Result<(), JoinError>) {
@@ -294,8 +302,8 @@ impl Handler for Sessions {
         result: Result<Entered, JoinError>,
     ) {
         self.begin(peer);
-        self.take_entered(peer, channel, &result);
-        self.flush(peer);
+        let deferred = self.take_entered(peer, channel, &result);
+        self.go_on(peer, deferred);
     }
 
     fn replaced(&mut self, peer: &mut Peer<'_, Self>, _channel: &str) {
@@ -308,14 +316,14 @@ impl Handler for Sessions {
 
     fn answered(&mut self, peer: &mut Peer<'_, Self>, id: u32, result: Result<Answer, AskError>) {
         self.begin(peer);
-        self.take_answer(peer, SlotId::of(id), &result);
-        self.flush(peer);
+        let deferred = self.take_answer(peer, SlotId::of(id), &result);
+        self.go_on(peer, deferred);
     }
 
     fn signed_in(&mut self, peer: &mut Peer<'_, Self>, result: Result<(), SignInError>) {
         self.begin(peer);
-        self.take_sign_in(peer, result);
-        self.flush(peer);
+        let deferred = self.take_sign_in(peer, result);
+        self.go_on(peer, deferred);
     }
 
     fn alarm(&mut self, peer: &mut Peer<'_, Self>) {
@@ -363,6 +371,20 @@ mod tests {
                  {{\"id\":3,\"publish\":{{\"channel\":\"{channel}\",\"data\":\"{data}\"}}}}"
             ),
         );
+    }
+
+    /// Homes that are here answer at once, and the answers must not lie within each other.
+    #[test]
+    fn a_client_may_be_put_into_as_many_channels_as_a_frame_can_name() {
+        let mut settings = open_settings();
+        settings.rules.channel_limit = u16::MAX;
+        let mut rig = SessionRig::new(1, 16, Config::new(([127, 0, 0, 1], 0).into()), &settings);
+        let client = rig.dial(0, "");
+        let subs: Vec<String> = (0..6000).map(|number| format!("\"{number}\":{{}}")).collect();
+        rig.frame(client, &format!(r#"{{"id":1,"connect":{{"subs":{{{}}}}}}}"#, subs.join(",")));
+        assert!(rig.is_open(client));
+        let counters = rig.counters();
+        assert_eq!((counters.client_connects, counters.client_subscribes), (1, 6000));
     }
 
     #[test]
