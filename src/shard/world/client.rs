@@ -196,12 +196,13 @@ impl Client {
     fn read_reply(&mut self, command: Command, line: &Value, truth: &mut Truth) {
         let error = line.get("error").map(|error| error["code"].as_u64().expect("a code"));
         match (command, error) {
-            (Command::Connect, None) | (Command::Publish, None | Some(111)) => {}
+            (Command::Connect, None)
+            | (Command::Publish, None | Some(111))
+            | (Command::History(_), Some(100 | 111)) => {}
             (Command::Subscribe(channel), None) => {
                 self.read_entry(channel, &line["subscribe"], truth);
             }
             (Command::History(channel), None) => read_history(channel, &line["history"], truth),
-            (Command::History(_), Some(100 | 111)) => {}
             // 100: the home could not be asked, and it comes again.
             (Command::Subscribe(channel), Some(100)) | (Command::Unsubscribe(channel), None) => {
                 self.channels[channel].standing = Standing::Out;
