@@ -15,7 +15,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::attendance::Attendance;
+use super::attendance::{Attendance, Attendant};
 use super::forms::{Number, Translate, numbered, with_both};
 use crate::handler::{
     Answer as Said, AskError, ConnectionId, Entered, Entry, JoinError, Publications, Question,
@@ -211,7 +211,7 @@ impl Home {
         if let Some(present) = &entry.presence {
             let is_told = entry.is_announced && !self.order.hearers(channel).is_empty();
             let now = is_told.then_some(self.now);
-            self.attendance.come(channel, (from, connection), present, now)?;
+            self.attendance.come(channel, Attendant::new(from, connection), present, now)?;
         }
         Ok(entered)
     }
@@ -225,7 +225,7 @@ impl Home {
         is_announced: bool,
     ) {
         let is_told = is_announced && !self.order.hearers(channel).is_empty();
-        self.attendance.go(channel, (from, connection), is_told.then_some(self.now));
+        self.attendance.go(channel, Attendant::new(from, connection), is_told.then_some(self.now));
     }
 
     /// The next channel where it is time to tell who came and went, with the messages that do and

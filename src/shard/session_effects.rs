@@ -80,12 +80,9 @@ impl Sessions {
         let format = session.format();
         let shown = session.shown(&self.terms);
         let info = sayable(shown.connection_info, format);
-        let is_same = |who: &Who| *who.user == *shown.user && *who.info == *info;
+        let is_same = |who: &Who| who.user() == shown.user && who.info() == info;
         let last = self.shown_last.take().filter(|(id, who)| *id == connection && is_same(who));
-        let anew = || {
-            let (id, user) = (shown.client.bytes(), shown.user.into());
-            Arc::new(Who { id, user, info: info.into() })
-        };
+        let anew = || Arc::new(Who::new(shown.client.bytes(), shown.user, info));
         let who = last.map_or_else(anew, |(_, who)| who);
         self.shown_last = Some((connection, who.clone()));
         let channel_info = wanted.channel_info.as_ref().map(|info| self.effects.bytes(info));
