@@ -171,8 +171,8 @@ counters! {
     publications_unreadable,
     /// Publications that were given an offset in their channel's stream.
     publications_kept,
-    /// Publications dropped from streams before their time, because all together were over the
-    /// budget.
+    /// Publications dropped from streams before their time, or never kept, because all together, or
+    /// the streams, were over their bound.
     publications_evicted,
     /// Streams dropped before their time, because there were too many.
     streams_evicted,

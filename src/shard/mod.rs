@@ -58,6 +58,7 @@ mod replacing;
 mod seats;
 mod serial;
 mod session_effects;
+mod session_reading;
 #[cfg(test)]
 mod session_rig;
 mod session_settings;
