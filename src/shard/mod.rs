@@ -52,6 +52,7 @@ mod parking;
 mod phase;
 mod positions;
 mod publisher;
+mod reading;
 mod ready;
 mod replacing;
 mod seats;
@@ -65,14 +66,14 @@ mod sessions;
 mod set_aside;
 mod settings;
 mod sign_ins;
+#[cfg(test)]
+mod simulation;
 pub mod slab;
 #[cfg(test)]
 mod tests;
 mod unarmed;
 mod wait;
 pub mod wheel;
-#[cfg(test)]
-mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

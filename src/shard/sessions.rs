@@ -31,7 +31,7 @@ use crate::sys::clock;
 
 /// Serves the client protocol: the handler of `longwire serve`.
 pub struct Sessions {
-    settings: InForce,
+    pub(super) settings: InForce,
     pub(super) terms: Terms,
     pub(super) effects: Effects,
     pub(super) encodings: Encodings,
