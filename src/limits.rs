@@ -265,6 +265,17 @@ pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 /// Ready connections that are read in one turn.
 pub const TURN_EVENTS_MAX: usize = 512;
 
+/// Of those who are still coming in, how many are read in one turn: each costs a handshake or a
+/// whole session's subscriptions, and a thousand who come back at once must not keep others waiting
+/// for longer than a turn.
+pub const NEW_EVENTS_MAX: usize = 16;
+
+/// Of those who are still coming in, how many are read in a turn that others have filled: nobody is
+/// kept out for ever.
+pub const NEW_EVENTS_MIN: usize = 2;
+
+const _: () = assert!(NEW_EVENTS_MIN <= NEW_EVENTS_MAX && NEW_EVENTS_MAX <= TURN_EVENTS_MAX);
+
 /// Time after which a turn stops reading and flushes: what others wait for at most, beside the
 /// fan-out's share.
 pub const TURN_PERIOD_MAX: Duration = Duration::from_millis(1);

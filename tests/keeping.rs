@@ -97,7 +97,7 @@ impl Keeper {
             }
             Answer::Unrecoverable => format!("{id}: unrecoverable"),
             Answer::Presence(present) => {
-                let mut users: Vec<_> = present.iter().map(|one| &*one.who.user).collect();
+                let mut users: Vec<_> = present.iter().map(|one| one.who.user()).collect();
                 users.sort_unstable();
                 format!("{id}: {users:?}")
             }
@@ -118,7 +118,7 @@ impl Keeper {
 
 /// A client that is present under this name.
 fn present(user: &str) -> Present {
-    let who = Who { id: [1; 16], user: user.into(), info: Box::default() };
+    let who = Who::new([1; 16], user, b"");
     Present { who: Arc::new(who), channel_info: None }
 }
 
@@ -199,7 +199,7 @@ impl Handler for Keeper {
     fn joins(channel: &str, events: &[JoinEvent<'_>]) -> Vec<Vec<u8>> {
         let sign = |event: &JoinEvent<'_>| if event.has_come { '+' } else { '-' };
         let told = events.iter().map(|event| {
-            format!("{channel}: {}{}", sign(event), event.present.who.user).into_bytes()
+            format!("{channel}: {}{}", sign(event), event.present.who.user()).into_bytes()
         });
         told.collect()
     }

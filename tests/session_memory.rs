@@ -1,14 +1,19 @@
-//! What a connected session costs before it subscribes.
+//! What a session costs: connected, subscribed, and present in its channel.
 //!
-//! Setup: one shard whose thread counts the bytes it allocates and frees, and 4,000 sessions,
-//! connected and idle, of nobody and of users. Claim: at most 250 bytes of user memory each, in all.
+//! Setup: one shard whose thread counts the bytes it allocates and frees, and 4,000 idle sessions,
+//! of nobody and of users. Claims: at most 250 bytes of user memory each, in all, before they
+//! subscribe. With a user of 24 bytes and one subscription each, at most 320 in channels of 16, and
+//! 480 in one of its own; where they are present there, at most 128 more, and 160 alone, with the
+//! channel's name once more.
 #![allow(unsafe_code)] // a counting allocator cannot be written without
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::TcpStream;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use longwire::session::ChannelOptions;
 use longwire::{Server, Sessions};
 use session::{Client, config, settings};
 
@@ -24,6 +29,9 @@ thread_local! {
 
 /// Bytes that the shard's thread has allocated and not freed.
 static BYTES: AtomicI64 = AtomicI64::new(0);
+
+/// The count is one for all tests of this process, so they follow one another.
+static ALONE: Mutex<()> = Mutex::new(());
 
 struct Counting;
 
@@ -59,14 +67,20 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Bytes that each of many idle sessions takes; `user` names the user of each, or nobody.
-fn bytes_each(user: fn(u32) -> String) -> i64 {
+/// Bytes that each of many idle sessions takes; `user` names the user of each, or nobody, and
+/// `channel` the channel that it subscribes to, if it does.
+fn bytes_each(
+    user: fn(u32) -> String,
+    channel: Option<fn(u32) -> String>,
+    options: ChannelOptions,
+) -> i64 {
     let mut config = config(1);
     config.max_connections = Some(SESSIONS);
     config.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a block")];
     let mut settings = settings();
     settings.user_id_http_header = Some("X-User-ID".to_owned());
     settings.rules.user_connection_limit = 3;
+    settings.rules.without_namespace = options;
     settings.configure(&mut config);
     let sessions = Sessions::for_shards(settings).expect("the settings are valid");
     let make = move |shard| {
@@ -80,6 +94,9 @@ fn bytes_each(user: fn(u32) -> String) -> i64 {
         let mut client = Client::dial_with(server.address(), &[("X-User-ID", &user(number))]);
         client.send(r#"{"id":1,"connect":{}}"#);
         assert!(client.line().get("connect").is_some());
+        if let Some(channel) = channel {
+            client.subscribe(&channel(number));
+        }
         client.into_stream()
     };
     let streams: Vec<TcpStream> = (0..SESSIONS).map(connect).collect();
@@ -92,12 +109,32 @@ fn bytes_each(user: fn(u32) -> String) -> i64 {
 
 #[test]
 fn a_connected_session_takes_at_most_250_bytes_before_it_subscribes() {
-    let nobodys = bytes_each(|_| String::new());
+    let _alone = ALONE.lock();
+    let options = ChannelOptions::default;
+    let nobodys = bytes_each(|_| String::new(), None, options());
     // Each has a user of its own, of 36 bytes, whose connections are counted.
-    let users = bytes_each(|number| format!("{number:036}"));
+    let users = bytes_each(|number| format!("{number:036}"), None, options());
     println!("{nobodys} bytes each, {users} of a user");
     let entry = "the count is wrong, an entry of the slab takes more";
     assert!(nobodys >= 64, "{nobodys} bytes each: {entry}");
     assert!(users >= nobodys + 2 * 36, "{users} bytes each: a user's name is there twice");
     assert!(users <= BYTES_EACH_MAX, "{users} bytes each");
+}
+
+#[test]
+fn a_subscription_and_presence_take_what_they_may() {
+    let _alone = ALONE.lock();
+    let user = |number| format!("{number:024}");
+    let of_many: fn(u32) -> String = |number| format!("news{:04}", number % 250);
+    let personal: fn(u32) -> String = |number| format!("user{number:06}");
+    let plain = ChannelOptions::default();
+    let present = ChannelOptions { presence: true, ..plain };
+    for (channel, bytes_max, more_max) in [(of_many, 320, 128), (personal, 480, 160)] {
+        let subscribed = bytes_each(user, Some(channel), plain);
+        let there = bytes_each(user, Some(channel), present);
+        println!("{subscribed} bytes each, {} more if present", there - subscribed);
+        assert!(subscribed <= bytes_max, "{subscribed} bytes each");
+        assert!(there - subscribed >= 64, "{there} bytes each, and nobody is there");
+        assert!(there - subscribed <= more_max, "{} more if present", there - subscribed);
+    }
 }

@@ -22,6 +22,7 @@ mod request;
 mod route;
 mod shard;
 mod stream;
+mod who;
 
 pub use closed::{Cause, Closed};
 pub use engine::{
@@ -44,8 +45,9 @@ pub use route::{Limits, Origins, Route, RouteMatch, Routes};
 pub use shard::{Peer, Shard};
 pub use stream::{
     Answer, AskError, Asked, AskedEpoch, Entered, Entry, Epoch, JoinEvent, Overflow, Position,
-    Present, Question, Recover, Recovered, Retention, Since, Who,
+    Present, Question, Recover, Recovered, Retention, Since,
 };
+pub use who::Who;
 
 /// An application: one instance per shard.
 pub trait Handler: Sized + 'static {

@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use super::Publications;
+use super::{Publications, Who};
 
 /// For how long, and how many of, a channel's publications are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,17 +102,6 @@ pub enum Recover {
         /// What it has seen.
         since: Since,
     },
-}
-
-/// A client as others are shown it. One for each connection, however many channels it is in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Who {
-    /// The id of the client.
-    pub id: [u8; 16],
-    /// Its user; empty for nobody.
-    pub user: Box<str>,
-    /// What the application says of the connection.
-    pub info: Box<[u8]>,
 }
 
 /// A client that is present in a channel.

@@ -35,6 +35,8 @@ mod joins;
 mod memberships;
 mod names;
 mod order;
+#[cfg(test)]
+pub(crate) mod planted;
 mod position;
 mod presence;
 mod reads;

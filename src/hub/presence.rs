@@ -3,7 +3,7 @@
 //! The home is told with the question by which somebody enters a channel, and with the notice that
 //! it left, so there is nothing to refresh and nothing that expires: who is here is here.
 //!
-//! An entry of `P` takes at most 64 bytes with a key of 8 bytes and a `P` of 24, in a channel of
+//! An entry takes at most 64 bytes with a key of 8 bytes and a `P` of 24, in a channel of
 //! 10,000 as alone in a channel, where the channel's name comes to it.
 //!
 //! Invariant: a list that is at hand says who is in the channel now; a change drops it.

@@ -171,8 +171,8 @@ counters! {
     publications_unreadable,
     /// Publications that were given an offset in their channel's stream.
     publications_kept,
-    /// Publications dropped from streams before their time, because all together were over the
-    /// budget.
+    /// Publications dropped from streams before their time, or never kept, because all together, or
+    /// the streams, were over their bound.
     publications_evicted,
     /// Streams dropped before their time, because there were too many.
     streams_evicted,
@@ -222,6 +222,8 @@ counters! {
     client_recoveries,
     /// Of those that began, how many could not recover it.
     client_recovery_failures,
+    /// Of the failures, those where what was missed did not fit the client's unsent output.
+    client_recoveries_oversized,
     /// Lists for replies, of publications or clients, that were put into words.
     client_lists,
     /// Lists for replies for which the words were there already.

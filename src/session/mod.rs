@@ -23,6 +23,7 @@ mod effects;
 mod entrances;
 mod entry;
 mod extra;
+mod grants;
 mod options;
 mod outbox;
 mod patterns;

@@ -121,6 +121,11 @@ impl Outbox {
         self.replies
     }
 
+    /// Bytes that are to be sent.
+    pub fn byte_count(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Whether there is nothing to send.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()

@@ -4,8 +4,9 @@ use super::command::Refusal;
 use super::deferred::Deferred;
 use super::effects::Effects;
 use super::entry::{Entered, Entrant, Entry, Membership, Recover, Since};
+use super::grants::{Grant, Wishes};
 use super::options::{ChannelOptions, RecoveryMode};
-use super::rules::{Grant, Rules, Wishes};
+use super::rules::Rules;
 use super::state::{Phase, Session, Terms};
 use super::under_way::{Awaited, Taken};
 use crate::protocol::{

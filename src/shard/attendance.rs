@@ -16,15 +16,27 @@ use std::time::Instant;
 use crate::handler::{Answer, ConnectionId, JoinError, JoinEvent, Present};
 use crate::hub;
 use crate::hub::{JoinBatch, JoinBounds, Joins, Presence, ShardId};
-use crate::limits::{JOINS_TICK, PRESENT_PER_HOME_MAX};
+use crate::limits::{JOINS_TICK, PRESENT_PER_HOME_MAX, SHARDS_MAX, SLAB_ENTRIES_MAX};
 use crate::ring::Frame;
 use crate::ws::{OpCode, encode_header};
 
 /// Puts comings and goings in a channel into texts.
 pub(super) type Tell = fn(&str, &[JoinEvent<'_>]) -> Vec<Vec<u8>>;
 
-/// Somebody who is present: a connection of a shard.
-type Attendant = (ShardId, ConnectionId);
+/// Somebody who is present: a connection of a shard, in as few bytes as tell them all apart.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Attendant(u64);
+
+const _: () = assert!(SLAB_ENTRIES_MAX <= 1 << 24 && SHARDS_MAX <= 1 << 8);
+const _: () = assert!(size_of::<(Attendant, Present)>() == 32); // one for each who is present
+
+impl Attendant {
+    pub(super) fn new(shard: ShardId, connection: ConnectionId) -> Self {
+        assert!(connection.index() < SLAB_ENTRIES_MAX, "{connection} is in no slab");
+        let slot = (shard.index() as u64) << 24 | u64::from(connection.index());
+        Self(slot << u32::BITS | u64::from(connection.serial()))
+    }
+}
 
 pub(super) struct Attendance {
     presence: Presence<Attendant, Present>,
@@ -125,10 +137,29 @@ impl Attendance {
 }
 
 fn user_of(present: &Present) -> &str {
-    &present.who.user
+    present.who.user()
 }
 
 fn framed(text: &[u8]) -> Frame {
     let header = encode_header(true, OpCode::Text, text.len(), None);
     [&header, text].concat().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn no_two_connections_are_the_same_attendant() {
+        let mut seen = HashSet::new();
+        for shard in [0, 1, SHARDS_MAX as usize - 1] {
+            for index in [0, 1, SLAB_ENTRIES_MAX - 1] {
+                for serial in [0, 1, u32::MAX] {
+                    let connection = ConnectionId::new(index, serial);
+                    assert!(seen.insert(Attendant::new(ShardId::new(shard), connection)));
+                }
+            }
+        }
+    }
 }

@@ -93,9 +93,9 @@ pub(super) fn position(position: &handler::Position) -> session::Position<'_> {
 /// A client as others are shown it.
 pub(super) fn shown(present: &Present) -> ClientInfo<'_> {
     ClientInfo {
-        user: &present.who.user,
-        client: ClientId::of_bytes(present.who.id),
-        connection_info: &present.who.info,
+        user: present.who.user(),
+        client: ClientId::of_bytes(present.who.id()),
+        connection_info: present.who.info(),
         channel_info: present.channel_info.as_deref().unwrap_or_default(),
     }
 }
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn comings_and_goings_are_told_in_order_and_not_too_many_at_once() {
-        let who = Who { id: [0; 16], user: "ann".into(), info: (*b"{\"n\":1}").into() };
+        let who = Who::new([0; 16], "ann", b"{\"n\":1}");
         let present = Present { who: Arc::new(who), channel_info: None };
         let event =
             |place: usize| JoinEvent { present: &present, has_come: place.is_multiple_of(2) };

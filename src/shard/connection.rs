@@ -8,6 +8,7 @@ use super::core::Core;
 use super::held_back::HeldBack;
 use super::output::NONE;
 use super::phase::Phase;
+use super::ready::Rank;
 use super::set_aside::SetAside;
 use super::slab::Index;
 use super::wheel::{Node, Tick};
@@ -97,6 +98,13 @@ impl<S> Connection<S> {
 
     pub(super) fn backlog_bytes(&self) -> usize {
         self.busy.as_ref().map_or(0, |busy| busy.backlog.len())
+    }
+
+    /// Whether it has come in: with its request answered, and its session begun where there is a
+    /// heartbeat that waits for that.
+    pub(super) fn rank(&self) -> Rank {
+        let is_coming = self.phase == Phase::Handshake || self.flags.has(Flags::SILENT);
+        if is_coming { Rank::New } else { Rank::Known }
     }
 }
 

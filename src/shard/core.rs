@@ -29,7 +29,7 @@ use super::jobs::Jobs;
 use super::message::Counted;
 use super::output::Output;
 use super::phase::Phase;
-use super::ready::Ready;
+use super::ready::{Rank, Ready};
 use super::settings::Settings;
 use super::sign_ins::SignIns;
 use super::slab::{Index, Slab};
@@ -233,8 +233,8 @@ impl<H: Handler> Core<H> {
         let is_paused = flags.has(Flags::PAUSED) && connection.phase.is_open();
         if !is_paused || flags.has(Flags::HALF_CLOSED) {
             flags.set(Flags::READY);
-            let serial = connection.serial;
-            self.ready.push(index, serial);
+            let (serial, rank) = (connection.serial, connection.rank());
+            self.ready.push(index, serial, rank);
         }
     }
 
@@ -367,7 +367,7 @@ impl<H: Handler> Core<H> {
             backlog_bytes: (self.backlog_bytes + self.set_aside_bytes) as u64,
             partial_bytes: self.partial_bytes as u64,
             timers: self.wheel.len().into(),
-            ready: self.ready.len() as u64,
+            ready: (self.ready_count(Rank::Known) + self.ready_count(Rank::New)) as u64,
             submitted: Vec::new(),
         }
     }

@@ -170,3 +170,35 @@ impl<H: Handler> Turn<'_, H> {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::session_rig::{Client, SessionRig, open_settings};
+    use super::super::session_settings::SessionSettings;
+    use super::*;
+    use crate::config::Config;
+    use crate::limits::FANOUT_TURN_SHARE;
+    use crate::session::{ChannelOptions, Retention, Rules};
+
+    /// Each of them comes back at once for what it missed, and asks the same home.
+    #[test]
+    fn a_crowd_that_missed_something_is_told_a_few_at_a_time() {
+        const CROWD: usize = MISSED_SHARE + MISSED_SHARE / 2;
+        let history = Some(Retention { publications_max: 9, ttl_s: 60, meta_ttl_s: 600 });
+        let options = ChannelOptions { history, force_recovery: true, ..ChannelOptions::default() };
+        let open = open_settings();
+        let rules = Rules { without_namespace: options, ..open.rules };
+        let config = Config::new(([127, 0, 0, 1], 0).into());
+        let mut rig = SessionRig::new(1, 16, config, &SessionSettings { rules, ..open });
+        let crowd: Vec<Client> = (0..CROWD).map(|_| rig.connect(0, "")).collect();
+        for client in &crowd {
+            rig.frame(*client, r#"{"id":2,"subscribe":{"channel":"a"}}"#);
+        }
+        let fanout = &mut rig.core(0).channels.fanout;
+        let channel = fanout.find("a").expect("all are in it");
+        fanout.miss(channel, 5);
+        let told = [(); 3].map(|()| rig.fan_out(0, FANOUT_TURN_SHARE));
+        assert_eq!(told, [MISSED_SHARE, CROWD - MISSED_SHARE, 0]);
+        assert_eq!(rig.counters().unsubscribes_insufficient_state, CROWD as u64);
+    }
+}

@@ -15,7 +15,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::attendance::Attendance;
+use super::attendance::{Attendance, Attendant};
 use super::forms::{Number, Translate, numbered, with_both};
 use crate::handler::{
     Answer as Said, AskError, ConnectionId, Entered, Entry, JoinError, Publications, Question,
@@ -41,6 +41,8 @@ pub(super) struct Home {
     /// Seconds since the start.
     now_s: u32,
     pub(super) interest_refused: u64,
+    /// Publications that were not kept, because every stream that may be is one with members.
+    unkept: u64,
     /// Publications that were put into the other kind of message here.
     pub(super) translated: u64,
 }
@@ -73,6 +75,7 @@ impl Home {
             began: now,
             now_s: 0,
             interest_refused: 0,
+            unkept: 0,
             translated: 0,
         }
     }
@@ -99,7 +102,7 @@ impl Home {
         counters.publications_translated += self.translated;
         counters.publications_kept = streams.appended;
         counters.publications_evicted =
-            streams.publications_evicted + streams.publications_oversized;
+            streams.publications_evicted + streams.publications_oversized + self.unkept;
         counters.streams_evicted = streams.streams_evicted;
         counters.stream_reads = streams.reads;
         counters.stream_reads_repeated = streams.reads_repeated;
@@ -140,7 +143,10 @@ impl Home {
         retention: Option<Retention>,
     ) -> Option<(Frame, Published)> {
         let place = retention.and_then(|retention| {
-            let stream = self.streams.open(channel, retention.meta_ttl_s, self.now_s).ok()?;
+            let Some(stream) = self.open(channel, retention) else {
+                self.unkept += 1;
+                return None;
+            };
             Some((stream, self.streams.next(stream), retention))
         });
         let numbered =
@@ -205,7 +211,7 @@ impl Home {
         if let Some(present) = &entry.presence {
             let is_told = entry.is_announced && !self.order.hearers(channel).is_empty();
             let now = is_told.then_some(self.now);
-            self.attendance.come(channel, (from, connection), present, now)?;
+            self.attendance.come(channel, Attendant::new(from, connection), present, now)?;
         }
         Ok(entered)
     }
@@ -219,7 +225,7 @@ impl Home {
         is_announced: bool,
     ) {
         let is_told = is_announced && !self.order.hearers(channel).is_empty();
-        self.attendance.go(channel, (from, connection), is_told.then_some(self.now));
+        self.attendance.go(channel, Attendant::new(from, connection), is_told.then_some(self.now));
     }
 
     /// The next channel where it is time to tell who came and went, with the messages that do and

@@ -8,7 +8,7 @@ use super::connection::Flags;
 use super::core::{Core, Turn};
 use super::guard;
 use super::phase::Phase;
-use super::ready::{ReadyEntry, cost};
+use super::ready::{Rank, ReadyEntry, cost};
 use super::slab::Index;
 use crate::handler::{Cause, Handler, Message, Peer};
 use crate::limits::{PONGS_PER_READ_MAX, TURN_SHARE_BYTES};
@@ -230,10 +230,10 @@ impl<H: Handler> Turn<'_, H> {
 }
 
 impl<H: Handler> Core<H> {
-    /// Takes the first entry off the ready list; it is to be read now if it is returned. The
-    /// others owe a share, are gone, or are paused until their output has left.
-    pub(super) fn next_ready(&mut self) -> Option<ReadyEntry> {
-        let entry = self.ready.pop()?;
+    /// Takes the first entry off a ready list; it is to be read now if it is returned. The others
+    /// owe a share, are gone, or are paused until their output has left.
+    pub(super) fn next_ready(&mut self, rank: Rank) -> Option<ReadyEntry> {
+        let entry = self.ready.pop(rank)?;
         let connection = self.living(entry.index, entry.serial)?;
         if connection.phase == Phase::Retiring {
             return None;
@@ -251,11 +251,12 @@ impl<H: Handler> Core<H> {
             && !connection.flags.has(Flags::READY)
         {
             connection.flags.set(Flags::READY);
-            self.ready.push_again(entry, cost);
+            let rank = connection.rank();
+            self.ready.push_again(entry, cost, rank);
         }
     }
 
-    pub(crate) fn ready_count(&self) -> usize {
-        self.ready.len()
+    pub(crate) fn ready_count(&self, rank: Rank) -> usize {
+        self.ready.len(rank)
     }
 }

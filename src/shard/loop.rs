@@ -20,10 +20,10 @@ use crate::address::SocketPeer;
 use crate::handler::Handler;
 use crate::limits::{
     FANOUT_TURN_SHARE, JOBS_SHARE, JOINS_SHARE, MESH_SHARE, RECEIVE_BUFFER_BYTES, SPIN_PERIOD,
-    TURN_EVENTS_MAX, TURN_OUTPUT_BYTES_MAX, TURN_PERIOD_MAX, WHEEL_SHARE,
+    WHEEL_SHARE,
 };
 use crate::mesh::{Class, Received as MeshReceived};
-use crate::ring::{Completion, Operation, Ring, Token, receive};
+use crate::ring::{Completion, Operation, Ring, Token};
 use crate::sys::bell::Bell;
 use crate::sys::{clock, socket};
 
@@ -320,37 +320,6 @@ impl<H: Handler> Loop<H> {
         true
     }
 
-    /// Reads connections that are ready, in their order.
-    fn read_ready(&mut self, began: Instant) -> bool {
-        // What a step before this one took is not this one's.
-        let mut before = self.core.now;
-        let entries = self.core.ready_count().min(TURN_EVENTS_MAX);
-        for _ in 0..entries {
-            let Some(entry) = self.core.next_ready() else { continue };
-            let index = entry.index;
-            let Some(socket) = self.core.socket(index) else { continue };
-            let received = receive(socket, &mut self.buffer);
-            let mut turn = Turn { core: &mut self.core, batch: self.ring.batch() };
-            let serviced = turn.received(&mut self.handler, index, received, &mut self.buffer);
-            if serviced.again {
-                self.core.ready_again(entry, serviced.cost);
-            }
-            let after = clock::now();
-            self.core.now = after;
-            self.core.called = false;
-            self.core.time_commands(after - before);
-            if after - before > self.stall_threshold {
-                self.stalled("message", Some(index), after - before);
-            }
-            before = after;
-            let full = self.ring.batch().used() > TURN_OUTPUT_BYTES_MAX;
-            if full || after - began > TURN_PERIOD_MAX {
-                break;
-            }
-        }
-        entries > 0
-    }
-
     /// Looks at the time after a step that may have called the handler, if it did. Time since the
     /// last look counts as the step's: what lies between calls nothing and is bounded.
     fn time(&mut self, step: &'static str) {
@@ -367,7 +336,7 @@ impl<H: Handler> Loop<H> {
 
     /// Names the step, and the connection and its route where the step is about a single one.
     #[cold]
-    fn stalled(&mut self, step: &'static str, index: Option<Index>, period: Duration) {
+    pub(super) fn stalled(&mut self, step: &'static str, index: Option<Index>, period: Duration) {
         let counters = self.core.counters();
         counters.stalls += 1;
         counters.stall_us += u64::try_from(period.as_micros()).unwrap_or(u64::MAX);

@@ -52,11 +52,13 @@ mod parking;
 mod phase;
 mod positions;
 mod publisher;
+mod reading;
 mod ready;
 mod replacing;
 mod seats;
 mod serial;
 mod session_effects;
+mod session_reading;
 #[cfg(test)]
 mod session_rig;
 mod session_settings;
@@ -64,14 +66,14 @@ mod sessions;
 mod set_aside;
 mod settings;
 mod sign_ins;
+#[cfg(test)]
+mod simulation;
 pub mod slab;
 #[cfg(test)]
 mod tests;
 mod unarmed;
 mod wait;
 pub mod wheel;
-#[cfg(test)]
-mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -80,12 +80,9 @@ impl Sessions {
         let format = session.format();
         let shown = session.shown(&self.terms);
         let info = sayable(shown.connection_info, format);
-        let is_same = |who: &Who| *who.user == *shown.user && *who.info == *info;
+        let is_same = |who: &Who| who.user() == shown.user && who.info() == info;
         let last = self.shown_last.take().filter(|(id, who)| *id == connection && is_same(who));
-        let anew = || {
-            let (id, user) = (shown.client.bytes(), shown.user.into());
-            Arc::new(Who { id, user, info: info.into() })
-        };
+        let anew = || Arc::new(Who::new(shown.client.bytes(), shown.user, info));
         let who = last.map_or_else(anew, |(_, who)| who);
         self.shown_last = Some((connection, who.clone()));
         let channel_info = wanted.channel_info.as_ref().map(|info| self.effects.bytes(info));
@@ -114,20 +111,31 @@ impl Sessions {
             Some(Some(list)) => list,
             None => [].into(),
         };
+        // It could not be sent, and a client that is closed over it would come and ask again: it is
+        // told to begin anew, as if what it missed were not kept.
+        let fits = self.fits(peer, &list);
         let answer = result.as_ref().map(|entered| session::Entered {
             position: entered.position.as_ref().map(position),
             recovered: entered.recovered.as_ref().map(|recovered| session::Recovered {
-                is_whole: recovered.is_whole,
-                publications: &list,
+                is_whole: recovered.is_whole && fits,
+                publications: if fits { &list } else { &[] },
             }),
         });
         let answer = answer.map_err(|error| client_codes::of_join(*error));
-        count_entered(peer, result);
+        count_entered(peer, result, fits);
         let Some(session) = peer.state() else { return Deferred::default() };
         if !session.is_connected() {
             self.terms.now = clock::since_epoch();
         }
         session.entered(channel, answer, &self.terms, &mut self.effects)
+    }
+
+    /// Whether a list can be sent beside what waits to be.
+    fn fits(&self, peer: &mut Peer<'_, Self>, list: &[u8]) -> bool {
+        let waiting_bytes = peer.state().map_or(0, |session| session.held_bytes());
+        let unsent_bytes = waiting_bytes + self.effects.outbox.byte_count();
+        // Half of what is left: the rest of the reply, and what follows it, have to fit as well.
+        list.len() <= self.settings.output_bytes_max.saturating_sub(unsent_bytes) / 2
     }
 
     /// Asks a channel's home a question.
@@ -269,14 +277,16 @@ fn be_connected(peer: &mut Peer<'_, Sessions>) {
     tracing::info!(%connection, user, "authenticated");
 }
 
-fn count_entered(peer: &mut Peer<'_, Sessions>, result: &Result<Entered, JoinError>) {
+fn count_entered(peer: &mut Peer<'_, Sessions>, result: &Result<Entered, JoinError>, fits: bool) {
     let Ok(entered) = result else { return };
     let mut shard = peer.shard();
     let counters = shard.counters();
     counters.client_subscribes += 1;
     if let Some(recovered) = &entered.recovered {
-        counters.client_recoveries += u64::from(recovered.is_whole);
-        counters.client_recovery_failures += u64::from(!recovered.is_whole);
+        let is_whole = recovered.is_whole && fits;
+        counters.client_recoveries += u64::from(is_whole);
+        counters.client_recovery_failures += u64::from(!is_whole);
+        counters.client_recoveries_oversized += u64::from(!fits);
     }
 }
 

@@ -137,6 +137,13 @@ impl SessionRig {
         core.open(id).is_some()
     }
 
+    /// Delivers on a shard to at most `budget` members; returns how many it was.
+    pub(super) fn fan_out(&mut self, shard: usize, budget: usize) -> usize {
+        let (core, sessions) = &mut self.shards[shard];
+        let mut batch = Batch::new(64);
+        Turn { core, batch: &mut batch }.fan_out(sessions, budget)
+    }
+
     /// Hands over what the shards have for each other, until nobody has anything.
     pub(super) fn exchange(&mut self) {
         for (core, _) in &mut self.shards {

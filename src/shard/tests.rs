@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::core::{Effect, Turn};
 use super::listeners::Newcomer;
+use super::ready::Rank;
 use super::slab::Index;
 use super::{Channels, Core, Jobs, Seats, Settings};
 use crate::address::SocketPeer;
@@ -105,7 +106,7 @@ fn what_completes_late_is_not_taken_for_the_next_in_the_slot() {
     turn.send_failed(late(Operation::Send), -libc::EPIPE);
     turn.writable(late(Operation::Writable));
     assert_eq!(effects(&mut core), []);
-    assert_eq!((core.ready_count(), core.counters().send_errors), (0, 0));
+    assert_eq!((core.ready_count(Rank::New), core.counters().send_errors), (0, 0));
     assert!(!core.is_half_closed(index));
     assert_eq!(core.connection_count(), 1);
 }

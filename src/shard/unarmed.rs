@@ -72,6 +72,7 @@ impl<H: Handler> Core<H> {
 mod tests {
     use super::super::connection::Backlog;
     use super::super::core::Effect;
+    use super::super::ready::Rank;
     use super::super::tests::{core, effects};
     use super::*;
 
@@ -85,7 +86,7 @@ mod tests {
         assert_eq!(effects(&mut core), [Effect::Watch(index)]);
         for round in 1..=3 {
             core.poll_ended(token, REFUSED);
-            assert_eq!((core.ready_count(), core.counters().polls_refused), (0, round));
+            assert_eq!((core.ready_count(Rank::New), core.counters().polls_refused), (0, round));
             assert_eq!(core.rests_until(), Some(core.now + POLL_BACKOFF));
             assert!(core.take_rested().is_empty() && effects(&mut core).is_empty());
             core.set_now(core.now + POLL_BACKOFF);
@@ -96,7 +97,7 @@ mod tests {
             }
             assert_eq!(effects(&mut core), [Effect::Watch(index)]);
             assert_eq!(core.rests_until(), None);
-            assert!(core.next_ready().is_some(), "what came meanwhile raised no edge");
+            assert!(core.next_ready(Rank::New).is_some(), "what came meanwhile raised no edge");
         }
         assert_eq!(core.counters().polls_rearmed, 0, "that is of polls which spilled over");
     }

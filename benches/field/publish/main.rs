@@ -90,7 +90,7 @@ fn main() -> io::Result<ExitCode> {
     // The server takes over the affinity of the thread that starts it.
     pin(*rest.first().unwrap_or(own));
     let binary = args.binary.clone().map_or_else(server::default_binary, Ok)?;
-    let server = Server::start(&binary)?;
+    let server = Server::start(&binary, &[])?;
     pin(*own);
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build()?;

@@ -1,12 +1,16 @@
 //! The server under test: `longwire serve` on a core of its own, for as long as it is measured.
 
 use std::io::{self, BufRead as _, BufReader, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// What back ends say to it.
 pub(crate) const KEY: &str = "measured";
+
+/// Looks for a server that is just starting.
+const START_TRIES: u32 = 500;
 
 /// A running server, killed when it is dropped.
 pub(crate) struct Server {
@@ -15,9 +19,11 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts it on the cores of the calling thread.
-    pub(crate) fn start(binary: &Path) -> io::Result<Self> {
-        let mut child = Command::new(binary)
+    /// Starts `longwire serve` on the cores of the calling thread, with these settings beside its
+    /// own.
+    pub(crate) fn start(binary: &Path, settings: &[(&str, &str)]) -> io::Result<Self> {
+        let mut command = Command::new(binary);
+        command
             .arg("serve")
             .env_clear()
             .env("LONGWIRE_HTTP_SERVER_ADDRESS", "127.0.0.1")
@@ -27,8 +33,31 @@ impl Server {
             .env("LONGWIRE_CLIENT_INSECURE", "true")
             .env("LONGWIRE_CLIENT_PING_INTERVAL", "off")
             .env("LONGWIRE_LOG_LEVEL", "warn")
-            .stdout(Stdio::piped())
-            .spawn()?;
+            .envs(settings.iter().copied());
+        Self::spawn(&mut command)
+    }
+
+    /// Starts `longwire raw broadcast` with one shard.
+    #[allow(dead_code)] // one of two programs asks
+    pub(crate) fn start_raw(binary: &Path) -> io::Result<Self> {
+        // A port that was free a moment ago: this server does not tell its own.
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let mut command = Command::new(binary);
+        let listen = address.to_string();
+        command.args(["raw", "broadcast", "--listen", &listen, "--shards", "1"]);
+        let server = Self { child: command.stderr(Stdio::null()).spawn()?, address };
+        for _ in 0..START_TRIES {
+            if TcpStream::connect(address).is_ok() {
+                return Ok(server);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Err(io::Error::new(ErrorKind::TimedOut, "no raw server"))
+    }
+
+    /// Starts a server that says at which `ws://` it listens.
+    fn spawn(command: &mut Command) -> io::Result<Self> {
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let address = lines.map_while(Result::ok).find_map(|line| {
             let (_, behind) = line.split_once("ws://")?;
@@ -43,7 +72,16 @@ impl Server {
 
     /// Seconds of CPU time that it has taken, by all its threads.
     pub(crate) fn cpu_seconds(&self) -> io::Result<f64> {
-        cpu_seconds(&format!("/proc/{}/stat", self.child.id()))
+        cpu_seconds(&format!("/proc/{}/task", self.child.id()))
+    }
+
+    /// Bytes that are this process's alone.
+    #[allow(dead_code)] // one of two programs asks
+    pub(crate) fn private_bytes(&self) -> io::Result<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id()))?;
+        let private = text.lines().filter_map(|line| line.strip_prefix("Private_"));
+        let kilobytes = private.filter_map(|line| line.split_whitespace().nth(1)?.parse().ok());
+        Ok(kilobytes.map(|kilobytes: u64| kilobytes * 1024).sum())
     }
 }
 
@@ -55,17 +93,20 @@ impl Drop for Server {
 }
 
 /// The same of this process.
+#[allow(dead_code)] // one of two programs asks
 pub(crate) fn own_cpu_seconds() -> io::Result<f64> {
-    cpu_seconds("/proc/self/stat")
+    cpu_seconds("/proc/self/task")
 }
 
-fn cpu_seconds(path: &str) -> io::Result<f64> {
-    // User and system time are the 14th and 15th field (proc(5)), in hundredths of a second.
-    let stat = std::fs::read_to_string(path)?;
-    let (_, behind_name) = stat.rsplit_once(") ").unwrap_or_default();
-    let ticks =
-        behind_name.split(' ').skip(11).take(2).filter_map(|field| field.parse::<f64>().ok());
-    Ok(ticks.sum::<f64>() / 100.0)
+/// Run time of all threads, which the kernel tells in nanoseconds (`schedstat`).
+fn cpu_seconds(tasks: &str) -> io::Result<f64> {
+    let mut seconds = 0.0;
+    for task in std::fs::read_dir(tasks)? {
+        let stat = std::fs::read_to_string(task?.path().join("schedstat"))?;
+        let run_ns = stat.split(' ').next().and_then(|first| first.parse::<f64>().ok());
+        seconds += run_ns.unwrap_or(0.0) / 1e9;
+    }
+    Ok(seconds)
 }
 
 /// The binary beside the directory of this program.

@@ -19,6 +19,7 @@ pub(crate) struct Wire {
 /// One answer of HTTP.
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    #[allow(dead_code)] // one of two programs looks
     pub(crate) body: Vec<u8>,
 }
 
@@ -33,11 +34,11 @@ impl Wire {
         Ok(Self { socket, unread: Vec::new() })
     }
 
-    /// Connects, asks for a WebSocket, and begins a session on it.
-    pub(crate) async fn session(address: SocketAddr) -> io::Result<Self> {
+    /// Connects, and asks for a WebSocket.
+    pub(crate) async fn open(address: SocketAddr, path: &str) -> io::Result<Self> {
         let mut wire = Self::connect(address).await?;
         let request = format!(
-            "GET /connection/websocket HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\n\
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\n\
              Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
@@ -45,6 +46,12 @@ impl Wire {
         if wire.answer().await?.status != 101 {
             return Err(broken("no WebSocket"));
         }
+        Ok(wire)
+    }
+
+    /// Connects, asks for a WebSocket, and begins a session on it.
+    pub(crate) async fn session(address: SocketAddr) -> io::Result<Self> {
+        let mut wire = Self::open(address, "/connection/websocket").await?;
         let reply = wire.ask(r#"{"id":1,"connect":{}}"#).await?;
         if !reply.starts_with(br#"{"id":1,"connect":{"#) {
             return Err(broken("no session"));
@@ -58,10 +65,15 @@ impl Wire {
 
     /// Sends one message and returns the next that comes.
     pub(crate) async fn ask(&mut self, text: &str) -> io::Result<Vec<u8>> {
+        self.say(text).await?;
+        self.message().await
+    }
+
+    /// Sends one message.
+    pub(crate) async fn say(&mut self, text: &str) -> io::Result<()> {
         // A key of zeros masks nothing, and saves the generator the work.
         let header = encode_header(true, OpCode::Text, text.len(), Some([0; 4]));
-        self.write(&[&*header, text.as_bytes()].concat()).await?;
-        self.message().await
+        self.write(&[&*header, text.as_bytes()].concat()).await
     }
 
     /// The payload of the next frame, which is a text message.

@@ -16,14 +16,14 @@ fn telling() -> [Channels; 2] {
 
 fn tell(_: &str, events: &[JoinEvent<'_>]) -> Vec<Vec<u8>> {
     let one = |event: &JoinEvent<'_>| {
-        format!("{}{}", if event.has_come { '+' } else { '-' }, event.present.who.user)
+        format!("{}{}", if event.has_come { '+' } else { '-' }, event.present.who.user())
     };
     vec![events.iter().map(one).collect::<String>().into_bytes()]
 }
 
 /// Present under this user's name.
 fn present(user: &str) -> Present {
-    let who = Who { id: [7; 16], user: user.into(), info: Box::default() };
+    let who = Who::new([7; 16], user, b"");
     Present { who: Arc::new(who), channel_info: None }
 }
 
@@ -55,7 +55,7 @@ fn presence(shards: &mut [Channels; 2], home: usize, channel: &str) -> (Vec<Stri
     let Answer::PresenceStats { clients, users } = ask(shards, Question::PresenceStats) else {
         panic!("figures")
     };
-    let mut names: Vec<String> = list.iter().map(|one| one.who.user.to_string()).collect();
+    let mut names: Vec<String> = list.iter().map(|one| one.who.user().to_string()).collect();
     names.sort_unstable();
     (names, [clients, users])
 }

@@ -61,9 +61,9 @@ impl Writer<'_> {
     }
 
     fn present(&mut self, present: &Present) -> &mut Self {
-        let Who { id, user, info } = &*present.who;
-        self.0.extend(id);
-        self.text(user).bytes(info);
+        let who = &*present.who;
+        self.0.extend(who.id());
+        self.text(who.user()).bytes(who.info());
         self.option(present.channel_info.as_ref(), |put, info| put.bytes(info))
     }
 
@@ -164,7 +164,7 @@ impl Reader<'_> {
 
     fn present(&mut self) -> Result<Present, SerialError> {
         let id = self.array()?;
-        let who = Who { id, user: (*self.text()?).into(), info: self.bytes()?.into() };
+        let who = Who::new(id, &self.text()?, self.bytes()?);
         let channel_info = self.option(|take| take.bytes().map(Arc::from))?;
         Ok(Present { who: Arc::new(who), channel_info })
     }
@@ -268,7 +268,7 @@ pub(super) mod tests {
 
     fn present() -> Present {
         let id = std::array::from_fn(|place| u8::try_from(place).expect("sixteen"));
-        let who = Who { id, user: "größe".into(), info: (*b"{}").into() };
+        let who = Who::new(id, "größe", b"{}");
         Present { who: Arc::new(who), channel_info: Some((*b"[]").into()) }
     }
 

@@ -1,0 +1,64 @@
+//! Reading what is ready: first of those who are served, then of those who are still coming in.
+
+use std::time::Instant;
+
+use super::core::Turn;
+use super::event_loop::Loop;
+use super::ready::Rank;
+use crate::handler::Handler;
+use crate::limits::{
+    NEW_EVENTS_MAX, NEW_EVENTS_MIN, TURN_EVENTS_MAX, TURN_OUTPUT_BYTES_MAX, TURN_PERIOD_MAX,
+};
+use crate::ring::receive;
+use crate::sys::clock;
+
+impl<H: Handler> Loop<H> {
+    /// Reads connections that are ready, in their order, each rank within its share.
+    pub(super) fn read_ready(&mut self, began: Instant) -> bool {
+        // What a step before this one took is not this one's.
+        let mut before = self.core.now;
+        let known = self.read_rank(Rank::Known, TURN_EVENTS_MAX, 0, began, &mut before);
+        let new = self.read_rank(Rank::New, NEW_EVENTS_MAX, NEW_EVENTS_MIN, began, &mut before);
+        known || new
+    }
+
+    /// Reads at most `max` connections, and until the turn is full; `min` of them in any case.
+    fn read_rank(
+        &mut self,
+        rank: Rank,
+        max: usize,
+        min: usize,
+        began: Instant,
+        before: &mut Instant,
+    ) -> bool {
+        let entries = self.core.ready_count(rank).min(max);
+        for count in 1..=entries {
+            self.read_next(rank, before);
+            let full = self.ring.batch().used() > TURN_OUTPUT_BYTES_MAX;
+            if count >= min && (full || *before - began > TURN_PERIOD_MAX) {
+                break;
+            }
+        }
+        entries > 0
+    }
+
+    fn read_next(&mut self, rank: Rank, before: &mut Instant) {
+        let Some(entry) = self.core.next_ready(rank) else { return };
+        let index = entry.index;
+        let Some(socket) = self.core.socket(index) else { return };
+        let received = receive(socket, &mut self.buffer);
+        let mut turn = Turn { core: &mut self.core, batch: self.ring.batch() };
+        let serviced = turn.received(&mut self.handler, index, received, &mut self.buffer);
+        if serviced.again {
+            self.core.ready_again(entry, serviced.cost);
+        }
+        let after = clock::now();
+        self.core.now = after;
+        self.core.called = false;
+        let period = after - std::mem::replace(before, after);
+        self.core.time_commands(period);
+        if period > self.stall_threshold {
+            self.stalled("message", Some(index), period);
+        }
+    }
+}
