@@ -110,7 +110,7 @@ test("who has unsubscribed hears nothing more", async () => {
   assert.equal(late, 0);
 });
 
-test("what this server does not do yet is refused with the protocol's codes", async () => {
+test("what is switched off or not there is refused with the protocol's codes", async () => {
   const [one] = await connected();
   await subscribed(one, "plain");
   await assert.rejects(one.presence("plain"), { code: 108 });
