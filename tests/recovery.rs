@@ -11,10 +11,11 @@ use longwire::session::{ChannelOptions, RecoveryMode, Retention, Rules};
 use longwire::{Counters, Running, Server, SessionSettings, Sessions};
 use protobuf::{command, field, number};
 use serde_json::{Value, json};
-use session::{Client, Patient, config, one_on_each, serve, settings};
+use session::{Client, PATIENCE, Patient, config, one_on_each, serve, settings};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::sync::Arc;
+use std::time::Instant;
 
 #[path = "support/protobuf.rs"]
 mod protobuf;
@@ -43,12 +44,16 @@ fn counters(server: &Running) -> Counters {
     server.snapshot().expect("it runs").counters
 }
 
-/// Publishes `count` numbers from `first` on, which are their places if nothing was before.
+/// Publishes `count` numbers from `first` on, which are their places if nothing was before. A
+/// publish is answered when it is on its way to its home; the history, asked of the home behind
+/// it, says that it is there.
 fn publish(client: &mut Client, channel: &str, first: u64, count: u64) {
     for number in first..first + count {
         let reply = client.ask(&format!(r#""publish":{{"channel":"{channel}","data":{number}}}"#));
         assert!(reply.get("publish").is_some(), "{reply}");
     }
+    let reply = client.ask(&format!(r#""history":{{"channel":"{channel}"}}"#));
+    assert_eq!(reply["history"]["offset"], first + count - 1, "{reply}");
 }
 
 /// Subscribes so that it may recover later; returns the result.
@@ -331,9 +336,18 @@ fn what_a_back_end_publishes_is_kept_like_all_else() {
         }
     }
     let mut client = Client::connect(server.address());
+    let deadline = Instant::now() + PATIENCE;
     for channel in ["kept:a", "kept:b"] {
-        let reply = client.ask(&format!(r#""history":{{"channel":"{channel}","limit":9}}"#));
-        assert_eq!(places(&reply["history"]["publications"]), [1, 2, 3], "{reply}");
+        // They are on their way to their home when they are answered.
+        let kept = loop {
+            let reply = client.ask(&format!(r#""history":{{"channel":"{channel}","limit":9}}"#));
+            let kept = places(&reply["history"]["publications"]);
+            assert!(Instant::now() < deadline, "{reply}");
+            if kept.len() == 3 {
+                break kept;
+            }
+        };
+        assert_eq!(kept, [1, 2, 3]);
     }
     assert_eq!(client.ask(r#""history":{"channel":"c","limit":9}"#)["error"]["code"], 108);
 }

@@ -27,7 +27,8 @@ fn rules() -> Rules {
         allow_publish_for_client: true,
         ..ChannelOptions::default()
     };
-    let kept = ChannelOptions { history, force_recovery: true, ..open };
+    let kept =
+        ChannelOptions { history, force_recovery: true, allow_history_for_client: true, ..open };
     Rules {
         token: TokenRules { key: HmacKey::new(KEY.as_bytes()), ..TokenRules::default() },
         without_namespace: open,
@@ -59,6 +60,11 @@ fn connect(server: &Running, claims: &Value, fields: &str) -> (Client, Value) {
 fn publish(client: &mut Client, channel: &str, data: u64) {
     let reply = client.ask(&format!(r#""publish":{{"channel":"{channel}","data":{data}}}"#));
     assert!(reply.get("publish").is_some(), "{reply}");
+    if channel.starts_with("kept:") {
+        // The home has it, if it can answer what was asked behind it.
+        let reply = client.ask(&format!(r#""history":{{"channel":"{channel}"}}"#));
+        assert!(reply.get("history").is_some(), "{reply}");
+    }
 }
 
 #[test]
