@@ -245,6 +245,8 @@ pub trait Engine<H: Handler> {
         payload: &[u8],
         retention: Option<Retention>,
     ) -> Result<(), PublishError>;
+    /// Whether a message of so many bytes would find room in its output.
+    fn has_room(&mut self, connection: ConnectionId, payload_bytes: usize) -> bool;
     /// The application's state of an open connection.
     fn state(&mut self, connection: ConnectionId) -> Option<&mut H::Connection>;
     /// Hands a job to the pool.

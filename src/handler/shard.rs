@@ -112,6 +112,11 @@ impl<'a, H: Handler> Peer<'a, H> {
         self.engine.state(self.id)
     }
 
+    /// Whether a message of so many bytes would find room: one that does not ends the connection.
+    pub fn has_room(&mut self, payload_bytes: usize) -> bool {
+        self.engine.has_room(self.id, payload_bytes)
+    }
+
     /// Queues a message; it leaves at the end of the turn, together with the turn's others.
     pub fn send(&mut self, message: Message<'_>) -> Result<(), SendError> {
         self.engine.send(self.id, message.kind(), message.payload())

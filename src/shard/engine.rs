@@ -12,7 +12,7 @@ use crate::handler::{
 };
 use crate::limits::{CHANNEL_NAME_BYTES_MAX, PUBLICATION_BYTES_MAX};
 use crate::metrics::Counters;
-use crate::ws::encode_header;
+use crate::ws::{OpCode, encode_header};
 
 use super::guard;
 
@@ -176,6 +176,13 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
             Err(_) => self.core.counters.publishes_refused += 1,
         }
         published
+    }
+
+    fn has_room(&mut self, connection: ConnectionId, payload_bytes: usize) -> bool {
+        let header_bytes = encode_header(true, OpCode::Binary, payload_bytes, None).len();
+        let bytes = header_bytes + payload_bytes;
+        let is_open = self.core.open(connection).is_some();
+        is_open && self.core.has_room(Index::new(connection.index()), bytes)
     }
 
     fn state(&mut self, connection: ConnectionId) -> Option<&mut H::Connection> {

@@ -18,6 +18,9 @@ use crate::protocol::{Disconnect, ErrorCode, Format, PresenceStats, PublicationL
 use crate::session::{self, Deferred, Effect, Entry, Question, Retention, SlotId, Span};
 use crate::sys::clock;
 
+/// Room for what a reply says beside its list: numbers, an epoch, a word or two.
+const REPLY_BYTES_MAX: usize = 512;
+
 impl Sessions {
     /// Does what the session asks for.
     pub(super) fn obey(&mut self, peer: &mut Peer<'_, Self>) {
@@ -130,12 +133,12 @@ impl Sessions {
         session.entered(channel, answer, &self.terms, &mut self.effects)
     }
 
-    /// Whether a list can be sent beside what waits to be.
+    /// Whether a list can be sent behind what waits to be.
     fn fits(&self, peer: &mut Peer<'_, Self>, list: &[u8]) -> bool {
         let waiting_bytes = peer.state().map_or(0, |session| session.held_bytes());
         let unsent_bytes = waiting_bytes + self.effects.outbox.byte_count();
-        // Half of what is left: the rest of the reply, and what follows it, have to fit as well.
-        list.len() <= self.settings.output_bytes_max.saturating_sub(unsent_bytes) / 2
+        let message_bytes = unsent_bytes + list.len() + REPLY_BYTES_MAX;
+        message_bytes <= self.settings.output_bytes_max && peer.has_room(message_bytes)
     }
 
     /// Asks a channel's home a question.
