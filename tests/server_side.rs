@@ -177,6 +177,8 @@ fn of_the_connections_of_a_user_who_may_have_one_the_last_stays() {
     let personal_channel = Some(PersonalChannel { is_single: true, ..PersonalChannel::default() });
     let server = server_with(Rules { personal_channel, ..rules() });
     let (mut bob, _) = connect(&server, &json!({ "sub": "bob" }), "");
+    // Somebody else who is in the channel, by its token.
+    let (mut carl, _) = connect(&server, &json!({ "sub": "carl", "channels": ["#ann"] }), "");
     let mut before: Option<Client> = None;
     // On whichever shards they are.
     for round in 1..=12 {
@@ -205,6 +207,7 @@ fn of_the_connections_of_a_user_who_may_have_one_the_last_stays() {
     publish(&mut bob, "#ann", 99);
     let heard = crowd.iter_mut().filter_map(|client| client.next().ok()).count();
     assert_eq!(heard, 1, "one is left, and hears what is published");
+    while carl.line()["push"]["pub"]["data"] != 99 {}
 }
 
 #[test]

@@ -106,6 +106,11 @@ impl Reload {
         };
         let mut wanted = self.running.clone();
         let changes = wanted.adopt(&new);
+        // What is in force now, with what could be exchanged: neither file has been checked so.
+        if let Err(error) = wanted.check_channels() {
+            tracing::error!(%error, "the configuration stays as it is: restart for all of it");
+            return;
+        }
         if let Err(error) = self.replace_sessions(&wanted) {
             tracing::error!(%error, "the configuration stays as it is");
             return;

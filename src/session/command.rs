@@ -115,12 +115,13 @@ impl Session {
         effects: &mut Effects,
     ) -> Result<(), Refusal> {
         let name = &*request.channel;
-        let options = *terms.rules.options(name)?;
+        let options = *terms.rules.named(name)?;
         if !options.data_format.admits(request.data.bytes()) {
             return Err(ErrorCode::BadRequest.into());
         }
         if request.kind != 0 {
-            return Err(ErrorCode::NotAvailable.into());
+            let message = "not available: maps are not served";
+            return Err(Refusal::Reply(ReplyError { code: ErrorCode::NotAvailable, message }));
         }
         if !terms.rules.may_publish(options, self.user(), is_member) {
             return Err(ErrorCode::PermissionDenied.into());

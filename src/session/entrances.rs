@@ -87,6 +87,11 @@ impl Entrances {
         self.list.iter().map(|(channel, entrance)| (&**channel, entrance.result())).collect()
     }
 
+    /// Bytes of publications that homes have answered with.
+    pub(super) fn answered_bytes(&self) -> usize {
+        self.answered_bytes
+    }
+
     /// Notes what a home said; true if it was the last.
     fn note(&mut self, channel: &str, entered: &Entered<'_>) -> bool {
         let list = entered.recovered.map_or(&[][..], |found| found.publications);

@@ -56,7 +56,7 @@ impl Session {
         effects: &mut Effects,
     ) -> Result<(), Refusal> {
         let rules = &terms.rules;
-        let options = *rules.options(&request.channel)?;
+        let options = *rules.named(&request.channel)?;
         let retention = options.history.ok_or(ErrorCode::NotAvailable)?;
         if !rules.may_see_history(options, self.user(), is_member) {
             return Err(ErrorCode::PermissionDenied.into());
@@ -88,7 +88,7 @@ impl Session {
         terms: &Terms,
         effects: &mut Effects,
     ) -> Result<(), Refusal> {
-        let options = *terms.rules.options(name)?;
+        let options = *terms.rules.named(name)?;
         if !options.presence {
             return Err(ErrorCode::NotAvailable.into());
         }

@@ -129,6 +129,12 @@ impl Rules {
         }
     }
 
+    /// The options of a channel whose name is one that its namespace allows.
+    pub(super) fn named(&self, channel: &str) -> Result<&ChannelOptions, ErrorCode> {
+        let options = self.options(channel)?;
+        if self.is_name(channel) { Ok(options) } else { Err(ErrorCode::BadRequest) }
+    }
+
     /// Whether `user`, empty if anonymous, may be in `channel` without a subscription token.
     pub(super) fn may_subscribe(&self, options: ChannelOptions, user: &str, name: &str) -> bool {
         if self.naming.is_private(name) {

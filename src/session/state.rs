@@ -172,9 +172,12 @@ impl Session {
         self.close(DisconnectCode::InappropriateProtocol, effects);
     }
 
-    /// The user has connected elsewhere, and may do so once only.
-    pub fn replaced(&mut self, effects: &mut Effects) {
-        self.close(DisconnectCode::ConnectionLimit, effects);
+    /// The user whose channel this is has connected elsewhere, and may do so once only. Others may
+    /// be in that channel too, by their tokens: they stay.
+    pub fn replaced(&mut self, channel: &str, terms: &Terms, effects: &mut Effects) {
+        if terms.rules.personal_channel(self.user()).is_some_and(|own| own == channel) {
+            self.close(DisconnectCode::ConnectionLimit, effects);
+        }
     }
 
     /// The time is over in which it was to connect, to leave, or to bring a new token.

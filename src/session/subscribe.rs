@@ -77,10 +77,7 @@ impl Session {
         if self.channel_count >= rules.channel_limit {
             return Err(ErrorCode::LimitExceeded.into());
         }
-        let options = *rules.options(name)?;
-        if !rules.is_name(name) {
-            return Err(ErrorCode::BadRequest.into());
-        }
+        let options = *rules.named(name)?;
         if request.kind != 0 {
             let message = "permission denied: only stream subscriptions are served";
             return Err(Refusal::Reply(ReplyError { code: ErrorCode::PermissionDenied, message }));
@@ -92,7 +89,8 @@ impl Session {
             return Err(ErrorCode::PermissionDenied.into());
         }
         if !request.tags_filter.is_empty() {
-            return Err(ErrorCode::BadRequest.into());
+            let message = "bad request: filters by tags are not served";
+            return Err(Refusal::Reply(ReplyError { code: ErrorCode::BadRequest, message }));
         }
         Ok(options)
     }

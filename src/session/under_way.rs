@@ -196,7 +196,15 @@ impl UnderWay {
 
     /// Bytes of memory that are kept for the client.
     pub(super) fn held_bytes(&self) -> usize {
-        self.deferred.held_bytes() + self.written_bytes
+        self.deferred.held_bytes() + self.written_bytes + self.entered_bytes()
+    }
+
+    /// Bytes of what a client that connects has missed in the channels it is put into, so far.
+    fn entered_bytes(&self) -> usize {
+        match self.slots.front().map(|slot| &slot.stage) {
+            Some(Stage::Waits(Awaited::Entrances(entrances))) => entrances.answered_bytes(),
+            _ => 0,
+        }
     }
 
     /// Bytes of replies that wait.

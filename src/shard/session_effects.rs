@@ -14,6 +14,7 @@ use crate::handler::{
     Answer, AskError, Asked, Entered, JoinError, Message, Peer, Present, PublishError, SignIn,
     SignInError, Who,
 };
+use crate::limits::REPLIES_WAITING_BYTES_MAX;
 use crate::protocol::{Disconnect, ErrorCode, Format, PresenceStats, PublicationList};
 use crate::session::{self, Deferred, Effect, Entry, Question, Retention, SlotId, Span};
 use crate::sys::clock;
@@ -138,7 +139,8 @@ impl Sessions {
         let waiting_bytes = peer.state().map_or(0, |session| session.held_bytes());
         let unsent_bytes = waiting_bytes + self.effects.outbox.byte_count();
         let message_bytes = unsent_bytes + list.len() + REPLY_BYTES_MAX;
-        message_bytes <= self.settings.output_bytes_max && peer.has_room(message_bytes)
+        let bytes_max = self.settings.output_bytes_max.min(REPLIES_WAITING_BYTES_MAX);
+        message_bytes <= bytes_max && peer.has_room(message_bytes)
     }
 
     /// Asks a channel's home a question.

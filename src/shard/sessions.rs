@@ -252,10 +252,10 @@ impl Handler for Sessions {
         self.go_on(peer, deferred);
     }
 
-    fn replaced(&mut self, peer: &mut Peer<'_, Self>, _channel: &str) {
+    fn replaced(&mut self, peer: &mut Peer<'_, Self>, channel: &str) {
         self.begin(peer);
         if let Some(session) = peer.state() {
-            session.replaced(&mut self.effects);
+            session.replaced(channel, &self.terms, &mut self.effects);
             self.obey(peer);
         }
     }
