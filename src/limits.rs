@@ -154,8 +154,9 @@ pub const JOINS_PER_TICK_MAX: usize = 64;
 pub const JOINS_WAITING_MAX: usize = 64 * 1024;
 
 /// Lists of publications that a home keeps for others who read the same. Who comes back in a crowd
-/// asks for the same as some before it did, and these are looked through within 100 ns.
-pub const READS_KEPT_MAX: usize = 64;
+/// asks for the same as some before it did, in any order of the channels, and these are looked
+/// through within a microsecond.
+pub const READS_KEPT_MAX: usize = 1024;
 
 const _: () = assert!(SHARDS_MAX <= 1 << 8); // a `ShardId` is a byte
 const _: () = assert!(RUN_BYTES_MAX <= CHANNEL_QUEUE_BYTES_MAX);
@@ -421,9 +422,13 @@ pub const PROGRAM_ASKERS_MAX: usize = 4 * COMMANDS_MAX;
 /// client takes.
 pub const MESSAGE_REPLIES_MAX: usize = 16;
 
-/// Lists for replies whose words a shard keeps for the next who ask for the same: the channels that
-/// a storm of reconnections comes back to are a few at a time.
-pub const ENCODINGS_KEPT_MAX: usize = 8;
+/// Lists for replies whose words a shard keeps for the next who ask for the same: a storm of
+/// reconnections comes back to its channels in any order. They are looked through within a
+/// microsecond.
+pub const ENCODINGS_KEPT_MAX: usize = 1024;
+
+/// Bytes of all of them.
+pub const ENCODINGS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Bytes of one such list; longer ones are made anew for each.
 pub const ENCODING_BYTES_MAX: usize = 1024 * 1024;

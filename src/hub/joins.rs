@@ -114,6 +114,11 @@ impl<K: Copy + Eq, P> Joins<K, P> {
         self.order.is_empty()
     }
 
+    /// Channels in which something waits to be told.
+    pub fn channel_count(&self) -> usize {
+        self.order.len()
+    }
+
     /// Events that wait to be told.
     pub fn count(&self) -> usize {
         self.count

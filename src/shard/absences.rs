@@ -1,8 +1,7 @@
 //! Connections that are not present in a channel any more, until the channel's home was told.
 //!
-//! Where the mesh has no room for the word it has none for another entry either, so nobody comes
-//! back before the home has heard that it was gone; and there are never more of them than there
-//! were memberships.
+//! While some wait for room, nobody enters a channel of that home, so nobody comes back before the
+//! home has heard that it was gone; and there are never more of them than there were memberships.
 
 #![forbid(unsafe_code)]
 
@@ -53,6 +52,11 @@ impl Absences {
             owed.shrink_to(ENTRIES_KEPT);
         }
         next
+    }
+
+    /// Whether this home is still to be told of some.
+    pub(super) fn owes(&self, home: ShardId) -> bool {
+        !self.0[home.index()].is_empty()
     }
 
     /// Tells another home, as far as there is room.

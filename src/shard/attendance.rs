@@ -44,6 +44,9 @@ pub(super) struct Attendance {
     pub(super) tell: Tell,
     /// When those who wait are told.
     due: Option<Instant>,
+    /// Channels that are still to be told in this tick: what begins to wait meanwhile waits for the
+    /// next.
+    left: usize,
 }
 
 impl Attendance {
@@ -53,6 +56,7 @@ impl Attendance {
             joins: Joins::new(JoinBounds::default(), hasher.clone()),
             tell: |_, _| Vec::new(),
             due: None,
+            left: 0,
         }
     }
 
@@ -99,10 +103,15 @@ impl Attendance {
     /// The next channel of which something is to be told now, and the messages that tell it.
     pub(super) fn next(&mut self, now: Instant) -> Option<(Arc<str>, Vec<Frame>)> {
         self.due.filter(|due| *due <= now)?;
-        let Some(JoinBatch { channel, events }) = self.joins.next() else {
-            self.due = None;
-            return None;
-        };
+        if self.left == 0 {
+            self.left = self.joins.channel_count();
+        }
+        let next = self.joins.next();
+        self.left = if next.is_some() { self.left.saturating_sub(1) } else { 0 };
+        if self.left == 0 {
+            self.due = (!self.joins.is_empty()).then(|| now + JOINS_TICK);
+        }
+        let JoinBatch { channel, events } = next?;
         let events = events.iter();
         let events: Vec<JoinEvent<'_>> = events
             .map(|event| JoinEvent { present: &event.present, has_come: event.has_come })
@@ -148,7 +157,9 @@ fn framed(text: &[u8]) -> Frame {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::handler::Who;
     use std::collections::HashSet;
+    use std::time::Duration;
 
     #[test]
     fn no_two_connections_are_the_same_attendant() {
@@ -160,6 +171,31 @@ mod tests {
                     assert!(seen.insert(Attendant::new(ShardId::new(shard), connection)));
                 }
             }
+        }
+    }
+
+    /// However many channels there are, and whatever happens while they are told, each is told of
+    /// once a tick.
+    #[test]
+    fn what_happens_while_others_are_told_waits_for_the_next_tick() {
+        let mut attendance = Attendance::new(&RandomState::new());
+        attendance.tell = |_, events| vec![vec![b'x'; events.len()]];
+        let who = Arc::new(Who::new([7; 16], "ann", b""));
+        let present = Present { who, channel_info: None };
+        let key = |serial| Attendant::new(ShardId::new(0), ConnectionId::new(1, serial));
+        let names: Vec<String> = (0..40).map(|number| format!("channel-{number}")).collect();
+        let mut now = crate::sys::clock::now();
+        for name in &names {
+            attendance.come(name, key(0), &present, Some(now)).expect("there is room");
+        }
+        for tick in 1..4 {
+            assert!(attendance.next(now).is_none(), "it is not time yet");
+            now += JOINS_TICK;
+            for _ in &names {
+                let (name, _) = attendance.next(now).expect("each channel once");
+                attendance.come(&name, key(tick), &present, Some(now)).expect("there is room");
+            }
+            assert!(attendance.next(now + Duration::from_millis(1)).is_none(), "tick {tick}");
         }
     }
 }

@@ -164,7 +164,8 @@ impl Channels {
     }
 
     pub(super) fn leave_all(&mut self, connection: ConnectionId) {
-        let Self { fanout, absences, homes, .. } = self;
+        let Self { fanout, absences, homes, replaced, .. } = self;
+        replaced.forget(MemberId(connection.index()));
         fanout.leave_all(MemberId(connection.index()), |channel, standing| {
             absences.owe(homes.home_of_channel(channel), channel, connection, standing);
         });

@@ -12,13 +12,16 @@ use std::sync::Arc;
 
 use super::client_words::{format_of, kind_of, shown};
 use crate::handler::{Message, Present, Publications};
-use crate::limits::{ENCODING_BYTES_MAX, ENCODINGS_KEPT_MAX};
+use crate::limits::{ENCODING_BYTES_MAX, ENCODINGS_BYTES_MAX, ENCODINGS_KEPT_MAX};
 use crate::protocol::{Format, PublicationList, translate};
 
 /// The lists that were put into words last.
 #[derive(Default)]
 pub(super) struct Encodings {
+    /// The last that was wanted stands last.
     kept: VecDeque<Encoding>,
+    /// Bytes of all that are kept.
+    kept_bytes: usize,
     /// Lists that were put into words.
     pub(super) made: u64,
     /// Lists that were wanted again.
@@ -83,18 +86,23 @@ impl Encodings {
     }
 
     fn words(&mut self, source: Source, format: Format) -> Option<Rc<[u8]>> {
-        let is_it = |one: &&Encoding| one.format == format && one.source.is(&source);
-        if let Some(encoding) = self.kept.iter().rev().find(is_it) {
+        let is_it = |one: &Encoding| one.format == format && one.source.is(&source);
+        if let Some(place) = self.kept.iter().rposition(is_it) {
             self.found += 1;
-            return Some(encoding.bytes.clone());
+            let encoding = self.kept.remove(place).expect("it is there");
+            let bytes = encoding.bytes.clone();
+            self.kept.push_back(encoding);
+            return Some(bytes);
         }
         self.made += 1;
         let bytes: Rc<[u8]> = source.encode(format)?.into();
         if bytes.len() <= ENCODING_BYTES_MAX {
-            if self.kept.len() == ENCODINGS_KEPT_MAX {
-                self.kept.pop_front();
-            }
+            self.kept_bytes += bytes.len();
             self.kept.push_back(Encoding { source, format, bytes: bytes.clone() });
+            while self.kept.len() > ENCODINGS_KEPT_MAX || self.kept_bytes > ENCODINGS_BYTES_MAX {
+                let oldest = self.kept.pop_front().expect("there is more than the bound");
+                self.kept_bytes -= oldest.bytes.len();
+            }
         }
         Some(bytes)
     }

@@ -101,10 +101,14 @@ impl Channels {
         channel: &str,
         entry: &Entry,
     ) -> Result<Entered, JoinError> {
-        if entry.replaces_others {
-            self.replace_all(channel)?;
+        let entered = self.home.enter(from, connection, channel, entry)?;
+        if entry.replaces_others
+            && let Err(error) = self.replace_all(channel)
+        {
+            self.home.absent(from, connection, channel, entry.is_announced);
+            return Err(error);
         }
-        self.home.enter(from, connection, channel, entry)
+        Ok(entered)
     }
 
     fn ask_to_enter(
@@ -116,7 +120,7 @@ impl Channels {
         let home = self.homes.home_of_channel(channel);
         self.absences.send(&mut self.mesh, home);
         // The home must have heard of the interest before, and of an earlier presence that ended.
-        if self.fanout.is_pending(channel) {
+        if self.fanout.is_pending(channel) || self.absences.owes(home) {
             return Err(());
         }
         let standing = standing_of(&entry);

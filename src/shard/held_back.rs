@@ -32,17 +32,19 @@ impl HeldBack {
 
     /// Drops what is of this channel; returns how many bytes it was.
     fn forget(&mut self, channel: ChannelId) -> usize {
-        let before = self.bytes.len();
-        let mut at = 0;
-        self.parts.retain(|&(one, count)| {
-            if one == channel {
-                self.bytes.drain(at..at + count);
-            } else {
-                at += count;
+        let Self { bytes, parts } = self;
+        let (mut kept, mut at) = (Vec::new(), 0);
+        parts.retain(|&(one, count)| {
+            let stays = one != channel;
+            if stays {
+                kept.extend_from_slice(&bytes[at..at + count]);
             }
-            one != channel
+            at += count;
+            stays
         });
-        before - self.bytes.len()
+        let dropped = bytes.len() - kept.len();
+        *bytes = kept;
+        dropped
     }
 }
 

@@ -10,7 +10,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::channels::{Channels, member};
@@ -22,20 +22,27 @@ use crate::handler::{ConnectionId, Handler, JoinError, Peer};
 use crate::hub::MemberId;
 use crate::mesh::Class;
 
-/// Members here that have yet to be told, each with the channel where another is in its place. As
-/// many as the memberships of the channels where that happens in one turn.
+/// Members here that have yet to be told, each with the channel where another is in its place, and
+/// once: as many as there are memberships at most.
 #[derive(Default)]
-pub(super) struct Replaced(VecDeque<(MemberId, Arc<str>)>);
+pub(super) struct Replaced(BTreeSet<(MemberId, Arc<str>)>);
 
 impl Replaced {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// The connection in this slot is gone: the next in it is not meant.
+    pub(super) fn forget(&mut self, member: MemberId) {
+        if !self.0.is_empty() {
+            self.0.retain(|(replaced, _)| *replaced != member);
+        }
+    }
 }
 
 impl Channels {
-    /// At the home: whoever is in the channel is to give way. Where a shard cannot be told, nobody
-    /// takes anybody's place, and may try again.
+    /// At the home: whoever is in the channel is to give way. Where a shard cannot be told, for
+    /// want even of the room that is reserved, nobody enters, and may try again.
     pub(super) fn replace_all(&mut self, channel: &str) -> Result<(), JoinError> {
         let channel: Arc<str> = channel.into();
         for shard in self.home.order.interested_shards(&channel) {
@@ -44,7 +51,7 @@ impl Channels {
                 continue;
             }
             let word = Message::Replaced { channel: Arc::clone(&channel) };
-            let sent = self.mesh.send(member(shard), word, Class::Delivery);
+            let sent = self.mesh.send(member(shard), word, Class::Notice);
             sent.map_err(|_| JoinError::Busy)?;
         }
         Ok(())
@@ -63,10 +70,7 @@ impl<H: Handler> Turn<'_, H> {
     pub(super) fn tell_replaced(&mut self, handler: &mut H, budget: usize) -> usize {
         for count in 0..budget {
             let replaced = &mut self.core.channels.replaced.0;
-            let Some((member, channel)) = replaced.pop_front() else { return count };
-            if replaced.is_empty() {
-                *replaced = VecDeque::new();
-            }
+            let Some((member, channel)) = replaced.pop_first() else { return count };
             let index = Index::new(member.0);
             let id: ConnectionId = self.core.id(index);
             let is_member = self.core.channels.is_member(index, &channel);

@@ -111,11 +111,9 @@ impl<S> Connection<S> {
         if self.backlog_bytes() > 0 || self.set_aside_bytes() > 0 {
             return true;
         }
-        if self.chain == NONE {
-            return false;
-        }
-        let chained = output.chain(self.chain).bytes;
-        chained > 0 && chained + frames.iter().map(|frame| frame.len()).sum::<usize>() > bytes_max
+        let chained = if self.chain == NONE { 0 } else { output.chain(self.chain).bytes };
+        let unsent = chained + self.held_back_bytes();
+        unsent > 0 && unsent + frames.iter().map(|frame| frame.len()).sum::<usize>() > bytes_max
     }
 
     /// What is set aside for it is charged for.

@@ -55,9 +55,10 @@ fn a_crowd_that_comes_back_to_one_place_reads_one_list() {
 
 #[test]
 fn lists_of_many_streams_do_not_pile_up() {
-    let mut streams = streams(1000, 1 << 20);
+    let count = u32::try_from(2 * longwire::limits::READS_KEPT_MAX).unwrap();
+    let mut streams = streams(count, 1 << 20);
     let mut lists = Vec::new();
-    for channel in 0..1000 {
+    for channel in 0..count {
         let channel = channel.to_string();
         publish(&mut streams, &channel, 1, LONG, 0);
         let id = streams.open(&channel, 9, 0).unwrap();
