@@ -7,7 +7,7 @@
 //! that are held back come behind what was sent meanwhile, and count as unsent output; a shard that
 //! stood still is sent all that it missed, and nobody is told of a gap.
 
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 
 use fleet::{Client, config, on_each_shard, wait_for};
 use longwire::hub::Homes;
@@ -19,36 +19,13 @@ use longwire::{
 
 #[path = "support/fleet.rs"]
 mod fleet;
+#[path = "support/gate.rs"]
+mod gate;
+
+use gate::Gate;
 
 const KEPT: u32 = 1000;
 const RETENTION: Retention = Retention { publications_max: KEPT, ttl_s: 600, meta_ttl_s: 6000 };
-
-/// Where a shard stands still until the test lets it go on.
-#[derive(Default)]
-struct Gate {
-    stands: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Gate {
-    fn stand(&self) {
-        let mut stands = self.stands.lock().expect("no panic");
-        *stands = true;
-        self.changed.notify_all();
-        drop(self.changed.wait_while(stands, |stands| *stands).expect("no panic"));
-    }
-
-    fn wait_until_it_stands(&self) {
-        let stands = self.stands.lock().expect("no panic");
-        let waited = self.changed.wait_timeout_while(stands, fleet::PATIENCE, |stands| !*stands);
-        assert!(!waited.expect("no panic").1.timed_out(), "the shard was asked to stand still");
-    }
-
-    fn go_on(&self) {
-        *self.stands.lock().expect("no panic") = false;
-        self.changed.notify_all();
-    }
-}
 
 struct Keeper {
     gate: Arc<Gate>,

@@ -7,7 +7,7 @@
 //! told later, and never overtaken; two shards that are full to each other still drain; a third
 //! shard serves on.
 
-use std::sync::{Arc, Barrier, Condvar, Mutex};
+use std::sync::{Arc, Barrier};
 
 use fleet::{Client, config, on_each_shard};
 use longwire::hub::Homes;
@@ -15,33 +15,10 @@ use longwire::{Config, Handler, Message, Peer, PublishError, Request, Running, S
 
 #[path = "support/fleet.rs"]
 mod fleet;
+#[path = "support/gate.rs"]
+mod gate;
 
-/// Where a shard stands still until the test lets it go on.
-#[derive(Default)]
-struct Gate {
-    stands: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Gate {
-    fn stand(&self) {
-        let mut stands = self.stands.lock().expect("no panic");
-        *stands = true;
-        self.changed.notify_all();
-        drop(self.changed.wait_while(stands, |stands| *stands).expect("no panic"));
-    }
-
-    fn wait_until_it_stands(&self) {
-        let stands = self.stands.lock().expect("no panic");
-        let waited = self.changed.wait_timeout_while(stands, fleet::PATIENCE, |stands| !*stands);
-        assert!(!waited.expect("no panic").1.timed_out(), "the shard was asked to stand still");
-    }
-
-    fn go_on(&self) {
-        *self.stands.lock().expect("no panic") = false;
-        self.changed.notify_all();
-    }
-}
+use gate::Gate;
 
 struct Publisher {
     gate: Arc<Gate>,

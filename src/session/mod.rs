@@ -28,6 +28,8 @@ mod options;
 mod outbox;
 mod patterns;
 mod questions;
+#[cfg(test)]
+pub(crate) mod random;
 mod replies;
 #[cfg(test)]
 mod rig;

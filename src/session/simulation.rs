@@ -5,6 +5,7 @@
 //! bound; a channel's publications could reach the client only between its subscribe reply and
 //! the end of its membership. `LONGWIRE_SEED` replays one seed.
 
+use super::random::Random;
 use super::rig::Rig;
 use super::{Answer, Position, Retention, Rules};
 use crate::limits::{COMMANDS_UNDER_WAY_MAX, DEFERRED_BYTES_MAX, MESSAGE_REPLIES_MAX};
@@ -17,23 +18,6 @@ const FRAMES: u32 = 60;
 const CHANNELS: [&str; 7] = ["a", "b", "c", "d", "ns:e", "$private", "none:x"];
 /// Channels that one client may be in.
 const CHANNEL_LIMIT: u16 = 4;
-
-/// A generator of pseudo-random numbers (`SplitMix64`), the same on every machine.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((bits ^ (bits >> 31)) % bound as u64).unwrap()
-    }
-
-    fn one_of<T: Copy>(&mut self, list: &[T]) -> T {
-        list[self.below(list.len())]
-    }
-}
 
 /// One client and what it is owed.
 struct Client {
@@ -69,7 +53,7 @@ impl Client {
         };
         Self {
             rig: Rig::new(rules),
-            random: Random(seed),
+            random: Random::new(seed),
             next_id: 1,
             owed: std::collections::VecDeque::new(),
             told: std::collections::BTreeSet::new(),

@@ -123,3 +123,42 @@ fn write_publications(
     format.write_publications(&mut bytes, list, parts?.into_iter());
     Some(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handler::Who;
+
+    /// A list of so many who are present.
+    fn list(count: usize) -> Arc<[Present]> {
+        let who = Arc::new(Who::new([7; 16], "ann", b""));
+        (0..count).map(|_| Present { who: Arc::clone(&who), channel_info: None }).collect()
+    }
+
+    #[test]
+    fn a_crowd_that_asks_for_many_lists_in_any_order_finds_each_again() {
+        let mut encodings = Encodings::default();
+        let lists: Vec<_> = (0..1000).map(|_| list(1)).collect();
+        for list in lists.iter().chain(lists.iter().rev()) {
+            encodings.clients(list, Format::Json);
+        }
+        assert_eq!((encodings.made, encodings.found), (1000, 1000));
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_in_number_and_in_bytes_and_the_last_wanted_stays() {
+        for (count, clients) in [(2 * ENCODINGS_KEPT_MAX, 1), (60, 5000)] {
+            let mut encodings = Encodings::default();
+            let first = list(clients);
+            for _ in 0..count {
+                encodings.clients(&first, Format::Json);
+                encodings.clients(&list(clients), Format::Json);
+            }
+            assert_eq!(encodings.found, count as u64 - 1, "the first is wanted all the time");
+            let bytes: usize = encodings.kept.iter().map(|one| one.bytes.len()).sum();
+            assert_eq!(encodings.kept_bytes, bytes);
+            assert!(bytes <= ENCODINGS_BYTES_MAX && encodings.kept.len() <= ENCODINGS_KEPT_MAX);
+            assert!(encodings.kept.len() < count, "the bound was met");
+        }
+    }
+}

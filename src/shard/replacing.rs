@@ -87,3 +87,20 @@ impl<H: Handler> Turn<'_, H> {
         budget
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_gone_is_not_told_in_the_person_of_the_next_in_its_slot() {
+        let mut replaced = Replaced::default();
+        for (member, channel) in [(1, "#ann"), (2, "#ann"), (1, "#bob"), (1, "#ann")] {
+            replaced.0.insert((MemberId(member), channel.into()));
+        }
+        assert_eq!(replaced.0.len(), 3, "each once");
+        replaced.forget(MemberId(1));
+        let left: Vec<_> = replaced.0.iter().map(|(member, _)| member.0).collect();
+        assert_eq!(left, [2]);
+    }
+}

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::ledger::{Ledger, Position};
 use super::network::{Link, Network};
-use super::random::Random;
+use crate::session::random::Random;
 use crate::ws::{Assembler, Event, MessageLimits, OpCode, Role, encode_header};
 
 /// One client of the simulation.

@@ -12,7 +12,6 @@
 mod client;
 mod ledger;
 mod network;
-mod random;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,9 +19,9 @@ use std::time::Duration;
 use self::client::Client;
 use self::ledger::{Counts, Ledger};
 use self::network::{Budget, Network};
-use self::random::Random;
 use super::session_settings::SessionSettings;
 use crate::handler;
+use crate::session::random::Random;
 use crate::session::{ChannelOptions, Retention, Rules};
 
 /// Servers of one run, unless `LONGWIRE_SEEDS` says how many.
