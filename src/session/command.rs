@@ -290,6 +290,20 @@ mod tests {
     }
 
     #[test]
+    fn names_are_checked_in_every_command_about_a_channel() {
+        let mut rig = Rig::open();
+        for request in [
+            r#""subscribe":{"channel":"é"}"#,
+            r#""publish":{"channel":"é","data":1}"#,
+            r#""history":{"channel":"é"}"#,
+            r#""presence":{"channel":"é"}"#,
+            r#""presence_stats":{"channel":"é"}"#,
+        ] {
+            assert_eq!(error_of(&mut rig, &format!("{{\"id\":2,{request}}}")), 107, "{request}");
+        }
+    }
+
+    #[test]
     fn a_publish_is_refused_without_data_or_right() {
         let member = ChannelOptions {
             allow_publish_for_subscriber: true,
