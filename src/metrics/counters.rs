@@ -252,6 +252,8 @@ counters! {
     errors_too_many_requests,
     /// Error replies with another code.
     errors_other,
+    /// Error replies in the words of back ends.
+    errors_application,
     /// Clients disconnected because the server stopped (3001).
     disconnects_shutdown,
     /// Clients disconnected because they brought no new token in time (3005).
@@ -278,6 +280,14 @@ counters! {
     disconnects_not_available,
     /// Clients disconnected with another code of the protocol.
     disconnects_other,
+    /// Questions of connections to the control thread.
+    consults,
+    /// Of connections that asked it too much at once, or found no room in the queue.
+    consults_refused,
+    /// Of those asked, how many nobody waited for any more when they were answered.
+    consults_cancelled,
+    /// Of those asked, how many had no answer.
+    consults_unanswered,
     /// Jobs given to the pool.
     jobs_started,
     /// Jobs refused because the pool was full.

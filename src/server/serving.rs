@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinError;
 
 use super::companions::Companions;
+use super::consulting::{Answered, Consulting};
 use super::control::{Command, Control};
 use super::publishing::Publishing;
 use super::rounds::{Asker, Rounds};
@@ -61,6 +62,7 @@ pub(super) struct Serving {
     hooks: Hooks,
     rounds: Rounds,
     publishing: Publishing,
+    consulting: Consulting,
     /// What the control thread itself has counted.
     counters: Counters,
     life: Life,
@@ -70,6 +72,8 @@ pub(super) struct Serving {
 /// What the task was woken by, as far as it matters.
 enum Woken {
     Ask(Ask),
+    /// A question of a session has an answer.
+    Consulted(Answered),
     /// A companion has ended.
     Ended(Result<(), JoinError>),
     Look,
@@ -88,6 +92,7 @@ impl Serving {
         // A connection asks one question at a time.
         let askers_max = seat_count + INTERNAL_CONNECTIONS_MAX + PROGRAM_ASKERS_MAX;
         let mut companions = Companions::default();
+        let desk = site.as_ref().map(Site::desk);
         if let Some(site) = site {
             companions.add_site(site, &mut control, asker.clone())?;
         }
@@ -98,6 +103,7 @@ impl Serving {
         }
         Ok(Self {
             publishing: Publishing::new(control.shard_count()),
+            consulting: Consulting::new(desk),
             control,
             signals: watched,
             bell,
@@ -124,6 +130,7 @@ impl Serving {
             self.take_reports();
             self.take_messages();
             self.rounds.advance(&mut self.control.mesh);
+            self.consulting.advance(&mut self.control.mesh);
             self.tell_stop();
             self.control.flush();
             if self.is_over() {
@@ -138,6 +145,7 @@ impl Serving {
             self.control.mesh.woke();
             match woken {
                 Woken::Ask(ask) => self.answer_share(ask),
+                Woken::Consulted(answered) => self.consulting.note(answered),
                 Woken::Ended(how) => self.companion_ended(how),
                 Woken::Look => {}
             }
@@ -157,6 +165,7 @@ impl Serving {
                 Woken::Look
             }
             Some(ask) = self.asks.recv() => Woken::Ask(ask),
+            answered = self.consulting.answered() => Woken::Consulted(answered),
             () = readable(signals) => Woken::Look,
             Some(how) = self.companions.ended() => Woken::Ended(how),
             () = timer => Woken::Look,
@@ -228,8 +237,13 @@ impl Serving {
 
     fn take_messages(&mut self) {
         while let Some(received) = self.control.mesh.receive() {
-            if let Message::Counted(counted) = received.message {
-                self.rounds.answered(&counted, &self.counters);
+            match received.message {
+                Message::Counted(counted) => self.rounds.answered(&counted, &self.counters),
+                Message::Consult(consult) => self.consulting.ask(received.from, &consult),
+                Message::Unconsult { connection, id } => {
+                    self.consulting.call_off(received.from, connection, id);
+                }
+                _ => unreachable!("shards say these to each other"),
             }
         }
     }

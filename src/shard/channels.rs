@@ -337,6 +337,9 @@ impl Channels {
             | Message::SignIn { .. }
             | Message::SignedIn { .. }
             | Message::SignOut { .. }
+            | Message::Consult(_)
+            | Message::Unconsult { .. }
+            | Message::Consulted(_)
             | Message::Stop
             | Message::Count { .. }
             | Message::Counted(_) => {

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use super::channels::Channels;
 use super::connection::{AddressOf, Connection, Flags};
+use super::consultations::Consultations;
 use super::ending::Ending;
 use super::guard;
 use super::handover::Leaver;
@@ -69,6 +70,7 @@ pub(crate) struct Core<H: Handler> {
     pub(super) output: Output,
     pub(super) channels: Channels,
     pub(super) sign_ins: SignIns,
+    pub(super) consultations: Consultations,
     pub(super) jobs: Jobs<H>,
     pub(super) heartbeats: Heartbeats,
     /// Connections that left `Open`, until the handler has heard of it.
@@ -133,6 +135,7 @@ impl<H: Handler> Core<H> {
             output: Output::default(),
             channels,
             sign_ins,
+            consultations: Consultations::default(),
             jobs,
             heartbeats: Heartbeats::default(),
             endings: VecDeque::new(),

@@ -104,6 +104,7 @@ impl<H: Handler> Turn<'_, H> {
             // It goes with the state.
             shard.partial_bytes -= std::mem::take(&mut busy.held_bytes);
         }
+        shard.forget_consults(id);
         shard.take_held_back(index);
         shard.end_set_aside(index);
         let connection = shard.connections.get_mut(index).expect("seen above");
