@@ -93,6 +93,7 @@ pub mod server;
 pub mod session;
 pub mod shard;
 pub mod sys;
+pub mod token;
 pub mod ws;
 
 pub use config::{Config, ConfigError};
