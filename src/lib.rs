@@ -94,6 +94,7 @@ pub mod server;
 pub mod session;
 pub mod shard;
 pub mod sys;
+pub mod token;
 pub mod ws;
 
 pub use config::{Config, ConfigError};
@@ -103,7 +104,6 @@ pub use handler::{
     JoinEvent, Limits, Message, MessageKind, Middleware, OffloadError, Origins, Overflow, Peer,
     Position, Present, Publications, PublishError, Question, Recover, Recovered, Refuse, Request,
     Retention, Route, Routes, SendError, Shard, ShardLimits, SignIn, SignInError, Since, Upgrade,
-    Who,
 };
 pub use metrics::Counters;
 pub use server::{Hooks, Running, Server, Snapshot, StartError};

@@ -17,12 +17,12 @@ mod heartbeat;
 mod message;
 mod middleware;
 mod offload;
+mod present;
 mod publications;
 mod request;
 mod route;
 mod shard;
 mod stream;
-mod who;
 
 pub use closed::{Cause, Closed};
 pub use engine::{
@@ -35,6 +35,7 @@ pub use middleware::{ClosedConnection, Middleware};
 pub use offload::{Cancelled, JobPanicked};
 #[doc(hidden)]
 pub use offload::{Done, Job, Outcome};
+pub use present::Present;
 #[doc(hidden)]
 pub use publications::Form;
 pub use publications::Publications;
@@ -45,9 +46,8 @@ pub use route::{Limits, Origins, Route, RouteMatch, Routes};
 pub use shard::{Peer, Shard};
 pub use stream::{
     Answer, AskError, Asked, AskedEpoch, Entered, Entry, Epoch, JoinEvent, Overflow, Position,
-    Present, Question, Recover, Recovered, Retention, Since,
+    Question, Recover, Recovered, Retention, Since,
 };
-pub use who::Who;
 
 /// An application: one instance per shard.
 pub trait Handler: Sized + 'static {

@@ -123,8 +123,9 @@ fn serve(
             Reply::Raw(bytes) => return writer.write_all(&bytes),
             Reply::Flood => {
                 write!(writer, "HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n")?;
+                let blank = vec![b' '; 1 << 20];
                 for _ in 0..1024 {
-                    writer.write_all(&[b' '; 1 << 20])?;
+                    writer.write_all(&blank)?;
                 }
             }
         }

@@ -165,7 +165,8 @@ const IMPURE: [(&str, &str); 15] = [
 ];
 
 fn is_pure(source: &Source) -> bool {
-    ["address", "ws", "protocol", "session", "hub", "metrics"].contains(&source.module())
+    ["address", "token", "backend", "ws", "protocol", "session", "hub", "metrics"]
+        .contains(&source.module())
         || source.path.starts_with("src/shard/core")
         || ["src/shard/slab.rs", "src/shard/wheel.rs"].contains(&source.path.as_str())
 }
