@@ -101,7 +101,7 @@ pub use handler::{
     ConnectionId, Entered, Entry, Epoch, Handler, Heartbeat, JobPanicked, JoinError, JoinEvent,
     Limits, Message, MessageKind, Middleware, OffloadError, Origins, Overflow, Peer, Position,
     Present, Publications, PublishError, Question, Recover, Recovered, Refuse, Request, Retention,
-    Route, Routes, SendError, Shard, ShardLimits, SignIn, SignInError, Since, Upgrade, Who,
+    Route, Routes, SendError, Shard, ShardLimits, SignIn, SignInError, Since, Upgrade, Who, Word,
 };
 pub use metrics::Counters;
 pub use server::{Hooks, Running, Server, Snapshot, StartError};

@@ -22,7 +22,7 @@ use super::session_settings::{SessionSettings, SessionSettingsError};
 use crate::handler::{
     Accept, Answer, AskError, Closed, ConnectionId, Entered, Handler, Heartbeat, JoinError,
     JoinEvent, Limits, Message, MessageKind, Origins, Peer, Position, Request, Route, Routes,
-    Shard, SignInError, Upgrade, Who,
+    Shard, SignInError, Upgrade, Who, Word,
 };
 use crate::limits::USER_ID_BYTES_MAX;
 use crate::protocol::{Commands, DisconnectCode, Format, Lineage, json, protobuf, translate};
@@ -270,6 +270,10 @@ impl Handler for Sessions {
         self.begin(peer);
         let deferred = self.take_sign_in(peer, result);
         self.go_on(peer, deferred);
+    }
+
+    fn told(&mut self, shard: &mut Shard<'_, Self>, word: Word<'_>, connections: &[ConnectionId]) {
+        self.command_users(shard, word, connections);
     }
 
     fn alarm(&mut self, peer: &mut Peer<'_, Self>) {
