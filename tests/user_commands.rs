@@ -66,17 +66,25 @@ fn a_disconnect_ends_all_clients_of_a_user_and_of_nobody_else() {
     api::command(server.address(), "disconnect", &not_of_ann);
     let no_session = json!({ "user": "bob", "session": "none" });
     api::command(server.address(), "disconnect", &no_session);
-    of_bob.iter_mut().for_each(|(client, _)| assert_untold(client));
+    for (client, _) in &mut of_bob {
+        assert_untold(client);
+    }
 
     let (mut spared, name) = of_bob.pop().expect("many");
     let but_one = json!({ "user": "bob", "whitelist": [name] });
     assert_eq!(api::command(server.address(), "disconnect", &but_one), done);
-    of_bob.iter_mut().for_each(|(client, _)| assert_eq!(client.end().code, 3503));
+    for (client, _) in &mut of_bob {
+        assert_eq!(client.end().code, 3503);
+    }
     assert_untold(&mut spared);
 
-    of_nobody.iter_mut().for_each(|(client, _)| assert_untold(client));
+    for (client, _) in &mut of_nobody {
+        assert_untold(client);
+    }
     assert_eq!(api::command(server.address(), "disconnect", &json!({ "user": "" })), done);
-    of_nobody.iter_mut().for_each(|(client, _)| assert_eq!(client.end().code, 3503));
+    for (client, _) in &mut of_nobody {
+        assert_eq!(client.end().code, 3503);
+    }
     let counters = server.join().counters;
     assert_eq!(counters.user_commands, 3 * u64::from(8 * SHARDS) - 1);
 }

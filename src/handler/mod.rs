@@ -17,12 +17,12 @@ mod heartbeat;
 mod message;
 mod middleware;
 mod offload;
+mod present;
 mod publications;
 mod request;
 mod route;
 mod shard;
 mod stream;
-mod who;
 mod word;
 
 pub use closed::{Cause, Closed};
@@ -36,6 +36,7 @@ pub use middleware::{ClosedConnection, Middleware};
 pub use offload::{Cancelled, JobPanicked};
 #[doc(hidden)]
 pub use offload::{Done, Job, Outcome};
+pub use present::Present;
 #[doc(hidden)]
 pub use publications::Form;
 pub use publications::Publications;
@@ -46,9 +47,8 @@ pub use route::{Limits, Origins, Route, RouteMatch, Routes};
 pub use shard::{Peer, Shard};
 pub use stream::{
     Answer, AskError, Asked, AskedEpoch, Entered, Entry, Epoch, JoinEvent, Overflow, Position,
-    Present, Question, Recover, Recovered, Retention, Since,
+    Question, Recover, Recovered, Retention, Since,
 };
-pub use who::Who;
 pub use word::Word;
 
 /// An application: one instance per shard.

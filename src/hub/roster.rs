@@ -141,7 +141,7 @@ impl Roster {
     }
 
     /// The next member of the walk; some may be another user's.
-    pub fn next(&mut self) -> Option<MemberId> {
+    pub fn pass(&mut self) -> Option<MemberId> {
         let member = self.cursor.member()?;
         self.cursor = self.links.of(member).next;
         Some(member)
@@ -255,7 +255,7 @@ mod tests {
         }
         let met = |roster: &mut Roster, user: &str| {
             roster.begin(user);
-            std::iter::from_fn(|| roster.next()).count()
+            std::iter::from_fn(|| roster.pass()).count()
         };
         let of_all: usize = (0..2000).map(|member| met(&mut roster, &member.to_string())).sum();
         assert!(of_all < 2000 * 6, "{of_all} met for 2000");
@@ -313,7 +313,7 @@ mod tests {
                         awaited = of_user.map(|(member, _)| *member).collect();
                     }
                     Step::Next => {
-                        match roster.next() {
+                        match roster.pass() {
                             Some(met) if model[&met.0] == walked => {
                                 prop_assert!(awaited.remove(&met.0), "{} unawaited", met.0);
                             }
@@ -327,7 +327,7 @@ mod tests {
             for (user, name) in USERS.iter().enumerate() {
                 roster.begin(name);
                 let mut met: Vec<u32> =
-                    std::iter::from_fn(|| roster.next()).map(|member| member.0).collect();
+                    std::iter::from_fn(|| roster.pass()).map(|member| member.0).collect();
                 met.retain(|member| model[member] == user);
                 met.sort_unstable();
                 let there = model.iter().filter(|(_, of)| **of == user);

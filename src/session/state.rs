@@ -65,6 +65,8 @@ pub struct Session {
     /// It is counted among its user's connections.
     is_signed_in: bool,
     format: Format,
+    /// How much of its texts is the user's id.
+    pub(super) user_bytes: u8,
 }
 
 /// A million of them: size is a contract, and what only some have is boxed. With the slab's 64
@@ -83,6 +85,7 @@ impl Session {
             has_message_pings,
             is_signed_in: false,
             format,
+            user_bytes: 0,
         }
     }
 

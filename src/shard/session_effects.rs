@@ -2,8 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
-
 use serde::de::IgnoredAny;
 
 use super::client_codes;
@@ -12,7 +10,7 @@ use super::client_words::{entry, kind_of, position, question, retention};
 use super::sessions::Sessions;
 use crate::handler::{
     Answer, AskError, Asked, Entered, JoinError, Message, Peer, Present, PublishError, SignIn,
-    SignInError, Who,
+    SignInError,
 };
 use crate::limits::REPLIES_WAITING_BYTES_MAX;
 use crate::protocol::{Disconnect, ErrorCode, Format, PresenceStats, PublicationList};
@@ -83,20 +81,17 @@ impl Sessions {
 
     /// The client as it is present in a channel, if it is to be.
     fn present(&mut self, peer: &mut Peer<'_, Self>, wanted: &Entry) -> Option<Present> {
-        let connection = peer.id();
         let session = peer.state().filter(|_| wanted.is_present)?;
         let format = session.format();
         let shown = session.shown(&self.terms);
         let info = sayable(shown.connection_info, format);
-        let is_same = |who: &Who| who.user() == shown.user && who.info() == info;
-        let last = self.shown_last.take().filter(|(id, who)| *id == connection && is_same(who));
-        let anew = || Arc::new(Who::new(shown.client.bytes(), shown.user, info));
-        let who = last.map_or_else(anew, |(_, who)| who);
-        self.shown_last = Some((connection, who.clone()));
         let channel_info = wanted.channel_info.as_ref().map(|info| self.effects.bytes(info));
-        let channel_info = channel_info.map(|info| sayable(info, format));
-        let channel_info = channel_info.filter(|info| !info.is_empty()).map(Arc::from);
-        Some(Present { who, channel_info })
+        let channel_info = sayable(channel_info.unwrap_or_default(), format);
+        let id = shown.client.bytes();
+        if info == shown.connection_info && channel_info.is_empty() {
+            return Some(Present::of_texts(id, session.texts(), shown.user.len()));
+        }
+        Some(Present::new(id, shown.user, info, channel_info))
     }
 
     /// The home's answer to an entry, or that it was not even asked. What it comes to is among the

@@ -10,7 +10,6 @@
 //! publications that many ask for is encoded once per format, too.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 
 use super::client_codes;
 use super::client_counters::of_disconnect;
@@ -22,7 +21,7 @@ use super::session_settings::{SessionSettings, SessionSettingsError};
 use crate::handler::{
     Accept, Answer, AskError, Closed, ConnectionId, Entered, Handler, Heartbeat, JoinError,
     JoinEvent, Limits, Message, MessageKind, Origins, Peer, Position, Request, Route, Routes,
-    Shard, SignInError, Upgrade, Who, Word,
+    Shard, SignInError, Upgrade, Word,
 };
 use crate::limits::USER_ID_BYTES_MAX;
 use crate::protocol::{Commands, DisconnectCode, Format, Lineage, json, protobuf, translate};
@@ -35,9 +34,6 @@ pub struct Sessions {
     pub(super) terms: Terms,
     pub(super) effects: Effects,
     pub(super) encodings: Encodings,
-    /// The client that was present in a channel last, as others are shown it: it may be so in the
-    /// next one too.
-    pub(super) shown_last: Option<(ConnectionId, Arc<Who>)>,
     /// Makes the random bits of client ids: a keyed hash of a count, which nobody can foresee.
     hasher: RandomState,
     session_count: u64,
@@ -72,7 +68,6 @@ impl Sessions {
             settings,
             effects: Effects::default(),
             encodings: Encodings::default(),
-            shown_last: None,
             hasher: RandomState::new(),
             session_count: 0,
         }

@@ -78,7 +78,7 @@ impl<H: Handler> Turn<'_, H> {
     fn some_connections(&mut self, count_max: usize) -> Vec<ConnectionId> {
         let mut connections = Vec::new();
         while connections.len() < count_max
-            && let Some(MemberId(index)) = self.core.tellings.roster.next()
+            && let Some(MemberId(index)) = self.core.tellings.roster.pass()
         {
             connections.push(self.core.id(Index::new(index)));
         }

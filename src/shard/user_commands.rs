@@ -25,18 +25,18 @@ impl Sessions {
                 session.user() == word.user && command.clients.holds(client, None)
             });
             if is_meant {
-                self.act_on(&mut peer, &command.action);
+                act_on(&mut peer, &command.action);
                 peer.shard().counters().user_commands += 1;
             }
         }
     }
+}
 
-    fn act_on(&mut self, peer: &mut Peer<'_, Self>, action: &UserAction) {
-        match action {
-            UserAction::Disconnect { code, reason } => {
-                tracing::info!(connection = %peer.id(), code, reason, "disconnected");
-                peer.close(*code, reason);
-            }
+fn act_on(peer: &mut Peer<'_, Sessions>, action: &UserAction) {
+    match action {
+        UserAction::Disconnect { code, reason } => {
+            tracing::info!(connection = %peer.id(), code, reason, "disconnected");
+            peer.close(*code, reason);
         }
     }
 }

@@ -20,7 +20,8 @@ struct Disconnect {
     client: String,
     session: String,
     whitelist: Vec<String>,
-    disconnect: Option<Why>,
+    #[serde(rename = "disconnect")]
+    why: Option<Why>,
 }
 
 #[derive(Default, Deserialize)]
@@ -32,8 +33,8 @@ struct Why {
 
 /// Closes connections of a user.
 pub(super) async fn disconnect(context: &Context, body: &[u8]) -> Result<Done, Failure> {
-    let Disconnect { user, client, session, whitelist, disconnect } = object::read(body)?;
-    let action = disconnect.map_or_else(|| Ok(UserAction::disconnect()), action)?;
+    let Disconnect { user, client, session, whitelist, why } = object::read(body)?;
+    let action = why.map_or_else(|| Ok(UserAction::disconnect()), action)?;
     let clients = Selection { client, session, spared: whitelist };
     command(context, user, &UserCommand { clients, action }).await
 }
