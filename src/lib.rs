@@ -104,6 +104,7 @@ pub use handler::{
     JoinEvent, Limits, Message, MessageKind, Middleware, OffloadError, Origins, Overflow, Peer,
     Position, Present, Publications, PublishError, Question, Recover, Recovered, Refuse, Request,
     Retention, Route, Routes, SendError, Shard, ShardLimits, SignIn, SignInError, Since, Upgrade,
+    Word,
 };
 pub use metrics::Counters;
 pub use server::{Hooks, Running, Server, Snapshot, StartError};

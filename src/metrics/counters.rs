@@ -288,6 +288,10 @@ counters! {
     consults_cancelled,
     /// Of those asked, how many had no answer.
     consults_unanswered,
+    /// Clients that commands of back ends have found, once for each command.
+    user_commands,
+    /// Commands of back ends for users' clients that were refused, because too many were under way.
+    user_commands_refused,
     /// Jobs given to the pool.
     jobs_started,
     /// Jobs refused because the pool was full.

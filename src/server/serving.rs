@@ -3,6 +3,7 @@
 //! ```text
 //!   signals, commands, reports ─▶ ╭─────────╮ ─▶ Stop, Count ─▶ shards
 //!   asks of the site ───────────▶ │ serving │ ─▶ Publish ─▶ the channel's home
+//!                                 │         │ ─▶ TellUser ─▶ shards
 //!   answers of the shards ──────▶ ╰─────────╯ ─▶ snapshots
 //! ```
 //!
@@ -22,6 +23,7 @@ use super::control::{Command, Control};
 use super::publishing::Publishing;
 use super::rounds::{Asker, Rounds};
 use super::start::{Report, StartError};
+use super::telling::Telling;
 use super::{Hooks, Snapshot};
 use crate::control::{Ask, Site};
 use crate::limits::{
@@ -63,6 +65,7 @@ pub(super) struct Serving {
     rounds: Rounds,
     publishing: Publishing,
     consulting: Consulting,
+    telling: Telling,
     /// What the control thread itself has counted.
     counters: Counters,
     life: Life,
@@ -104,6 +107,7 @@ impl Serving {
         Ok(Self {
             publishing: Publishing::new(control.shard_count()),
             consulting: Consulting::new(desk),
+            telling: Telling::new(),
             control,
             signals: watched,
             bell,
@@ -131,6 +135,7 @@ impl Serving {
             self.take_messages();
             self.rounds.advance(&mut self.control.mesh);
             self.consulting.advance(&mut self.control.mesh);
+            self.telling.advance(&mut self.control.mesh, &mut self.counters);
             self.tell_stop();
             self.control.flush();
             if self.is_over() {
@@ -243,6 +248,7 @@ impl Serving {
                 Message::Unconsult { connection, id } => {
                     self.consulting.call_off(received.from, connection, id);
                 }
+                Message::UserTold { ask } => self.telling.told(ask),
                 _ => unreachable!("shards say these to each other"),
             }
         }
@@ -276,6 +282,10 @@ impl Serving {
             Ask::Publish { channel, frame, answer } => {
                 let (mesh, counters) = (&mut self.control.mesh, &mut self.counters);
                 self.publishing.publish(mesh, counters, (&channel, &frame), answer);
+            }
+            Ask::Tell { user, word, answer } => {
+                let (mesh, counters) = (&self.control.mesh, &mut self.counters);
+                self.telling.tell(mesh, counters, (&user, &word), answer);
             }
             Ask::Snapshot { answer } => {
                 self.rounds.ask(Asker::Site(answer), &mut self.counters);

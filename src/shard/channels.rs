@@ -340,6 +340,8 @@ impl Channels {
             | Message::Consult(_)
             | Message::Unconsult { .. }
             | Message::Consulted(_)
+            | Message::TellUser(_)
+            | Message::UserTold { .. }
             | Message::Stop
             | Message::Count { .. }
             | Message::Counted(_) => {

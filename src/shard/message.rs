@@ -55,6 +55,10 @@ pub(crate) enum Message {
     Unconsult { connection: ConnectionId, id: u32 },
     /// The control thread's answer to [`Message::Consult`].
     Consulted(Box<Consulted>),
+    /// From the control thread: tell this to all connections of a user. A request.
+    TellUser(Box<TellUser>),
+    /// The answer to [`Message::TellUser`]: all that are here have been told.
+    UserTold { ask: u64 },
     /// From the control thread: close everything, and end.
     Stop,
     /// From the control thread: say what you have counted, in this round of asking.
@@ -87,6 +91,16 @@ pub(crate) struct PublishKept {
     pub(crate) channel: Arc<str>,
     pub(crate) frame: Frame,
     pub(crate) retention: Retention,
+}
+
+/// A word for all connections of a user.
+#[derive(Clone, Debug)]
+pub(crate) struct TellUser {
+    /// The asking thread's own.
+    pub(crate) ask: u64,
+    pub(crate) user: Arc<str>,
+    /// What only the application understands.
+    pub(crate) word: Arc<[u8]>,
 }
 
 /// A connection that enters a channel.

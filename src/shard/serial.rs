@@ -54,11 +54,13 @@ const ANSWERED: u8 = 17;
 const ABSENT: u8 = 18;
 const TELL: u8 = 19;
 const REPLACED: u8 = 20;
-const CONSULT: u8 = 21;
-const UNCONSULT: u8 = 22;
-const CONSULTED: u8 = 23;
+const TELL_USER: u8 = 21;
+const USER_TOLD: u8 = 22;
+const CONSULT: u8 = 23;
+const UNCONSULT: u8 = 24;
+const CONSULTED: u8 = 25;
 
-/// What was appended last.
+/// The kind that was added last.
 #[cfg(test)]
 const LAST: u8 = CONSULTED;
 
@@ -122,6 +124,10 @@ impl Message {
                 put.tag(CONSULTED).connection(*connection).u32(*id);
                 put.option(answer.as_deref(), Writer::bytes)
             }
+            Self::TellUser(tell) => {
+                put.tag(TELL_USER).u64(tell.ask).text(&tell.user).bytes(&tell.word)
+            }
+            Self::UserTold { ask } => put.tag(USER_TOLD).u64(*ask),
             Self::Stop => put.tag(STOP),
             Self::Count { round } => put.tag(COUNT).u64(*round),
             Self::Counted(counted) => put.tag(COUNTED).counted(counted),
@@ -169,6 +175,8 @@ impl Message {
             CONSULT => Self::Consult(Box::new(take.consult()?)),
             UNCONSULT => Self::Unconsult { connection: take.connection()?, id: take.u32()? },
             CONSULTED => Self::Consulted(Box::new(take.consulted()?)),
+            TELL_USER => Self::TellUser(Box::new(take.tell_user()?)),
+            USER_TOLD => Self::UserTold { ask: take.u64()? },
             STOP => Self::Stop,
             COUNT => Self::Count { round: take.u64()? },
             COUNTED => Self::Counted(Box::new(take.counted()?)),
@@ -193,7 +201,7 @@ impl Message {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::Counted;
+    use super::super::message::{Counted, TellUser};
     use super::*;
     use crate::handler::ConnectionId;
     use crate::hub::Answer;
@@ -252,6 +260,12 @@ mod tests {
             consulted,
             Message::SignIn { user: "anna".into(), limit: 3, connection },
             Message::SignOut { user: "bo".into() },
+            Message::TellUser(Box::new(TellUser {
+                ask: u64::MAX - 3,
+                user: "dora".into(),
+                word: Arc::from(&b"{}"[..]),
+            })),
+            Message::UserTold { ask: 12 },
             Message::Stop,
             Message::Count { round: 77 },
             Message::Counted(Box::new(counted)),
@@ -301,6 +315,8 @@ mod tests {
             Message::Consult(_) => CONSULT,
             Message::Unconsult { .. } => UNCONSULT,
             Message::Consulted(_) => CONSULTED,
+            Message::TellUser(_) => TELL_USER,
+            Message::UserTold { .. } => USER_TOLD,
         });
         let kinds: std::collections::BTreeSet<_> = kinds.collect();
         assert!(kinds.into_iter().eq(PUBLISH..=LAST));
