@@ -55,6 +55,7 @@ mod publisher;
 mod reading;
 mod ready;
 mod replacing;
+mod requests;
 mod seats;
 mod serial;
 mod session_effects;
