@@ -8,9 +8,10 @@ use longwire::config::{Secret, Serve, serve};
 use longwire::control::{self, ChannelKind, Channels, ErrorMode, HttpApi, Kept};
 use longwire::protocol::channel::Naming;
 use longwire::session::{
-    ChannelOptions, DataFormat, HmacKey, Overflow, Pattern, Patterns, PersonalChannel,
-    RecoveryMode, Retention, Rules, TokenRules,
+    ChannelOptions, DataFormat, Overflow, Pattern, Patterns, PersonalChannel, RecoveryMode,
+    Retention, Rules,
 };
+use longwire::token::{HmacKey, TokenRules};
 use longwire::{Config, Limits, SessionSettings};
 
 use super::VERSION;

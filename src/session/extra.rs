@@ -1,13 +1,13 @@
 //! What only some sessions have: a user, what a token says, and commands that are under way.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::claims::ConnectionToken;
 use super::state::Session;
-use super::subscriptions::fingerprint;
 use super::under_way::UnderWay;
 use crate::limits::USER_ID_BYTES_MAX;
+use crate::token::{Claimed, ConnectionToken};
 
 /// The box of a session that is somebody's, or waits for an answer.
 #[derive(Debug, Default)]
@@ -116,10 +116,25 @@ impl Session {
     }
 }
 
+/// By what a session remembers which channels its token has put it into: a hash, 0 for none. It is
+/// compared with those of the same user's next token only.
+fn fingerprint(claimed: &[Claimed]) -> u32 {
+    if claimed.is_empty() {
+        return 0;
+    }
+    let mut hasher = DefaultHasher::new();
+    for Claimed { channel, .. } in claimed {
+        channel.hash(&mut hasher);
+    }
+    let half = u32::try_from(hasher.finish() >> 32).expect("32 bits");
+    half.max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Rules;
     use super::super::rig::{CLIENT, Rig};
+    use super::{Claimed, fingerprint};
     use crate::protocol::{DisconnectCode, Format};
 
     /// A client of a user, where users may have three connections.
@@ -144,6 +159,7 @@ mod tests {
         rig.frame(CONNECT_AND_ON);
         rig.frame(r#"{"id":3,"subscribe":{"channel":"a"}}"#);
         assert_eq!((rig.signing_in, rig.has_connected, rig.lines()), (Some(3), false, vec![]));
+        assert!(rig.is_identified, "also who is not let in yet");
         rig.signed_in(Ok(()));
         let lines = rig.lines();
         assert!(lines[0].starts_with(r#"{"id":1,"connect":{"client":"#), "{lines:?}");
@@ -189,5 +205,17 @@ mod tests {
             assert_eq!((rig.signing_in, rig.has_connected), (None, true));
             assert!(!rig.session.is_signed_in());
         }
+    }
+
+    #[test]
+    fn a_fingerprint_tells_channels_apart_and_not_what_is_said_of_them() {
+        let of = |names: &[&str]| {
+            let claimed = names.iter().map(|name| Claimed::plain((*name).to_owned()));
+            fingerprint(&claimed.collect::<Vec<_>>())
+        };
+        let said = Claimed { info: b"1".to_vec(), ..Claimed::plain("a".to_owned()) };
+        assert_eq!((of(&[]), of(&["a"])), (0, fingerprint(&[said])));
+        assert_ne!(of(&["a", "b"]), of(&["a"]));
+        assert_ne!(of(&["ab"]), of(&["a", "b"]));
     }
 }

@@ -16,7 +16,6 @@
 #![forbid(unsafe_code)]
 
 mod authentication;
-mod claims;
 mod command;
 mod deferred;
 mod effects;
@@ -38,8 +37,6 @@ mod rules;
 mod simulation;
 mod state;
 mod subscribe;
-mod subscriptions;
-mod token;
 mod under_way;
 
 pub use deferred::Deferred;
@@ -51,5 +48,4 @@ pub use patterns::{Pattern, Patterns};
 pub use questions::{Answer, Question};
 pub use rules::{PersonalChannel, Rules, RulesError};
 pub use state::{Session, Terms};
-pub use token::{HmacKey, TokenRules};
 pub use under_way::SlotId;

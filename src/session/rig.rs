@@ -3,34 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
-
 use super::{
     Answer, Deferred, Effect, Effects, Entered, Entry, Membership, Question, Recover, Retention,
     Rules, Session, SlotId, Terms,
 };
 use crate::protocol::{Commands, Disconnect, DisconnectCode, ErrorCode, Format, Lineage};
+pub(super) use crate::token::rig::{KEY, signed, signed_with};
 
 /// The name that the client of a rig has.
 pub(super) const CLIENT: &str = "00000000-0000-4000-8000-000000000000";
-
-/// The key that the tokens of tests are signed with.
-pub(super) const KEY: &[u8] = b"a key of tests";
-
-/// These claims as a token that [`KEY`] has signed.
-pub(super) fn signed(claims: &str) -> String {
-    signed_with(KEY, r#"{"alg":"HS256","typ":"JWT"}"#, claims)
-}
-
-pub(super) fn signed_with(key: &[u8], header: &str, claims: &str) -> String {
-    let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part));
-    let token = format!("{header}.{claims}");
-    let mac = Hmac::<Sha256>::new_from_slice(key).unwrap().chain_update(&token);
-    format!("{token}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
-}
 
 pub(super) struct Rig {
     pub(super) session: Session,
@@ -55,6 +36,7 @@ pub(super) struct Rig {
     pub(super) retention: Option<Retention>,
     /// What publishing comes to.
     pub(super) publish: Result<(), ErrorCode>,
+    pub(super) is_identified: bool,
     pub(super) has_connected: bool,
     /// Pings without an answer.
     pub(super) pings: u32,
@@ -79,6 +61,7 @@ impl Rig {
             published: Vec::new(),
             retention: None,
             publish: Ok(()),
+            is_identified: false,
             has_connected: false,
             pings: 0,
             alarm: None,
@@ -209,6 +192,7 @@ impl Rig {
         while let Some(effect) = self.effects.take() {
             assert_eq!(self.closed, None, "{effect:?} after the last word");
             match effect {
+                Effect::Identified => self.is_identified = true,
                 Effect::Connected => {
                     assert!(!self.has_connected, "once");
                     self.has_connected = true;

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::options::ChannelOptions;
 use super::patterns::Patterns;
-use super::token::TokenRules;
 use crate::limits::{
     CHANNEL_NAME_BYTES_MAX, CONNECTION_CHANNELS_DEFAULT, EXPIRED_CLOSE_DELAY_DEFAULT,
     HISTORY_PUBLICATIONS_DEFAULT, RECOVERY_PUBLICATIONS_DEFAULT,
 };
 use crate::protocol::ErrorCode;
 use crate::protocol::channel::{self, Naming};
+use crate::token::TokenRules;
 
 /// What the clients of a server may do. The names are those of Centrifugo's configuration where
 /// there is one.

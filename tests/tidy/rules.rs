@@ -41,13 +41,14 @@ pub(crate) const RULES: [Rule; 11] = [
 
 /// Which modules a module may name beside itself and `limits`. Complete: what is not here is an
 /// offence.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("limits", &[]),
     ("sys", &[]),
     ("ring", &["sys"]),
     ("mesh", &["sys", "ring"]),
     ("protocol", &[]),
-    ("session", &["protocol"]),
+    ("token", &[]),
+    ("session", &["protocol", "token"]),
     ("hub", &["protocol"]),
     ("ws", &[]),
     ("metrics", &[]),
@@ -62,13 +63,13 @@ const ARROWS: [(&str, &[&str]); 18] = [
         "shard",
         &[
             "handler", "session", "hub", "ws", "protocol", "ring", "mesh", "metrics", "config",
-            "sys", "address",
+            "sys", "address", "token",
         ],
     ),
     // `ws` beside the agreed arrows: a request head must mean the same to the shard that hands its
     // connection over and to the control thread that reads the next one, so both have one parser.
     // `address`, because whom a request is from is told by its head.
-    ("control", &["mesh", "protocol", "metrics", "config", "ws", "address"]),
+    ("control", &["mesh", "protocol", "metrics", "config", "ws", "address", "token"]),
     ("cluster", &["mesh", "protocol", "metrics", "config"]),
     // Beside the agreed arrows: a server is generic over its handler, builds the mesh, sizes the
     // rings and sums the metrics.
@@ -76,7 +77,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
         "server",
         &[
             "shard", "control", "cluster", "sys", "config", "handler", "mesh", "metrics", "ring",
-            "address",
+            "address", "token",
         ],
     ),
     ("bench", &["ws", "protocol", "ring", "sys"]),
@@ -161,7 +162,7 @@ const IMPURE: [(&str, &str); 15] = [
 ];
 
 fn is_pure(source: &Source) -> bool {
-    ["address", "ws", "protocol", "session", "hub", "metrics"].contains(&source.module())
+    ["address", "token", "ws", "protocol", "session", "hub", "metrics"].contains(&source.module())
         || source.path.starts_with("src/shard/core")
         || ["src/shard/slab.rs", "src/shard/wheel.rs"].contains(&source.path.as_str())
 }
