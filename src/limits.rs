@@ -442,6 +442,10 @@ pub const ENCODING_BYTES_MAX: usize = 1024 * 1024;
 pub const COMMANDS_UNDER_WAY_MAX: usize = 128;
 const _: () = assert!(COMMANDS_UNDER_WAY_MAX >= CONNECTION_CHANNELS_DEFAULT as usize);
 
+/// Requests of one shard that wait for room in the mesh, at about 200 B each: entries, questions
+/// and sign-ins of clients that come back all at once. Clients of more are told to try again.
+pub const REQUESTS_WAITING_MAX: usize = 64 * 1024;
+
 /// Bytes of replies of one client that wait for an earlier one. They are output that is not sent,
 /// and count the same: who has more is told 3008.
 pub const REPLIES_WAITING_BYTES_MAX: usize = OUTPUT_BYTES_DEFAULT;

@@ -188,6 +188,8 @@ counters! {
     presence_refused,
     /// Joins and leaves that nobody was told of, because there were too many, or a queue was full.
     joins_dropped,
+    /// Requests to other shards refused, because as many waited for room as may.
+    requests_refused,
     /// Interest of shards that a home could not note.
     interest_refused,
     /// Connections of users that were not let in: by their limit, or for want of room.

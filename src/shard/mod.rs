@@ -56,6 +56,7 @@ mod publisher;
 mod reading;
 mod ready;
 mod replacing;
+mod requests;
 mod seats;
 mod serial;
 mod session_effects;
