@@ -319,6 +319,10 @@ pub const EXPIRY_SHARE: usize = 64;
 /// fanned out, so joins never come faster than they are told of.
 pub const JOINS_SHARE: usize = 1024;
 
+/// Connections of users that are told something in one turn: each is closed, or subscribed, which
+/// takes some microseconds.
+pub const TELLINGS_SHARE: usize = 128;
+
 /// Messages of other shards taken in one turn.
 pub const MESH_SHARE: usize = 256;
 
@@ -437,6 +441,10 @@ pub const ENCODING_BYTES_MAX: usize = 1024 * 1024;
 /// that it may be in by default is asked for none of them twice.
 pub const COMMANDS_UNDER_WAY_MAX: usize = 128;
 const _: () = assert!(COMMANDS_UNDER_WAY_MAX >= CONNECTION_CHANNELS_DEFAULT as usize);
+
+/// Requests of one shard that wait for room in the mesh, at about 200 B each: entries, questions
+/// and sign-ins of clients that come back all at once. Clients of more are told to try again.
+pub const REQUESTS_WAITING_MAX: usize = 64 * 1024;
 
 /// Bytes of replies of one client that wait for an earlier one. They are output that is not sent,
 /// and count the same: who has more is told 3008.
@@ -660,6 +668,10 @@ pub const BENCH_DESCRIPTORS_SPARE: u64 = 16;
 /// that is stalled for longer is what the caller should hear of.
 pub const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Commands for users' connections that are under way at once: each waits until every shard has
+/// told all that it has of the user's. One more is refused.
+pub const USER_COMMANDS_MAX: usize = 1024;
+
 /// Time for one request head after its first byte, as on a shard.
 pub const HTTP_HEAD_TIMEOUT: Duration = HANDSHAKE_TIMEOUT_DEFAULT;
 
@@ -709,6 +721,33 @@ pub const HTTP_BODIES_BYTES_MAX: usize = 16 * HTTP_BODY_BYTES_MAX;
 /// Bytes that are read from an HTTP connection at a time.
 pub const HTTP_READ_BYTES: usize = 16 * 1024;
 
+/// Bytes of answers that wait for a client to take them, beside the one that is written last.
+pub const HTTP_WRITE_BYTES_MAX: usize = 64 * 1024;
+const _: () = assert!(HTTP_WRITE_BYTES_MAX >= HTTP_READ_BYTES);
+
+/// Streams to clients over HTTP at the same time: one in a few hundred clients is behind a proxy
+/// that lets no WebSocket through. Each takes two descriptors of the control thread.
+pub const STREAMS_DEFAULT: u32 = 10_000;
+
+/// Bytes of the request that begins a stream: a connect command with its token, and what the
+/// client subscribes to at once.
+pub const EMULATION_BODY_BYTES_DEFAULT: usize = 64 * 1024;
+const _: () = assert!(EMULATION_BODY_BYTES_DEFAULT <= HTTP_BODY_BYTES_MAX);
+
+/// What stands around the frame in a request beside a stream: two names and their keys.
+pub const EMULATION_ENVELOPE_BYTES_MAX: usize = 1024;
+
+/// Frames of one client that wait for its shard: more than a client has under way that waits for
+/// the answers to what it has said.
+pub const STREAM_FRAMES_MAX: usize = 4;
+
+/// Time in which a shard opens a session, or takes a frame of one.
+pub const STREAM_PATIENCE: Duration = ASK_TIMEOUT;
+
+/// Connections for clients over HTTP that wait for a shard to take them. Those who find no room
+/// wait in front of it.
+pub const INTRODUCTIONS_MAX: usize = 64;
+
 /// Bytes that are read and thrown away behind a last answer, so that it is not lost by a reset.
 pub const HTTP_LINGER_BYTES_MAX: u64 = 256 * 1024;
 
@@ -729,3 +768,27 @@ pub const BROADCAST_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Bytes of a broadcast's messages that are made before the first of them has left.
 pub const BROADCAST_SLICE_BYTES: usize = 1024 * 1024;
+
+/// Questions to the control thread that the clients of one shard may have open at a time: at
+/// 100 ms each, 40,000 a second. One more is answered with a temporary error.
+pub const CONSULTS_PER_SHARD_MAX: usize = 4096;
+
+/// Bytes of these questions: room for many of usual size, not for each of the longest.
+pub const CONSULTS_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Time for an answer of a back end, by default, as the reference has it.
+pub const BACKEND_TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
+
+/// Bytes of an answer of a back end. What it says to one client must fit the client's unsent
+/// output, and is seldom a hundredth of this.
+pub const BACKEND_ANSWER_BYTES_MAX: usize = 256 * 1024;
+
+/// Calls of one back end that are under way at a time, each on a connection of its own. With the
+/// longest answers they hold 32 MiB. Who finds none free waits for one until its time is over.
+pub const BACKEND_CALLS_MAX: usize = 128;
+
+/// Time for which a connection to a back end that nobody uses is kept: less than servers keep
+/// theirs, so that no call is sent into a connection that is being closed.
+pub const BACKEND_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+const _: () = assert!(CONSULTS_BYTES_MAX / CONSULTS_PER_SHARD_MAX >= 4096);

@@ -14,7 +14,7 @@ use longwire::hub::Homes;
 use longwire::{
     Answer, AskError, Asked, AskedEpoch, Config, Counters, Entered, Entry, Handler, JoinError,
     JoinEvent, Message, MessageKind, Peer, Position, Present, Publications, Question, Recover,
-    Request, Retention, Running, Server, Since, Upgrade, Who,
+    Request, Retention, Running, Server, Since, Upgrade,
 };
 
 #[path = "support/fleet.rs"]
@@ -74,7 +74,7 @@ impl Keeper {
             }
             Answer::Unrecoverable => format!("{id}: unrecoverable"),
             Answer::Presence(present) => {
-                let mut users: Vec<_> = present.iter().map(|one| one.who.user()).collect();
+                let mut users: Vec<_> = present.iter().map(Present::user).collect();
                 users.sort_unstable();
                 format!("{id}: {users:?}")
             }
@@ -95,8 +95,7 @@ impl Keeper {
 
 /// A client that is present under this name.
 fn present(user: &str) -> Present {
-    let who = Who::new([1; 16], user, b"");
-    Present { who: Arc::new(who), channel_info: None }
+    Present::new([1; 16], user, b"", b"")
 }
 
 fn positioned(recover: Option<Recover>) -> Entry {
@@ -176,7 +175,7 @@ impl Handler for Keeper {
     fn joins(channel: &str, events: &[JoinEvent<'_>]) -> Vec<Vec<u8>> {
         let sign = |event: &JoinEvent<'_>| if event.has_come { '+' } else { '-' };
         let told = events.iter().map(|event| {
-            format!("{channel}: {}{}", sign(event), event.present.who.user()).into_bytes()
+            format!("{channel}: {}{}", sign(event), event.present.user()).into_bytes()
         });
         told.collect()
     }

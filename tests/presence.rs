@@ -7,7 +7,8 @@
 
 use std::collections::BTreeSet;
 
-use longwire::session::{ChannelOptions, HmacKey, Rules, TokenRules};
+use longwire::session::{ChannelOptions, Rules};
+use longwire::token::{HmacKey, TokenRules};
 use longwire::{Running, SessionSettings};
 use protobuf::{command, field, number};
 use serde_json::{Map, Value, json};

@@ -5,7 +5,8 @@
 //! none comes before; a client neither enters nor leaves them itself; a personal channel is the
 //! user's own; a new token for others makes the client connect again.
 
-use longwire::session::{ChannelOptions, HmacKey, PersonalChannel, Retention, Rules, TokenRules};
+use longwire::session::{ChannelOptions, PersonalChannel, Retention, Rules};
+use longwire::token::{HmacKey, TokenRules};
 use longwire::{Running, SessionSettings};
 use protobuf::{command, field};
 use serde_json::{Value, json};

@@ -7,7 +7,8 @@
 
 use std::time::{Duration, Instant};
 
-use longwire::session::{ChannelOptions, HmacKey, Rules, TokenRules};
+use longwire::session::{ChannelOptions, Rules};
+use longwire::token::{HmacKey, TokenRules};
 use longwire::{LiveSettings, Running, Server, SessionSettings, Sessions};
 use protobuf::{command, field};
 use serde_json::json;

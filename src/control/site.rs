@@ -1,9 +1,12 @@
 //! The control thread's work as one future: takes connections in, and ends when it is told to.
 
 use std::fmt;
+use std::hash::Hash;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::pin::pin;
+use std::sync::Arc;
 
 use socket2::{Domain, SockRef};
 use tokio::net::{TcpStream, UnixStream};
@@ -13,10 +16,13 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::ask::{Ask, Asks};
 use super::connection;
+use super::consult::{Calls, Desk};
 use super::crowd::{Crowd, Guest};
 use super::routes::Routes;
 use super::settings::{HttpApi, Settings};
+use super::streaming::{Introduced, Pages};
 use crate::address::{OtherEnd, SocketPeer};
+use crate::backend::Proxies;
 use crate::limits::{ACCEPT_BACKOFF, HTTP_STOP_TIMEOUT, INTERNAL_CONNECTIONS_MAX};
 
 /// A connection that a shard hands over, because its request is for no WebSocket.
@@ -39,23 +45,43 @@ impl fmt::Debug for Arrival {
 }
 
 /// Everything that is needed to answer HTTP.
-#[derive(Debug)]
 pub struct Site {
     settings: Settings,
     api: watch::Sender<HttpApi>,
+    pages: watch::Sender<Pages>,
+    proxies: watch::Sender<Arc<Proxies>>,
+    calls: Arc<Calls>,
     internal: Option<TcpListener>,
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Site").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 /// Changes what a serving [`Site`] may be changed in.
 #[derive(Clone, Debug)]
 pub struct Live {
     api: watch::Sender<HttpApi>,
+    pages: watch::Sender<Pages>,
+    proxies: watch::Sender<Arc<Proxies>>,
 }
 
 impl Live {
     /// Exchanges key and modes of the HTTP API, from the next request on.
     pub fn set_http_api(&self, api: HttpApi) {
         self.api.send_replace(api);
+    }
+
+    /// Exchanges which pages may have streams, from the next request on.
+    pub fn set_pages(&self, pages: Pages) {
+        self.pages.send_replace(pages);
+    }
+
+    /// Exchanges the back ends, from the next call on.
+    pub fn set_proxies(&self, proxies: Proxies) {
+        self.proxies.send_replace(Arc::new(proxies));
     }
 }
 
@@ -100,13 +126,21 @@ impl Site {
             Ok(listener)
         };
         let internal = settings.internal_listen.map(listen).transpose()?;
-        let (api, _) = watch::channel(settings.http_api.clone());
-        Ok(Self { settings, api, internal })
+        let api = watch::Sender::new(settings.http_api.clone());
+        let pages = watch::Sender::new(settings.streaming.pages.clone());
+        let proxies = watch::Sender::new(Arc::new(settings.proxies.clone()));
+        let calls = Arc::new(Calls::new(proxies.subscribe()));
+        Ok(Self { settings, api, pages, proxies, calls, internal })
     }
 
     /// What can be changed while the site serves.
     pub fn live(&self) -> Live {
-        Live { api: self.api.clone() }
+        Live { api: self.api.clone(), pages: self.pages.clone(), proxies: self.proxies.clone() }
+    }
+
+    /// Where sessions ask what is beyond them.
+    pub fn desk<K: Copy + Eq + Hash>(&self) -> Desk<K> {
+        Desk::new(Arc::clone(&self.calls))
     }
 
     /// Where the internal port is, with the number that the kernel chose for port 0.
@@ -117,7 +151,7 @@ impl Site {
     /// Serves, within a runtime of tokio that has I/O and time.
     ///
     /// `seats` is how many public connections there may be at a time; when it comes near, those
-    /// that idle make room.
+    /// that idle make room. `shards` takes the connections that are made for clients over HTTP.
     ///
     /// Once `stop` says true, connections end after the request they are at, and readiness says
     /// so. Ends when `arrivals` has been closed as well, and what is under way is answered or
@@ -127,6 +161,7 @@ impl Site {
         mut arrivals: mpsc::Receiver<Arrival>,
         seats: usize,
         asks: mpsc::Sender<Ask>,
+        shards: mpsc::Sender<Introduced>,
         stop: watch::Receiver<bool>,
     ) {
         let internal = self.internal.and_then(|listener| {
@@ -135,7 +170,8 @@ impl Site {
         });
         let seeds = [seed(), seed()];
         let api = self.api.subscribe();
-        let routes = Routes::new(self.settings, api, Asks::new(asks), stop, seeds);
+        let live = (api, self.pages.subscribe());
+        let routes = Routes::new(self.settings, live, (Asks::new(asks), shards), stop, seeds);
         let mut connections = JoinSet::new();
         let mut crowd = Crowd::new(seats);
         // Operators' connections wait for their place and keep it.
@@ -239,16 +275,24 @@ fn admit(
     guest: Guest,
 ) -> tokio::task::Id {
     let Arrival { socket, other_end, bytes, seat } = arrival;
-    let (service, stop) = (routes.public(other_end, guest), routes.stop());
-    let serving = async move {
+    let (service, stop) = (routes.public(other_end, guest.clone()), routes.stop());
+    let (streaming, serving) = (guest, async move {
         match Socket::adopt(socket) {
             Ok(Socket::Tcp(socket)) => connection::serve(socket, bytes, service, stop).await,
             Ok(Socket::Unix(socket)) => connection::serve(socket, bytes, service, stop).await,
             Err(error) => tracing::warn!(%error, "a socket that cannot be served"),
         }
-        drop(seat);
+    });
+    let seated = async move {
+        let mut serving = pin!(serving);
+        tokio::select! {
+            () = &mut serving => return,
+            // A stream has a place of its own, and others may sit here.
+            () = streaming.became_stream() => drop(seat),
+        }
+        serving.await;
     };
-    connections.spawn(serving).id()
+    connections.spawn(seated).id()
 }
 
 /// What a shard's listener accepts.

@@ -17,17 +17,18 @@ mod heartbeat;
 mod message;
 mod middleware;
 mod offload;
+mod present;
 mod publications;
 mod request;
 mod route;
 mod shard;
 mod stream;
-mod who;
+mod word;
 
 pub use closed::{Cause, Closed};
 pub use engine::{
-    ConnectionId, Engine, JoinError, OffloadError, PublishError, SendError, ShardLimits, SignIn,
-    SignInError,
+    ConnectionId, ConsultError, Engine, JoinError, OffloadError, PublishError, SendError,
+    ShardLimits, SignIn, SignInError,
 };
 pub use heartbeat::Heartbeat;
 pub use message::{Message, MessageKind};
@@ -35,6 +36,7 @@ pub use middleware::{ClosedConnection, Middleware};
 pub use offload::{Cancelled, JobPanicked};
 #[doc(hidden)]
 pub use offload::{Done, Job, Outcome};
+pub use present::Present;
 #[doc(hidden)]
 pub use publications::Form;
 pub use publications::Publications;
@@ -45,9 +47,9 @@ pub use route::{Limits, Origins, Route, RouteMatch, Routes};
 pub use shard::{Peer, Shard};
 pub use stream::{
     Answer, AskError, Asked, AskedEpoch, Entered, Entry, Epoch, JoinEvent, Overflow, Position,
-    Present, Question, Recover, Recovered, Retention, Since,
+    Question, Recover, Recovered, Retention, Since,
 };
-pub use who::Who;
+pub use word::Word;
 
 /// An application: one instance per shard.
 pub trait Handler: Sized + 'static {
@@ -138,6 +140,16 @@ pub trait Handler: Sized + 'static {
     ) {
     }
 
+    /// The control thread has answered [`Peer::consult`]. Not called for a connection that was
+    /// closed before.
+    fn consulted(
+        &mut self,
+        _peer: &mut Peer<'_, Self>,
+        _id: u32,
+        _result: Result<Box<[u8]>, ConsultError>,
+    ) {
+    }
+
     /// The user's home has answered [`Peer::sign_in`]. `Ok`: the connection is counted, and
     /// [`Shard::sign_out`] is due when it closes. Not called for a connection that was closed
     /// before: the shard signs it out itself.
@@ -145,6 +157,16 @@ pub trait Handler: Sized + 'static {
 
     /// The alarm that was set for the connection ([`Peer::set_alarm`]) is due.
     fn alarm(&mut self, _peer: &mut Peer<'_, Self>) {}
+
+    /// Somebody outside has a word for all connections of a user. These are some of them, by what
+    /// [`Peer::belong_to`] has said, and may be others': the application looks.
+    fn told(
+        &mut self,
+        _shard: &mut Shard<'_, Self>,
+        _word: Word<'_>,
+        _connections: &[ConnectionId],
+    ) {
+    }
 
     /// This member of `channel` missed `count` publications, because a queue was full.
     fn missed(&mut self, _peer: &mut Peer<'_, Self>, _channel: &str, _count: u64) {}

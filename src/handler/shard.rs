@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::engine::{
-    JoinError, OffloadError, PublishError, SendError, ShardLimits, SignIn, SignInError,
+    ConsultError, JoinError, OffloadError, PublishError, SendError, ShardLimits, SignIn,
+    SignInError,
 };
 use super::offload::halves;
 use super::{
@@ -167,6 +168,14 @@ impl<'a, H: Handler> Peer<'a, H> {
         self.engine.ask(self.id, id, channel, question)
     }
 
+    /// Asks the control thread something that only the application and what stands there
+    /// understand. [`Handler::consulted`] gives the answer with the same `id`, which no other open
+    /// question of the connection has. If the connection is closed before, nobody works on it any
+    /// more.
+    pub fn consult(&mut self, id: u32, question: Box<[u8]>) -> Result<(), ConsultError> {
+        self.engine.consult(self.id, id, question)
+    }
+
     /// The tag that it entered a channel with ([`Entry::tag`]), 0 where it has joined; `None` if it
     /// is not in it.
     pub fn tag(&self, channel: &str) -> Option<u8> {
@@ -200,6 +209,12 @@ impl<'a, H: Handler> Peer<'a, H> {
     /// user's home counts: where that is another shard, [`Handler::signed_in`] gives its answer.
     pub fn sign_in(&mut self, user: &str, limit: u32) -> Result<SignIn, SignInError> {
         self.engine.sign_in(self.id, user, limit)
+    }
+
+    /// Notes whose connection it is, empty for nobody's, for what is told to all connections of a
+    /// user: see [`Handler::told`].
+    pub fn belong_to(&mut self, user: &str) {
+        self.engine.belong_to(self.id, user);
     }
 
     /// Whether it is a member of a channel, from a join that was not refused until it leaves.

@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use super::{Publications, Who};
+use super::{Present, Publications};
 
 /// For how long, and how many of, a channel's publications are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,15 +102,6 @@ pub enum Recover {
         /// What it has seen.
         since: Since,
     },
-}
-
-/// A client that is present in a channel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Present {
-    /// The client.
-    pub who: Arc<Who>,
-    /// What the application says of it in this channel.
-    pub channel_info: Option<Arc<[u8]>>,
 }
 
 /// A client that came to a channel, or left it: what [`Handler::joins`](super::Handler::joins)

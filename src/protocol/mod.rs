@@ -18,6 +18,7 @@ mod client_id;
 mod code;
 mod command;
 mod commands;
+mod emulation;
 #[cfg(test)]
 mod examples;
 mod format;
@@ -30,18 +31,24 @@ mod push;
 mod reply;
 mod text;
 mod translate;
+mod transport;
+mod user_command;
 
 pub use client_id::{ClientId, Lineage};
 pub use code::{Disconnect, DisconnectCode, ErrorCode, ReplyError, UnsubscribeCode};
 pub use command::{
-    Channel, Command, Connect, Held, History, Publish, Refresh, Request, StreamPosition,
+    Channel, Command, Connect, Held, History, Publish, Refresh, Request, Rpc, StreamPosition,
     SubRefresh, Subscribe,
 };
 pub use commands::{Commands, Malformed};
+pub use emulation::EmulationRequest;
 pub use format::{Format, PublicationList};
-pub use push::{ClientInfo, Publication, Push, Subscription};
+pub use push::{ClientInfo, Farewell, Publication, Push, Subscription};
 pub use reply::{
-    ConnectResult, HistoryResult, PresenceStats, RefreshResult, Reply, SubscribeResult,
+    ConnectResult, Failure, HistoryResult, PresenceStats, RefreshResult, Reply, StreamNames,
+    SubscribeResult,
 };
 pub use text::{Entries, Raw, Text};
 pub use translate::translate;
+pub use transport::Transport;
+pub use user_command::{Selection, UserAction, UserCommand};

@@ -12,7 +12,9 @@
 
 pub mod checks;
 mod companions;
+mod consulting;
 mod control;
+mod dealer;
 mod door;
 pub mod plan;
 mod pool;
@@ -21,6 +23,7 @@ mod rounds;
 mod serving;
 mod snapshot;
 mod start;
+mod telling;
 mod unix;
 
 use std::net::SocketAddr;

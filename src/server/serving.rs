@@ -3,6 +3,7 @@
 //! ```text
 //!   signals, commands, reports ─▶ ╭─────────╮ ─▶ Stop, Count ─▶ shards
 //!   asks of the site ───────────▶ │ serving │ ─▶ Publish ─▶ the channel's home
+//!                                 │         │ ─▶ TellUser ─▶ shards
 //!   answers of the shards ──────▶ ╰─────────╯ ─▶ snapshots
 //! ```
 //!
@@ -17,10 +18,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinError;
 
 use super::companions::Companions;
+use super::consulting::{Answered, Consulting};
 use super::control::{Command, Control};
 use super::publishing::Publishing;
 use super::rounds::{Asker, Rounds};
 use super::start::{Report, StartError};
+use super::telling::Telling;
 use super::{Hooks, Snapshot};
 use crate::control::{Ask, Site};
 use crate::limits::{
@@ -61,6 +64,8 @@ pub(super) struct Serving {
     hooks: Hooks,
     rounds: Rounds,
     publishing: Publishing,
+    consulting: Consulting,
+    telling: Telling,
     /// What the control thread itself has counted.
     counters: Counters,
     life: Life,
@@ -70,6 +75,8 @@ pub(super) struct Serving {
 /// What the task was woken by, as far as it matters.
 enum Woken {
     Ask(Ask),
+    /// A question of a session has an answer.
+    Consulted(Answered),
     /// A companion has ended.
     Ended(Result<(), JoinError>),
     Look,
@@ -88,6 +95,7 @@ impl Serving {
         // A connection asks one question at a time.
         let askers_max = seat_count + INTERNAL_CONNECTIONS_MAX + PROGRAM_ASKERS_MAX;
         let mut companions = Companions::default();
+        let desk = site.as_ref().map(Site::desk);
         if let Some(site) = site {
             companions.add_site(site, &mut control, asker.clone())?;
         }
@@ -98,6 +106,8 @@ impl Serving {
         }
         Ok(Self {
             publishing: Publishing::new(control.shard_count()),
+            consulting: Consulting::new(desk),
+            telling: Telling::new(),
             control,
             signals: watched,
             bell,
@@ -124,6 +134,8 @@ impl Serving {
             self.take_reports();
             self.take_messages();
             self.rounds.advance(&mut self.control.mesh);
+            self.consulting.advance(&mut self.control.mesh);
+            self.telling.advance(&mut self.control.mesh, &mut self.counters);
             self.tell_stop();
             self.control.flush();
             if self.is_over() {
@@ -138,6 +150,7 @@ impl Serving {
             self.control.mesh.woke();
             match woken {
                 Woken::Ask(ask) => self.answer_share(ask),
+                Woken::Consulted(answered) => self.consulting.note(answered),
                 Woken::Ended(how) => self.companion_ended(how),
                 Woken::Look => {}
             }
@@ -157,6 +170,7 @@ impl Serving {
                 Woken::Look
             }
             Some(ask) = self.asks.recv() => Woken::Ask(ask),
+            answered = self.consulting.answered() => Woken::Consulted(answered),
             () = readable(signals) => Woken::Look,
             Some(how) = self.companions.ended() => Woken::Ended(how),
             () = timer => Woken::Look,
@@ -228,8 +242,14 @@ impl Serving {
 
     fn take_messages(&mut self) {
         while let Some(received) = self.control.mesh.receive() {
-            if let Message::Counted(counted) = received.message {
-                self.rounds.answered(&counted, &self.counters);
+            match received.message {
+                Message::Counted(counted) => self.rounds.answered(&counted, &self.counters),
+                Message::Consult(consult) => self.consulting.ask(received.from, &consult),
+                Message::Unconsult { connection, id } => {
+                    self.consulting.call_off(received.from, connection, id);
+                }
+                Message::UserTold { ask } => self.telling.told(ask),
+                _ => unreachable!("shards say these to each other"),
             }
         }
     }
@@ -262,6 +282,10 @@ impl Serving {
             Ask::Publish { channel, frame, answer } => {
                 let (mesh, counters) = (&mut self.control.mesh, &mut self.counters);
                 self.publishing.publish(mesh, counters, (&channel, &frame), answer);
+            }
+            Ask::Tell { user, word, answer } => {
+                let (mesh, counters) = (&self.control.mesh, &mut self.counters);
+                self.telling.tell(mesh, counters, (&user, &word), answer);
             }
             Ask::Snapshot { answer } => {
                 self.rounds.ask(Asker::Site(answer), &mut self.counters);

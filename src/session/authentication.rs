@@ -5,16 +5,16 @@
 
 use std::time::Duration;
 
-use super::claims::ConnectionToken;
 use super::command::{Outcome, Refusal};
 use super::effects::{Effect, Effects};
 use super::entrances::Entrances;
 use super::state::{Phase, Session, Terms};
-use super::token::TokenError;
 use crate::limits::{CONNECTION_LIFE_MAX, REFUSED_CLOSE_DELAY};
 use crate::protocol::{
-    Connect, ConnectResult, DisconnectCode, ErrorCode, Format, Refresh, RefreshResult, Reply,
+    Connect, ConnectResult, Disconnect, DisconnectCode, ErrorCode, Format, Refresh, RefreshResult,
+    Reply, StreamNames,
 };
+use crate::token::{ConnectionToken, TokenError};
 
 impl Session {
     pub(super) fn connect(
@@ -28,7 +28,7 @@ impl Session {
         if !request.token.is_empty() {
             let token = self.verify(&request.token, terms).map_err(|error| match error {
                 TokenError::Expired => ErrorCode::TokenExpired.into(),
-                error => Refusal::Close(error.disconnect()),
+                error => Refusal::Close(disconnect(error)),
             })?;
             if token.user.is_empty() && terms.rules.disallow_anonymous_connection_tokens {
                 return Err(DisconnectCode::PermissionDenied.into());
@@ -42,6 +42,7 @@ impl Session {
             return Err(DisconnectCode::BadRequest.into());
         }
         let entrances = self.plan_entrances(claimed, request, &terms.rules)?;
+        effects.push(Effect::Identified);
         let limit = terms.rules.user_connection_limit;
         if limit > 0 && !self.user().is_empty() {
             self.begin_sign_in(id, limit, entrances, effects);
@@ -62,6 +63,10 @@ impl Session {
         self.phase = Phase::Connected;
         effects.push(Effect::Connected);
         self.await_expiry(terms, effects);
+        let names = self.transport().is_emulated().then(|| {
+            let node = terms.lineage.to_string();
+            (self.secret_name(terms), node)
+        });
         let pings = self.has_message_pings && terms.rules.ping_interval_s > 0;
         let result = ConnectResult {
             client: self.client_id(terms),
@@ -71,6 +76,7 @@ impl Session {
             pong: pings,
             data: &[],
             subs: &entrances.results(),
+            stream: names.as_ref().map(|(session, node)| StreamNames { session, node }),
         };
         effects.outbox.reply(id, &Reply::Connect(result));
     }
@@ -91,15 +97,15 @@ impl Session {
             return Err(DisconnectCode::BadRequest.into());
         }
         let token = self.verify(&request.token, terms);
-        let token = token.map_err(|error| Refusal::Close(error.disconnect()))?;
+        let token = token.map_err(|error| Refusal::Close(disconnect(error)))?;
         if token.user != self.user() {
-            return Err(Refusal::Close(TokenError::OtherUser.disconnect()));
+            return Err(Refusal::Close(disconnect(TokenError::OtherUser)));
         }
         if token.expires.is_some_and(|end| end <= terms.now) {
             return Err(DisconnectCode::Expired.into());
         }
         if !self.is_put_into(&token) {
-            return Err(Refusal::Close(TokenError::OtherChannels.disconnect()));
+            return Err(Refusal::Close(disconnect(TokenError::OtherChannels)));
         }
         self.set_token(&token);
         self.await_expiry(terms, effects);
@@ -143,11 +149,22 @@ impl Session {
     }
 }
 
+/// What the client is told, unless it may bring another token.
+fn disconnect(error: TokenError) -> Disconnect {
+    let code = match error {
+        TokenError::Expired => DisconnectCode::Expired,
+        TokenError::OtherChannels => DisconnectCode::InsufficientState,
+        _ => DisconnectCode::InvalidToken,
+    };
+    Disconnect { code, reason: error.reason() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::rig::{KEY, Rig, signed, signed_with};
-    use super::super::{ChannelOptions, HmacKey, Rules, TokenRules};
+    use super::super::{ChannelOptions, Rules};
     use super::*;
+    use crate::token::{HmacKey, TokenRules};
 
     const NOW: Duration = Duration::from_secs(1_000_000);
     const DELAY: Duration = Duration::from_secs(25);

@@ -16,10 +16,10 @@ use super::options::ChannelOptions;
 use super::rules::Rules;
 use super::state::{Phase, Session, Terms};
 use super::subscribe::Plan;
-use super::subscriptions::Claimed;
 use super::under_way::{Awaited, Taken};
 use crate::limits::REPLIES_WAITING_BYTES_MAX;
 use crate::protocol::{Connect, DisconnectCode, ErrorCode, Held, SubscribeResult};
+use crate::token::Claimed;
 
 /// The channels of one connect, and what has come of them.
 #[derive(Debug, Default)]
@@ -120,7 +120,7 @@ impl Session {
         let is_single = rules.personal_channel.as_ref().is_some_and(|rules| rules.is_single);
         let claimed = claimed.into_iter().chain(personal.clone().map(Claimed::plain));
         for claimed in claimed {
-            let options = claimed.overrides.of(*rules.options(&claimed.channel)?);
+            let options = rules.options(&claimed.channel)?.overridden(claimed.overrides);
             let entrance = Entrance {
                 grant: rules.grant(options, self.user(), Wishes::default()),
                 options,
@@ -240,8 +240,9 @@ fn not_entered(code: ErrorCode) -> DisconnectCode {
 mod tests {
     use super::super::options::Retention;
     use super::super::rig::{KEY, Rig, signed};
-    use super::super::{HmacKey, Membership, PersonalChannel, Recover, TokenRules};
+    use super::super::{Membership, PersonalChannel, Recover};
     use super::*;
+    use crate::token::{HmacKey, TokenRules};
     use serde_json::{Value, json};
 
     fn rules() -> Rules {

@@ -1,19 +1,19 @@
 //! What only some sessions have: a user, what a token says, and commands that are under way.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::claims::ConnectionToken;
 use super::state::Session;
-use super::subscriptions::fingerprint;
 use super::under_way::UnderWay;
+use crate::limits::USER_ID_BYTES_MAX;
+use crate::token::{Claimed, ConnectionToken};
 
 /// The box of a session that is somebody's, or waits for an answer.
 #[derive(Debug, Default)]
 pub(super) struct Extra {
-    /// Empty if it is nobody's.
-    user: Box<str>,
-    /// What others are shown of it, if its token says anything.
-    info: Option<Box<[u8]>>,
+    /// What others are shown of it, one behind the other: its user, and what its token says.
+    texts: Option<Arc<[u8]>>,
     /// When it expires, in seconds since the Unix epoch; 0 is never.
     expires_s: u32,
     /// Which channels its token has put it into, as a fingerprint; 0 for none.
@@ -21,22 +21,45 @@ pub(super) struct Extra {
     under_way: Option<Box<UnderWay>>,
 }
 
-/// Most sessions have one: it is to stay in the allocator's class of 48 bytes.
-const _: () = assert!(size_of::<Extra>() <= 48);
+/// Most sessions have one: it is to stay in the allocator's class of 32 bytes.
+const _: () = assert!(size_of::<Extra>() <= 32);
+const _: () = assert!(USER_ID_BYTES_MAX <= u8::MAX as usize); // `Session::user_bytes`
 
 impl Session {
     /// The session as that of a user; an empty name is that of nobody.
+    ///
+    /// Panics if the name is longer than `USER_ID_BYTES_MAX`.
     #[must_use]
     pub fn of_user(mut self, user: &str) -> Self {
         if !user.is_empty() {
-            self.extra.get_or_insert_default().user = user.into();
+            self.show(user, b"");
         }
         self
     }
 
     /// The user, empty if the client is nobody's.
     pub fn user(&self) -> &str {
-        self.extra.as_ref().map_or("", |extra| &extra.user)
+        let (user, _) = self.shown_texts();
+        std::str::from_utf8(user).expect("it was text when it came")
+    }
+
+    /// The user, and behind it what others are shown of the connection: shared, not copied.
+    pub fn texts(&self) -> Arc<[u8]> {
+        self.extra.as_ref().and_then(|extra| extra.texts.clone()).unwrap_or_default()
+    }
+
+    /// The user, and what others are shown of the connection.
+    fn shown_texts(&self) -> (&[u8], &[u8]) {
+        let texts = self.extra.as_ref().and_then(|extra| extra.texts.as_deref());
+        texts.unwrap_or_default().split_at(self.user_bytes.into())
+    }
+
+    /// From now on others are shown this of it.
+    fn show(&mut self, user: &str, info: &[u8]) {
+        self.user_bytes = u8::try_from(user.len()).expect("users are checked where they come from");
+        let texts = [user.as_bytes(), info].concat();
+        let extra = self.extra.get_or_insert_default();
+        extra.texts = (!texts.is_empty()).then(|| texts.into());
     }
 
     /// Takes over what its token says; the user must be the one it has, if it has one.
@@ -44,11 +67,10 @@ impl Session {
         let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
         let expires_s = token.expires.map_or(0, seconds);
         let channels = fingerprint(&token.subscriptions);
-        let extra = self.extra.get_or_insert_default();
-        if *extra.user != *token.user {
-            extra.user = token.user.as_str().into();
+        if self.shown_texts() != (token.user.as_bytes(), &token.info) {
+            self.show(&token.user, &token.info);
         }
-        extra.info = (!token.info.is_empty()).then(|| token.info.as_slice().into());
+        let extra = self.extra.get_or_insert_default();
         (extra.expires_s, extra.channels) = (expires_s, channels);
         self.finish();
     }
@@ -61,7 +83,7 @@ impl Session {
 
     /// What others are shown of it beside its user; empty for nothing.
     pub(super) fn info(&self) -> &[u8] {
-        self.extra.as_ref().and_then(|extra| extra.info.as_deref()).unwrap_or_default()
+        self.shown_texts().1
     }
 
     /// When it expires, since the Unix epoch.
@@ -87,18 +109,32 @@ impl Session {
     pub(super) fn finish(&mut self) {
         let Some(extra) = &mut self.extra else { return };
         extra.under_way.take_if(|under_way| under_way.is_over());
-        let is_somebodys = !extra.user.is_empty() || extra.info.is_some();
         let is_bound = extra.expires_s != 0 || extra.channels != 0;
-        if !is_somebodys && !is_bound && extra.under_way.is_none() {
+        if extra.texts.is_none() && !is_bound && extra.under_way.is_none() {
             self.extra = None;
         }
     }
+}
+
+/// By what a session remembers which channels its token has put it into: a hash, 0 for none. It is
+/// compared with those of the same user's next token only.
+fn fingerprint(claimed: &[Claimed]) -> u32 {
+    if claimed.is_empty() {
+        return 0;
+    }
+    let mut hasher = DefaultHasher::new();
+    for Claimed { channel, .. } in claimed {
+        channel.hash(&mut hasher);
+    }
+    let half = u32::try_from(hasher.finish() >> 32).expect("32 bits");
+    half.max(1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::Rules;
     use super::super::rig::{CLIENT, Rig};
+    use super::{Claimed, fingerprint};
     use crate::protocol::{DisconnectCode, Format};
 
     /// A client of a user, where users may have three connections.
@@ -123,6 +159,7 @@ mod tests {
         rig.frame(CONNECT_AND_ON);
         rig.frame(r#"{"id":3,"subscribe":{"channel":"a"}}"#);
         assert_eq!((rig.signing_in, rig.has_connected, rig.lines()), (Some(3), false, vec![]));
+        assert!(rig.is_identified, "also who is not let in yet");
         rig.signed_in(Ok(()));
         let lines = rig.lines();
         assert!(lines[0].starts_with(r#"{"id":1,"connect":{"client":"#), "{lines:?}");
@@ -168,5 +205,17 @@ mod tests {
             assert_eq!((rig.signing_in, rig.has_connected), (None, true));
             assert!(!rig.session.is_signed_in());
         }
+    }
+
+    #[test]
+    fn a_fingerprint_tells_channels_apart_and_not_what_is_said_of_them() {
+        let of = |names: &[&str]| {
+            let claimed = names.iter().map(|name| Claimed::plain((*name).to_owned()));
+            fingerprint(&claimed.collect::<Vec<_>>())
+        };
+        let said = Claimed { info: b"1".to_vec(), ..Claimed::plain("a".to_owned()) };
+        assert_eq!((of(&[]), of(&["a"])), (0, fingerprint(&[said])));
+        assert_ne!(of(&["a", "b"]), of(&["a"]));
+        assert_ne!(of(&["ab"]), of(&["a", "b"]));
     }
 }

@@ -16,14 +16,15 @@
 #![forbid(unsafe_code)]
 
 mod authentication;
-mod claims;
 mod command;
+mod consulting;
 mod deferred;
 mod effects;
 mod entrances;
 mod entry;
 mod extra;
 mod grants;
+mod hooks;
 mod options;
 mod outbox;
 mod patterns;
@@ -34,22 +35,22 @@ mod replies;
 #[cfg(test)]
 mod rig;
 mod rules;
+mod session_key;
 #[cfg(test)]
 mod simulation;
 mod state;
 mod subscribe;
-mod subscriptions;
-mod token;
 mod under_way;
 
 pub use deferred::Deferred;
 pub use effects::{Effect, Effects, Span};
 pub use entry::{Entered, Entry, Membership, Position, Recover, Recovered, Since};
+pub use hooks::{Boundary, Hooks, RpcHooks};
 pub use options::{ChannelOptions, DataFormat, Overflow, RecoveryMode, Retention};
 pub use outbox::Outbox;
 pub use patterns::{Pattern, Patterns};
 pub use questions::{Answer, Question};
 pub use rules::{PersonalChannel, Rules, RulesError};
+pub use session_key::SessionKey;
 pub use state::{Session, Terms};
-pub use token::{HmacKey, TokenRules};
 pub use under_way::SlotId;

@@ -2,6 +2,8 @@
 
 use serde::de::IgnoredAny;
 
+use crate::token::{Override, Overrides};
+
 /// The options of a namespace. The names are those of Centrifugo's configuration where there is
 /// one. By default nothing is allowed and nothing is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,6 +56,21 @@ pub struct ChannelOptions {
     pub data_format: DataFormat,
     /// What becomes of publications for a client that does not keep up.
     pub overflow: Overflow,
+}
+
+impl ChannelOptions {
+    /// The options as they are for a client whose token says so.
+    pub(super) fn overridden(self, by: Overrides) -> Self {
+        let set = |by: Option<Override>, option: bool| by.map_or(option, |by| by.value);
+        Self {
+            presence: set(by.presence, self.presence),
+            join_leave: set(by.join_leave, self.join_leave),
+            force_push_join_leave: set(by.force_push_join_leave, self.force_push_join_leave),
+            force_recovery: set(by.force_recovery, self.force_recovery),
+            force_positioning: set(by.force_positioning, self.force_positioning),
+            ..self
+        }
+    }
 }
 
 /// How the publications of a channel are kept.
@@ -120,7 +137,22 @@ pub enum Overflow {
 
 #[cfg(test)]
 mod tests {
-    use super::DataFormat;
+    use super::*;
+
+    #[test]
+    fn options_are_overridden_both_ways_and_others_stay() {
+        let options = ChannelOptions { presence: true, allow_recovery: true, ..Default::default() };
+        let overrides = Overrides {
+            presence: Some(Override { value: false }),
+            join_leave: Some(Override { value: true }),
+            force_recovery: Some(Override { value: true }),
+            ..Overrides::default()
+        };
+        let expected =
+            ChannelOptions { presence: false, join_leave: true, force_recovery: true, ..options };
+        assert_eq!(options.overridden(overrides), expected);
+        assert_eq!(options.overridden(Overrides::default()), options);
+    }
 
     #[test]
     fn a_data_format_admits_what_it_says() {

@@ -3,34 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
-
 use super::{
     Answer, Deferred, Effect, Effects, Entered, Entry, Membership, Question, Recover, Retention,
-    Rules, Session, SlotId, Terms,
+    Rules, Session, SessionKey, SlotId, Terms,
 };
+use crate::backend;
 use crate::protocol::{Commands, Disconnect, DisconnectCode, ErrorCode, Format, Lineage};
+pub(super) use crate::token::rig::{KEY, signed, signed_with};
 
 /// The name that the client of a rig has.
 pub(super) const CLIENT: &str = "00000000-0000-4000-8000-000000000000";
-
-/// The key that the tokens of tests are signed with.
-pub(super) const KEY: &[u8] = b"a key of tests";
-
-/// These claims as a token that [`KEY`] has signed.
-pub(super) fn signed(claims: &str) -> String {
-    signed_with(KEY, r#"{"alg":"HS256","typ":"JWT"}"#, claims)
-}
-
-pub(super) fn signed_with(key: &[u8], header: &str, claims: &str) -> String {
-    let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part));
-    let token = format!("{header}.{claims}");
-    let mac = Hmac::<Sha256>::new_from_slice(key).unwrap().chain_update(&token);
-    format!("{token}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
-}
 
 pub(super) struct Rig {
     pub(super) session: Session,
@@ -42,6 +24,8 @@ pub(super) struct Rig {
     pub(super) joining: Vec<(String, Entry)>,
     /// The questions that homes have yet to answer, in the order in which they were asked.
     pub(super) asked: Vec<(SlotId, String, Question)>,
+    /// The questions that the control thread has yet to answer, in their order.
+    pub(super) consulted: Vec<(SlotId, backend::Question)>,
     /// The texts of the entry that was last asked for: the epoch it recovers from, its info.
     pub(super) entry_texts: (String, String),
     /// Nothing of its channels is sent to it.
@@ -55,23 +39,32 @@ pub(super) struct Rig {
     pub(super) retention: Option<Retention>,
     /// What publishing comes to.
     pub(super) publish: Result<(), ErrorCode>,
+    pub(super) is_identified: bool,
     pub(super) has_connected: bool,
     /// Pings without an answer.
     pub(super) pings: u32,
     /// When it is to be told that it is late.
     pub(super) alarm: Option<Duration>,
     pub(super) closed: Option<Disconnect>,
+    /// The same in the words of a back end.
+    pub(super) closed_as: Option<(u16, String)>,
 }
 
 impl Rig {
     pub(super) fn new(rules: Rules) -> Self {
         Self {
             session: Session::new(0, true, Format::Json),
-            terms: Terms { rules, lineage: Lineage::ZERO, now: Duration::ZERO },
+            terms: Terms {
+                rules,
+                lineage: Lineage::ZERO,
+                session_key: SessionKey::new([0; 32]),
+                now: Duration::ZERO,
+            },
             effects: Effects::default(),
             members: BTreeMap::new(),
             joining: Vec::new(),
             asked: Vec::new(),
+            consulted: Vec::new(),
             entry_texts: Default::default(),
             is_held: false,
             signing_in: None,
@@ -79,10 +72,12 @@ impl Rig {
             published: Vec::new(),
             retention: None,
             publish: Ok(()),
+            is_identified: false,
             has_connected: false,
             pings: 0,
             alarm: None,
             closed: None,
+            closed_as: None,
         }
     }
 
@@ -152,6 +147,19 @@ impl Rig {
         self.flush();
     }
 
+    /// The question that was asked at this place is answered.
+    pub(super) fn consulted_at(
+        &mut self,
+        index: usize,
+        result: Result<backend::Verdict, backend::Unanswered>,
+    ) {
+        let (slot, _) = self.consulted.remove(index);
+        let deferred = self.session.consulted(slot, result, &mut self.effects);
+        self.obey();
+        self.resume(deferred);
+        self.flush();
+    }
+
     /// The channels whose homes have yet to let it in.
     pub(super) fn joining_names(&self) -> Vec<&str> {
         self.joining.iter().map(|(name, _)| &**name).collect()
@@ -209,6 +217,7 @@ impl Rig {
         while let Some(effect) = self.effects.take() {
             assert_eq!(self.closed, None, "{effect:?} after the last word");
             match effect {
+                Effect::Identified => self.is_identified = true,
                 Effect::Connected => {
                     assert!(!self.has_connected, "once");
                     self.has_connected = true;
@@ -235,6 +244,7 @@ impl Rig {
                     let name = self.effects.name(&channel).to_owned();
                     self.asked.push((slot, name, question));
                 }
+                Effect::Consult { slot, question } => self.consulted.push((slot, *question)),
                 Effect::Leave { channel } => {
                     let name = self.effects.name(&channel);
                     assert!(
@@ -263,6 +273,9 @@ impl Rig {
                 Effect::Pong if self.pings > 0 => self.pings -= 1,
                 Effect::Pong => self.session.unasked_pong(&mut self.effects),
                 Effect::Close(why) => self.closed = Some(why),
+                Effect::CloseAs { code, reason } => {
+                    self.closed_as = Some((code, self.effects.name(&reason).to_owned()));
+                }
             }
         }
     }

@@ -30,7 +30,7 @@ pub(super) type Tell = fn(&str, &[JoinEvent<'_>]) -> Vec<Vec<u8>>;
 pub(super) struct Attendant(u64);
 
 const _: () = assert!(SLAB_ENTRIES_MAX <= 1 << 24 && SHARDS_MAX <= 1 << 8);
-const _: () = assert!(size_of::<(Attendant, Present)>() == 32); // one for each who is present
+const _: () = assert!(size_of::<(Attendant, Present)>() == 48); // one for each who is present
 
 impl Attendant {
     pub(super) fn new(shard: ShardId, connection: ConnectionId) -> Self {
@@ -163,7 +163,7 @@ impl Attendance {
 }
 
 fn user_of(present: &Present) -> &str {
-    present.who.user()
+    present.user()
 }
 
 fn framed(text: &[u8]) -> Frame {
@@ -174,7 +174,6 @@ fn framed(text: &[u8]) -> Frame {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handler::Who;
     use std::collections::HashSet;
     use std::time::Duration;
 
@@ -197,8 +196,7 @@ mod tests {
     fn what_happens_while_others_are_told_waits_for_the_next_tick() {
         let mut attendance = Attendance::new(&RandomState::new());
         attendance.tell = |_, events| vec![vec![b'x'; events.len()]];
-        let who = Arc::new(Who::new([7; 16], "ann", b""));
-        let present = Present { who, channel_info: None };
+        let present = Present::new([7; 16], "ann", b"", b"");
         let key = |serial| Attendant::new(ShardId::new(0), ConnectionId::new(1, serial));
         let names: Vec<String> = (0..40).map(|number| format!("channel-{number}")).collect();
         let mut now = crate::sys::clock::now();

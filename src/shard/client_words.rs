@@ -93,10 +93,10 @@ pub(super) fn position(position: &handler::Position) -> session::Position<'_> {
 /// A client as others are shown it.
 pub(super) fn shown(present: &Present) -> ClientInfo<'_> {
     ClientInfo {
-        user: present.who.user(),
-        client: ClientId::of_bytes(present.who.id()),
-        connection_info: present.who.info(),
-        channel_info: present.channel_info.as_deref().unwrap_or_default(),
+        user: present.user(),
+        client: ClientId::of_bytes(present.id()),
+        connection_info: present.info(),
+        channel_info: present.channel_info(),
     }
 }
 
@@ -120,13 +120,10 @@ pub(super) fn joins(channel: &str, events: &[JoinEvent<'_>]) -> Vec<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handler::Who;
-    use std::sync::Arc;
 
     #[test]
     fn comings_and_goings_are_told_in_order_and_not_too_many_at_once() {
-        let who = Who::new([0; 16], "ann", b"{\"n\":1}");
-        let present = Present { who: Arc::new(who), channel_info: None };
+        let present = Present::new([0; 16], "ann", b"{\"n\":1}", b"");
         let event =
             |place: usize| JoinEvent { present: &present, has_come: place.is_multiple_of(2) };
         let events: Vec<_> = (0..=MESSAGE_REPLIES_MAX).map(event).collect();

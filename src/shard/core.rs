@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use super::channels::Channels;
 use super::connection::{AddressOf, Connection, Flags};
+use super::consultations::Consultations;
 use super::ending::Ending;
 use super::guard;
 use super::handover::Leaver;
@@ -33,6 +34,7 @@ use super::ready::{Rank, Ready};
 use super::settings::Settings;
 use super::sign_ins::SignIns;
 use super::slab::{Index, Slab};
+use super::tellings::Tellings;
 use super::unarmed::{Unarmed, is_refusal};
 use super::wheel::{Tick, Wheel};
 use crate::handler::{ConnectionId, Handler, Routes};
@@ -69,6 +71,8 @@ pub(crate) struct Core<H: Handler> {
     pub(super) output: Output,
     pub(super) channels: Channels,
     pub(super) sign_ins: SignIns,
+    pub(super) consultations: Consultations,
+    pub(super) tellings: Tellings,
     pub(super) jobs: Jobs<H>,
     pub(super) heartbeats: Heartbeats,
     /// Connections that left `Open`, until the handler has heard of it.
@@ -126,6 +130,7 @@ impl<H: Handler> Core<H> {
             number: settings.number,
             shard_count: settings.shard_count,
             connections: Slab::new(settings.entries_max()),
+            tellings: Tellings::new(settings.entries_max()),
             settings,
             routes,
             wheel,
@@ -133,6 +138,7 @@ impl<H: Handler> Core<H> {
             output: Output::default(),
             channels,
             sign_ins,
+            consultations: Consultations::default(),
             jobs,
             heartbeats: Heartbeats::default(),
             endings: VecDeque::new(),
@@ -314,6 +320,7 @@ impl<H: Handler> Core<H> {
             || !self.endings.is_empty()
             || !self.retired.is_empty()
             || !self.caught_up.is_empty()
+            || self.tellings.has_work()
             || self.channels.has_work()
     }
 

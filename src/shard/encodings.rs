@@ -127,12 +127,9 @@ fn write_publications(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handler::Who;
-
     /// A list of so many who are present.
     fn list(count: usize) -> Arc<[Present]> {
-        let who = Arc::new(Who::new([7; 16], "ann", b""));
-        (0..count).map(|_| Present { who: Arc::clone(&who), channel_info: None }).collect()
+        (0..count).map(|_| Present::new([7; 16], "ann", b"", b"")).collect()
     }
 
     #[test]

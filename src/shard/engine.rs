@@ -6,10 +6,11 @@ use super::connection::Flags;
 use super::core::Turn;
 use super::slab::Index;
 use crate::handler::{
-    Answer, AskError, Asked, Cause, ConnectionId, Done, Engine, Entered, Entry, Handler, Job,
-    JoinError, MessageKind, OffloadError, Peer, PublishError, Question, Retention, SendError,
-    ShardLimits, SignIn, SignInError,
+    Answer, AskError, Asked, Cause, ConnectionId, ConsultError, Done, Engine, Entered, Entry,
+    Handler, Job, JoinError, MessageKind, OffloadError, Peer, PublishError, Question, Retention,
+    SendError, ShardLimits, SignIn, SignInError,
 };
+use crate::hub::MemberId;
 use crate::limits::{CHANNEL_NAME_BYTES_MAX, PUBLICATION_BYTES_MAX};
 use crate::metrics::Counters;
 use crate::ws::{OpCode, encode_header};
@@ -101,6 +102,15 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
         self.core.channels.ask(connection, id, channel, question)
     }
 
+    fn consult(
+        &mut self,
+        connection: ConnectionId,
+        id: u32,
+        question: Box<[u8]>,
+    ) -> Result<(), ConsultError> {
+        self.core.consult(connection, id, question)
+    }
+
     fn tag(&self, connection: ConnectionId, channel: &str) -> Option<u8> {
         let index = Index::new(connection.index());
         let is_it = self.core.serial(index) == connection.serial();
@@ -145,6 +155,12 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
 
     fn sign_out(&mut self, user: &str) {
         self.core.sign_out(user);
+    }
+
+    fn belong_to(&mut self, connection: ConnectionId, user: &str) {
+        if self.core.open(connection).is_some() {
+            self.core.tellings.roster.enter(MemberId(connection.index()), user);
+        }
     }
 
     fn set_alarm(&mut self, connection: ConnectionId, after: Option<Duration>) {

@@ -23,6 +23,7 @@ mod client_codes;
 mod client_counters;
 mod client_words;
 mod connection;
+mod consultations;
 mod core;
 mod deadline;
 mod deliveries;
@@ -55,6 +56,7 @@ mod publisher;
 mod reading;
 mod ready;
 mod replacing;
+mod requests;
 mod seats;
 mod serial;
 mod session_effects;
@@ -69,9 +71,11 @@ mod sign_ins;
 #[cfg(test)]
 mod simulation;
 pub mod slab;
+mod tellings;
 #[cfg(test)]
 mod tests;
 mod unarmed;
+mod user_commands;
 mod wait;
 pub mod wheel;
 
@@ -84,7 +88,7 @@ pub(crate) use self::event_loop::{Links, Loop, address_of};
 pub(crate) use self::handover::{DoorSeats, Handed};
 pub(crate) use self::jobs::{Jobs, PoolJob};
 pub use self::live_settings::LiveSettings;
-pub(crate) use self::message::{Counted, Message};
+pub(crate) use self::message::{Consult, Consulted, Counted, Message, TellUser};
 pub(crate) use self::publisher::Publisher;
 pub(crate) use self::seats::Seats;
 pub use self::session_settings::{SessionSettings, SessionSettingsError};

@@ -2,20 +2,19 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
-
 use serde::de::IgnoredAny;
 
 use super::client_codes;
 use super::client_counters::of_error;
 use super::client_words::{entry, kind_of, position, question, retention};
 use super::sessions::Sessions;
+use crate::backend::{self, Unanswered, Verdict};
 use crate::handler::{
-    Answer, AskError, Asked, Entered, JoinError, Message, Peer, Present, PublishError, SignIn,
-    SignInError, Who,
+    Answer, AskError, Asked, ConsultError, Entered, JoinError, Message, Peer, Present,
+    PublishError, SignIn, SignInError,
 };
 use crate::limits::REPLIES_WAITING_BYTES_MAX;
-use crate::protocol::{Disconnect, ErrorCode, Format, PresenceStats, PublicationList};
+use crate::protocol::{ErrorCode, Format, PresenceStats, PublicationList};
 use crate::session::{self, Deferred, Effect, Entry, Question, Retention, SlotId, Span};
 use crate::sys::clock;
 
@@ -27,6 +26,10 @@ impl Sessions {
     pub(super) fn obey(&mut self, peer: &mut Peer<'_, Self>) {
         while let Some(effect) = self.effects.take() {
             match effect {
+                Effect::Identified => {
+                    let user = peer.state().map(|session| session.user().to_owned());
+                    peer.belong_to(&user.unwrap_or_default());
+                }
                 Effect::Connected => be_connected(peer),
                 Effect::Alarm { after } => peer.set_alarm(after),
                 Effect::SignIn { limit } => self.sign_in(peer, limit),
@@ -34,6 +37,7 @@ impl Sessions {
                 Effect::Ask { slot, channel, question } => {
                     self.ask(peer, slot, &channel, &question);
                 }
+                Effect::Consult { slot, question } => self.consult(peer, slot, &question),
                 Effect::HoldDeliveries => peer.hold_deliveries(),
                 Effect::ReleaseDeliveries => {
                     self.flush(peer);
@@ -51,7 +55,11 @@ impl Sessions {
                     session.published(id, result, &mut self.effects);
                 }
                 Effect::Pong => self.take_pong(peer),
-                Effect::Close(why) => self.close_client(peer, &why),
+                Effect::Close(why) => self.close_client(peer, why.code.code(), why.reason),
+                Effect::CloseAs { code, reason } => {
+                    let reason = self.effects.name(&reason).to_owned();
+                    self.close_client(peer, code, &reason);
+                }
             }
         }
     }
@@ -79,20 +87,17 @@ impl Sessions {
 
     /// The client as it is present in a channel, if it is to be.
     fn present(&mut self, peer: &mut Peer<'_, Self>, wanted: &Entry) -> Option<Present> {
-        let connection = peer.id();
         let session = peer.state().filter(|_| wanted.is_present)?;
         let format = session.format();
         let shown = session.shown(&self.terms);
         let info = sayable(shown.connection_info, format);
-        let is_same = |who: &Who| who.user() == shown.user && who.info() == info;
-        let last = self.shown_last.take().filter(|(id, who)| *id == connection && is_same(who));
-        let anew = || Arc::new(Who::new(shown.client.bytes(), shown.user, info));
-        let who = last.map_or_else(anew, |(_, who)| who);
-        self.shown_last = Some((connection, who.clone()));
         let channel_info = wanted.channel_info.as_ref().map(|info| self.effects.bytes(info));
-        let channel_info = channel_info.map(|info| sayable(info, format));
-        let channel_info = channel_info.filter(|info| !info.is_empty()).map(Arc::from);
-        Some(Present { who, channel_info })
+        let channel_info = sayable(channel_info.unwrap_or_default(), format);
+        let id = shown.client.bytes();
+        if info == shown.connection_info && channel_info.is_empty() {
+            return Some(Present::of_texts(id, session.texts(), shown.user.len()));
+        }
+        Some(Present::new(id, shown.user, info, channel_info))
     }
 
     /// The home's answer to an entry, or that it was not even asked. What it comes to is among the
@@ -187,6 +192,30 @@ impl Sessions {
         session.answered(slot, answer, &mut self.effects)
     }
 
+    /// Asks the control thread.
+    fn consult(&mut self, peer: &mut Peer<'_, Self>, slot: SlotId, question: &backend::Question) {
+        if let Err(error) = peer.consult(slot.number(), question.encode()) {
+            let deferred = self.take_verdict(peer, slot, Err(error));
+            self.resume(peer, deferred);
+        }
+    }
+
+    /// The same for its answer.
+    pub(super) fn take_verdict(
+        &mut self,
+        peer: &mut Peer<'_, Self>,
+        slot: SlotId,
+        result: Result<Box<[u8]>, ConsultError>,
+    ) -> Deferred {
+        let Some(session) = peer.state() else { return Deferred::default() };
+        let verdict = match result {
+            Ok(bytes) => Ok(Verdict::decode(&bytes).expect("one that was encoded here")),
+            Err(ConsultError::Unanswered) => Err(Unanswered::Failed),
+            Err(_) => Err(Unanswered::Busy),
+        };
+        session.consulted(slot, verdict, &mut self.effects)
+    }
+
     fn publish(
         &mut self,
         peer: &mut Peer<'_, Self>,
@@ -245,11 +274,10 @@ impl Sessions {
         Deferred::default()
     }
 
-    fn close_client(&mut self, peer: &mut Peer<'_, Self>, why: &Disconnect) {
+    fn close_client(&mut self, peer: &mut Peer<'_, Self>, code: u16, reason: &str) {
         self.flush(peer);
-        let code = why.code.code();
-        tracing::info!(connection = %peer.id(), code, why.reason, "disconnected");
-        peer.close(code, why.reason);
+        tracing::info!(connection = %peer.id(), code, reason, "disconnected");
+        peer.close(code, reason);
     }
 
     /// Sends what the step has left in the outbox.
@@ -264,6 +292,7 @@ impl Sessions {
         let mut shard = peer.shard();
         let counters = shard.counters();
         counters.client_replies += outbox.reply_count();
+        counters.errors_application += outbox.failure_count();
         for error in outbox.errors() {
             *of_error(counters, error.code) += 1;
         }

@@ -10,7 +10,6 @@
 //! publications that many ask for is encoded once per format, too.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 
 use super::client_codes;
 use super::client_counters::of_disconnect;
@@ -20,13 +19,15 @@ use super::encodings::Encodings;
 use super::live_settings::{InForce, LiveSettings};
 use super::session_settings::{SessionSettings, SessionSettingsError};
 use crate::handler::{
-    Accept, Answer, AskError, Closed, ConnectionId, Entered, Handler, Heartbeat, JoinError,
-    JoinEvent, Limits, Message, MessageKind, Origins, Peer, Position, Request, Route, Routes,
-    Shard, SignInError, Upgrade, Who,
+    Accept, Answer, AskError, Closed, ConnectionId, ConsultError, Entered, Handler, Heartbeat,
+    JoinError, JoinEvent, Limits, Message, MessageKind, Origins, Peer, Position, Request, Route,
+    Routes, Shard, SignInError, Upgrade, Word,
 };
 use crate::limits::USER_ID_BYTES_MAX;
-use crate::protocol::{Commands, DisconnectCode, Format, Lineage, json, protobuf, translate};
-use crate::session::{Effects, Membership, Session, SlotId, Terms};
+use crate::protocol::{
+    Commands, DisconnectCode, Format, Lineage, Transport, json, protobuf, translate,
+};
+use crate::session::{Effects, Membership, Session, SessionKey, SlotId, Terms};
 use crate::sys::clock;
 
 /// Serves the client protocol: the handler of `longwire serve`.
@@ -35,9 +36,6 @@ pub struct Sessions {
     pub(super) terms: Terms,
     pub(super) effects: Effects,
     pub(super) encodings: Encodings,
-    /// The client that was present in a channel last, as others are shown it: it may be so in the
-    /// next one too.
-    pub(super) shown_last: Option<(ConnectionId, Arc<Who>)>,
     /// Makes the random bits of client ids: a keyed hash of a count, which nobody can foresee.
     hasher: RandomState,
     session_count: u64,
@@ -61,18 +59,18 @@ impl Sessions {
 
     /// The same with settings that may be replaced while the server runs.
     pub fn following(live: &LiveSettings) -> impl Fn(usize) -> Self + Clone + Send + use<> {
-        let settings = live.follow();
-        let lineage = Lineage::new(RandomState::new().hash_one(0));
-        move |_shard| Self::new(settings.clone(), lineage)
+        let (settings, lineage) = (live.follow(), live.lineage());
+        let session_key = live.session_key();
+        move |_shard| Self::new(settings.clone(), lineage, session_key.clone())
     }
 
-    fn new(settings: InForce, lineage: Lineage) -> Self {
+    fn new(settings: InForce, lineage: Lineage, session_key: SessionKey) -> Self {
+        let (rules, now) = (settings.rules(), clock::since_epoch());
         Self {
-            terms: Terms { rules: settings.rules(), lineage, now: clock::since_epoch() },
+            terms: Terms { rules, lineage, session_key, now },
             settings,
             effects: Effects::default(),
             encodings: Encodings::default(),
-            shown_last: None,
             hasher: RandomState::new(),
             session_count: 0,
         }
@@ -159,7 +157,14 @@ impl Handler for Sessions {
             tracing::warn!(peer, "a trusted proxy names several users, or what can be none");
             return Upgrade::refuse(400);
         };
-        let accept = Accept::new(self.session(!has_frame_pings, format, user));
+        let transport = request.introduction().map_or(Transport::WebSocket, |one| one.transport);
+        let session = self.session(!has_frame_pings, format, user).over(transport);
+        let name = transport.is_emulated().then(|| session.secret_name(&self.terms));
+        let mut accept = Accept::new(session);
+        if let Some(name) = name {
+            // For the control thread, which nobody else reads.
+            accept = accept.header(Transport::SESSION_HEADER, name);
+        }
         let accept = match protocol {
             Some(protocol) => accept.protocol(protocol),
             None => accept,
@@ -266,10 +271,25 @@ impl Handler for Sessions {
         self.go_on(peer, deferred);
     }
 
+    fn consulted(
+        &mut self,
+        peer: &mut Peer<'_, Self>,
+        id: u32,
+        result: Result<Box<[u8]>, ConsultError>,
+    ) {
+        self.begin(peer);
+        let deferred = self.take_verdict(peer, SlotId::of(id), result);
+        self.go_on(peer, deferred);
+    }
+
     fn signed_in(&mut self, peer: &mut Peer<'_, Self>, result: Result<(), SignInError>) {
         self.begin(peer);
         let deferred = self.take_sign_in(peer, result);
         self.go_on(peer, deferred);
+    }
+
+    fn told(&mut self, shard: &mut Shard<'_, Self>, word: Word<'_>, connections: &[ConnectionId]) {
+        self.command_users(shard, word, connections);
     }
 
     fn alarm(&mut self, peer: &mut Peer<'_, Self>) {

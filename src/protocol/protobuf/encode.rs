@@ -1,8 +1,9 @@
 //! Replies and pushes to their bytes (2, 3, 4, 5).
 
+use super::super::code::is_terminal;
 use super::super::{
     ClientId, ClientInfo, ConnectResult, HistoryResult, Publication, PublicationList, Push, Reply,
-    SubscribeResult, Subscription,
+    StreamNames, SubscribeResult, Subscription,
 };
 use super::writer::{Message, write_bytes};
 
@@ -16,6 +17,13 @@ pub fn write_reply(out: &mut Vec<u8>, id: u32, reply: &Reply<'_>) {
             message.number(1, error.code.code().into());
             message.text(2, error.message);
             message.flag(3, error.code.is_temporary());
+            message.end();
+        }
+        Reply::Failure(failure) => {
+            let mut message = message.message(2);
+            message.number(1, failure.code.into());
+            message.text(2, failure.message);
+            message.flag(3, failure.is_temporary);
             message.end();
         }
         Reply::Connect(result) => write_connect_result(message.message(5), result),
@@ -34,6 +42,11 @@ pub fn write_reply(out: &mut Vec<u8>, id: u32, reply: &Reply<'_>) {
             message.end();
         }
         Reply::History(result) => write_history_result(message.message(11), result),
+        Reply::Rpc(data) => {
+            let mut message = message.message(13);
+            message.bytes(1, data);
+            message.end();
+        }
         Reply::Refresh(result) => {
             let mut message = message.message(14);
             write_expiry(&mut message, result.ttl_s);
@@ -57,6 +70,13 @@ pub fn write_push(out: &mut Vec<u8>, channel: &str, push: &Push<'_>) {
             let mut message = message.message(7);
             message.number(2, code.code().into());
             message.text(3, code.text());
+            message.end();
+        }
+        Push::Disconnect(farewell) => {
+            let mut message = message.message(11);
+            message.number(1, farewell.code.into());
+            message.text(2, farewell.reason);
+            message.flag(3, !is_terminal(farewell.code));
             message.end();
         }
     }
@@ -83,6 +103,10 @@ fn write_connect_result(mut message: Message<'_>, result: &ConnectResult<'_>) {
     }
     message.number(7, result.ping_s.into());
     message.flag(8, result.pong);
+    if let Some(StreamNames { session, node }) = result.stream {
+        message.text(9, session);
+        message.text(10, node);
+    }
     message.end();
 }
 

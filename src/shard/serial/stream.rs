@@ -6,9 +6,9 @@ use super::SerialError;
 use super::fields::{Reader, Writer};
 use crate::handler::{
     Answer, AskError, AskedEpoch, Entered, Entry, Epoch, JoinError, Overflow, Position, Present,
-    Publications, Question, Recover, Recovered, Retention, Since, Who,
+    Publications, Question, Recover, Recovered, Retention, Since,
 };
-use crate::shard::message::{Answered, Ask, Enter, EnteredBy, PublishKept};
+use crate::shard::message::{Answered, Ask, Enter, EnteredBy, PublishKept, TellUser};
 
 /// By their tags.
 const OVERFLOWS: [Overflow; 3] = [Overflow::Close, Overflow::DropOldest, Overflow::Latest];
@@ -61,10 +61,8 @@ impl Writer<'_> {
     }
 
     fn present(&mut self, present: &Present) -> &mut Self {
-        let who = &*present.who;
-        self.0.extend(who.id());
-        self.text(who.user()).bytes(who.info());
-        self.option(present.channel_info.as_ref(), |put, info| put.bytes(info))
+        self.0.extend(present.id());
+        self.text(present.user()).bytes(present.info()).bytes(present.channel_info())
     }
 
     fn publications(&mut self, publications: &Publications) -> &mut Self {
@@ -164,9 +162,7 @@ impl Reader<'_> {
 
     fn present(&mut self) -> Result<Present, SerialError> {
         let id = self.array()?;
-        let who = Who::new(id, &self.text()?, self.bytes()?);
-        let channel_info = self.option(|take| take.bytes().map(Arc::from))?;
-        Ok(Present { who: Arc::new(who), channel_info })
+        Ok(Present::new(id, &self.text()?, self.bytes()?, self.bytes()?))
     }
 
     fn publications(&mut self) -> Result<Publications, SerialError> {
@@ -197,6 +193,10 @@ impl Reader<'_> {
 
     pub(super) fn enter(&mut self) -> Result<Enter, SerialError> {
         Ok(Enter { channel: self.text()?, connection: self.connection()?, entry: self.entry()? })
+    }
+
+    pub(super) fn tell_user(&mut self) -> Result<TellUser, SerialError> {
+        Ok(TellUser { ask: self.u64()?, user: self.text()?, word: self.frame()? })
     }
 
     pub(super) fn entered_by(&mut self) -> Result<EnteredBy, SerialError> {
@@ -268,8 +268,7 @@ pub(super) mod tests {
 
     fn present() -> Present {
         let id = std::array::from_fn(|place| u8::try_from(place).expect("sixteen"));
-        let who = Who::new(id, "größe", b"{}");
-        Present { who: Arc::new(who), channel_info: Some((*b"[]").into()) }
+        Present::new(id, "größe", b"{}", b"[]")
     }
 
     fn entries() -> impl Iterator<Item = Entry> {
@@ -290,7 +289,7 @@ pub(super) mod tests {
         let latest = |epoch| Some(Recover::Latest { since: since(1, epoch) });
         let others = [AskedEpoch::Any, AskedEpoch::Unknown]
             .map(|epoch| Entry { recover: latest(epoch), ..Entry::default() });
-        let nobody = Present { channel_info: None, ..present() };
+        let nobody = Present::new([0; 16], "", b"", b"");
         let alone = Entry { presence: Some(nobody), ..Entry::default() };
         others.into_iter().chain([full, alone, Entry::default()])
     }

@@ -78,6 +78,8 @@ pub(super) struct Shape {
     pub(super) shard_count: usize,
     /// Slots of each queue between two of them.
     pub(super) mesh_slots: usize,
+    /// Requests of one shard that may wait for room in a queue.
+    pub(super) requests_max: usize,
     /// A queue with room is found full once in so many times, because it was emptied just then; 0
     /// is never.
     pub(super) refusals_one_in: u64,
@@ -116,7 +118,7 @@ pub(super) struct Network {
 impl Network {
     /// Shards that are to be like this.
     pub(super) fn new(shape: Shape, seed: u64, settings: &SessionSettings) -> Self {
-        let Shape { shard_count, mesh_slots, streams, .. } = shape;
+        let Shape { shard_count, mesh_slots, requests_max, streams, .. } = shape;
         let mut config = Config::new(([127, 0, 0, 1], 0).into());
         settings.configure(&mut config);
         let make = Sessions::for_shards(settings.clone()).expect("they are valid");
@@ -132,6 +134,7 @@ impl Network {
             let seats = Arc::clone(&seats);
             let settings = Settings::new(&config, number, shard_count, seats, None, 0, &routes);
             let mut channels = Channels::new(number, shard_count, SEATS, mesh, now, &hasher);
+            channels.requests.limit(requests_max);
             let seed = seed.wrapping_add(number as u64);
             channels.home.streams = Streams::new(streams, seed, hasher.clone());
             let bell = Arc::new(Bell::new().expect("a bell"));
@@ -229,6 +232,21 @@ impl Network {
         self.nodes[shard].turn(self.now, budget);
     }
 
+    /// Turns until nobody has had anything to do for a while.
+    pub(super) fn settle(&mut self) {
+        let mut idle_rounds = 0;
+        for round in 0.. {
+            assert!(round < 10_000, "it never empties");
+            idle_rounds = if self.is_busy() { 0 } else { idle_rounds + 1 };
+            if idle_rounds > 64 {
+                return;
+            }
+            for shard in 0..self.shard_count() {
+                self.turn(shard, Budget::ALL);
+            }
+        }
+    }
+
     /// The end of a channel's stream, if there is one.
     pub(super) fn top(&self, channel: &str) -> Option<Position> {
         self.nodes.iter().find_map(|node| {
@@ -262,7 +280,9 @@ impl Network {
 
     /// Whether any shard has something to do that waits for nobody.
     pub(super) fn is_busy(&self) -> bool {
-        self.nodes.iter().any(|node| node.core.has_work() || !node.reports.is_empty())
+        self.nodes.iter().any(|node| {
+            node.core.channels.is_behind() || node.core.has_work() || !node.reports.is_empty()
+        })
     }
 }
 
@@ -284,7 +304,7 @@ impl Node {
 
     fn admit(&mut self, number: u64, socket: OwnedFd, room_bytes: usize) {
         self.apply_effects();
-        let _taken = self.core.admit(Newcomer { socket, proxied: false });
+        let _taken = self.core.admit(Newcomer::new(socket, false));
         let mut effects = Vec::new();
         self.core.take_effects(&mut effects);
         let [(serial, Effect::Watch(index))] = effects[..] else { panic!("no seat: {effects:?}") };

@@ -10,11 +10,11 @@ use sha2::Sha256;
 use super::network::Shape;
 use crate::handler;
 use crate::hub::StreamBounds;
+use crate::limits::REQUESTS_WAITING_MAX;
 use crate::session::random::Random;
-use crate::session::{
-    ChannelOptions, HmacKey, Overflow, PersonalChannel, RecoveryMode, Retention, Rules, TokenRules,
-};
+use crate::session::{ChannelOptions, Overflow, PersonalChannel, RecoveryMode, Retention, Rules};
 use crate::shard::SessionSettings;
+use crate::token::{HmacKey, TokenRules};
 
 /// Channels that clients come to: without positions; with positions and room for all, for few, and
 /// for the latest only; and those where a slow client misses some, or all but the latest.
@@ -58,10 +58,11 @@ pub(super) struct Scenario {
 impl Scenario {
     /// A crowd is not told who comes and goes: there it is as much as everybody times everybody.
     pub(super) fn new(random: &mut Random, is_crowd: bool) -> Self {
-        let mesh_slots = random.one_of(&[4, 16, 64]);
+        let mesh_slots = random.one_of(&[4, 8, 64]);
         let shape = Shape {
             shard_count: 1 + random.below(3),
             mesh_slots,
+            requests_max: random.one_of(&[4, REQUESTS_WAITING_MAX]),
             refusals_one_in: random.one_of(&[0, 0, 2, 4, 20]),
             room_bytes: random.one_of(&[256, 4096, 65_536]),
             streams: StreamBounds {

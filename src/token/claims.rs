@@ -9,21 +9,22 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use super::error::TokenError;
 use super::subscriptions::Claimed;
-use super::token::TokenError;
+
 use crate::limits::{CONNECTION_INFO_BYTES_MAX, USER_ID_BYTES_MAX};
 
 /// What a connection is told by its token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ConnectionToken {
+pub struct ConnectionToken {
     /// The user; empty for nobody.
-    pub(super) user: String,
+    pub user: String,
     /// When the connection expires, since the Unix epoch, if it does.
-    pub(super) expires: Option<Duration>,
+    pub expires: Option<Duration>,
     /// What others are shown of the connection; empty for nothing.
-    pub(super) info: Vec<u8>,
+    pub info: Vec<u8>,
     /// The channels that it puts the client into, in the order of their names.
-    pub(super) subscriptions: Vec<Claimed>,
+    pub subscriptions: Vec<Claimed>,
 }
 
 /// The claims of one token by their names. A claim that is `null` is not there.
@@ -120,7 +121,7 @@ impl<'a> Claims<'a> {
 
 impl ConnectionToken {
     /// Whether all that it says of the connection is JSON, or nothing.
-    pub(super) fn is_all_json(&self) -> bool {
+    pub fn is_all_json(&self) -> bool {
         let claimed = self.subscriptions.iter();
         let said = claimed.flat_map(|claimed| [&claimed.info, &claimed.data]);
         said.chain([&self.info])

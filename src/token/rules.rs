@@ -1,11 +1,5 @@
-//! Connection tokens: JWTs that a back end has signed with a key it shares with the server (14).
-//!
-//! ```text
-//!   token ─▶ header: HS256? ─▶ signature ─▶ claims: from whom, for whom, when ─▶ ConnectionToken
-//! ```
-//!
-//! Invariant: no claim is looked at before the signature is known to be right. The algorithm is
-//! the server's choice, and never the token's: a token that names another one is refused.
+//! How connection tokens are verified: JWTs that a back end has signed with a key it shares with
+//! the server.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,7 +12,7 @@ use serde::de::IgnoredAny;
 use sha2::Sha256;
 
 use super::claims::{Claims, ConnectionToken};
-use crate::protocol::{Disconnect, DisconnectCode};
+use super::error::TokenError;
 
 /// How tokens are verified. Without a key none is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,76 +56,6 @@ impl fmt::Debug for HmacKey {
     }
 }
 
-/// Why a token does not let its bearer in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TokenError {
-    /// The server has no key.
-    NoKey,
-    /// It is no JWT.
-    Malformed,
-    /// It is signed in a way that is not served, or not at all.
-    Algorithm,
-    /// It asks for an extension of JWS, of which there is none here.
-    Critical,
-    /// No key of the server's has signed it.
-    Signature,
-    /// A claim is of another type than it should be, or they are no JSON object.
-    Claims,
-    /// It is a subscription token.
-    Channel,
-    /// It is for other servers.
-    Audience,
-    /// It is from somebody else.
-    Issuer,
-    /// The user's id is too long.
-    UserTooLong,
-    /// What it says of the connection is too long.
-    InfoTooLong,
-    /// What it says of the connection cannot be said to others in the client's format.
-    InfoNotJson,
-    /// It is of another user than this connection.
-    OtherUser,
-    /// It names a channel that there cannot be.
-    ChannelName,
-    /// Its channels are others than those of the token that the client has connected with.
-    OtherChannels,
-    /// It is not valid any more, or not yet.
-    Expired,
-}
-
-impl TokenError {
-    /// What the client is told, unless it may bring another token.
-    pub(super) fn disconnect(self) -> Disconnect {
-        let code = match self {
-            Self::Expired => DisconnectCode::Expired,
-            Self::OtherChannels => DisconnectCode::InsufficientState,
-            _ => DisconnectCode::InvalidToken,
-        };
-        Disconnect { code, reason: self.reason() }
-    }
-
-    fn reason(self) -> &'static str {
-        match self {
-            Self::NoKey => "invalid token: this server has no key to verify tokens with",
-            Self::Malformed => "invalid token: it is no JWT",
-            Self::Algorithm => "invalid token: this server verifies HS256 only",
-            Self::Critical => "invalid token: this server knows no critical header",
-            Self::Signature => "invalid token: the signature is wrong",
-            Self::Claims => "invalid token: a claim is not of its type",
-            Self::Channel => "invalid token: it is for a subscription",
-            Self::Audience => "invalid token: the audience is another",
-            Self::Issuer => "invalid token: the issuer is another",
-            Self::UserTooLong => "invalid token: the user id is too long",
-            Self::InfoTooLong => "invalid token: the info is too long",
-            Self::InfoNotJson => "invalid token: b64info or b64data is no JSON",
-            Self::OtherUser => "invalid token: the user is another",
-            Self::ChannelName => "invalid token: a channel's name has 1 to 255 bytes",
-            Self::OtherChannels => "insufficient state: the token is for other channels",
-            Self::Expired => DisconnectCode::Expired.text(),
-        }
-    }
-}
-
 /// What a header says. Its `typ` and `kid` change nothing.
 #[derive(Deserialize)]
 struct Header {
@@ -141,7 +65,7 @@ struct Header {
 
 impl TokenRules {
     /// What a token says, if it is to be believed at `now`, the time since the Unix epoch.
-    pub(super) fn verify(&self, token: &str, now: Duration) -> Result<ConnectionToken, TokenError> {
+    pub fn verify(&self, token: &str, now: Duration) -> Result<ConnectionToken, TokenError> {
         let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (header, claims) = signed.split_once('.').ok_or(TokenError::Malformed)?;
         if claims.contains('.') {

@@ -2,42 +2,49 @@
 //! (13, 14).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::claims::{Claims, bytes};
-use super::options::ChannelOptions;
-use super::token::TokenError;
+use super::error::TokenError;
 use crate::limits::{CHANNEL_NAME_BYTES_MAX, CONNECTION_INFO_BYTES_MAX};
 
 /// One channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Claimed {
-    pub(super) channel: String,
+pub struct Claimed {
+    /// Its name.
+    pub channel: String,
     /// What others are shown of the client there; empty for nothing.
-    pub(super) info: Vec<u8>,
+    pub info: Vec<u8>,
     /// What the client is told of it; empty for nothing.
-    pub(super) data: Vec<u8>,
-    pub(super) overrides: Overrides,
+    pub data: Vec<u8>,
+    /// Options that are others there.
+    pub overrides: Overrides,
 }
 
 /// Options of the channel that are others for this client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub(super) struct Overrides {
-    presence: Option<Override>,
-    join_leave: Option<Override>,
-    force_push_join_leave: Option<Override>,
-    force_recovery: Option<Override>,
-    force_positioning: Option<Override>,
+pub struct Overrides {
+    /// It is seen there by others.
+    pub presence: Option<Override>,
+    /// Others are told that it comes and goes.
+    pub join_leave: Option<Override>,
+    /// It is told of others that come and go.
+    pub force_push_join_leave: Option<Override>,
+    /// It may recover what it misses.
+    pub force_recovery: Option<Override>,
+    /// Its position is known.
+    pub force_positioning: Option<Override>,
 }
 
+/// What one option is for this client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-struct Override {
+pub struct Override {
+    /// On or off.
     #[serde(default)]
-    value: bool,
+    pub value: bool,
 }
 
 /// What `subs` says of one channel.
@@ -56,7 +63,7 @@ struct Subscription<'a> {
 
 impl Claimed {
     /// One of which nothing more is said.
-    pub(super) fn plain(channel: String) -> Self {
+    pub fn plain(channel: String) -> Self {
         Self { channel, ..Self::default() }
     }
 }
@@ -95,35 +102,6 @@ impl Subscription<'_> {
     }
 }
 
-impl Overrides {
-    /// The options as they are for this client.
-    pub(super) fn of(self, options: ChannelOptions) -> ChannelOptions {
-        let set = |by: Option<Override>, option: bool| by.map_or(option, |by| by.value);
-        ChannelOptions {
-            presence: set(self.presence, options.presence),
-            join_leave: set(self.join_leave, options.join_leave),
-            force_push_join_leave: set(self.force_push_join_leave, options.force_push_join_leave),
-            force_recovery: set(self.force_recovery, options.force_recovery),
-            force_positioning: set(self.force_positioning, options.force_positioning),
-            ..options
-        }
-    }
-}
-
-/// By what a session remembers which channels its token has put it into: a hash, 0 for none. It is
-/// compared with those of the same user's next token only.
-pub(super) fn fingerprint(claimed: &[Claimed]) -> u32 {
-    if claimed.is_empty() {
-        return 0;
-    }
-    let mut hasher = DefaultHasher::new();
-    for Claimed { channel, .. } in claimed {
-        channel.hash(&mut hasher);
-    }
-    let half = u32::try_from(hasher.finish() >> 32).expect("32 bits");
-    half.max(1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,26 +138,5 @@ mod tests {
         assert_eq!((&*claimed.info, &*claimed.data), (&br#"{"n": 1}"#[..], &br#"{"a":1}"#[..]));
         let long = format!(r#"{{"subs":{{"a":{{"info":"{}"}}}}}}"#, "x".repeat(70_000));
         assert_eq!(read(&long), Err(TokenError::InfoTooLong));
-    }
-
-    #[test]
-    fn options_are_overridden_both_ways_and_others_stay() {
-        let options = ChannelOptions { presence: true, allow_recovery: true, ..Default::default() };
-        let claims = r#"{"subs":{"a":{"override":{"presence":{"value":false},
-            "join_leave":{"value":true},"force_recovery":{"value":true}}}}}"#;
-        let overrides = read(claims).unwrap()[0].overrides;
-        let expected =
-            ChannelOptions { presence: false, join_leave: true, force_recovery: true, ..options };
-        assert_eq!(overrides.of(options), expected);
-        assert_eq!(Overrides::default().of(options), options);
-    }
-
-    #[test]
-    fn a_fingerprint_tells_channels_apart_and_not_what_is_said_of_them() {
-        let of = |claims| fingerprint(&read(claims).unwrap());
-        assert_eq!(of("{}"), 0);
-        assert_eq!(of(r#"{"channels":["a","b"]}"#), of(r#"{"subs":{"b":{"info":1},"a":{}}}"#));
-        assert_ne!(of(r#"{"channels":["a","b"]}"#), of(r#"{"channels":["a"]}"#));
-        assert_ne!(of(r#"{"channels":["ab"]}"#), of(r#"{"channels":["a","b"]}"#));
     }
 }
