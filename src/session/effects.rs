@@ -48,6 +48,8 @@ pub enum Effect {
         /// What is asked.
         question: Question,
     },
+    /// Show it, wherever it is present, as `Session::shown` does now.
+    ShowAnew,
     /// Keep what its channels have for it, because replies that it must read before are not
     /// written yet.
     HoldDeliveries,

@@ -16,7 +16,7 @@ mod fields;
 mod stream;
 
 use self::fields::{ANSWERS, Reader, SIGN_IN_RESULTS, Writer};
-use super::message::{Ask, Enter, Message, PublishKept};
+use super::message::{Ask, Enter, Message, PublishKept, ShowAnew};
 
 /// Bytes that are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,7 @@ const TELL: u8 = 19;
 const REPLACED: u8 = 20;
 const TELL_USER: u8 = 21;
 const USER_TOLD: u8 = 22;
+const SHOW_ANEW: u8 = 23;
 
 impl Message {
     /// Appends the serial form.
@@ -93,6 +94,10 @@ impl Message {
             }
             Self::Absent { channel, connection, is_announced } => {
                 put.tag(ABSENT).text(channel).connection(*connection).bool(*is_announced)
+            }
+            Self::ShowAnew(anew) => {
+                let ShowAnew { channel, connection, present } = &**anew;
+                put.tag(SHOW_ANEW).text(channel).connection(*connection).present(present)
             }
             Self::Tell { channel, frame } => put.tag(TELL).text(channel).bytes(frame),
             Self::Replaced { channel } => put.tag(REPLACED).text(channel),
@@ -140,6 +145,11 @@ impl Message {
                 connection: take.connection()?,
                 is_announced: take.bool()?,
             },
+            SHOW_ANEW => Self::ShowAnew(Box::new(ShowAnew {
+                channel: take.text()?,
+                connection: take.connection()?,
+                present: take.present()?,
+            })),
             TELL => Self::Tell { channel: take.text()?, frame: take.frame()? },
             REPLACED => Self::Replaced { channel: take.text()? },
             SIGN_IN => Self::SignIn {
@@ -181,7 +191,7 @@ impl Message {
 mod tests {
     use super::super::message::{Counted, TellUser};
     use super::*;
-    use crate::handler::ConnectionId;
+    use crate::handler::{ConnectionId, Present};
     use crate::hub::Answer;
     use crate::metrics::{Counters, Details};
     use crate::ring::{Frame, Operation};
@@ -229,6 +239,11 @@ mod tests {
             Message::BothForms { channel: channel.clone() },
             Message::Absent { channel: channel.clone(), connection, is_announced: true },
             Message::Replaced { channel: channel.clone() },
+            Message::ShowAnew(Box::new(ShowAnew {
+                channel: channel.clone(),
+                connection,
+                present: Present::new([7; 16], "ann", b"1", b"2").unlisted(),
+            })),
             Message::Tell { channel, frame },
             Message::SignIn { user: "anna".into(), limit: 3, connection },
             Message::SignOut { user: "bo".into() },
@@ -282,13 +297,14 @@ mod tests {
             Message::Ask(_) => ASK,
             Message::Answered(_) => ANSWERED,
             Message::Absent { .. } => ABSENT,
+            Message::ShowAnew(_) => SHOW_ANEW,
             Message::Tell { .. } => TELL,
             Message::Replaced { .. } => REPLACED,
             Message::TellUser(_) => TELL_USER,
             Message::UserTold { .. } => USER_TOLD,
         });
         let kinds: std::collections::BTreeSet<_> = kinds.collect();
-        assert!(kinds.into_iter().eq(PUBLISH..=USER_TOLD));
+        assert!(kinds.into_iter().eq(PUBLISH..=SHOW_ANEW));
         for message in all {
             let back = Message::decode(&encoded(&message)).unwrap();
             assert_eq!(format!("{back:?}"), format!("{message:?}"));
@@ -309,7 +325,7 @@ mod tests {
 
     #[test]
     fn bytes_that_mean_nothing_are_refused_by_what_is_wrong() {
-        assert_eq!(Message::decode(&[USER_TOLD + 1]).err(), Some(SerialError::Tag(USER_TOLD + 1)));
+        assert_eq!(Message::decode(&[SHOW_ANEW + 1]).err(), Some(SerialError::Tag(SHOW_ANEW + 1)));
         let not_utf8 = [&[UNINTERESTED, 1, 0, 0, 0][..], b"\xff"].concat();
         assert_eq!(Message::decode(&not_utf8).err(), Some(SerialError::Text));
         let no_answer = [INTEREST_ANSWERED, 0, 0, 0, 0, 1, 0, 0, 0, 2];

@@ -60,9 +60,10 @@ impl Writer<'_> {
         }
     }
 
-    fn present(&mut self, present: &Present) -> &mut Self {
+    pub(super) fn present(&mut self, present: &Present) -> &mut Self {
         self.0.extend(present.id());
-        self.text(present.user()).bytes(present.info()).bytes(present.channel_info())
+        self.text(present.user()).bytes(present.info()).bytes(present.channel_info());
+        self.bool(present.is_listed())
     }
 
     fn publications(&mut self, publications: &Publications) -> &mut Self {
@@ -160,9 +161,10 @@ impl Reader<'_> {
         }
     }
 
-    fn present(&mut self) -> Result<Present, SerialError> {
+    pub(super) fn present(&mut self) -> Result<Present, SerialError> {
         let id = self.array()?;
-        Ok(Present::new(id, &self.text()?, self.bytes()?, self.bytes()?))
+        let present = Present::new(id, &self.text()?, self.bytes()?, self.bytes()?);
+        Ok(if self.bool()? { present } else { present.unlisted() })
     }
 
     fn publications(&mut self) -> Result<Publications, SerialError> {
