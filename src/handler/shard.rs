@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::engine::{
-    JoinError, OffloadError, PublishError, SendError, ShardLimits, SignIn, SignInError,
+    ConsultError, JoinError, OffloadError, PublishError, SendError, ShardLimits, SignIn,
+    SignInError,
 };
 use super::offload::halves;
 use super::{
@@ -167,6 +168,14 @@ impl<'a, H: Handler> Peer<'a, H> {
         self.engine.ask(self.id, id, channel, question)
     }
 
+    /// Asks the control thread something that only the application and what stands there
+    /// understand. [`Handler::consulted`] gives the answer with the same `id`, which no other open
+    /// question of the connection has. If the connection is closed before, nobody works on it any
+    /// more.
+    pub fn consult(&mut self, id: u32, question: Box<[u8]>) -> Result<(), ConsultError> {
+        self.engine.consult(self.id, id, question)
+    }
+
     /// The tag that it entered a channel with ([`Entry::tag`]), 0 where it has joined; `None` if it
     /// is not in it.
     pub fn tag(&self, channel: &str) -> Option<u8> {
@@ -220,8 +229,8 @@ impl<'a, H: Handler> Peer<'a, H> {
         self.engine.set_alarm(self.id, after);
     }
 
-    /// Shows it otherwise from now on to those who ask who is in its channels: its user, and what is
-    /// said of the connection. What is said of it in a channel stays.
+    /// Shows it otherwise from now on to those who ask who is in its channels: its user, and what
+    /// is said of the connection. What is said of it in a channel stays.
     pub fn show_anew(&mut self, present: &Present) {
         self.engine.show_anew(self.id, present);
     }

@@ -72,9 +72,9 @@ struct List<P> {
 }
 
 impl<K: Copy + Eq + Hash, P: Clone> Presence<K, P> {
-    /// A home in whose channels nobody is. `user_of` tells the user's id, `is_listed` whether whoever
-    /// asks hears of it. `hasher` is keyed at random by the caller and never shows in what is
-    /// returned.
+    /// A home in whose channels nobody is. `user_of` tells the user's id, `is_listed` whether
+    /// whoever asks hears of it. `hasher` is keyed at random by the caller and never shows in what
+    /// is returned.
     pub fn new(
         entries_max: u32,
         user_of: fn(&P) -> &str,

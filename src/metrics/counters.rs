@@ -186,8 +186,8 @@ counters! {
     gaps_sent,
     /// Clients refused entry to a channel because too many are present.
     presence_refused,
-    /// Homes that did not hear that a client's info has changed, because a queue was full: they show
-    /// what it was until it changes again.
+    /// Homes that did not hear that a client's info has changed, because a queue was full: they
+    /// show what it was until it changes again.
     presence_unheard,
     /// Joins and leaves that nobody was told of, because there were too many, or a queue was full.
     joins_dropped,
@@ -257,6 +257,8 @@ counters! {
     errors_too_many_requests,
     /// Error replies with another code.
     errors_other,
+    /// Error replies in the words of back ends.
+    errors_application,
     /// Clients disconnected because the server stopped (3001).
     disconnects_shutdown,
     /// Clients disconnected because they brought no new token in time (3005).
@@ -283,6 +285,14 @@ counters! {
     disconnects_not_available,
     /// Clients disconnected with another code of the protocol.
     disconnects_other,
+    /// Questions of connections to the control thread.
+    consults,
+    /// Of connections that asked it too much at once, or found no room in the queue.
+    consults_refused,
+    /// Of those asked, how many nobody waited for any more when they were answered.
+    consults_cancelled,
+    /// Of those asked, how many had no answer.
+    consults_unanswered,
     /// Clients that commands of back ends have found, once for each command.
     user_commands,
     /// Commands of back ends for users' clients that were refused, because too many were under way.

@@ -79,6 +79,8 @@ pub(super) enum Awaited {
     Entry(Entrant),
     /// Of the home of the slot's channel: what it was asked.
     Answer,
+    /// Of a back end: what the procedure returns.
+    Rpc,
 }
 
 /// A command whose answer has come, and which has yet to be replied to.

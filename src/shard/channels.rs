@@ -384,6 +384,9 @@ impl Channels {
             | Message::SignIn { .. }
             | Message::SignedIn { .. }
             | Message::SignOut { .. }
+            | Message::Consult(_)
+            | Message::Unconsult { .. }
+            | Message::Consulted(_)
             | Message::TellUser(_)
             | Message::UserTold { .. }
             | Message::Stop

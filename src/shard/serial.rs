@@ -16,7 +16,7 @@ mod fields;
 mod stream;
 
 use self::fields::{ANSWERS, Reader, SIGN_IN_RESULTS, Writer};
-use super::message::{Ask, Enter, Message, PublishKept, ShowAnew};
+use super::message::{Consult, Consulted, Enter, Message, PublishKept};
 
 /// Bytes that are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,14 @@ const TELL: u8 = 19;
 const REPLACED: u8 = 20;
 const TELL_USER: u8 = 21;
 const USER_TOLD: u8 = 22;
-const SHOW_ANEW: u8 = 23;
+const CONSULT: u8 = 23;
+const UNCONSULT: u8 = 24;
+const CONSULTED: u8 = 25;
+const SHOW_ANEW: u8 = 26;
+
+/// The kind that was added last.
+#[cfg(test)]
+const LAST: u8 = SHOW_ANEW;
 
 impl Message {
     /// Appends the serial form.
@@ -84,10 +91,7 @@ impl Message {
                 put.tag(ENTERED).text(&entered.channel).connection(entered.connection);
                 put.entered(&entered.result)
             }
-            Self::Ask(ask) => {
-                let Ask { channel, connection, id, question } = &**ask;
-                put.tag(ASK).text(channel).connection(*connection).u32(*id).question(question)
-            }
+            Self::Ask(ask) => put.tag(ASK).ask(ask),
             Self::Answered(answered) => {
                 put.tag(ANSWERED).connection(answered.connection).u32(answered.id);
                 put.answer(&answered.result)
@@ -95,10 +99,7 @@ impl Message {
             Self::Absent { channel, connection, is_announced } => {
                 put.tag(ABSENT).text(channel).connection(*connection).bool(*is_announced)
             }
-            Self::ShowAnew(anew) => {
-                let ShowAnew { channel, connection, present } = &**anew;
-                put.tag(SHOW_ANEW).text(channel).connection(*connection).present(present)
-            }
+            Self::ShowAnew(anew) => put.tag(SHOW_ANEW).show_anew(anew),
             Self::Tell { channel, frame } => put.tag(TELL).text(channel).bytes(frame),
             Self::Replaced { channel } => put.tag(REPLACED).text(channel),
             Self::SignIn { user, limit, connection } => {
@@ -110,6 +111,18 @@ impl Message {
                 .connection(*connection)
                 .one_of(&SIGN_IN_RESULTS, result),
             Self::SignOut { user } => put.tag(SIGN_OUT).text(user),
+            Self::Consult(consult) => {
+                let Consult { connection, id, question } = &**consult;
+                put.tag(CONSULT).connection(*connection).u32(*id).bytes(question)
+            }
+            Self::Unconsult { connection, id } => {
+                put.tag(UNCONSULT).connection(*connection).u32(*id)
+            }
+            Self::Consulted(consulted) => {
+                let Consulted { connection, id, answer } = &**consulted;
+                put.tag(CONSULTED).connection(*connection).u32(*id);
+                put.option(answer.as_deref(), Writer::bytes)
+            }
             Self::TellUser(tell) => {
                 put.tag(TELL_USER).u64(tell.ask).text(&tell.user).bytes(&tell.word)
             }
@@ -145,11 +158,7 @@ impl Message {
                 connection: take.connection()?,
                 is_announced: take.bool()?,
             },
-            SHOW_ANEW => Self::ShowAnew(Box::new(ShowAnew {
-                channel: take.text()?,
-                connection: take.connection()?,
-                present: take.present()?,
-            })),
+            SHOW_ANEW => Self::ShowAnew(Box::new(take.show_anew()?)),
             TELL => Self::Tell { channel: take.text()?, frame: take.frame()? },
             REPLACED => Self::Replaced { channel: take.text()? },
             SIGN_IN => Self::SignIn {
@@ -163,6 +172,9 @@ impl Message {
                 result: take.sign_in_result()?,
             },
             SIGN_OUT => Self::SignOut { user: take.text()? },
+            CONSULT => Self::Consult(Box::new(take.consult()?)),
+            UNCONSULT => Self::Unconsult { connection: take.connection()?, id: take.u32()? },
+            CONSULTED => Self::Consulted(Box::new(take.consulted()?)),
             TELL_USER => Self::TellUser(Box::new(take.tell_user()?)),
             USER_TOLD => Self::UserTold { ask: take.u64()? },
             STOP => Self::Stop,
@@ -191,7 +203,7 @@ impl Message {
 mod tests {
     use super::super::message::{Counted, TellUser};
     use super::*;
-    use crate::handler::{ConnectionId, Present};
+    use crate::handler::ConnectionId;
     use crate::hub::Answer;
     use crate::metrics::{Counters, Details};
     use crate::ring::{Frame, Operation};
@@ -228,6 +240,8 @@ mod tests {
         let answered =
             |answer| Message::InterestAnswered { channel: channel.clone(), ask: 8, answer };
         let connection = ConnectionId::new(5, 0xffff_fff0);
+        let answer = Some([9].into());
+        let consulted = Message::Consulted(Box::new(Consulted { connection, id: 7, answer }));
         let mut messages = vec![
             Message::Publish { channel: channel.clone(), frame: frame.clone() },
             Message::Deliver { channel: "".into(), frame: Arc::from(&b""[..]) },
@@ -239,12 +253,11 @@ mod tests {
             Message::BothForms { channel: channel.clone() },
             Message::Absent { channel: channel.clone(), connection, is_announced: true },
             Message::Replaced { channel: channel.clone() },
-            Message::ShowAnew(Box::new(ShowAnew {
-                channel: channel.clone(),
-                connection,
-                present: Present::new([7; 16], "ann", b"1", b"2").unlisted(),
-            })),
             Message::Tell { channel, frame },
+            Message::Consult(Box::new(Consult { connection, id: 4, question: [7, 8].into() })),
+            Message::Unconsult { connection, id: 5 },
+            Message::Consulted(Box::new(Consulted { connection, id: 6, answer: None })),
+            consulted,
             Message::SignIn { user: "anna".into(), limit: 3, connection },
             Message::SignOut { user: "bo".into() },
             Message::TellUser(Box::new(TellUser {
@@ -300,11 +313,14 @@ mod tests {
             Message::ShowAnew(_) => SHOW_ANEW,
             Message::Tell { .. } => TELL,
             Message::Replaced { .. } => REPLACED,
+            Message::Consult(_) => CONSULT,
+            Message::Unconsult { .. } => UNCONSULT,
+            Message::Consulted(_) => CONSULTED,
             Message::TellUser(_) => TELL_USER,
             Message::UserTold { .. } => USER_TOLD,
         });
         let kinds: std::collections::BTreeSet<_> = kinds.collect();
-        assert!(kinds.into_iter().eq(PUBLISH..=SHOW_ANEW));
+        assert!(kinds.into_iter().eq(PUBLISH..=LAST));
         for message in all {
             let back = Message::decode(&encoded(&message)).unwrap();
             assert_eq!(format!("{back:?}"), format!("{message:?}"));
@@ -325,7 +341,7 @@ mod tests {
 
     #[test]
     fn bytes_that_mean_nothing_are_refused_by_what_is_wrong() {
-        assert_eq!(Message::decode(&[SHOW_ANEW + 1]).err(), Some(SerialError::Tag(SHOW_ANEW + 1)));
+        assert_eq!(Message::decode(&[LAST + 1]).err(), Some(SerialError::Tag(LAST + 1)));
         let not_utf8 = [&[UNINTERESTED, 1, 0, 0, 0][..], b"\xff"].concat();
         assert_eq!(Message::decode(&not_utf8).err(), Some(SerialError::Text));
         let no_answer = [INTEREST_ANSWERED, 0, 0, 0, 0, 1, 0, 0, 0, 2];

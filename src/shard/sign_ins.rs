@@ -112,6 +112,7 @@ impl<H: Handler> Core<H> {
 
     /// Once a turn: what did not fit earlier.
     pub(crate) fn catch_up(&mut self) {
+        self.call_off_consults();
         for home in (0..self.shard_count).map(ShardId::new) {
             self.sign_ins.send_owed(&mut self.channels.mesh, home);
         }
@@ -134,6 +135,7 @@ impl<H: Handler> Turn<'_, H> {
             Message::SignOut { user } => self.core.sign_ins.users.sign_out(&user),
             Message::Entered(entered) => self.entered(handler, *entered),
             Message::Answered(answered) => self.answered(handler, *answered),
+            Message::Consulted(consulted) => self.consulted(handler, *consulted),
             Message::TellUser(tell) => self.core.tellings.take(from, tell),
             message => self.core.channels.take(from, message),
         }
