@@ -55,7 +55,7 @@ pub(super) struct Routes {
 
 /// What paths are called in the metrics. A path that is not here is `other`: a label's values
 /// are ours to choose, or a scan for holes would fill the memory of whoever collects them.
-const LABELS: [&str; 14] = [
+const LABELS: [&str; 25] = [
     "/",
     "/health",
     "/health/live",
@@ -66,6 +66,17 @@ const LABELS: [&str; 14] = [
     "/api/broadcast",
     "/api/info",
     "/api/disconnect",
+    "/api/subscribe",
+    "/api/unsubscribe",
+    "/api/refresh",
+    "/api/presence",
+    "/api/presence_stats",
+    "/api/history",
+    "/api/history_remove",
+    "/api/channels",
+    "/api/rpc",
+    "/api/batch",
+    "/api",
     "/dev/counters",
     "/dev/app.js",
     "/dev/app.css",

@@ -126,7 +126,7 @@ impl Session {
     }
 
     /// Sets the alarm for the end of the connection, or takes it back.
-    fn await_expiry(&self, terms: &Terms, effects: &mut Effects) {
+    pub(super) fn await_expiry(&self, terms: &Terms, effects: &mut Effects) {
         let delay = terms.rules.expired_close_delay;
         let after = self.life(terms).map(|life| life + delay);
         effects.push(Effect::Alarm { after });

@@ -157,6 +157,18 @@ impl Rig {
         self.flush();
     }
 
+    /// The client's membership in a channel.
+    pub(super) fn membership(&self, channel: &str) -> Option<Membership> {
+        self.members.get(channel).copied()
+    }
+
+    /// What follows a step that was done to the session from outside.
+    pub(super) fn end_step(&mut self, deferred: Deferred) {
+        self.obey();
+        self.resume(deferred);
+        self.flush();
+    }
+
     /// Everything the client was sent, by lines.
     pub(super) fn lines(&mut self) -> Vec<String> {
         let messages = std::mem::take(&mut self.messages);
@@ -221,10 +233,10 @@ impl Rig {
                 }
                 Effect::Leave { channel } => {
                     let name = self.effects.name(&channel);
-                    assert!(
-                        self.members.remove(name).is_some(),
-                        "{name}: leaves without being in it"
-                    );
+                    let joining = self.joining.iter().position(|(joining, _)| *joining == *name);
+                    let was_joining = joining.map(|place| self.joining.remove(place)).is_some();
+                    let was_in = self.members.remove(name).is_some() || was_joining;
+                    assert!(was_in, "{name}: leaves without being in it");
                 }
                 Effect::Publish { id, channel, message, retention } => {
                     self.retention = retention;
