@@ -82,6 +82,8 @@ pub(super) enum Awaited {
     PutIn(PutIn),
     /// Of the home of the slot's channel: what it was asked.
     Answer,
+    /// Of a back end: what the procedure returns.
+    Rpc,
 }
 
 /// A command whose answer has come, and which has yet to be replied to.
