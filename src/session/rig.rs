@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     Answer, Deferred, Effect, Effects, Entered, Entry, Membership, Question, Recover, Retention,
-    Rules, Session, SlotId, Terms,
+    Rules, Session, SessionKey, SlotId, Terms,
 };
 use crate::backend;
 use crate::protocol::{Commands, Disconnect, DisconnectCode, ErrorCode, Format, Lineage};
@@ -54,7 +54,12 @@ impl Rig {
     pub(super) fn new(rules: Rules) -> Self {
         Self {
             session: Session::new(0, true, Format::Json),
-            terms: Terms { rules, lineage: Lineage::ZERO, now: Duration::ZERO },
+            terms: Terms {
+                rules,
+                lineage: Lineage::ZERO,
+                session_key: SessionKey::new([0; 32]),
+                now: Duration::ZERO,
+            },
             effects: Effects::default(),
             members: BTreeMap::new(),
             joining: Vec::new(),

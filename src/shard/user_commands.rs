@@ -29,7 +29,9 @@ impl Sessions {
             let mut peer = shard.peer(*connection);
             let is_meant = peer.state().is_some_and(|session| {
                 let client = session.shown(&self.terms).client;
-                session.user() == word.user && command.clients.holds(client, None)
+                let name = session.transport().is_emulated();
+                let name = name.then(|| session.secret_name(&self.terms));
+                session.user() == word.user && command.clients.holds(client, name.as_deref())
             });
             if is_meant {
                 self.act_on(&mut peer, &command.action);
