@@ -76,7 +76,7 @@ pub(super) fn is_foreign(path: &str) -> bool {
 
 /// Centrifugo 6's sections and keys that mean nothing here yet. To say so is kinder than to guess
 /// at a slip of the pen.
-const FOREIGN: [&str; 65] = [
+const FOREIGN: [&str; 62] = [
     "admin",
     "broker",
     "channel.proxy",
@@ -123,14 +123,12 @@ const FOREIGN: [&str; 65] = [
     "consumers",
     "controller",
     "debug",
-    "emulation",
     "engine",
     "graphite",
     "grpc_api",
     "http_server.http3",
     "http_server.tls",
     "http_server.tls_autocert",
-    "http_stream",
     "map_broker",
     "nats",
     "opentelemetry",
@@ -138,7 +136,6 @@ const FOREIGN: [&str; 65] = [
     "proxies",
     "redis",
     "rpc",
-    "sse",
     "swagger",
     "usage_stats",
     "websocket.compression",
