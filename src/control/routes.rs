@@ -57,7 +57,7 @@ pub(super) struct Routes {
 
 /// What paths are called in the metrics. A path that is not here is `other`: a label's values
 /// are ours to choose, or a scan for holes would fill the memory of whoever collects them.
-const LABELS: [&str; 17] = [
+const LABELS: &[&str] = &[
     "/",
     "/health",
     "/health/live",
@@ -71,6 +71,17 @@ const LABELS: [&str; 17] = [
     "/connection/sse",
     "/emulation",
     "/api/disconnect",
+    "/api/subscribe",
+    "/api/unsubscribe",
+    "/api/refresh",
+    "/api/presence",
+    "/api/presence_stats",
+    "/api/history",
+    "/api/history_remove",
+    "/api/channels",
+    "/api/rpc",
+    "/api/batch",
+    "/api",
     "/dev/counters",
     "/dev/app.js",
     "/dev/app.css",
@@ -79,7 +90,7 @@ const LABELS: [&str; 17] = [
 
 /// The label of a path.
 pub(super) fn label(path: &str) -> &'static str {
-    LABELS.into_iter().find(|label| *label == path).unwrap_or("other")
+    LABELS.iter().find(|label| **label == path).copied().unwrap_or("other")
 }
 
 impl Routes {

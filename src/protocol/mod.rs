@@ -51,4 +51,4 @@ pub use reply::{
 pub use text::{Entries, Raw, Text};
 pub use translate::translate;
 pub use transport::Transport;
-pub use user_command::{Selection, UserAction, UserCommand};
+pub use user_command::{OptionsForUser, Selection, UserAction, UserCommand, UserSubscription};

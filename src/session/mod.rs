@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod authentication;
+mod back_end;
 mod command;
 mod consulting;
 mod deferred;

@@ -97,7 +97,7 @@ impl Sessions {
     }
 
     /// Begins a step in the format of its client; returns the format.
-    fn begin(&mut self, peer: &mut Peer<'_, Self>) -> Format {
+    pub(super) fn begin(&mut self, peer: &mut Peer<'_, Self>) -> Format {
         let format = peer.state().map_or(Format::default(), |session| session.format());
         self.effects.begin(format);
         format
