@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 use longwire::Snapshot;
 
 mod bench;
+mod centrifugo;
 mod check;
 mod flags;
 mod load;

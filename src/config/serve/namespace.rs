@@ -108,7 +108,7 @@ fn says(fault: &Fault) -> String {
 
 impl Value {
     /// The tables of a list. One text is such a list as JSON, as the environment writes it.
-    fn tables(&self) -> Result<Vec<Vec<Entry>>, String> {
+    pub(in crate::config) fn tables(&self) -> Result<Vec<Vec<Entry>>, String> {
         match self {
             Self::Tables(tables) => Ok(tables.clone()),
             Self::List(items) if items.is_empty() => Ok(Vec::new()),
