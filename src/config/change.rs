@@ -51,7 +51,9 @@ const LIVE: [&str; 32] = [
 impl Key {
     /// Whether a running server takes a new value over.
     pub fn is_live(&self) -> bool {
-        LIVE.contains(&self.path) || self.path.starts_with("channel.without_namespace.")
+        let live =
+            ["channel.without_namespace.", "client.proxy.", "channel.proxy.", "rpc.", "proxies"];
+        LIVE.contains(&self.path) || live.iter().any(|section| self.path.starts_with(section))
     }
 }
 
