@@ -76,7 +76,7 @@ pub(super) fn is_foreign(path: &str) -> bool {
 
 /// Centrifugo 6's sections and keys that mean nothing here yet. To say so is kinder than to guess
 /// at a slip of the pen.
-const FOREIGN: [&str; 63] = [
+const FOREIGN: [&str; 60] = [
     "admin",
     "broker",
     "channel.proxy.map_publish",
@@ -122,21 +122,18 @@ const FOREIGN: [&str; 63] = [
     "consumers",
     "controller",
     "debug",
-    "emulation",
     "engine",
     "graphite",
     "grpc_api",
     "http_server.http3",
     "http_server.tls",
     "http_server.tls_autocert",
-    "http_stream",
     "map_broker",
     "nats",
     "opentelemetry",
     "presence_manager",
     "redis",
     "rpc.ping",
-    "sse",
     "swagger",
     "usage_stats",
     "websocket.compression",

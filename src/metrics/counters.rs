@@ -42,6 +42,8 @@ macro_rules! counters {
 counters! {
     /// Sockets accepted by this shard, those it passed on included.
     accepted,
+    /// Connections that the control thread made for clients over HTTP.
+    introduced,
     /// Sockets that came from a fuller shard.
     passed_here,
     /// Sockets passed to an emptier shard.

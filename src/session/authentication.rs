@@ -12,7 +12,7 @@ use super::state::{Phase, Session, Terms};
 use crate::limits::{CONNECTION_LIFE_MAX, REFUSED_CLOSE_DELAY};
 use crate::protocol::{
     Connect, ConnectResult, Disconnect, DisconnectCode, ErrorCode, Format, Refresh, RefreshResult,
-    Reply,
+    Reply, StreamNames,
 };
 use crate::token::{ConnectionToken, TokenError};
 
@@ -63,6 +63,10 @@ impl Session {
         self.phase = Phase::Connected;
         effects.push(Effect::Connected);
         self.await_expiry(terms, effects);
+        let names = self.transport().is_emulated().then(|| {
+            let node = terms.lineage.to_string();
+            (self.secret_name(terms), node)
+        });
         let pings = self.has_message_pings && terms.rules.ping_interval_s > 0;
         let result = ConnectResult {
             client: self.client_id(terms),
@@ -72,6 +76,7 @@ impl Session {
             pong: pings,
             data: &[],
             subs: &entrances.results(),
+            stream: names.as_ref().map(|(session, node)| StreamNames { session, node }),
         };
         effects.outbox.reply(id, &Reply::Connect(result));
     }
@@ -126,7 +131,7 @@ impl Session {
     }
 
     /// Sets the alarm for the end of the connection, or takes it back.
-    fn await_expiry(&self, terms: &Terms, effects: &mut Effects) {
+    pub(super) fn await_expiry(&self, terms: &Terms, effects: &mut Effects) {
         let delay = terms.rules.expired_close_delay;
         let after = self.life(terms).map(|life| life + delay);
         effects.push(Effect::Alarm { after });

@@ -41,7 +41,7 @@ impl Session {
             caller: Caller {
                 client: self.client_id(terms).to_string(),
                 user: self.user().to_owned(),
-                transport: "websocket".to_owned(),
+                transport: self.transport().name().to_owned(),
                 protocol: protocol.to_owned(),
             },
             event,

@@ -55,7 +55,7 @@ impl Session {
     }
 
     /// From now on others are shown this of it.
-    fn show(&mut self, user: &str, info: &[u8]) {
+    pub(super) fn show(&mut self, user: &str, info: &[u8]) {
         self.user_bytes = u8::try_from(user.len()).expect("users are checked where they come from");
         let texts = [user.as_bytes(), info].concat();
         let extra = self.extra.get_or_insert_default();
@@ -73,6 +73,12 @@ impl Session {
         let extra = self.extra.get_or_insert_default();
         (extra.expires_s, extra.channels) = (expires_s, channels);
         self.finish();
+    }
+
+    /// It expires at another time since the Unix epoch, or never.
+    pub(super) fn set_expiry(&mut self, expires: Option<Duration>) {
+        let seconds = expires.map_or(0, |end| u32::try_from(end.as_secs()).unwrap_or(u32::MAX));
+        self.extra.get_or_insert_default().expires_s = seconds;
     }
 
     /// Whether it was put into the channels of this token, and no others.

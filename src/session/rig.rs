@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     Answer, Deferred, Effect, Effects, Entered, Entry, Membership, Question, Recover, Retention,
-    Rules, Session, SlotId, Terms,
+    Rules, Session, SessionKey, SlotId, Terms,
 };
 use crate::backend;
 use crate::protocol::{Commands, Disconnect, DisconnectCode, ErrorCode, Format, Lineage};
@@ -54,7 +54,12 @@ impl Rig {
     pub(super) fn new(rules: Rules) -> Self {
         Self {
             session: Session::new(0, true, Format::Json),
-            terms: Terms { rules, lineage: Lineage::ZERO, now: Duration::ZERO },
+            terms: Terms {
+                rules,
+                lineage: Lineage::ZERO,
+                session_key: SessionKey::new([0; 32]),
+                now: Duration::ZERO,
+            },
             effects: Effects::default(),
             members: BTreeMap::new(),
             joining: Vec::new(),
@@ -177,6 +182,18 @@ impl Rig {
         self.flush();
     }
 
+    /// The client's membership in a channel.
+    pub(super) fn membership(&self, channel: &str) -> Option<Membership> {
+        self.members.get(channel).copied()
+    }
+
+    /// What follows a step that was done to the session from outside.
+    pub(super) fn end_step(&mut self, deferred: Deferred) {
+        self.obey();
+        self.resume(deferred);
+        self.flush();
+    }
+
     /// Everything the client was sent, by lines.
     pub(super) fn lines(&mut self) -> Vec<String> {
         let messages = std::mem::take(&mut self.messages);
@@ -242,10 +259,10 @@ impl Rig {
                 Effect::Consult { slot, question } => self.consulted.push((slot, *question)),
                 Effect::Leave { channel } => {
                     let name = self.effects.name(&channel);
-                    assert!(
-                        self.members.remove(name).is_some(),
-                        "{name}: leaves without being in it"
-                    );
+                    let joining = self.joining.iter().position(|(joining, _)| *joining == *name);
+                    let was_joining = joining.map(|place| self.joining.remove(place)).is_some();
+                    let was_in = self.members.remove(name).is_some() || was_joining;
+                    assert!(was_in, "{name}: leaves without being in it");
                 }
                 Effect::Publish { id, slot, channel, message, retention } => {
                     self.retention = retention;

@@ -8,7 +8,7 @@ use super::grants::{Grant, Wishes};
 use super::options::{ChannelOptions, RecoveryMode};
 use super::rules::Rules;
 use super::state::{Phase, Session, Terms};
-use super::under_way::{Awaited, Taken};
+use super::under_way::Awaited;
 use crate::protocol::{
     DisconnectCode, ErrorCode, Push, Reply, ReplyError, SubRefresh, Subscribe, UnsubscribeCode,
 };
@@ -110,10 +110,14 @@ impl Session {
         if self.phase == Phase::Entering {
             return self.entered_by_server(channel, result, terms, effects);
         }
-        let slot = self.under_way().and_then(|under_way| under_way.find(channel));
+        let slot = self.under_way().and_then(|under_way| under_way.awaited_entry(channel));
         let taken = self.take(slot.expect("its entry is under way"));
-        let Taken { awaited: Awaited::Entry(entrant), .. } = taken else {
-            unreachable!("no other command about the channel was begun")
+        let entrant = match &taken.awaited {
+            Awaited::Entry(entrant) => *entrant,
+            Awaited::PutIn(put_in) => {
+                return self.was_put_into(taken.slot, put_in, channel, result, effects);
+            }
+            _ => unreachable!("no other command about the channel was begun"),
         };
         let reply = match &result {
             Ok(entered) if entrant.is_unrecoverable(entered) => {

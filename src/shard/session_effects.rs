@@ -114,7 +114,11 @@ impl Sessions {
     ) -> Deferred {
         let format = self.effects.outbox.format();
         let recovered = result.as_ref().ok().and_then(|entered| entered.recovered.as_ref());
+        let is_put_in = peer.state().is_some_and(|one| one.is_put_into_channel(channel));
         let list = recovered.map(|recovered| {
+            if is_put_in {
+                return self.encodings.pushes(&recovered.publications, format);
+            }
             let list = PublicationList::Subscribe;
             self.encodings.publications(&recovered.publications, list, format)
         });
