@@ -11,7 +11,7 @@ use longwire::session::{
     ChannelOptions, DataFormat, Overflow, Pattern, Patterns, PersonalChannel, RecoveryMode,
     Retention, Rules,
 };
-use longwire::token::{HmacKey, TokenRules};
+use longwire::token::{Expected, HmacKey, TokenRules};
 use longwire::{Config, Limits, SessionSettings};
 
 use super::VERSION;
@@ -99,9 +99,10 @@ fn token_rules(token: &serve::Token) -> TokenRules {
         key: key(&token.hmac_secret_key),
         previous_key: key(&token.hmac_previous_secret_key),
         previous_key_until: (until_s > 0).then(|| Duration::from_secs(until_s)),
-        audience: token.audience.clone(),
-        issuer: token.issuer.clone(),
+        audience: Expected::name(&token.audience),
+        issuer: Expected::name(&token.issuer),
         user_id_claim: token.user_id_claim.clone(),
+        ..TokenRules::default()
     }
 }
 
@@ -315,9 +316,10 @@ mod tests {
             key: HmacKey::new(b"new"),
             previous_key: HmacKey::new(b"old"),
             previous_key_until: Some(Duration::from_secs(7)),
-            audience: "us".to_owned(),
-            issuer: "idp".to_owned(),
+            audience: Expected::name("us"),
+            issuer: Expected::name("idp"),
             user_id_claim: "id".to_owned(),
+            ..TokenRules::default()
         };
         let mut serve = Serve { token, ..Serve::default() };
         serve.client.disallow_anonymous_connection_tokens = true;

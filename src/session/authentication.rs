@@ -14,7 +14,7 @@ use crate::protocol::{
     Connect, ConnectResult, Disconnect, DisconnectCode, ErrorCode, Format, Refresh, RefreshResult,
     Reply,
 };
-use crate::token::{ConnectionToken, TokenError};
+use crate::token::{Check, ConnectionToken, TokenError};
 
 impl Session {
     pub(super) fn connect(
@@ -108,7 +108,11 @@ impl Session {
 
     /// What a token says, if it is to be believed and fits this connection.
     fn verify(&self, token: &str, terms: &Terms) -> Result<ConnectionToken, TokenError> {
-        let mut token = terms.rules.token.verify(token, terms.now)?;
+        let rules = &terms.rules.token;
+        let Check::Signed(claims) = rules.check(token, terms.now)? else {
+            return Err(TokenError::Algorithm);
+        };
+        let mut token = rules.connection(&claims, terms.now)?;
         if !self.user().is_empty() && token.user != self.user() {
             return Err(TokenError::OtherUser);
         }
