@@ -102,7 +102,7 @@ pub use handler::{
     ConnectionId, Entered, Entry, Epoch, Handler, Heartbeat, JobPanicked, JoinError, JoinEvent,
     Limits, Message, MessageKind, Middleware, OffloadError, Origins, Overflow, Peer, Position,
     Present, Publications, PublishError, Question, Recover, Recovered, Refuse, Request, Retention,
-    Route, Routes, SendError, Shard, ShardLimits, SignIn, SignInError, Since, Upgrade,
+    Route, Routes, SendError, Shard, ShardLimits, SignIn, SignInError, Since, Upgrade, Word,
 };
 pub use metrics::Counters;
 pub use server::{Hooks, Running, Server, Snapshot, StartError};

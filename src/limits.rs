@@ -319,6 +319,10 @@ pub const EXPIRY_SHARE: usize = 64;
 /// fanned out, so joins never come faster than they are told of.
 pub const JOINS_SHARE: usize = 1024;
 
+/// Connections of users that are told something in one turn: each is closed, or subscribed, which
+/// takes some microseconds.
+pub const TELLINGS_SHARE: usize = 128;
+
 /// Messages of other shards taken in one turn.
 pub const MESH_SHARE: usize = 256;
 
@@ -676,6 +680,10 @@ pub const BENCH_DESCRIPTORS_SPARE: u64 = 16;
 /// Time for an answer of the shards to the control thread. They answer within a turn or two; one
 /// that is stalled for longer is what the caller should hear of.
 pub const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Commands for users' connections that are under way at once: each waits until every shard has
+/// told all that it has of the user's. One more is refused.
+pub const USER_COMMANDS_MAX: usize = 1024;
 
 /// Time for one request head after its first byte, as on a shard.
 pub const HTTP_HEAD_TIMEOUT: Duration = HANDSHAKE_TIMEOUT_DEFAULT;

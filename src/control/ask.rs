@@ -19,6 +19,15 @@ pub enum Ask {
         /// `Ok` as soon as it is queued to the channel's home.
         answer: oneshot::Sender<Result<(), Busy>>,
     },
+    /// Tell this to all connections of a user, on all shards.
+    Tell {
+        /// The user; empty for connections of nobody.
+        user: String,
+        /// What only the shards' application understands.
+        word: Vec<u8>,
+        /// `Ok` when all have been told.
+        answer: oneshot::Sender<Result<(), Busy>>,
+    },
     /// Say what was counted; `None` if a shard did not answer in time.
     Snapshot {
         /// Where to.
@@ -52,6 +61,12 @@ impl Asks {
     pub(super) async fn snapshot(&self) -> Option<Snapshot> {
         let (answer, answered) = oneshot::channel();
         self.ask(Ask::Snapshot { answer }, answered).await.flatten()
+    }
+
+    /// Tells a word to all connections of a user; `Ok` when all have been told.
+    pub(super) async fn tell(&self, user: String, word: Vec<u8>) -> Result<(), Busy> {
+        let (answer, answered) = oneshot::channel();
+        self.ask(Ask::Tell { user, word, answer }, answered).await.unwrap_or(Err(Busy))
     }
 
     /// Publishes in this order, and says of each in this order whether it was queued in time.

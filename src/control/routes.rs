@@ -55,7 +55,7 @@ pub(super) struct Routes {
 
 /// What paths are called in the metrics. A path that is not here is `other`: a label's values
 /// are ours to choose, or a scan for holes would fill the memory of whoever collects them.
-const LABELS: [&str; 13] = [
+const LABELS: [&str; 14] = [
     "/",
     "/health",
     "/health/live",
@@ -65,6 +65,7 @@ const LABELS: [&str; 13] = [
     "/api/publish",
     "/api/broadcast",
     "/api/info",
+    "/api/disconnect",
     "/dev/counters",
     "/dev/app.js",
     "/dev/app.css",

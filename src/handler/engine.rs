@@ -232,6 +232,8 @@ pub trait Engine<H: Handler> {
     ) -> Result<SignIn, SignInError>;
     /// A connection that was counted for a user is gone.
     fn sign_out(&mut self, user: &str);
+    /// Notes whose connection it is.
+    fn belong_to(&mut self, connection: ConnectionId, user: &str);
     /// Sets the alarm of a connection, or takes it back.
     fn set_alarm(&mut self, connection: ConnectionId, after: Option<Duration>);
     /// What this shard has counted.

@@ -23,6 +23,7 @@ mod request;
 mod route;
 mod shard;
 mod stream;
+mod word;
 
 pub use closed::{Cause, Closed};
 pub use engine::{
@@ -48,6 +49,7 @@ pub use stream::{
     Answer, AskError, Asked, AskedEpoch, Entered, Entry, Epoch, JoinEvent, Overflow, Position,
     Question, Recover, Recovered, Retention, Since,
 };
+pub use word::Word;
 
 /// An application: one instance per shard.
 pub trait Handler: Sized + 'static {
@@ -145,6 +147,16 @@ pub trait Handler: Sized + 'static {
 
     /// The alarm that was set for the connection ([`Peer::set_alarm`]) is due.
     fn alarm(&mut self, _peer: &mut Peer<'_, Self>) {}
+
+    /// Somebody outside has a word for all connections of a user. These are some of them, by what
+    /// [`Peer::belong_to`] has said, and may be others': the application looks.
+    fn told(
+        &mut self,
+        _shard: &mut Shard<'_, Self>,
+        _word: Word<'_>,
+        _connections: &[ConnectionId],
+    ) {
+    }
 
     /// This member of `channel` missed `count` publications, because a queue was full.
     fn missed(&mut self, _peer: &mut Peer<'_, Self>, _channel: &str, _count: u64) {}

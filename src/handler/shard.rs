@@ -202,6 +202,12 @@ impl<'a, H: Handler> Peer<'a, H> {
         self.engine.sign_in(self.id, user, limit)
     }
 
+    /// Notes whose connection it is, empty for nobody's, for what is told to all connections of a
+    /// user: see [`Handler::told`].
+    pub fn belong_to(&mut self, user: &str) {
+        self.engine.belong_to(self.id, user);
+    }
+
     /// Whether it is a member of a channel, from a join that was not refused until it leaves.
     pub fn is_member(&self, channel: &str) -> bool {
         self.engine.is_member(self.id, channel)

@@ -13,7 +13,7 @@
 //!
 //! Beside its order, a home keeps what was published ([`Streams`]), who is there ([`Presence`]) and
 //! who has just come or left ([`Joins`]). [`Users`] counts the connections of the users whose home
-//! a shard is.
+//! a shard is, and each shard's [`Roster`] finds its own connections of any user.
 //!
 //! Invariant: a shard sees the publications of a channel in sequence order, with no hole except
 //! where it is told of a gap; a member gets exactly those queued while it was a member.
@@ -41,6 +41,7 @@ mod position;
 mod presence;
 mod reads;
 mod recency;
+mod roster;
 mod rotation;
 mod shard_set;
 mod stream;
@@ -60,6 +61,7 @@ pub use memberships::Standing;
 pub use order::{HomeChannelId, Order, OrderCounters, OrderError, Published, Repair};
 pub use position::{AskedEpoch, Epoch, Position, Recover, Retention, Since};
 pub use presence::{Presence, PresenceError, PresenceStats};
+pub use roster::Roster;
 pub use shard_set::{ShardSet, Shards};
 pub use streams::{Recovery, StreamCounters, StreamError, StreamId, Streams, Unrecoverable};
 pub use users::{UserError, Users};

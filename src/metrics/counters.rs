@@ -278,6 +278,10 @@ counters! {
     disconnects_not_available,
     /// Clients disconnected with another code of the protocol.
     disconnects_other,
+    /// Clients that commands of back ends have found, once for each command.
+    user_commands,
+    /// Commands of back ends for users' clients that were refused, because too many were under way.
+    user_commands_refused,
     /// Jobs given to the pool.
     jobs_started,
     /// Jobs refused because the pool was full.

@@ -30,6 +30,7 @@ mod push;
 mod reply;
 mod text;
 mod translate;
+mod user_command;
 
 pub use client_id::{ClientId, Lineage};
 pub use code::{Disconnect, DisconnectCode, ErrorCode, ReplyError, UnsubscribeCode};
@@ -45,3 +46,4 @@ pub use reply::{
 };
 pub use text::{Entries, Raw, Text};
 pub use translate::translate;
+pub use user_command::{Selection, UserAction, UserCommand};

@@ -21,6 +21,7 @@ mod rounds;
 mod serving;
 mod snapshot;
 mod start;
+mod telling;
 mod unix;
 
 use std::net::SocketAddr;

@@ -3,6 +3,7 @@
 //! ```text
 //!   signals, commands, reports ─▶ ╭─────────╮ ─▶ Stop, Count ─▶ shards
 //!   asks of the site ───────────▶ │ serving │ ─▶ Publish ─▶ the channel's home
+//!                                 │         │ ─▶ TellUser ─▶ shards
 //!   answers of the shards ──────▶ ╰─────────╯ ─▶ snapshots
 //! ```
 //!
@@ -21,6 +22,7 @@ use super::control::{Command, Control};
 use super::publishing::Publishing;
 use super::rounds::{Asker, Rounds};
 use super::start::{Report, StartError};
+use super::telling::Telling;
 use super::{Hooks, Snapshot};
 use crate::control::{Ask, Site};
 use crate::limits::{
@@ -61,6 +63,7 @@ pub(super) struct Serving {
     hooks: Hooks,
     rounds: Rounds,
     publishing: Publishing,
+    telling: Telling,
     /// What the control thread itself has counted.
     counters: Counters,
     life: Life,
@@ -98,6 +101,7 @@ impl Serving {
         }
         Ok(Self {
             publishing: Publishing::new(control.shard_count()),
+            telling: Telling::new(),
             control,
             signals: watched,
             bell,
@@ -124,6 +128,7 @@ impl Serving {
             self.take_reports();
             self.take_messages();
             self.rounds.advance(&mut self.control.mesh);
+            self.telling.advance(&mut self.control.mesh, &mut self.counters);
             self.tell_stop();
             self.control.flush();
             if self.is_over() {
@@ -228,8 +233,10 @@ impl Serving {
 
     fn take_messages(&mut self) {
         while let Some(received) = self.control.mesh.receive() {
-            if let Message::Counted(counted) = received.message {
-                self.rounds.answered(&counted, &self.counters);
+            match received.message {
+                Message::Counted(counted) => self.rounds.answered(&counted, &self.counters),
+                Message::UserTold { ask } => self.telling.told(ask),
+                _ => unreachable!("shards only answer"),
             }
         }
     }
@@ -262,6 +269,10 @@ impl Serving {
             Ask::Publish { channel, frame, answer } => {
                 let (mesh, counters) = (&mut self.control.mesh, &mut self.counters);
                 self.publishing.publish(mesh, counters, (&channel, &frame), answer);
+            }
+            Ask::Tell { user, word, answer } => {
+                let (mesh, counters) = (&self.control.mesh, &mut self.counters);
+                self.telling.tell(mesh, counters, (&user, &word), answer);
             }
             Ask::Snapshot { answer } => {
                 self.rounds.ask(Asker::Site(answer), &mut self.counters);

@@ -42,6 +42,7 @@ impl Session {
             return Err(DisconnectCode::BadRequest.into());
         }
         let entrances = self.plan_entrances(claimed, request, &terms.rules)?;
+        effects.push(Effect::Identified);
         let limit = terms.rules.user_connection_limit;
         if limit > 0 && !self.user().is_empty() {
             self.begin_sign_in(id, limit, entrances, effects);

@@ -18,6 +18,8 @@ pub struct Span(Range<usize>);
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
+    /// It is known whose client it is: enter it among those of its user.
+    Identified,
     /// The client has connected.
     Connected,
     /// Call `Session::late` after this time, or not at all, whatever was said before.

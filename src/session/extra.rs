@@ -159,6 +159,7 @@ mod tests {
         rig.frame(CONNECT_AND_ON);
         rig.frame(r#"{"id":3,"subscribe":{"channel":"a"}}"#);
         assert_eq!((rig.signing_in, rig.has_connected, rig.lines()), (Some(3), false, vec![]));
+        assert!(rig.is_identified, "also who is not let in yet");
         rig.signed_in(Ok(()));
         let lines = rig.lines();
         assert!(lines[0].starts_with(r#"{"id":1,"connect":{"client":"#), "{lines:?}");

@@ -36,6 +36,7 @@ pub(super) struct Rig {
     pub(super) retention: Option<Retention>,
     /// What publishing comes to.
     pub(super) publish: Result<(), ErrorCode>,
+    pub(super) is_identified: bool,
     pub(super) has_connected: bool,
     /// Pings without an answer.
     pub(super) pings: u32,
@@ -60,6 +61,7 @@ impl Rig {
             published: Vec::new(),
             retention: None,
             publish: Ok(()),
+            is_identified: false,
             has_connected: false,
             pings: 0,
             alarm: None,
@@ -190,6 +192,7 @@ impl Rig {
         while let Some(effect) = self.effects.take() {
             assert_eq!(self.closed, None, "{effect:?} after the last word");
             match effect {
+                Effect::Identified => self.is_identified = true,
                 Effect::Connected => {
                     assert!(!self.has_connected, "once");
                     self.has_connected = true;

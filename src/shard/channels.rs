@@ -337,6 +337,8 @@ impl Channels {
             | Message::SignIn { .. }
             | Message::SignedIn { .. }
             | Message::SignOut { .. }
+            | Message::TellUser(_)
+            | Message::UserTold { .. }
             | Message::Stop
             | Message::Count { .. }
             | Message::Counted(_) => {

@@ -33,6 +33,7 @@ use super::ready::{Rank, Ready};
 use super::settings::Settings;
 use super::sign_ins::SignIns;
 use super::slab::{Index, Slab};
+use super::tellings::Tellings;
 use super::unarmed::{Unarmed, is_refusal};
 use super::wheel::{Tick, Wheel};
 use crate::handler::{ConnectionId, Handler, Routes};
@@ -69,6 +70,7 @@ pub(crate) struct Core<H: Handler> {
     pub(super) output: Output,
     pub(super) channels: Channels,
     pub(super) sign_ins: SignIns,
+    pub(super) tellings: Tellings,
     pub(super) jobs: Jobs<H>,
     pub(super) heartbeats: Heartbeats,
     /// Connections that left `Open`, until the handler has heard of it.
@@ -126,6 +128,7 @@ impl<H: Handler> Core<H> {
             number: settings.number,
             shard_count: settings.shard_count,
             connections: Slab::new(settings.entries_max()),
+            tellings: Tellings::new(settings.entries_max()),
             settings,
             routes,
             wheel,
@@ -314,6 +317,7 @@ impl<H: Handler> Core<H> {
             || !self.endings.is_empty()
             || !self.retired.is_empty()
             || !self.caught_up.is_empty()
+            || self.tellings.has_work()
             || self.channels.has_work()
     }
 

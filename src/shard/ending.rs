@@ -7,6 +7,7 @@ use super::log::log_closed;
 use super::phase::{Event, Phase};
 use super::slab::Index;
 use crate::handler::{Cause, Closed, ClosedConnection, ConnectionId, Handler, Shard};
+use crate::hub::MemberId;
 use crate::limits::DRAIN_SHARE;
 use crate::metrics::Counters;
 use crate::ws::close::{code, cut_reason, may_be_sent};
@@ -104,6 +105,7 @@ impl<H: Handler> Turn<'_, H> {
             // It goes with the state.
             shard.partial_bytes -= std::mem::take(&mut busy.held_bytes);
         }
+        shard.tellings.roster.leave(MemberId(index.as_u32()));
         shard.take_held_back(index);
         shard.end_set_aside(index);
         let connection = shard.connections.get_mut(index).expect("seen above");

@@ -10,6 +10,7 @@ use crate::handler::{
     JoinError, MessageKind, OffloadError, Peer, PublishError, Question, Retention, SendError,
     ShardLimits, SignIn, SignInError,
 };
+use crate::hub::MemberId;
 use crate::limits::{CHANNEL_NAME_BYTES_MAX, PUBLICATION_BYTES_MAX};
 use crate::metrics::Counters;
 use crate::ws::{OpCode, encode_header};
@@ -145,6 +146,12 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
 
     fn sign_out(&mut self, user: &str) {
         self.core.sign_out(user);
+    }
+
+    fn belong_to(&mut self, connection: ConnectionId, user: &str) {
+        if self.core.open(connection).is_some() {
+            self.core.tellings.roster.enter(MemberId(connection.index()), user);
+        }
     }
 
     fn set_alarm(&mut self, connection: ConnectionId, after: Option<Duration>) {

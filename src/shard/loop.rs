@@ -20,7 +20,7 @@ use crate::address::SocketPeer;
 use crate::handler::Handler;
 use crate::limits::{
     FANOUT_TURN_SHARE, JOBS_SHARE, JOINS_SHARE, MESH_SHARE, RECEIVE_BUFFER_BYTES, SPIN_PERIOD,
-    WHEEL_SHARE,
+    TELLINGS_SHARE, WHEEL_SHARE,
 };
 use crate::mesh::{Class, Received as MeshReceived};
 use crate::ring::{Completion, Operation, Ring, Token};
@@ -259,6 +259,9 @@ impl<H: Handler> Loop<H> {
         for token in self.core.take_rested() {
             self.rearm(token);
         }
+        let (mut turn, handler) = self.turn_parts();
+        worked |= turn.tell_users(handler, TELLINGS_SHARE) > 0;
+        self.time("user command");
         worked |= self.admit();
         worked |= self.take_passed();
         worked |= self.announce();

@@ -49,6 +49,10 @@ pub(crate) enum Message {
     SignedIn { user: Arc<str>, connection: ConnectionId, result: Result<(), SignInError> },
     /// To a user's home: a connection that was counted is gone.
     SignOut { user: Arc<str> },
+    /// From the control thread: tell this to all connections of a user. A request.
+    TellUser(Box<TellUser>),
+    /// The answer to [`Message::TellUser`]: all that are here have been told.
+    UserTold { ask: u64 },
     /// From the control thread: close everything, and end.
     Stop,
     /// From the control thread: say what you have counted, in this round of asking.
@@ -81,6 +85,16 @@ pub(crate) struct PublishKept {
     pub(crate) channel: Arc<str>,
     pub(crate) frame: Frame,
     pub(crate) retention: Retention,
+}
+
+/// A word for all connections of a user.
+#[derive(Clone, Debug)]
+pub(crate) struct TellUser {
+    /// The asking thread's own.
+    pub(crate) ask: u64,
+    pub(crate) user: Arc<str>,
+    /// What only the application understands.
+    pub(crate) word: Arc<[u8]>,
 }
 
 /// A connection that enters a channel.

@@ -69,9 +69,11 @@ mod sign_ins;
 #[cfg(test)]
 mod simulation;
 pub mod slab;
+mod tellings;
 #[cfg(test)]
 mod tests;
 mod unarmed;
+mod user_commands;
 mod wait;
 pub mod wheel;
 
@@ -84,7 +86,7 @@ pub(crate) use self::event_loop::{Links, Loop, address_of};
 pub(crate) use self::handover::{DoorSeats, Handed};
 pub(crate) use self::jobs::{Jobs, PoolJob};
 pub use self::live_settings::LiveSettings;
-pub(crate) use self::message::{Counted, Message};
+pub(crate) use self::message::{Counted, Message, TellUser};
 pub(crate) use self::publisher::Publisher;
 pub(crate) use self::seats::Seats;
 pub use self::session_settings::{SessionSettings, SessionSettingsError};

@@ -54,6 +54,8 @@ const ANSWERED: u8 = 17;
 const ABSENT: u8 = 18;
 const TELL: u8 = 19;
 const REPLACED: u8 = 20;
+const TELL_USER: u8 = 21;
+const USER_TOLD: u8 = 22;
 
 impl Message {
     /// Appends the serial form.
@@ -103,6 +105,10 @@ impl Message {
                 .connection(*connection)
                 .one_of(&SIGN_IN_RESULTS, result),
             Self::SignOut { user } => put.tag(SIGN_OUT).text(user),
+            Self::TellUser(tell) => {
+                put.tag(TELL_USER).u64(tell.ask).text(&tell.user).bytes(&tell.word)
+            }
+            Self::UserTold { ask } => put.tag(USER_TOLD).u64(*ask),
             Self::Stop => put.tag(STOP),
             Self::Count { round } => put.tag(COUNT).u64(*round),
             Self::Counted(counted) => put.tag(COUNTED).counted(counted),
@@ -147,6 +153,8 @@ impl Message {
                 result: take.sign_in_result()?,
             },
             SIGN_OUT => Self::SignOut { user: take.text()? },
+            TELL_USER => Self::TellUser(Box::new(take.tell_user()?)),
+            USER_TOLD => Self::UserTold { ask: take.u64()? },
             STOP => Self::Stop,
             COUNT => Self::Count { round: take.u64()? },
             COUNTED => Self::Counted(Box::new(take.counted()?)),
@@ -171,7 +179,7 @@ impl Message {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::Counted;
+    use super::super::message::{Counted, TellUser};
     use super::*;
     use crate::handler::ConnectionId;
     use crate::hub::Answer;
@@ -224,6 +232,12 @@ mod tests {
             Message::Tell { channel, frame },
             Message::SignIn { user: "anna".into(), limit: 3, connection },
             Message::SignOut { user: "bo".into() },
+            Message::TellUser(Box::new(TellUser {
+                ask: u64::MAX - 3,
+                user: "dora".into(),
+                word: Arc::from(&b"{}"[..]),
+            })),
+            Message::UserTold { ask: 12 },
             Message::Stop,
             Message::Count { round: 77 },
             Message::Counted(Box::new(counted)),
@@ -270,9 +284,11 @@ mod tests {
             Message::Absent { .. } => ABSENT,
             Message::Tell { .. } => TELL,
             Message::Replaced { .. } => REPLACED,
+            Message::TellUser(_) => TELL_USER,
+            Message::UserTold { .. } => USER_TOLD,
         });
         let kinds: std::collections::BTreeSet<_> = kinds.collect();
-        assert!(kinds.into_iter().eq(PUBLISH..=REPLACED));
+        assert!(kinds.into_iter().eq(PUBLISH..=USER_TOLD));
         for message in all {
             let back = Message::decode(&encoded(&message)).unwrap();
             assert_eq!(format!("{back:?}"), format!("{message:?}"));
@@ -293,7 +309,7 @@ mod tests {
 
     #[test]
     fn bytes_that_mean_nothing_are_refused_by_what_is_wrong() {
-        assert_eq!(Message::decode(&[REPLACED + 1]).err(), Some(SerialError::Tag(REPLACED + 1)));
+        assert_eq!(Message::decode(&[USER_TOLD + 1]).err(), Some(SerialError::Tag(USER_TOLD + 1)));
         let not_utf8 = [&[UNINTERESTED, 1, 0, 0, 0][..], b"\xff"].concat();
         assert_eq!(Message::decode(&not_utf8).err(), Some(SerialError::Text));
         let no_answer = [INTEREST_ANSWERED, 0, 0, 0, 0, 1, 0, 0, 0, 2];

@@ -25,6 +25,10 @@ impl Sessions {
     pub(super) fn obey(&mut self, peer: &mut Peer<'_, Self>) {
         while let Some(effect) = self.effects.take() {
             match effect {
+                Effect::Identified => {
+                    let user = peer.state().map(|session| session.user().to_owned());
+                    peer.belong_to(&user.unwrap_or_default());
+                }
                 Effect::Connected => be_connected(peer),
                 Effect::Alarm { after } => peer.set_alarm(after),
                 Effect::SignIn { limit } => self.sign_in(peer, limit),

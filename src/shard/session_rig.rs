@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::core::{Core, Effect, Turn};
 use super::listeners::Newcomer;
+use super::message::{Message, TellUser};
 use super::session_settings::SessionSettings;
 use super::sessions::Sessions;
 use super::slab::Index;
@@ -14,6 +15,7 @@ use crate::address::SocketPeer;
 use crate::config::Config;
 use crate::handler::Handler;
 use crate::hub::{Homes, ShardId};
+use crate::mesh::{Class, MemberId};
 use crate::metrics::Counters;
 use crate::ring::{Batch, Received};
 use crate::session::Rules;
@@ -142,6 +144,33 @@ impl SessionRig {
         let (core, sessions) = &mut self.shards[shard];
         let mut batch = Batch::new(64);
         Turn { core, batch: &mut batch }.fan_out(sessions, budget)
+    }
+
+    /// Has shard 0 tell a word, asked by shard 1 in the place of the control thread, to `share`
+    /// connections in each turn. Returns how many were looked at in each, and what was answered.
+    pub(super) fn tell_user(&mut self, tell: TellUser, share: usize) -> (Vec<usize>, Vec<u64>) {
+        let mesh = &mut self.core(1).channels.mesh;
+        let sent = mesh.send(MemberId::new(0), Message::TellUser(Box::new(tell)), Class::Request);
+        sent.expect("there is room");
+        mesh.flush(|_| {});
+        let (core, sessions) = &mut self.shards[0];
+        let mut batch = Batch::new(64);
+        let received = core.channels.mesh.receive().expect("it was just sent");
+        Turn { core, batch: &mut batch }.take(sessions, received.from, received.message);
+        let mut counts = Vec::new();
+        while core.tellings.has_work() {
+            counts.push(Turn { core, batch: &mut batch }.tell_users(sessions, share));
+        }
+        core.channels.mesh.flush(|_| {});
+        let mesh = &mut self.core(1).channels.mesh;
+        let answers = std::iter::from_fn(|| mesh.receive()).map(|received| received.message);
+        let answers = answers.filter_map(|message| match message {
+            Message::UserTold { ask } => Some(ask),
+            _ => None,
+        });
+        let answers = answers.collect();
+        mesh.flush(|_| {});
+        (counts, answers)
     }
 
     /// Hands over what the shards have for each other, until nobody has anything.

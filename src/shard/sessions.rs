@@ -19,9 +19,9 @@ use super::encodings::Encodings;
 use super::live_settings::{InForce, LiveSettings};
 use super::session_settings::{SessionSettings, SessionSettingsError};
 use crate::handler::{
-    Accept, Answer, AskError, Closed, Entered, Handler, Heartbeat, JoinError, JoinEvent, Limits,
-    Message, MessageKind, Origins, Peer, Position, Request, Route, Routes, Shard, SignInError,
-    Upgrade,
+    Accept, Answer, AskError, Closed, ConnectionId, Entered, Handler, Heartbeat, JoinError,
+    JoinEvent, Limits, Message, MessageKind, Origins, Peer, Position, Request, Route, Routes,
+    Shard, SignInError, Upgrade, Word,
 };
 use crate::limits::USER_ID_BYTES_MAX;
 use crate::protocol::{Commands, DisconnectCode, Format, Lineage, json, protobuf, translate};
@@ -265,6 +265,10 @@ impl Handler for Sessions {
         self.begin(peer);
         let deferred = self.take_sign_in(peer, result);
         self.go_on(peer, deferred);
+    }
+
+    fn told(&mut self, shard: &mut Shard<'_, Self>, word: Word<'_>, connections: &[ConnectionId]) {
+        self.command_users(shard, word, connections);
     }
 
     fn alarm(&mut self, peer: &mut Peer<'_, Self>) {

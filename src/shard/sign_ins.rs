@@ -130,6 +130,7 @@ impl<H: Handler> Turn<'_, H> {
             Message::SignOut { user } => self.core.sign_ins.users.sign_out(&user),
             Message::Entered(entered) => self.entered(handler, *entered),
             Message::Answered(answered) => self.answered(handler, *answered),
+            Message::TellUser(tell) => self.core.tellings.take(from, tell),
             message => self.core.channels.take(from, message),
         }
     }

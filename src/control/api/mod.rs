@@ -10,7 +10,9 @@
 mod failure;
 mod info;
 mod key;
+mod object;
 mod publish;
+mod users;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -29,10 +31,9 @@ pub(super) use info::Identity;
 
 /// What the reference can do and this version cannot: the difference between a typing error and
 /// a missing feature is worth a word.
-const ABSENT: [&str; 12] = [
+const ABSENT: [&str; 11] = [
     "subscribe",
     "unsubscribe",
-    "disconnect",
     "refresh",
     "presence",
     "presence_stats",
@@ -49,6 +50,7 @@ const ABSENT: [&str; 12] = [
 enum Command {
     Publish,
     Broadcast,
+    Disconnect,
     Info,
 }
 
@@ -57,6 +59,7 @@ impl Command {
         match name {
             "publish" => Some(Self::Publish),
             "broadcast" => Some(Self::Broadcast),
+            "disconnect" => Some(Self::Disconnect),
             "info" => Some(Self::Info),
             _ => None,
         }
@@ -66,6 +69,7 @@ impl Command {
         match self {
             Self::Publish => "publish",
             Self::Broadcast => "broadcast",
+            Self::Disconnect => "disconnect",
             Self::Info => "info",
         }
     }
@@ -106,6 +110,7 @@ async fn carry_out(context: &Context, command: Command, body: &[u8]) -> Result<R
     match command {
         Command::Publish => publish::publish(context, body).await.map(|done| result(&done)),
         Command::Broadcast => publish::broadcast(context, body).await.map(|done| result(&done)),
+        Command::Disconnect => users::disconnect(context, body).await.map(|done| result(&done)),
         Command::Info => info::info(context).await.map(|done| result(&done)),
     }
 }

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::failure::{ApiError, Code, Failure};
+use super::object;
 use crate::control::ask::Publication;
 use crate::control::channels::{Channels, Kept, NoChannel};
 use crate::control::routes::Context;
@@ -39,16 +40,6 @@ struct Command<'a> {
     idempotency_key: Option<Cow<'a, str>>,
     /// It is not to be kept, whatever the channel's options say.
     skip_history: bool,
-}
-
-impl<'a> Command<'a> {
-    fn read(body: &'a [u8]) -> Result<Self, Failure> {
-        // A list of its fields would be a command too, to the derived reader.
-        if !body.trim_ascii_start().starts_with(b"{") {
-            return Err(Failure::NoCommand("not an object".to_owned()));
-        }
-        Ok(serde_json::from_slice(body)?)
-    }
 }
 
 fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
@@ -84,7 +75,7 @@ pub(super) async fn publish(context: &Context, body: &[u8]) -> Result<Published,
 }
 
 fn single(body: &[u8], channels: &Channels) -> Result<(String, Publication), Failure> {
-    let command = Command::read(body)?;
+    let command: Command<'_> = object::read(body)?;
     let payload = Payload::of(&command)?;
     let channel = valid(command.channel.as_deref().unwrap_or_default(), channels)?;
     Ok((channel.0.to_owned(), payload.publication(channel)))
@@ -92,7 +83,7 @@ fn single(body: &[u8], channels: &Channels) -> Result<(String, Publication), Fai
 
 /// The same publication to many channels.
 pub(super) async fn broadcast(context: &Context, body: &[u8]) -> Result<Broadcasted, Failure> {
-    let command = Command::read(body)?;
+    let command: Command<'_> = object::read(body)?;
     let payload = Payload::of(&command)?;
     let names = command.channels.as_deref().unwrap_or_default();
     check_extent(names.len(), payload.bytes_max())?;

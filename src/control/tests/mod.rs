@@ -6,6 +6,7 @@ mod framing;
 mod patience;
 mod scrape;
 mod serving;
+mod users;
 
 use std::os::unix::net::UnixStream as StdUnixStream;
 
@@ -26,6 +27,8 @@ struct Stage {
     stop: watch::Sender<bool>,
     live: Live,
     internal: Option<std::net::SocketAddr>,
+    /// What users were told: the user and the word.
+    told: mpsc::UnboundedReceiver<(String, Vec<u8>)>,
     /// What was published: channel and message.
     published: mpsc::UnboundedReceiver<(String, String)>,
     serving: JoinHandle<()>,
@@ -34,7 +37,8 @@ struct Stage {
 /// What the shards say when they are asked.
 #[derive(Clone)]
 enum Shards {
-    /// This, and that every publication was queued unless its channel is called `full`.
+    /// This, and that every publication was queued, and every user told, unless it
+    /// is called `full`.
     Answer(Box<Snapshot>),
     /// Nothing, ever.
     Mute,
@@ -59,6 +63,7 @@ fn stage_with(settings: Settings, shards: Shards) -> Stage {
     let (asks, mut asked) = mpsc::channel(4);
     let (stop, stopping) = watch::channel(false);
     let (publish, published) = mpsc::unbounded_channel();
+    let (tell, told) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         let mut unanswered = Vec::new();
         while let Some(ask) = asked.recv().await {
@@ -69,6 +74,11 @@ fn stage_with(settings: Settings, shards: Shards) -> Stage {
                     let _ = publish.send((channel, String::from_utf8(frame.text).unwrap()));
                     let _ = answer.send(queued);
                 }
+                (Ask::Tell { user, word, answer }, _) => {
+                    let done = if user == "full" { Err(Busy) } else { Ok(()) };
+                    let _ = tell.send((user, word));
+                    let _ = answer.send(done);
+                }
                 (Ask::Snapshot { answer }, Shards::Answer(snapshot)) => {
                     let _ = answer.send(Some(Snapshot::clone(snapshot)));
                 }
@@ -76,7 +86,7 @@ fn stage_with(settings: Settings, shards: Shards) -> Stage {
         }
     });
     let serving = tokio::spawn(site.serve(arrive, SEATS, asks, stopping));
-    Stage { arrivals, stop, live, internal, published, serving }
+    Stage { arrivals, stop, live, internal, told, published, serving }
 }
 
 impl Stage {

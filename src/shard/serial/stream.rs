@@ -8,7 +8,7 @@ use crate::handler::{
     Answer, AskError, AskedEpoch, Entered, Entry, Epoch, JoinError, Overflow, Position, Present,
     Publications, Question, Recover, Recovered, Retention, Since,
 };
-use crate::shard::message::{Answered, Ask, Enter, EnteredBy, PublishKept};
+use crate::shard::message::{Answered, Ask, Enter, EnteredBy, PublishKept, TellUser};
 
 /// By their tags.
 const OVERFLOWS: [Overflow; 3] = [Overflow::Close, Overflow::DropOldest, Overflow::Latest];
@@ -193,6 +193,10 @@ impl Reader<'_> {
 
     pub(super) fn enter(&mut self) -> Result<Enter, SerialError> {
         Ok(Enter { channel: self.text()?, connection: self.connection()?, entry: self.entry()? })
+    }
+
+    pub(super) fn tell_user(&mut self) -> Result<TellUser, SerialError> {
+        Ok(TellUser { ask: self.u64()?, user: self.text()?, word: self.frame()? })
     }
 
     pub(super) fn entered_by(&mut self) -> Result<EnteredBy, SerialError> {

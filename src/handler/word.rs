@@ -1,0 +1,10 @@
+//! What somebody outside has said to a user.
+
+/// A word for all connections of a user, which only the application understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word<'a> {
+    /// The user; empty for those who are nobody's.
+    pub user: &'a str,
+    /// The word.
+    pub bytes: &'a [u8],
+}

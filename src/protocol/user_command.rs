@@ -1,0 +1,106 @@
+//! What a back end has done to a user's clients, as it travels from the control thread to every
+//! shard (20).
+//!
+//! It is a word between parts of one process, in JSON like the command it comes from.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ClientId, DisconnectCode};
+
+/// A command about clients of one user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserCommand {
+    /// Which of the user's clients are meant.
+    pub clients: Selection,
+    /// What is done to them.
+    pub action: UserAction,
+}
+
+/// Some clients of a user.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selection {
+    /// Only the client of this name; empty for all.
+    pub client: String,
+    /// Only the client of this session, which those of a WebSocket do not have; empty for all.
+    pub session: String,
+    /// Not those of these names.
+    pub spared: Vec<String>,
+}
+
+/// What is done to a client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UserAction {
+    /// Its connection is closed.
+    Disconnect {
+        /// The code that its client goes by.
+        code: u16,
+        /// What a person goes by.
+        reason: String,
+    },
+}
+
+impl UserAction {
+    /// Closes connections as the server does it where nothing is said of why.
+    pub fn disconnect() -> Self {
+        let code = DisconnectCode::ForceDisconnect;
+        Self::Disconnect { code: code.code(), reason: code.text().to_owned() }
+    }
+}
+
+impl Selection {
+    /// Whether a client is one of those who are meant.
+    pub fn holds(&self, client: ClientId, session: Option<&str>) -> bool {
+        let is = |name: &str| ClientId::parse(name) == Some(client);
+        (self.client.is_empty() || is(&self.client))
+            && (self.session.is_empty() || session == Some(self.session.as_str()))
+            && !self.spared.iter().any(|name| is(name))
+    }
+}
+
+impl UserCommand {
+    /// The word that says it.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("plain data")
+    }
+
+    /// The command that a word says; `None` if it is none of ours.
+    pub fn decode(word: &[u8]) -> Option<Self> {
+        serde_json::from_slice(word).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selection_holds_who_fits_all_that_it_says() {
+        let ids = [1, 2].map(|random| ClientId { random, lineage: super::super::Lineage::ZERO });
+        let [first, second] = ids.map(|id| id.to_string());
+        let all = Selection::default();
+        let one = Selection { client: first.clone(), ..all.clone() };
+        let nobody = Selection { client: "first".to_owned(), ..all.clone() };
+        let others = Selection { spared: vec![second, "x".to_owned()], ..all.clone() };
+        let none = Selection { spared: vec![first], ..one.clone() };
+        let session = Selection { session: "s".to_owned(), ..all.clone() };
+        for (selection, held) in [
+            (all, [true, true]),
+            (one, [true, false]),
+            (nobody, [false, false]),
+            (others, [true, false]),
+            (none, [false, false]),
+            (session.clone(), [false, false]),
+        ] {
+            assert_eq!(ids.map(|id| selection.holds(id, None)), held, "{selection:?}");
+        }
+        assert!(session.holds(ids[0], Some("s")) && !session.holds(ids[0], Some("t")));
+    }
+
+    #[test]
+    fn a_command_comes_back_from_its_word() {
+        let clients = Selection { client: "a\"".to_owned(), ..Selection::default() };
+        let command = UserCommand { clients, action: UserAction::disconnect() };
+        assert_eq!(UserCommand::decode(&command.encode()), Some(command));
+        assert_eq!(UserCommand::decode(b"{}"), None);
+    }
+}

@@ -1,0 +1,106 @@
+//! What back ends have done to users' clients on this shard.
+
+#![forbid(unsafe_code)]
+
+use super::sessions::Sessions;
+use crate::handler::{ConnectionId, Peer, Shard, Word};
+use crate::protocol::{UserAction, UserCommand};
+
+impl Sessions {
+    /// Does it to those of the connections that are meant.
+    pub(super) fn command_users(
+        &mut self,
+        shard: &mut Shard<'_, Self>,
+        word: Word<'_>,
+        connections: &[ConnectionId],
+    ) {
+        let Some(command) = UserCommand::decode(word.bytes) else {
+            tracing::error!(user = word.user, "a user command is none of this version");
+            return;
+        };
+        for connection in connections {
+            let mut peer = shard.peer(*connection);
+            let is_meant = peer.state().is_some_and(|session| {
+                let client = session.shown(&self.terms).client;
+                session.user() == word.user && command.clients.holds(client, None)
+            });
+            if is_meant {
+                act_on(&mut peer, &command.action);
+                peer.shard().counters().user_commands += 1;
+            }
+        }
+    }
+}
+
+fn act_on(peer: &mut Peer<'_, Sessions>, action: &UserAction) {
+    match action {
+        UserAction::Disconnect { code, reason } => {
+            tracing::info!(connection = %peer.id(), code, reason, "disconnected");
+            peer.close(*code, reason);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::message::TellUser;
+    use super::super::session_rig::{Client, SessionRig, names_at, open_settings};
+    use super::super::session_settings::SessionSettings;
+    use crate::config::Config;
+    use crate::protocol::{Selection, UserAction, UserCommand};
+    use crate::session::Rules;
+
+    fn rig() -> SessionRig {
+        rig_of(open_settings())
+    }
+
+    /// Two shards, one of which stands for the control thread.
+    fn rig_of(settings: SessionSettings) -> SessionRig {
+        let settings =
+            SessionSettings { user_id_http_header: Some("X-User".to_owned()), ..settings };
+        let mut config = Config::new(([127, 0, 0, 1], 0).into());
+        config.trusted_proxies = vec!["127.0.0.1".parse().expect("an address")];
+        SessionRig::new(2, 64, config, &settings)
+    }
+
+    fn connect(rig: &mut SessionRig, shard: usize, user: &str) -> Client {
+        rig.connect(shard, &format!("X-User: {user}\r\n"))
+    }
+
+    fn disconnect(rig: &mut SessionRig, user: &str, share: usize) -> (Vec<usize>, Vec<u64>) {
+        let action = UserAction::disconnect();
+        let word = UserCommand { clients: Selection::default(), action }.encode();
+        rig.tell_user(TellUser { ask: 7, user: user.into(), word: Arc::from(word) }, share)
+    }
+
+    #[test]
+    fn a_walk_has_a_share_of_each_turn_and_is_answered_after_the_last() {
+        let mut rig = rig();
+        let of_ann: Vec<Client> = (0..5).map(|_| connect(&mut rig, 0, "ann")).collect();
+        let others = [connect(&mut rig, 0, "bob"), connect(&mut rig, 0, "")];
+        assert_eq!(disconnect(&mut rig, "ann", 2), (vec![2, 2, 1], vec![7]));
+        assert!(of_ann.iter().all(|client| !rig.is_open(*client)));
+        assert!(others.iter().all(|client| rig.is_open(*client)));
+        assert_eq!(rig.counters().user_commands, 5);
+        let nobody_is_there = disconnect(&mut rig, "ann", 2);
+        assert_eq!(nobody_is_there, (vec![1], vec![7]), "it is answered all the same");
+        disconnect(&mut rig, "", 9);
+        assert_eq!(others.map(|client| rig.is_open(client)), [true, false]);
+    }
+
+    /// A connection that is not let in yet is told too: or a user that was put out in the moment
+    /// would come in.
+    #[test]
+    fn who_is_about_to_come_in_is_put_out_too() {
+        let open = open_settings();
+        let rules = Rules { user_connection_limit: 1, ..open.rules.clone() };
+        let mut rig = rig_of(SessionSettings { rules, ..open });
+        let user = names_at(1, 2).next().expect("there are names enough");
+        let client = connect(&mut rig, 0, &user);
+        assert_eq!(rig.counters().client_connects, 0, "its home has not answered");
+        disconnect(&mut rig, &user, 9);
+        assert!(!rig.is_open(client));
+    }
+}
