@@ -29,6 +29,8 @@ pub enum Reply<'a> {
     History(HistoryResult<'a>),
     /// The connection goes on with the new token.
     Refresh(RefreshResult),
+    /// The subscription goes on with the new token.
+    SubRefresh(RefreshResult),
 }
 
 /// The session as it begins.
@@ -53,6 +55,8 @@ pub struct ConnectResult<'a> {
 /// A subscription as it begins. The default says nothing but that it has.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SubscribeResult<'a> {
+    /// Seconds until the client is to bring a new token for it; `None` if it need not.
+    pub ttl_s: Option<u32>,
     /// The client may recover what it misses.
     pub recoverable: bool,
     /// The epoch of the position below.
@@ -82,7 +86,7 @@ pub struct HistoryResult<'a> {
     pub offset: u64,
 }
 
-/// A connection as it goes on.
+/// A connection or a subscription as it goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RefreshResult {
     /// Seconds until the client is to bring another token; `None` if it need not.

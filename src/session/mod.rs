@@ -23,6 +23,7 @@ mod entrances;
 mod entry;
 mod extra;
 mod grants;
+mod lifetimes;
 mod options;
 mod outbox;
 mod patterns;
@@ -37,6 +38,7 @@ mod rules;
 mod simulation;
 mod state;
 mod subscribe;
+mod tokens;
 mod under_way;
 
 pub use deferred::Deferred;

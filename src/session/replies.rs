@@ -81,7 +81,8 @@ impl Session {
     /// meanwhile and is to be read now.
     pub(super) fn answer(
         &mut self,
-        Taken { slot, id, .. }: Taken,
+        slot: SlotId,
+        id: u32,
         reply: &Reply<'_>,
         effects: &mut Effects,
     ) -> Deferred {

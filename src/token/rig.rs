@@ -125,7 +125,7 @@ impl Signer {
         let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         match &self.pair {
             Pair::Rsa(pair, _) => {
-                // A sequence of two numbers, of which the first begins with a zero (RFC 8017 A.1.1).
+                // A sequence of two numbers (RFC 8017 A.1.1); the first begins with a zero.
                 let der = pair.public_key().as_ref();
                 let (n, e) = (text(&der[9..9 + pair.public_modulus_len()]), "AQAB");
                 json!({ "kty": "RSA", "kid": id, "use": "sig", "n": n, "e": e })
