@@ -80,6 +80,7 @@
 pub mod limits;
 
 pub mod address;
+pub mod backend;
 pub mod bench;
 pub mod config;
 pub mod control;
@@ -99,10 +100,11 @@ pub mod ws;
 pub use config::{Config, ConfigError};
 pub use handler::{
     Accept, Answer, AskError, Asked, AskedEpoch, Cancelled, Cause, Closed, ClosedConnection,
-    ConnectionId, Entered, Entry, Epoch, Handler, Heartbeat, JobPanicked, JoinError, JoinEvent,
-    Limits, Message, MessageKind, Middleware, OffloadError, Origins, Overflow, Peer, Position,
-    Present, Publications, PublishError, Question, Recover, Recovered, Refuse, Request, Retention,
-    Route, Routes, SendError, Shard, ShardLimits, SignIn, SignInError, Since, Upgrade, Word,
+    ConnectionId, ConsultError, Entered, Entry, Epoch, Handler, Heartbeat, JobPanicked, JoinError,
+    JoinEvent, Limits, Message, MessageKind, Middleware, OffloadError, Origins, Overflow, Peer,
+    Position, Present, Publications, PublishError, Question, Recover, Recovered, Refuse, Request,
+    Retention, Route, Routes, SendError, Shard, ShardLimits, SignIn, SignInError, Since, Upgrade,
+    Word,
 };
 pub use metrics::Counters;
 pub use server::{Hooks, Running, Server, Snapshot, StartError};

@@ -442,6 +442,10 @@ pub const ENCODING_BYTES_MAX: usize = 1024 * 1024;
 pub const COMMANDS_UNDER_WAY_MAX: usize = 128;
 const _: () = assert!(COMMANDS_UNDER_WAY_MAX >= CONNECTION_CHANNELS_DEFAULT as usize);
 
+/// Requests of one shard that wait for room in the mesh, at about 200 B each: entries, questions
+/// and sign-ins of clients that come back all at once. Clients of more are told to try again.
+pub const REQUESTS_WAITING_MAX: usize = 64 * 1024;
+
 /// Bytes of replies of one client that wait for an earlier one. They are output that is not sent,
 /// and count the same: who has more is told 3008.
 pub const REPLIES_WAITING_BYTES_MAX: usize = OUTPUT_BYTES_DEFAULT;
@@ -754,3 +758,27 @@ pub const BROADCAST_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Bytes of a broadcast's messages that are made before the first of them has left.
 pub const BROADCAST_SLICE_BYTES: usize = 1024 * 1024;
+
+/// Questions to the control thread that the clients of one shard may have open at a time: at
+/// 100 ms each, 40,000 a second. One more is answered with a temporary error.
+pub const CONSULTS_PER_SHARD_MAX: usize = 4096;
+
+/// Bytes of these questions: room for many of usual size, not for each of the longest.
+pub const CONSULTS_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Time for an answer of a back end, by default, as the reference has it.
+pub const BACKEND_TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
+
+/// Bytes of an answer of a back end. What it says to one client must fit the client's unsent
+/// output, and is seldom a hundredth of this.
+pub const BACKEND_ANSWER_BYTES_MAX: usize = 256 * 1024;
+
+/// Calls of one back end that are under way at a time, each on a connection of its own. With the
+/// longest answers they hold 32 MiB. Who finds none free waits for one until its time is over.
+pub const BACKEND_CALLS_MAX: usize = 128;
+
+/// Time for which a connection to a back end that nobody uses is kept: less than servers keep
+/// theirs, so that no call is sent into a connection that is being closed.
+pub const BACKEND_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+const _: () = assert!(CONSULTS_BYTES_MAX / CONSULTS_PER_SHARD_MAX >= 4096);

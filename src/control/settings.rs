@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::channels::Channels;
+use crate::backend::Proxies;
 use crate::limits::HTTP_HEAD_TIMEOUT;
 
 /// Settings of a [`Site`](super::Site). [`Default`] is what `longwire serve` starts from.
@@ -27,6 +28,8 @@ pub struct Settings {
     pub connections_max: u64,
     /// The HTTP API of the public port.
     pub http_api: HttpApi,
+    /// The back ends that sessions ask.
+    pub proxies: Proxies,
 }
 
 impl Default for Settings {
@@ -40,6 +43,7 @@ impl Default for Settings {
             head_timeout: HTTP_HEAD_TIMEOUT,
             connections_max: 0,
             http_api: HttpApi::default(),
+            proxies: Proxies::default(),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! The control thread's work as one future: takes connections in, and ends when it is told to.
 
 use std::fmt;
+use std::hash::Hash;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use socket2::{Domain, SockRef};
 use tokio::net::{TcpStream, UnixStream};
@@ -13,10 +15,12 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::ask::{Ask, Asks};
 use super::connection;
+use super::consult::{Calls, Desk};
 use super::crowd::{Crowd, Guest};
 use super::routes::Routes;
 use super::settings::{HttpApi, Settings};
 use crate::address::{OtherEnd, SocketPeer};
+use crate::backend::Proxies;
 use crate::limits::{ACCEPT_BACKOFF, HTTP_STOP_TIMEOUT, INTERNAL_CONNECTIONS_MAX};
 
 /// A connection that a shard hands over, because its request is for no WebSocket.
@@ -39,23 +43,36 @@ impl fmt::Debug for Arrival {
 }
 
 /// Everything that is needed to answer HTTP.
-#[derive(Debug)]
 pub struct Site {
     settings: Settings,
     api: watch::Sender<HttpApi>,
+    proxies: watch::Sender<Arc<Proxies>>,
+    calls: Arc<Calls>,
     internal: Option<TcpListener>,
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Site").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 /// Changes what a serving [`Site`] may be changed in.
 #[derive(Clone, Debug)]
 pub struct Live {
     api: watch::Sender<HttpApi>,
+    proxies: watch::Sender<Arc<Proxies>>,
 }
 
 impl Live {
     /// Exchanges key and modes of the HTTP API, from the next request on.
     pub fn set_http_api(&self, api: HttpApi) {
         self.api.send_replace(api);
+    }
+
+    /// Exchanges the back ends, from the next call on.
+    pub fn set_proxies(&self, proxies: Proxies) {
+        self.proxies.send_replace(Arc::new(proxies));
     }
 }
 
@@ -100,13 +117,20 @@ impl Site {
             Ok(listener)
         };
         let internal = settings.internal_listen.map(listen).transpose()?;
-        let (api, _) = watch::channel(settings.http_api.clone());
-        Ok(Self { settings, api, internal })
+        let api = watch::Sender::new(settings.http_api.clone());
+        let proxies = watch::Sender::new(Arc::new(settings.proxies.clone()));
+        let calls = Arc::new(Calls::new(proxies.subscribe()));
+        Ok(Self { settings, api, proxies, calls, internal })
     }
 
     /// What can be changed while the site serves.
     pub fn live(&self) -> Live {
-        Live { api: self.api.clone() }
+        Live { api: self.api.clone(), proxies: self.proxies.clone() }
+    }
+
+    /// Where sessions ask what is beyond them.
+    pub fn desk<K: Copy + Eq + Hash>(&self) -> Desk<K> {
+        Desk::new(Arc::clone(&self.calls))
     }
 
     /// Where the internal port is, with the number that the kernel chose for port 0.

@@ -83,6 +83,18 @@ pub enum PublishError {
     TooLong,
 }
 
+/// A question to the control thread has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConsultError {
+    /// The connection is closing or gone.
+    Gone,
+    /// Too many questions are open, or the queue to the control thread is full.
+    Busy,
+    /// Nobody there could answer it, or not in time.
+    Unanswered,
+}
+
 /// How a sign-in went that was not refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignIn {
@@ -149,6 +161,11 @@ error_texts! {
         HomeFull => "the channel's home keeps as many streams as it may",
         Name => "a channel's name has 1 to 255 bytes",
     }
+    ConsultError {
+        Gone => "the connection is closing or gone",
+        Busy => "too many questions to the control thread are open",
+        Unanswered => "the control thread has no answer",
+    }
     PublishError {
         Full => "the queue to the channel's home is full",
         Name => "a channel's name has 1 to 255 bytes",
@@ -213,6 +230,13 @@ pub trait Engine<H: Handler> {
         channel: &str,
         question: Question,
     ) -> Result<Asked<Answer>, AskError>;
+    /// Asks the control thread.
+    fn consult(
+        &mut self,
+        connection: ConnectionId,
+        id: u32,
+        question: Box<[u8]>,
+    ) -> Result<(), ConsultError>;
     /// The tag that a connection entered a channel with; `None` if it is not in it.
     fn tag(&self, connection: ConnectionId, channel: &str) -> Option<u8>;
     /// Keeps back what fan-out has for a connection.

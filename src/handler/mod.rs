@@ -27,8 +27,8 @@ mod word;
 
 pub use closed::{Cause, Closed};
 pub use engine::{
-    ConnectionId, Engine, JoinError, OffloadError, PublishError, SendError, ShardLimits, SignIn,
-    SignInError,
+    ConnectionId, ConsultError, Engine, JoinError, OffloadError, PublishError, SendError,
+    ShardLimits, SignIn, SignInError,
 };
 pub use heartbeat::Heartbeat;
 pub use message::{Message, MessageKind};
@@ -137,6 +137,16 @@ pub trait Handler: Sized + 'static {
         _peer: &mut Peer<'_, Self>,
         _id: u32,
         _result: Result<Answer, AskError>,
+    ) {
+    }
+
+    /// The control thread has answered [`Peer::consult`]. Not called for a connection that was
+    /// closed before.
+    fn consulted(
+        &mut self,
+        _peer: &mut Peer<'_, Self>,
+        _id: u32,
+        _result: Result<Box<[u8]>, ConsultError>,
     ) {
     }
 

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::engine::{
-    JoinError, OffloadError, PublishError, SendError, ShardLimits, SignIn, SignInError,
+    ConsultError, JoinError, OffloadError, PublishError, SendError, ShardLimits, SignIn,
+    SignInError,
 };
 use super::offload::halves;
 use super::{
@@ -165,6 +166,14 @@ impl<'a, H: Handler> Peer<'a, H> {
         question: Question,
     ) -> Result<Asked<Answer>, AskError> {
         self.engine.ask(self.id, id, channel, question)
+    }
+
+    /// Asks the control thread something that only the application and what stands there
+    /// understand. [`Handler::consulted`] gives the answer with the same `id`, which no other open
+    /// question of the connection has. If the connection is closed before, nobody works on it any
+    /// more.
+    pub fn consult(&mut self, id: u32, question: Box<[u8]>) -> Result<(), ConsultError> {
+        self.engine.consult(self.id, id, question)
     }
 
     /// The tag that it entered a channel with ([`Entry::tag`]), 0 where it has joined; `None` if it

@@ -188,6 +188,8 @@ counters! {
     presence_refused,
     /// Joins and leaves that nobody was told of, because there were too many, or a queue was full.
     joins_dropped,
+    /// Requests to other shards refused, because as many waited for room as may.
+    requests_refused,
     /// Interest of shards that a home could not note.
     interest_refused,
     /// Connections of users that were not let in: by their limit, or for want of room.
@@ -252,6 +254,8 @@ counters! {
     errors_too_many_requests,
     /// Error replies with another code.
     errors_other,
+    /// Error replies in the words of back ends.
+    errors_application,
     /// Clients disconnected because the server stopped (3001).
     disconnects_shutdown,
     /// Clients disconnected because they brought no new token in time (3005).
@@ -278,6 +282,14 @@ counters! {
     disconnects_not_available,
     /// Clients disconnected with another code of the protocol.
     disconnects_other,
+    /// Questions of connections to the control thread.
+    consults,
+    /// Of connections that asked it too much at once, or found no room in the queue.
+    consults_refused,
+    /// Of those asked, how many nobody waited for any more when they were answered.
+    consults_cancelled,
+    /// Of those asked, how many had no answer.
+    consults_unanswered,
     /// Clients that commands of back ends have found, once for each command.
     user_commands,
     /// Commands of back ends for users' clients that were refused, because too many were under way.

@@ -38,7 +38,7 @@ pub enum Request<'a> {
     /// What was published into a channel.
     History(History<'a>),
     /// Calls a procedure of the back end.
-    Rpc,
+    Rpc(Rpc<'a>),
     /// A message to the back end, without a reply.
     Send,
     /// Brings a new connection token.
@@ -60,7 +60,7 @@ impl Request<'_> {
     /// The channel that the command is about; empty if the client left it out.
     pub fn channel(&self) -> Option<&str> {
         match self {
-            Self::Pong | Self::Connect(_) | Self::Rpc | Self::Send | Self::Refresh(_) => None,
+            Self::Pong | Self::Connect(_) | Self::Rpc(_) | Self::Send | Self::Refresh(_) => None,
             Self::Subscribe(request) => Some(&request.channel),
             Self::Unsubscribe(request) | Self::Presence(request) | Self::PresenceStats(request) => {
                 Some(&request.channel)
@@ -214,6 +214,18 @@ pub struct StreamPosition<'a> {
     pub epoch: Text<'a>,
 }
 
+/// Calls a procedure of the back end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Rpc<'a> {
+    /// What it is given.
+    #[serde(borrow)]
+    pub data: Raw<'a>,
+    /// Its name.
+    #[serde(borrow)]
+    pub method: Text<'a>,
+}
+
 /// Brings a new connection token.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
@@ -255,8 +267,8 @@ pub(super) struct Envelope<'a> {
     pub(super) presence_stats: Option<Channel<'a>>,
     #[serde(borrow, deserialize_with = "object")]
     pub(super) history: Option<History<'a>>,
-    #[serde(deserialize_with = "object")]
-    pub(super) rpc: Option<IgnoredAny>,
+    #[serde(borrow, deserialize_with = "object")]
+    pub(super) rpc: Option<Rpc<'a>>,
     #[serde(deserialize_with = "object")]
     pub(super) send: Option<IgnoredAny>,
     #[serde(borrow, deserialize_with = "object")]
@@ -282,7 +294,7 @@ impl<'a> Envelope<'a> {
             Self { presence: Some(request), .. } => Request::Presence(request),
             Self { presence_stats: Some(request), .. } => Request::PresenceStats(request),
             Self { history: Some(request), .. } => Request::History(request),
-            Self { rpc: Some(_), .. } => Request::Rpc,
+            Self { rpc: Some(request), .. } => Request::Rpc(request),
             Self { send: Some(_), .. } => Request::Send,
             Self { refresh: Some(request), .. } => Request::Refresh(request),
             Self { sub_refresh: Some(request), .. } => Request::SubRefresh(request),

@@ -35,14 +35,14 @@ mod user_command;
 pub use client_id::{ClientId, Lineage};
 pub use code::{Disconnect, DisconnectCode, ErrorCode, ReplyError, UnsubscribeCode};
 pub use command::{
-    Channel, Command, Connect, Held, History, Publish, Refresh, Request, StreamPosition,
+    Channel, Command, Connect, Held, History, Publish, Refresh, Request, Rpc, StreamPosition,
     SubRefresh, Subscribe,
 };
 pub use commands::{Commands, Malformed};
 pub use format::{Format, PublicationList};
 pub use push::{ClientInfo, Publication, Push, Subscription};
 pub use reply::{
-    ConnectResult, HistoryResult, PresenceStats, RefreshResult, Reply, SubscribeResult,
+    ConnectResult, Failure, HistoryResult, PresenceStats, RefreshResult, Reply, SubscribeResult,
 };
 pub use text::{Entries, Raw, Text};
 pub use translate::translate;

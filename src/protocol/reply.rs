@@ -13,6 +13,8 @@ use super::{ClientId, ReplyError};
 pub enum Reply<'a> {
     /// It failed.
     Error(ReplyError),
+    /// It failed, in the words of the application's back end.
+    Failure(Failure<'a>),
     /// The session has begun.
     Connect(ConnectResult<'a>),
     /// The client is in the channel.
@@ -27,10 +29,23 @@ pub enum Reply<'a> {
     PresenceStats(PresenceStats),
     /// What was published into the channel.
     History(HistoryResult<'a>),
+    /// What a procedure of the back end returned: JSON, or nothing.
+    Rpc(&'a [u8]),
     /// The connection goes on with the new token.
     Refresh(RefreshResult),
     /// The subscription goes on with the new token.
     SubRefresh(RefreshResult),
+}
+
+/// An error of the application's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Failure<'a> {
+    /// What the client goes by: from 400 on the application's own (7).
+    pub code: u32,
+    /// What a person goes by.
+    pub message: &'a str,
+    /// Whether the same may succeed later.
+    pub is_temporary: bool,
 }
 
 /// The session as it begins.

@@ -12,6 +12,7 @@
 
 pub mod checks;
 mod companions;
+mod consulting;
 mod control;
 mod door;
 pub mod plan;

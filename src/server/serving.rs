@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinError;
 
 use super::companions::Companions;
+use super::consulting::{Answered, Consulting};
 use super::control::{Command, Control};
 use super::publishing::Publishing;
 use super::rounds::{Asker, Rounds};
@@ -63,6 +64,7 @@ pub(super) struct Serving {
     hooks: Hooks,
     rounds: Rounds,
     publishing: Publishing,
+    consulting: Consulting,
     telling: Telling,
     /// What the control thread itself has counted.
     counters: Counters,
@@ -73,6 +75,8 @@ pub(super) struct Serving {
 /// What the task was woken by, as far as it matters.
 enum Woken {
     Ask(Ask),
+    /// A question of a session has an answer.
+    Consulted(Answered),
     /// A companion has ended.
     Ended(Result<(), JoinError>),
     Look,
@@ -91,6 +95,7 @@ impl Serving {
         // A connection asks one question at a time.
         let askers_max = seat_count + INTERNAL_CONNECTIONS_MAX + PROGRAM_ASKERS_MAX;
         let mut companions = Companions::default();
+        let desk = site.as_ref().map(Site::desk);
         if let Some(site) = site {
             companions.add_site(site, &mut control, asker.clone())?;
         }
@@ -101,6 +106,7 @@ impl Serving {
         }
         Ok(Self {
             publishing: Publishing::new(control.shard_count()),
+            consulting: Consulting::new(desk),
             telling: Telling::new(),
             control,
             signals: watched,
@@ -128,6 +134,7 @@ impl Serving {
             self.take_reports();
             self.take_messages();
             self.rounds.advance(&mut self.control.mesh);
+            self.consulting.advance(&mut self.control.mesh);
             self.telling.advance(&mut self.control.mesh, &mut self.counters);
             self.tell_stop();
             self.control.flush();
@@ -143,6 +150,7 @@ impl Serving {
             self.control.mesh.woke();
             match woken {
                 Woken::Ask(ask) => self.answer_share(ask),
+                Woken::Consulted(answered) => self.consulting.note(answered),
                 Woken::Ended(how) => self.companion_ended(how),
                 Woken::Look => {}
             }
@@ -162,6 +170,7 @@ impl Serving {
                 Woken::Look
             }
             Some(ask) = self.asks.recv() => Woken::Ask(ask),
+            answered = self.consulting.answered() => Woken::Consulted(answered),
             () = readable(signals) => Woken::Look,
             Some(how) = self.companions.ended() => Woken::Ended(how),
             () = timer => Woken::Look,
@@ -235,8 +244,12 @@ impl Serving {
         while let Some(received) = self.control.mesh.receive() {
             match received.message {
                 Message::Counted(counted) => self.rounds.answered(&counted, &self.counters),
+                Message::Consult(consult) => self.consulting.ask(received.from, &consult),
+                Message::Unconsult { connection, id } => {
+                    self.consulting.call_off(received.from, connection, id);
+                }
                 Message::UserTold { ask } => self.telling.told(ask),
-                _ => unreachable!("shards only answer"),
+                _ => unreachable!("shards say these to each other"),
             }
         }
     }

@@ -96,7 +96,7 @@ impl Session {
                 self.presence(id, channel, Question::PresenceStats, is_member, terms, effects)?;
             }
             Request::History(request) => self.history(id, request, is_member, terms, effects)?,
-            Request::Rpc => return Err(ErrorCode::NotAvailable.into()),
+            Request::Rpc(request) => self.rpc(id, request, terms, effects)?,
             Request::Send => return Err(DisconnectCode::NotAvailable.into()),
             Request::Refresh(request) => return self.refresh(request, terms, effects),
             Request::SubRefresh(request) => {

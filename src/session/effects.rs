@@ -9,6 +9,7 @@ use super::entry::Entry;
 use super::options::Retention;
 use super::questions::Question;
 use super::under_way::SlotId;
+use crate::backend;
 use crate::protocol::{Disconnect, Format, Publication, Push};
 
 /// Bytes in the text of the effects.
@@ -48,6 +49,13 @@ pub enum Effect {
         /// What is asked.
         question: Question,
     },
+    /// Ask the control thread; the answer goes to `Session::consulted`.
+    Consult {
+        /// Whose answer it is.
+        slot: SlotId,
+        /// What is asked.
+        question: Box<backend::Question>,
+    },
     /// Keep what its channels have for it, because replies that it must read before are not
     /// written yet.
     HoldDeliveries,
@@ -74,6 +82,13 @@ pub enum Effect {
     Pong,
     /// Close, after what is in the outbox. The last effect of a session.
     Close(Disconnect),
+    /// The same in the words of a back end.
+    CloseAs {
+        /// What the client goes by.
+        code: u16,
+        /// What a person goes by.
+        reason: Span,
+    },
 }
 
 /// The effects of one step, and what is to be sent. Their buffers are kept from step to step.

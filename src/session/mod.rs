@@ -17,12 +17,14 @@
 
 mod authentication;
 mod command;
+mod consulting;
 mod deferred;
 mod effects;
 mod entrances;
 mod entry;
 mod extra;
 mod grants;
+mod hooks;
 mod lifetimes;
 mod options;
 mod outbox;
@@ -44,6 +46,7 @@ mod under_way;
 pub use deferred::Deferred;
 pub use effects::{Effect, Effects, Span};
 pub use entry::{Entered, Entry, Membership, Position, Recover, Recovered, Since};
+pub use hooks::{Boundary, Hooks, RpcHooks};
 pub use options::{ChannelOptions, DataFormat, Overflow, RecoveryMode, Retention};
 pub use outbox::Outbox;
 pub use patterns::{Pattern, Patterns};

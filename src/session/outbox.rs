@@ -14,6 +14,8 @@ pub struct Outbox {
     count: usize,
     /// Errors among the replies, for the counters.
     errors: Vec<ReplyError>,
+    /// Errors in the words of back ends.
+    failures: u64,
     /// Replies, errors included.
     replies: u64,
 }
@@ -27,8 +29,26 @@ pub(super) struct Written {
 
 #[derive(Debug)]
 enum WrittenKind {
-    Reply(Option<ReplyError>),
+    Reply(Outcome),
     Push,
+}
+
+/// What a reply is, for the counters.
+#[derive(Clone, Copy, Debug)]
+enum Outcome {
+    Result,
+    Error(ReplyError),
+    Failure,
+}
+
+impl Outcome {
+    fn of(reply: &Reply<'_>) -> Self {
+        match reply {
+            Reply::Error(error) => Self::Error(*error),
+            Reply::Failure(_) => Self::Failure,
+            _ => Self::Result,
+        }
+    }
 }
 
 impl Written {
@@ -55,10 +75,7 @@ impl Outbox {
 
     /// Appends the reply to command `id`.
     pub fn reply(&mut self, id: u32, reply: &Reply<'_>) {
-        if let Reply::Error(error) = reply {
-            self.errors.push(*error);
-        }
-        self.replies += 1;
+        self.note(Outcome::of(reply));
         self.separate();
         self.format.write_reply(&mut self.bytes, id, reply);
     }
@@ -71,10 +88,9 @@ impl Outbox {
 
     /// Puts the reply to command `id` into words that are [appended](Self::append) later.
     pub(super) fn write(&self, id: u32, reply: &Reply<'_>) -> Written {
-        let error = if let Reply::Error(error) = reply { Some(*error) } else { None };
         let mut bytes = Vec::new();
         self.format.write_reply(&mut bytes, id, reply);
-        Written { bytes: bytes.into(), kind: WrittenKind::Reply(error) }
+        Written { bytes: bytes.into(), kind: WrittenKind::Reply(Outcome::of(reply)) }
     }
 
     /// The same for news of a channel.
@@ -86,12 +102,20 @@ impl Outbox {
 
     /// Appends what was written earlier.
     pub(super) fn append(&mut self, written: &Written) {
-        if let WrittenKind::Reply(error) = written.kind {
-            self.errors.extend(error);
-            self.replies += 1;
+        if let WrittenKind::Reply(outcome) = written.kind {
+            self.note(outcome);
         }
         self.separate();
         self.bytes.extend_from_slice(&written.bytes);
+    }
+
+    fn note(&mut self, outcome: Outcome) {
+        self.replies += 1;
+        match outcome {
+            Outcome::Result => {}
+            Outcome::Error(error) => self.errors.push(error),
+            Outcome::Failure => self.failures += 1,
+        }
     }
 
     fn separate(&mut self) {
@@ -116,6 +140,11 @@ impl Outbox {
         &self.errors
     }
 
+    /// How many errors in the words of back ends are among them, beside the others.
+    pub fn failure_count(&self) -> u64 {
+        self.failures
+    }
+
     /// How many replies there are.
     pub fn reply_count(&self) -> u64 {
         self.replies
@@ -137,7 +166,7 @@ impl Outbox {
         self.bytes.shrink_to(BYTES_KEPT);
         self.ends.clear();
         self.errors.clear();
-        (self.count, self.replies) = (0, 0);
+        (self.count, self.replies, self.failures) = (0, 0, 0);
     }
 }
 

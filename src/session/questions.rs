@@ -128,7 +128,7 @@ impl Session {
             Ok(Answer::PresenceStats(stats)) => Reply::PresenceStats(stats),
             Err(code) => Reply::Error(code.into()),
         };
-        self.answer(taken.slot, taken.id, &reply, effects)
+        self.answer(taken, &reply, effects)
     }
 }
 

@@ -81,8 +81,7 @@ impl Session {
     /// meanwhile and is to be read now.
     pub(super) fn answer(
         &mut self,
-        slot: SlotId,
-        id: u32,
+        Taken { slot, id, .. }: Taken,
         reply: &Reply<'_>,
         effects: &mut Effects,
     ) -> Deferred {

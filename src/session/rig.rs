@@ -7,6 +7,7 @@ use super::{
     Answer, Deferred, Effect, Effects, Entered, Entry, Membership, Question, Recover, Retention,
     Rules, Session, SlotId, Terms,
 };
+use crate::backend;
 use crate::protocol::{Commands, Disconnect, DisconnectCode, ErrorCode, Format, Lineage};
 pub(super) use crate::token::rig::{KEY, signed, signed_with};
 
@@ -23,6 +24,8 @@ pub(super) struct Rig {
     pub(super) joining: Vec<(String, Entry)>,
     /// The questions that homes have yet to answer, in the order in which they were asked.
     pub(super) asked: Vec<(SlotId, String, Question)>,
+    /// The questions that the control thread has yet to answer, in their order.
+    pub(super) consulted: Vec<(SlotId, backend::Question)>,
     /// The texts of the entry that was last asked for: the epoch it recovers from, its info.
     pub(super) entry_texts: (String, String),
     /// Nothing of its channels is sent to it.
@@ -43,6 +46,8 @@ pub(super) struct Rig {
     /// When it is to be told that it is late.
     pub(super) alarm: Option<Duration>,
     pub(super) closed: Option<Disconnect>,
+    /// The same in the words of a back end.
+    pub(super) closed_as: Option<(u16, String)>,
 }
 
 impl Rig {
@@ -54,6 +59,7 @@ impl Rig {
             members: BTreeMap::new(),
             joining: Vec::new(),
             asked: Vec::new(),
+            consulted: Vec::new(),
             entry_texts: Default::default(),
             is_held: false,
             signing_in: None,
@@ -66,6 +72,7 @@ impl Rig {
             pings: 0,
             alarm: None,
             closed: None,
+            closed_as: None,
         }
     }
 
@@ -130,6 +137,19 @@ impl Rig {
     pub(super) fn answered_at(&mut self, index: usize, result: Result<Answer<'_>, ErrorCode>) {
         let (slot, ..) = self.asked.remove(index);
         let deferred = self.session.answered(slot, result, &mut self.effects);
+        self.obey();
+        self.resume(deferred);
+        self.flush();
+    }
+
+    /// The question that was asked at this place is answered.
+    pub(super) fn consulted_at(
+        &mut self,
+        index: usize,
+        result: Result<backend::Verdict, backend::Unanswered>,
+    ) {
+        let (slot, _) = self.consulted.remove(index);
+        let deferred = self.session.consulted(slot, result, &mut self.effects);
         self.obey();
         self.resume(deferred);
         self.flush();
@@ -226,6 +246,7 @@ impl Rig {
                     let name = self.effects.name(&channel).to_owned();
                     self.asked.push((slot, name, question));
                 }
+                Effect::Consult { slot, question } => self.consulted.push((slot, *question)),
                 Effect::Leave { channel } => {
                     let name = self.effects.name(&channel);
                     assert!(
@@ -254,6 +275,9 @@ impl Rig {
                 Effect::Pong if self.pings > 0 => self.pings -= 1,
                 Effect::Pong => self.session.unasked_pong(&mut self.effects),
                 Effect::Close(why) => self.closed = Some(why),
+                Effect::CloseAs { code, reason } => {
+                    self.closed_as = Some((code, self.effects.name(&reason).to_owned()));
+                }
             }
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use super::hooks::Hooks;
 use super::options::ChannelOptions;
 use super::patterns::Patterns;
 use crate::limits::{
@@ -56,6 +57,8 @@ pub struct Rules {
     /// Whether, and how, users are put into a channel of their own
     /// (`client.subscribe_to_user_personal_channel`).
     pub personal_channel: Option<PersonalChannel>,
+    /// What back ends decide.
+    pub hooks: Hooks,
     /// Options of channels without a namespace (`channel.without_namespace`).
     pub without_namespace: ChannelOptions,
     /// Options of the channels of each namespace (`channel.namespaces`).
@@ -91,6 +94,7 @@ impl Default for Rules {
             naming: Naming::default(),
             patterns: Patterns::default(),
             personal_channel: None,
+            hooks: Hooks::default(),
             without_namespace: ChannelOptions::default(),
             namespaces: BTreeMap::new(),
         }

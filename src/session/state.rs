@@ -229,9 +229,14 @@ impl Session {
 
     pub(super) fn close(&mut self, why: impl Into<Disconnect>, effects: &mut Effects) {
         if !self.is_closed() {
-            self.phase = Phase::Closed { was_connected: self.is_connected() };
+            self.end();
             effects.push(Effect::Close(why.into()));
         }
+    }
+
+    /// Nothing is read, said or asked for any more.
+    pub(super) fn end(&mut self) {
+        self.phase = Phase::Closed { was_connected: self.is_connected() };
     }
 }
 

@@ -146,11 +146,11 @@ impl Session {
             return self.entered_by_server(channel, result, terms, effects);
         }
         let slot = self.under_way().and_then(|under_way| under_way.find(channel));
-        let taken = self.take(slot.expect("its entry is under way"));
-        let Taken { awaited: Awaited::Entry(entering), .. } = &taken else {
+        let mut taken = self.take(slot.expect("its entry is under way"));
+        let Taken { awaited: Awaited::Entry(entering), .. } = &mut taken else {
             unreachable!("no other command about the channel was begun")
         };
-        let Entering { entrant, expires, data } = &**entering;
+        let Entering { entrant, expires, data } = std::mem::take(&mut **entering);
         let reply = match &result {
             Ok(entered) if entrant.is_unrecoverable(entered) => {
                 self.leave(channel, effects);
@@ -158,18 +158,18 @@ impl Session {
             }
             Ok(entered) => {
                 if expires.is_some() {
-                    self.set_end(channel, *expires, false);
+                    self.set_end(channel, expires, false);
                     self.await_expiry(terms, effects);
                 }
-                let ttl_s = ttl_s(*expires, terms);
-                Reply::Subscribe(SubscribeResult { ttl_s, ..entrant.result(entered, data) })
+                let ttl_s = ttl_s(expires, terms);
+                Reply::Subscribe(SubscribeResult { ttl_s, ..entrant.result(entered, &data) })
             }
             Err(code) => {
                 self.channel_count -= 1;
                 Reply::Error((*code).into())
             }
         };
-        self.answer(taken.slot, taken.id, &reply, effects)
+        self.answer(taken, &reply, effects)
     }
 
     /// The client is out of a channel, unless the server has put it there.

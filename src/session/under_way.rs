@@ -80,6 +80,8 @@ pub(super) enum Awaited {
     Entry(Box<Entering>),
     /// Of the home of the slot's channel: what it was asked.
     Answer,
+    /// Of a back end: what the procedure returns.
+    Rpc,
 }
 
 /// A client that subscribes, and what it is told if it may.

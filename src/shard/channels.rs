@@ -20,6 +20,7 @@ use super::forms::{Joined, Number, Translate};
 use super::home::{Home, Mending};
 use super::message::{Answered, Ask, Enter, EnteredBy, Message, PublishKept};
 use super::replacing::Replaced;
+use super::requests::Requests;
 use super::slab::Index;
 use crate::handler::{ConnectionId, JoinError, PublishError, Retention};
 use crate::hub::{
@@ -39,6 +40,7 @@ pub(crate) struct Channels {
     pub(super) home: Home,
     pub(super) entering: Entering,
     pub(super) absences: Absences,
+    pub(super) requests: Requests,
     pub(crate) mesh: Member<Message>,
     pub(super) joined: Joined,
     /// Publications that members here missed, and gaps told to other shards.
@@ -85,6 +87,7 @@ impl Channels {
             home: Home::new(shard_count, home_channels_max, now, hasher),
             entering: Entering::default(),
             absences: Absences::new(shard_count),
+            requests: Requests::new(shard_count),
             mesh,
             joined: Joined::default(),
             missed: 0,
@@ -111,6 +114,7 @@ impl Channels {
         counters.publications_stale = self.stale;
         counters.publications_translated = self.translated;
         counters.joins_dropped = self.joins_dropped;
+        counters.requests_refused = self.requests.refused();
         self.home.count_into(counters);
     }
 
@@ -256,12 +260,28 @@ impl Channels {
         for shard in (0..self.homes.shard_count()).map(ShardId::new) {
             self.tell_absences(shard);
             self.tell_home(shard);
+            self.ask_again(shard);
             while let Some(mending) = self.home.next_mending(shard) {
                 if !self.mend(shard, mending) {
                     break;
                 }
             }
         }
+    }
+
+    /// Asks what has waited for room; not before the home has heard what goes before it.
+    fn ask_again(&mut self, home: ShardId) {
+        if !self.absences.owes(home) && !self.fanout.has_changes(home) {
+            self.requests.ask_again(&mut self.mesh, home);
+        }
+    }
+
+    /// Whether some other shard is still to hear of something, for want of room.
+    #[cfg(test)]
+    pub(super) fn is_behind(&self) -> bool {
+        let mut homes = (0..self.homes.shard_count()).map(ShardId::new);
+        let is_owed = |home| self.absences.owes(home) || self.fanout.has_changes(home);
+        self.requests.count() > 0 || homes.any(is_owed)
     }
 
     /// Sends a shard that lags what it has missed, or how much that is; false if there is no room.
@@ -337,6 +357,9 @@ impl Channels {
             | Message::SignIn { .. }
             | Message::SignedIn { .. }
             | Message::SignOut { .. }
+            | Message::Consult(_)
+            | Message::Unconsult { .. }
+            | Message::Consulted(_)
             | Message::TellUser(_)
             | Message::UserTold { .. }
             | Message::Stop
@@ -396,6 +419,8 @@ pub(super) fn member(shard: ShardId) -> MeshId {
 
 #[cfg(test)]
 mod attendance_tests;
+#[cfg(test)]
+mod request_tests;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use super::channels::Channels;
 use super::connection::{AddressOf, Connection, Flags};
+use super::consultations::Consultations;
 use super::ending::Ending;
 use super::guard;
 use super::handover::Leaver;
@@ -70,6 +71,7 @@ pub(crate) struct Core<H: Handler> {
     pub(super) output: Output,
     pub(super) channels: Channels,
     pub(super) sign_ins: SignIns,
+    pub(super) consultations: Consultations,
     pub(super) tellings: Tellings,
     pub(super) jobs: Jobs<H>,
     pub(super) heartbeats: Heartbeats,
@@ -136,6 +138,7 @@ impl<H: Handler> Core<H> {
             output: Output::default(),
             channels,
             sign_ins,
+            consultations: Consultations::default(),
             jobs,
             heartbeats: Heartbeats::default(),
             endings: VecDeque::new(),

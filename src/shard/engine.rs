@@ -6,9 +6,9 @@ use super::connection::Flags;
 use super::core::Turn;
 use super::slab::Index;
 use crate::handler::{
-    Answer, AskError, Asked, Cause, ConnectionId, Done, Engine, Entered, Entry, Handler, Job,
-    JoinError, MessageKind, OffloadError, Peer, PublishError, Question, Retention, SendError,
-    ShardLimits, SignIn, SignInError,
+    Answer, AskError, Asked, Cause, ConnectionId, ConsultError, Done, Engine, Entered, Entry,
+    Handler, Job, JoinError, MessageKind, OffloadError, Peer, PublishError, Question, Retention,
+    SendError, ShardLimits, SignIn, SignInError,
 };
 use crate::hub::MemberId;
 use crate::limits::{CHANNEL_NAME_BYTES_MAX, PUBLICATION_BYTES_MAX};
@@ -100,6 +100,15 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
         check_name(channel).map_err(|()| AskError::Name)?;
         self.core.open(connection).ok_or(AskError::Gone)?;
         self.core.channels.ask(connection, id, channel, question)
+    }
+
+    fn consult(
+        &mut self,
+        connection: ConnectionId,
+        id: u32,
+        question: Box<[u8]>,
+    ) -> Result<(), ConsultError> {
+        self.core.consult(connection, id, question)
     }
 
     fn tag(&self, connection: ConnectionId, channel: &str) -> Option<u8> {

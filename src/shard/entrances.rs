@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   enter ─▶ hold ─▶ home here? ─yes─▶ its word ─▶ a member, or refused
-//!                             └─no──▶ mesh ─▶ its word ─▶ mesh ─▶ the same, Handler::entered
+//!                             └─no──▶ requests ─▶ mesh ─▶ its word ─▶ the same, Handler::entered
 //! ```
 //!
 //! Invariant: from the question to the answer the channel is held, so the home sends this shard
@@ -14,17 +14,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::channels::{Channels, member};
+use super::channels::Channels;
 use super::core::{Core, Turn};
 use super::guard;
 use super::message::{Answered, Ask, Enter, EnteredBy, Message};
+use super::requests::TooMany;
 use super::slab::Index;
 use crate::handler::{
     Answer, AskError, Asked, ConnectionId, Entered, Entry, Handler, JoinError, Overflow, Peer,
     Question,
 };
 use crate::hub::{ChannelId, JoinError as HubJoinError, MemberId, ShardId, Standing};
-use crate::mesh::Class;
 
 /// Whose answer is awaited. As few as requests are under way.
 #[derive(Default)]
@@ -84,8 +84,8 @@ impl Channels {
             let entered = Ok(Entered::default());
             return self.settle(connection, channel, expected, entered).map(Asked::Done);
         }
-        let sent = self.ask_to_enter(connection, channel, entry);
-        if sent.is_err() {
+        let asked = self.ask_to_enter(connection, channel, entry);
+        if asked.is_err() {
             self.fanout.release(channel);
             self.tell_home(home);
             return Err(JoinError::Busy);
@@ -116,18 +116,16 @@ impl Channels {
         connection: ConnectionId,
         channel: &str,
         entry: Entry,
-    ) -> Result<(), ()> {
+    ) -> Result<(), TooMany> {
         let home = self.homes.home_of_channel(channel);
         self.absences.send(&mut self.mesh, home);
         // The home must have heard of the interest before, and of an earlier presence that ended.
-        if self.fanout.is_pending(channel) || self.absences.owes(home) {
-            return Err(());
-        }
+        let is_free = !self.fanout.is_pending(channel) && !self.absences.owes(home);
         let standing = standing_of(&entry);
         let name: Arc<str> = channel.into();
         let enter = Enter { channel: name.clone(), connection, entry };
         let message = Message::Enter(Box::new(enter));
-        self.mesh.send(member(home), message, Class::Request).map_err(drop)?;
+        self.requests.ask(&mut self.mesh, home, message, is_free)?;
         self.entering.0.insert((connection, name), Expected { standing, has_left: false });
         Ok(())
     }
@@ -186,8 +184,8 @@ impl Channels {
         }
         self.absences.send(&mut self.mesh, home);
         let ask = Ask { channel: channel.into(), connection, id, question };
-        let sent = self.mesh.send(member(home), Message::Ask(Box::new(ask)), Class::Request);
-        sent.map(|()| Asked::Waits).map_err(|_| AskError::Busy)
+        let asked = self.requests.ask(&mut self.mesh, home, Message::Ask(Box::new(ask)), true);
+        asked.map(|()| Asked::Waits).map_err(|TooMany| AskError::Busy)
     }
 }
 

@@ -49,6 +49,12 @@ pub(crate) enum Message {
     SignedIn { user: Arc<str>, connection: ConnectionId, result: Result<(), SignInError> },
     /// To a user's home: a connection that was counted is gone.
     SignOut { user: Arc<str> },
+    /// To the control thread: a question of a connection.
+    Consult(Box<Consult>),
+    /// To the control thread: nobody waits for the answer to this one any more.
+    Unconsult { connection: ConnectionId, id: u32 },
+    /// The control thread's answer to [`Message::Consult`].
+    Consulted(Box<Consulted>),
     /// From the control thread: tell this to all connections of a user. A request.
     TellUser(Box<TellUser>),
     /// The answer to [`Message::TellUser`]: all that are here have been told.
@@ -129,6 +135,25 @@ pub(crate) struct Answered {
     pub(crate) connection: ConnectionId,
     pub(crate) id: u32,
     pub(crate) result: Result<handler::Answer, AskError>,
+}
+
+/// A question of a connection to the control thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Consult {
+    pub(crate) connection: ConnectionId,
+    /// The asking application's own.
+    pub(crate) id: u32,
+    /// What only the application understands, and what stands at the control thread.
+    pub(crate) question: Box<[u8]>,
+}
+
+/// The control thread's answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Consulted {
+    pub(crate) connection: ConnectionId,
+    pub(crate) id: u32,
+    /// `None` if there is none.
+    pub(crate) answer: Option<Box<[u8]>>,
 }
 
 /// What one shard has counted, and what it holds now.

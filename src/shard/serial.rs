@@ -16,7 +16,7 @@ mod fields;
 mod stream;
 
 use self::fields::{ANSWERS, Reader, SIGN_IN_RESULTS, Writer};
-use super::message::{Ask, Enter, Message, PublishKept};
+use super::message::{Ask, Consult, Consulted, Enter, Message, PublishKept};
 
 /// Bytes that are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,13 @@ const TELL: u8 = 19;
 const REPLACED: u8 = 20;
 const TELL_USER: u8 = 21;
 const USER_TOLD: u8 = 22;
+const CONSULT: u8 = 23;
+const UNCONSULT: u8 = 24;
+const CONSULTED: u8 = 25;
+
+/// The kind that was added last.
+#[cfg(test)]
+const LAST: u8 = CONSULTED;
 
 impl Message {
     /// Appends the serial form.
@@ -105,6 +112,18 @@ impl Message {
                 .connection(*connection)
                 .one_of(&SIGN_IN_RESULTS, result),
             Self::SignOut { user } => put.tag(SIGN_OUT).text(user),
+            Self::Consult(consult) => {
+                let Consult { connection, id, question } = &**consult;
+                put.tag(CONSULT).connection(*connection).u32(*id).bytes(question)
+            }
+            Self::Unconsult { connection, id } => {
+                put.tag(UNCONSULT).connection(*connection).u32(*id)
+            }
+            Self::Consulted(consulted) => {
+                let Consulted { connection, id, answer } = &**consulted;
+                put.tag(CONSULTED).connection(*connection).u32(*id);
+                put.option(answer.as_deref(), Writer::bytes)
+            }
             Self::TellUser(tell) => {
                 put.tag(TELL_USER).u64(tell.ask).text(&tell.user).bytes(&tell.word)
             }
@@ -153,6 +172,9 @@ impl Message {
                 result: take.sign_in_result()?,
             },
             SIGN_OUT => Self::SignOut { user: take.text()? },
+            CONSULT => Self::Consult(Box::new(take.consult()?)),
+            UNCONSULT => Self::Unconsult { connection: take.connection()?, id: take.u32()? },
+            CONSULTED => Self::Consulted(Box::new(take.consulted()?)),
             TELL_USER => Self::TellUser(Box::new(take.tell_user()?)),
             USER_TOLD => Self::UserTold { ask: take.u64()? },
             STOP => Self::Stop,
@@ -218,6 +240,8 @@ mod tests {
         let answered =
             |answer| Message::InterestAnswered { channel: channel.clone(), ask: 8, answer };
         let connection = ConnectionId::new(5, 0xffff_fff0);
+        let answer = Some([9].into());
+        let consulted = Message::Consulted(Box::new(Consulted { connection, id: 7, answer }));
         let mut messages = vec![
             Message::Publish { channel: channel.clone(), frame: frame.clone() },
             Message::Deliver { channel: "".into(), frame: Arc::from(&b""[..]) },
@@ -230,6 +254,10 @@ mod tests {
             Message::Absent { channel: channel.clone(), connection, is_announced: true },
             Message::Replaced { channel: channel.clone() },
             Message::Tell { channel, frame },
+            Message::Consult(Box::new(Consult { connection, id: 4, question: [7, 8].into() })),
+            Message::Unconsult { connection, id: 5 },
+            Message::Consulted(Box::new(Consulted { connection, id: 6, answer: None })),
+            consulted,
             Message::SignIn { user: "anna".into(), limit: 3, connection },
             Message::SignOut { user: "bo".into() },
             Message::TellUser(Box::new(TellUser {
@@ -284,11 +312,14 @@ mod tests {
             Message::Absent { .. } => ABSENT,
             Message::Tell { .. } => TELL,
             Message::Replaced { .. } => REPLACED,
+            Message::Consult(_) => CONSULT,
+            Message::Unconsult { .. } => UNCONSULT,
+            Message::Consulted(_) => CONSULTED,
             Message::TellUser(_) => TELL_USER,
             Message::UserTold { .. } => USER_TOLD,
         });
         let kinds: std::collections::BTreeSet<_> = kinds.collect();
-        assert!(kinds.into_iter().eq(PUBLISH..=USER_TOLD));
+        assert!(kinds.into_iter().eq(PUBLISH..=LAST));
         for message in all {
             let back = Message::decode(&encoded(&message)).unwrap();
             assert_eq!(format!("{back:?}"), format!("{message:?}"));
@@ -309,7 +340,7 @@ mod tests {
 
     #[test]
     fn bytes_that_mean_nothing_are_refused_by_what_is_wrong() {
-        assert_eq!(Message::decode(&[USER_TOLD + 1]).err(), Some(SerialError::Tag(USER_TOLD + 1)));
+        assert_eq!(Message::decode(&[LAST + 1]).err(), Some(SerialError::Tag(LAST + 1)));
         let not_utf8 = [&[UNINTERESTED, 1, 0, 0, 0][..], b"\xff"].concat();
         assert_eq!(Message::decode(&not_utf8).err(), Some(SerialError::Text));
         let no_answer = [INTEREST_ANSWERED, 0, 0, 0, 0, 1, 0, 0, 0, 2];

@@ -8,12 +8,13 @@ use super::client_codes;
 use super::client_counters::of_error;
 use super::client_words::{entry, kind_of, position, question, retention};
 use super::sessions::Sessions;
+use crate::backend::{self, Unanswered, Verdict};
 use crate::handler::{
-    Answer, AskError, Asked, Entered, JoinError, Message, Peer, Present, PublishError, SignIn,
-    SignInError,
+    Answer, AskError, Asked, ConsultError, Entered, JoinError, Message, Peer, Present,
+    PublishError, SignIn, SignInError,
 };
 use crate::limits::REPLIES_WAITING_BYTES_MAX;
-use crate::protocol::{Disconnect, ErrorCode, Format, PresenceStats, PublicationList};
+use crate::protocol::{ErrorCode, Format, PresenceStats, PublicationList};
 use crate::session::{self, Deferred, Effect, Entry, Question, Retention, SlotId, Span};
 use crate::sys::clock;
 
@@ -36,6 +37,7 @@ impl Sessions {
                 Effect::Ask { slot, channel, question } => {
                     self.ask(peer, slot, &channel, &question);
                 }
+                Effect::Consult { slot, question } => self.consult(peer, slot, &question),
                 Effect::HoldDeliveries => peer.hold_deliveries(),
                 Effect::ReleaseDeliveries => {
                     self.flush(peer);
@@ -53,7 +55,11 @@ impl Sessions {
                     session.published(id, result, &mut self.effects);
                 }
                 Effect::Pong => self.take_pong(peer),
-                Effect::Close(why) => self.close_client(peer, &why),
+                Effect::Close(why) => self.close_client(peer, why.code.code(), why.reason),
+                Effect::CloseAs { code, reason } => {
+                    let reason = self.effects.name(&reason).to_owned();
+                    self.close_client(peer, code, &reason);
+                }
             }
         }
     }
@@ -184,6 +190,30 @@ impl Sessions {
         session.answered(slot, answer, &mut self.effects)
     }
 
+    /// Asks the control thread.
+    fn consult(&mut self, peer: &mut Peer<'_, Self>, slot: SlotId, question: &backend::Question) {
+        if let Err(error) = peer.consult(slot.number(), question.encode()) {
+            let deferred = self.take_verdict(peer, slot, Err(error));
+            self.resume(peer, deferred);
+        }
+    }
+
+    /// The same for its answer.
+    pub(super) fn take_verdict(
+        &mut self,
+        peer: &mut Peer<'_, Self>,
+        slot: SlotId,
+        result: Result<Box<[u8]>, ConsultError>,
+    ) -> Deferred {
+        let Some(session) = peer.state() else { return Deferred::default() };
+        let verdict = match result {
+            Ok(bytes) => Ok(Verdict::decode(&bytes).expect("one that was encoded here")),
+            Err(ConsultError::Unanswered) => Err(Unanswered::Failed),
+            Err(_) => Err(Unanswered::Busy),
+        };
+        session.consulted(slot, verdict, &mut self.effects)
+    }
+
     fn publish(
         &mut self,
         peer: &mut Peer<'_, Self>,
@@ -242,11 +272,10 @@ impl Sessions {
         Deferred::default()
     }
 
-    fn close_client(&mut self, peer: &mut Peer<'_, Self>, why: &Disconnect) {
+    fn close_client(&mut self, peer: &mut Peer<'_, Self>, code: u16, reason: &str) {
         self.flush(peer);
-        let code = why.code.code();
-        tracing::info!(connection = %peer.id(), code, why.reason, "disconnected");
-        peer.close(code, why.reason);
+        tracing::info!(connection = %peer.id(), code, reason, "disconnected");
+        peer.close(code, reason);
     }
 
     /// Sends what the step has left in the outbox.
@@ -261,6 +290,7 @@ impl Sessions {
         let mut shard = peer.shard();
         let counters = shard.counters();
         counters.client_replies += outbox.reply_count();
+        counters.errors_application += outbox.failure_count();
         for error in outbox.errors() {
             *of_error(counters, error.code) += 1;
         }

@@ -68,6 +68,7 @@ impl Sessions {
 mod tests {
     use super::super::session_rig::{Client, SessionRig, names_at, open_settings};
     use crate::config::Config;
+    use crate::session::Retention;
 
     /// More than a third of what the shard of [`small_budget`] may hold.
     const WAITING_BYTES: usize = 24 * 1024;
@@ -125,5 +126,28 @@ mod tests {
         assert_eq!(rig.core(0).partial_bytes, 0, "what is answered does not wait");
         let counters = rig.counters();
         assert_eq!((counters.client_publishes, counters.client_subscribes), (1, 1));
+    }
+
+    /// Queues of two slots, and one request under way at a time: all the others wait for room.
+    #[test]
+    fn a_full_mesh_makes_clients_wait_and_refuses_nobody() {
+        let mut settings = open_settings();
+        let options = &mut settings.rules.without_namespace;
+        options.history = Some(Retention { publications_max: 10, ttl_s: 60, meta_ttl_s: 600 });
+        options.force_positioning = true;
+        let config = Config::new(([127, 0, 0, 1], 0).into());
+        let mut rig = SessionRig::new(2, 2, config, &settings);
+        let clients: Vec<Client> = (0..8).map(|_| rig.connect(0, "")).collect();
+        for client in &clients {
+            let subscribe =
+                |name: String| format!(r#"{{"id":2,"subscribe":{{"channel":"{name}"}}}}"#);
+            let frame: Vec<String> = names_at(1, 2).take(100).map(subscribe).collect();
+            rig.frame(*client, &frame.join("\n"));
+        }
+        assert_eq!(rig.counters().client_subscribes, 0, "their homes are elsewhere");
+        rig.exchange();
+        let counters = rig.counters();
+        assert_eq!((counters.client_subscribes, counters.joins_refused), (800, 0));
+        assert!(counters.errors_internal == 0 && clients.iter().all(|one| rig.is_open(*one)));
     }
 }

@@ -19,9 +19,9 @@ use super::encodings::Encodings;
 use super::live_settings::{InForce, LiveSettings};
 use super::session_settings::{SessionSettings, SessionSettingsError};
 use crate::handler::{
-    Accept, Answer, AskError, Closed, ConnectionId, Entered, Handler, Heartbeat, JoinError,
-    JoinEvent, Limits, Message, MessageKind, Origins, Peer, Position, Request, Route, Routes,
-    Shard, SignInError, Upgrade, Word,
+    Accept, Answer, AskError, Closed, ConnectionId, ConsultError, Entered, Handler, Heartbeat,
+    JoinError, JoinEvent, Limits, Message, MessageKind, Origins, Peer, Position, Request, Route,
+    Routes, Shard, SignInError, Upgrade, Word,
 };
 use crate::limits::USER_ID_BYTES_MAX;
 use crate::protocol::{Commands, DisconnectCode, Format, Lineage, json, protobuf, translate};
@@ -258,6 +258,17 @@ impl Handler for Sessions {
     fn answered(&mut self, peer: &mut Peer<'_, Self>, id: u32, result: Result<Answer, AskError>) {
         self.begin(peer);
         let deferred = self.take_answer(peer, SlotId::of(id), &result);
+        self.go_on(peer, deferred);
+    }
+
+    fn consulted(
+        &mut self,
+        peer: &mut Peer<'_, Self>,
+        id: u32,
+        result: Result<Box<[u8]>, ConsultError>,
+    ) {
+        self.begin(peer);
+        let deferred = self.take_verdict(peer, SlotId::of(id), result);
         self.go_on(peer, deferred);
     }
 

@@ -12,9 +12,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::channels::Channels;
 use super::core::{Core, Turn};
 use super::guard;
 use super::message::Message;
+use super::requests::TooMany;
 use super::slab::Index;
 use crate::handler::{ConnectionId, Handler, Peer, SignIn, SignInError};
 use crate::hub::{Homes, ShardId, UserError, Users};
@@ -48,7 +50,7 @@ impl SignIns {
 
     fn sign_in(
         &mut self,
-        mesh: &mut Member<Message>,
+        channels: &mut Channels,
         connection: ConnectionId,
         user: &str,
         limit: u32,
@@ -57,10 +59,12 @@ impl SignIns {
         if home == self.here {
             return self.users.sign_in(user, limit).map(|()| SignIn::Done).map_err(refusal);
         }
+        let Channels { mesh, requests, .. } = channels;
         self.send_owed(mesh, home);
+        let is_free = self.owed[home.index()].is_empty();
         let message = Message::SignIn { user: user.into(), limit, connection };
-        let sent = mesh.send(member(home), message, Class::Request);
-        sent.map(|()| SignIn::Asked).map_err(|_| SignInError::Busy)
+        let asked = requests.ask(mesh, home, message, is_free);
+        asked.map(|()| SignIn::Asked).map_err(|TooMany| SignInError::Busy)
     }
 
     fn sign_out(&mut self, mesh: &mut Member<Message>, user: &str) {
@@ -97,7 +101,7 @@ impl<H: Handler> Core<H> {
             return Err(SignInError::Gone);
         }
         let Self { sign_ins, channels, counters, .. } = self;
-        let signed_in = sign_ins.sign_in(&mut channels.mesh, connection, user, limit);
+        let signed_in = sign_ins.sign_in(channels, connection, user, limit);
         counters.sign_ins_refused += u64::from(signed_in.is_err());
         signed_in
     }
@@ -108,10 +112,11 @@ impl<H: Handler> Core<H> {
 
     /// Once a turn: what did not fit earlier.
     pub(crate) fn catch_up(&mut self) {
-        self.channels.catch_up();
+        self.call_off_consults();
         for home in (0..self.shard_count).map(ShardId::new) {
             self.sign_ins.send_owed(&mut self.channels.mesh, home);
         }
+        self.channels.catch_up();
     }
 }
 
@@ -130,6 +135,7 @@ impl<H: Handler> Turn<'_, H> {
             Message::SignOut { user } => self.core.sign_ins.users.sign_out(&user),
             Message::Entered(entered) => self.entered(handler, *entered),
             Message::Answered(answered) => self.answered(handler, *answered),
+            Message::Consulted(consulted) => self.consulted(handler, *consulted),
             Message::TellUser(tell) => self.core.tellings.take(from, tell),
             message => self.core.channels.take(from, message),
         }
@@ -255,8 +261,9 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_to_the_home_sends_clients_away_to_come_back() {
+    fn a_full_queue_to_the_home_makes_clients_wait_and_too_many_come_back() {
         let mut rig = rig(2, 8);
+        rig.core(0).channels.requests.limit(4);
         let mut users = names_at(1, 2);
         let mut ask =
             |rig: &mut SessionRig| connect(rig, 0, &users.next().expect("there are names enough"));
@@ -267,7 +274,7 @@ mod tests {
                 break client;
             }
             asked.push(client);
-            assert!(asked.len() <= 8, "the queue has an end");
+            assert!(asked.len() <= 8 + 4, "the queue has an end");
         };
         let counters = rig.counters();
         assert_eq!((counters.sign_ins_refused, counters.disconnects_too_many_requests), (1, 1));
@@ -298,9 +305,10 @@ mod tests {
             let user = names_at(home, 3).next().expect("there are names enough");
             connect(&mut rig, 0, &user)
         });
-        assert_eq!([at_home, elsewhere].map(|client| rig.is_open(client)), [false, true]);
+        assert_eq!(rig.core(0).channels.requests.count(), 1, "behind the sign-outs");
         rig.exchange();
-        assert_eq!((owed(&mut rig), user_count(&mut rig, 1), user_count(&mut rig, 2)), (0, 0, 1));
+        assert_eq!([at_home, elsewhere].map(|client| rig.is_open(client)), [true, true]);
+        assert_eq!((owed(&mut rig), user_count(&mut rig, 1), user_count(&mut rig, 2)), (0, 1, 1));
     }
 
     /// What happens next, somewhere.

@@ -41,18 +41,21 @@ pub(crate) const RULES: [Rule; 11] = [
 
 /// Which modules a module may name beside itself and `limits`. Complete: what is not here is an
 /// offence.
-const ARROWS: [(&str, &[&str]); 19] = [
+const ARROWS: [(&str, &[&str]); 20] = [
     ("limits", &[]),
     ("sys", &[]),
     ("ring", &["sys"]),
     ("mesh", &["sys", "ring"]),
     ("protocol", &[]),
+    // Pure: what back ends are asked, and tokens, which sessions and those who answer them have in
+    // common.
     ("token", &[]),
-    ("session", &["protocol", "token"]),
+    ("backend", &["token", "protocol"]),
+    ("session", &["protocol", "token", "backend"]),
     ("hub", &["protocol"]),
     ("ws", &[]),
     ("metrics", &[]),
-    ("config", &[]),
+    ("config", &["token", "backend"]),
     // Pure, beside the agreed modules: who is at the other end.
     ("address", &["config"]),
     // `metrics` beside the agreed arrow: an application counts where its shard does.
@@ -63,13 +66,13 @@ const ARROWS: [(&str, &[&str]); 19] = [
         "shard",
         &[
             "handler", "session", "hub", "ws", "protocol", "ring", "mesh", "metrics", "config",
-            "sys", "address", "token",
+            "sys", "address", "token", "backend",
         ],
     ),
     // `ws` beside the agreed arrows: a request head must mean the same to the shard that hands its
     // connection over and to the control thread that reads the next one, so both have one parser.
     // `address`, because whom a request is from is told by its head.
-    ("control", &["mesh", "protocol", "metrics", "config", "ws", "address", "token"]),
+    ("control", &["mesh", "protocol", "metrics", "config", "ws", "address", "token", "backend"]),
     ("cluster", &["mesh", "protocol", "metrics", "config"]),
     // Beside the agreed arrows: a server is generic over its handler, builds the mesh, sizes the
     // rings and sums the metrics.
@@ -77,7 +80,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
         "server",
         &[
             "shard", "control", "cluster", "sys", "config", "handler", "mesh", "metrics", "ring",
-            "address", "token",
+            "address", "token", "backend",
         ],
     ),
     ("bench", &["ws", "protocol", "ring", "sys"]),
@@ -162,7 +165,8 @@ const IMPURE: [(&str, &str); 15] = [
 ];
 
 fn is_pure(source: &Source) -> bool {
-    ["address", "token", "ws", "protocol", "session", "hub", "metrics"].contains(&source.module())
+    ["address", "token", "backend", "ws", "protocol", "session", "hub", "metrics"]
+        .contains(&source.module())
         || source.path.starts_with("src/shard/core")
         || ["src/shard/slab.rs", "src/shard/wheel.rs"].contains(&source.path.as_str())
 }

@@ -156,6 +156,7 @@ fn reply_errors(counters: &Counters) -> Vec<(&'static str, u64)> {
         ("110", counters.errors_expired),
         ("111", counters.errors_too_many_requests),
         ("other", counters.errors_other),
+        ("application", counters.errors_application),
     ]
 }
 

@@ -18,6 +18,13 @@ pub fn write_reply(out: &mut Vec<u8>, id: u32, reply: &Reply<'_>) {
             object.flag("temporary", error.code.is_temporary());
             object.end();
         }
+        Reply::Failure(failure) => {
+            let mut object = object.object("error");
+            object.number("code", failure.code.into());
+            object.text("message", failure.message);
+            object.flag("temporary", failure.is_temporary);
+            object.end();
+        }
         Reply::Connect(result) => write_connect_result(object.object("connect"), result),
         Reply::Subscribe(result) => write_subscribe_result(object.object("subscribe"), result),
         Reply::Unsubscribe => object.object("unsubscribe").end(),
@@ -34,6 +41,11 @@ pub fn write_reply(out: &mut Vec<u8>, id: u32, reply: &Reply<'_>) {
             object.end();
         }
         Reply::History(result) => write_history_result(object.object("history"), result),
+        Reply::Rpc(data) => {
+            let mut object = object.object("rpc");
+            object.raw("data", data);
+            object.end();
+        }
         Reply::Refresh(result) => {
             let mut object = object.object("refresh");
             write_expiry(&mut object, result.ttl_s);

@@ -5,7 +5,7 @@
 use serde::de::IgnoredAny;
 
 use super::super::command::{
-    Channel, Command, Connect, Envelope, Held, History, Publish, Refresh, StreamPosition,
+    Channel, Command, Connect, Envelope, Held, History, Publish, Refresh, Rpc, StreamPosition,
     SubRefresh, Subscribe,
 };
 use super::super::commands::Malformed;
@@ -82,7 +82,7 @@ impl<'a> Merge<'a> for Envelope<'a> {
             9 => enter(&mut self.presence_stats, field)?,
             10 => enter(&mut self.history, field)?,
             12 => self.send = pass(field)?,
-            13 => self.rpc = pass(field)?,
+            13 => enter(&mut self.rpc, field)?,
             14 => enter(&mut self.refresh, field)?,
             15 => enter(&mut self.sub_refresh, field)?,
             _ => {}
@@ -185,6 +185,17 @@ impl<'a> Merge<'a> for StreamPosition<'a> {
         match field.number {
             1 => self.offset = field.u64()?,
             2 => self.epoch = field.text()?.into(),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Merge<'a> for Rpc<'a> {
+    fn merge(&mut self, field: Field<'a>) -> Result<(), WireError> {
+        match field.number {
+            1 => self.data = Raw::new(field.bytes()?),
+            2 => self.method = field.text()?.into(),
             _ => {}
         }
         Ok(())

@@ -18,6 +18,13 @@ pub fn write_reply(out: &mut Vec<u8>, id: u32, reply: &Reply<'_>) {
             message.flag(3, error.code.is_temporary());
             message.end();
         }
+        Reply::Failure(failure) => {
+            let mut message = message.message(2);
+            message.number(1, failure.code.into());
+            message.text(2, failure.message);
+            message.flag(3, failure.is_temporary);
+            message.end();
+        }
         Reply::Connect(result) => write_connect_result(message.message(5), result),
         Reply::Subscribe(result) => write_subscribe_result(message.message(6), result),
         Reply::Unsubscribe => message.message(7).end(),
@@ -34,6 +41,11 @@ pub fn write_reply(out: &mut Vec<u8>, id: u32, reply: &Reply<'_>) {
             message.end();
         }
         Reply::History(result) => write_history_result(message.message(11), result),
+        Reply::Rpc(data) => {
+            let mut message = message.message(13);
+            message.bytes(1, data);
+            message.end();
+        }
         Reply::Refresh(result) => {
             let mut message = message.message(14);
             write_expiry(&mut message, result.ttl_s);

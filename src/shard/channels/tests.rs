@@ -51,6 +51,7 @@ pub(super) fn exchange(shards: &mut [Channels; 2]) -> Vec<(u32, Result<Entered, 
                         let told = shard.entered(*entered, index < GONE);
                         heard.extend(told.map(|(_, result)| (index, result)));
                     }
+                    Message::Answered(_) => {} // for the connection that asked, if it is there
                     message => shard.take(received.from, message),
                 }
             }

@@ -7,7 +7,7 @@ use crate::handler::{ConnectionId, SignInError};
 use crate::hub::Answer;
 use crate::metrics::{Counters, Details};
 use crate::ring::{Frame, Operation};
-use crate::shard::message::Counted;
+use crate::shard::message::{Consult, Consulted, Counted};
 
 /// The results of a sign-in, by their tags.
 pub(super) const SIGN_IN_RESULTS: [Result<(), SignInError>; 6] = [
@@ -176,6 +176,17 @@ impl<'a> Reader<'a> {
 
     pub(super) fn connection(&mut self) -> Result<ConnectionId, SerialError> {
         Ok(ConnectionId::new(self.u32()?, self.u32()?))
+    }
+
+    pub(super) fn consult(&mut self) -> Result<Consult, SerialError> {
+        let (connection, id) = (self.connection()?, self.u32()?);
+        Ok(Consult { connection, id, question: self.bytes()?.into() })
+    }
+
+    pub(super) fn consulted(&mut self) -> Result<Consulted, SerialError> {
+        let (connection, id) = (self.connection()?, self.u32()?);
+        let answer = self.option(|take| Ok(take.bytes()?.into()))?;
+        Ok(Consulted { connection, id, answer })
     }
 
     pub(super) fn sign_in_result(&mut self) -> Result<Result<(), SignInError>, SerialError> {

@@ -128,6 +128,7 @@ impl World {
     /// Everybody connects and reads, until nothing happens any more.
     fn calm_down(&mut self) {
         let Self { random, network, clients, ledger, .. } = self;
+        let mut calm_rounds = 0;
         for round in 0.. {
             assert!(round < 10_000, "it never calms down");
             let mut is_calm = true;
@@ -141,7 +142,9 @@ impl World {
             for shard in 0..network.shard_count() {
                 network.turn(shard, Budget::ALL);
             }
-            if is_calm && !network.is_busy() && round > 2 {
+            // What is under way between two shards is nobody's work for a round or two.
+            calm_rounds = if is_calm && !network.is_busy() { calm_rounds + 1 } else { 0 };
+            if calm_rounds > 4 {
                 return;
             }
         }
@@ -153,7 +156,13 @@ impl World {
         for client in clients {
             client.drop_line(random.one_in(2), network);
         }
-        for _ in 0..64 {
+        let mut idle_rounds = 0;
+        for round in 0.. {
+            assert!(round < 10_000, "it never empties");
+            idle_rounds = if network.is_busy() { 0 } else { idle_rounds + 1 };
+            if idle_rounds > 64 {
+                break;
+            }
             for shard in 0..network.shard_count() {
                 network.turn(shard, Budget::ALL);
             }

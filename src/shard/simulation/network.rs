@@ -269,7 +269,9 @@ impl Network {
 
     /// Whether any shard has something to do that waits for nobody.
     pub(super) fn is_busy(&self) -> bool {
-        self.nodes.iter().any(|node| node.core.has_work() || !node.reports.is_empty())
+        self.nodes.iter().any(|node| {
+            node.core.channels.is_behind() || node.core.has_work() || !node.reports.is_empty()
+        })
     }
 }
 

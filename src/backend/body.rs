@@ -1,0 +1,114 @@
+//! A call as the JSON that is posted. What clients sent is embedded as it came, and is not parsed
+//! into a tree and built again.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{Call, Event};
+
+/// What a client sent cannot stand in JSON, and the proxy takes nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BodyError;
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("the data is no JSON, and the proxy has no binary_encoding")
+    }
+}
+
+impl std::error::Error for BodyError {}
+
+#[derive(Default, Serialize)]
+struct Body<'a> {
+    client: &'a str,
+    transport: &'a str,
+    protocol: &'a str,
+    encoding: &'a str,
+    user: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    method: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    b64data: String,
+}
+
+impl Call {
+    /// The body of its request. `is_binary`: what the client sent goes as base64.
+    pub fn body(&self, is_binary: bool) -> Result<Vec<u8>, BodyError> {
+        let caller = &self.caller;
+        let mut body = Body {
+            client: &caller.client,
+            transport: &caller.transport,
+            protocol: &caller.protocol,
+            encoding: if is_binary { "binary" } else { "json" },
+            user: &caller.user,
+            ..Body::default()
+        };
+        match &self.event {
+            Event::Rpc { method, data } => {
+                body.method = method;
+                body.embed(data, is_binary)?;
+            }
+        }
+        Ok(serde_json::to_vec(&body).expect("plain data"))
+    }
+}
+
+impl<'a> Body<'a> {
+    fn embed(&mut self, data: &'a [u8], is_binary: bool) -> Result<(), BodyError> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        if is_binary {
+            self.b64data = STANDARD.encode(data);
+        } else {
+            self.data = Some(serde_json::from_slice(data).map_err(|_| BodyError)?);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Caller;
+    use super::*;
+
+    fn rpc(data: &[u8]) -> Call {
+        Call {
+            proxy: String::new(),
+            caller: Caller {
+                client: "c1".to_owned(),
+                user: "ann".to_owned(),
+                transport: "websocket".to_owned(),
+                protocol: "json".to_owned(),
+            },
+            event: Event::Rpc { method: "sum".to_owned(), data: data.to_vec() },
+        }
+    }
+
+    #[test]
+    fn a_call_says_who_and_what_and_data_as_it_came() {
+        let body = rpc(b"{\"a\": 1.50}").body(false);
+        let expected = concat!(
+            r#"{"client":"c1","transport":"websocket","protocol":"json","encoding":"json","#,
+            r#""user":"ann","method":"sum","data":{"a": 1.50}}"#
+        );
+        assert_eq!(body.as_deref(), Ok(expected.as_bytes()));
+        let body = rpc(b"\xff\x00").body(true).expect("any bytes");
+        let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!((&body["encoding"], &body["b64data"]), (&"binary".into(), &"/wA=".into()));
+        assert!(body.get("data").is_none(), "{body}");
+    }
+
+    #[test]
+    fn what_is_no_json_is_not_said_to_be() {
+        for data in [&b"\xff"[..], b"{", b"1 2"] {
+            assert_eq!(rpc(data).body(false), Err(BodyError), "{data:?}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What is asked.
+
+use serde::{Deserialize, Serialize};
+
+/// Something that only the control thread can answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Question {
+    /// What a back end says.
+    Call(Call),
+}
+
+/// One call of a back end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// The name of the [`Proxy`](super::Proxy) that is called.
+    pub proxy: String,
+    /// The client that it is about.
+    pub caller: Caller,
+    /// What happens.
+    pub event: Event,
+}
+
+/// A client, as back ends are told of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caller {
+    /// Its id.
+    pub client: String,
+    /// Its user, empty if it is nobody's.
+    pub user: String,
+    /// How it is connected: `websocket`, `http_stream`, `sse`.
+    pub transport: String,
+    /// What it speaks: `json`, `protobuf`.
+    pub protocol: String,
+}
+
+/// What happens to a client, or what it wants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Event {
+    /// It calls a procedure.
+    Rpc {
+        /// Which.
+        method: String,
+        /// With this: JSON if it speaks JSON, else any bytes.
+        #[serde(with = "super::bytes")]
+        data: Vec<u8>,
+    },
+}
+
+impl Question {
+    /// Its form on the way to the control thread.
+    pub fn encode(&self) -> Box<[u8]> {
+        serde_json::to_vec(self).expect("plain data").into()
+    }
+
+    /// The question that these bytes are; `None` if they are none.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+}
+
+impl Event {
+    /// Its name in metrics and logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Rpc { .. } => "rpc",
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The questions that are open, and the tasks that work on them.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use tokio::task::{AbortHandle, Id, JoinSet};
+
+use super::Calls;
+use crate::backend::{Question, Verdict};
+
+/// Answers questions within a runtime of tokio. `K` is how those who ask tell them apart.
+pub struct Desk<K> {
+    calls: Arc<Calls>,
+    tasks: JoinSet<Option<Verdict>>,
+    open: HashMap<K, AbortHandle>,
+    keys: HashMap<Id, K>,
+}
+
+impl<K: Copy + Eq + Hash> Desk<K> {
+    pub(in crate::control) fn new(calls: Arc<Calls>) -> Self {
+        Self { calls, tasks: JoinSet::new(), open: HashMap::new(), keys: HashMap::new() }
+    }
+
+    /// Begins to work on a question; no other with this key may be open.
+    pub fn ask(&mut self, key: K, question: &[u8]) {
+        let question = Question::decode(question);
+        let calls = Arc::clone(&self.calls);
+        let task = self.tasks.spawn(async move {
+            match question? {
+                Question::Call(call) => calls.call(&call).await,
+            }
+        });
+        self.keys.insert(task.id(), key);
+        self.open.insert(key, task);
+    }
+
+    /// Nobody waits for this answer any more.
+    pub fn call_off(&mut self, key: &K) {
+        if let Some(task) = self.open.remove(key) {
+            task.abort();
+        }
+    }
+
+    /// The next answer, as soon as there is one; `None` for a question that has none.
+    pub async fn answered(&mut self) -> (K, Option<Box<[u8]>>) {
+        loop {
+            let Some(ended) = self.tasks.join_next_with_id().await else {
+                return std::future::pending().await;
+            };
+            let (task, verdict) = match ended {
+                Ok(ended) => ended,
+                Err(error) => {
+                    if error.is_panic() {
+                        tracing::error!(%error, "a question ended by a panic");
+                    }
+                    (error.id(), None)
+                }
+            };
+            let key = self.keys.remove(&task).expect("every task has a key");
+            // One that was called off may have been answered before it heard of it.
+            if self.open.get(&key).is_some_and(|open| open.id() == task) {
+                self.open.remove(&key);
+                return (key, verdict.map(|verdict| verdict.encode()));
+            }
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! What sessions ask the control thread: a question in, a task that finds the answer, its verdict
+//! out.
+//!
+//! ```text
+//!   shard ─ Question ─▶ Desk ─▶ task ─▶ Calls ─▶ reqwest ─▶ back end
+//!   shard ◀─ Verdict ◀─ Desk ◀─ task ◀─ read, bounded ◀──────┘
+//! ```
+//!
+//! Invariants: every question has one answer, if it is not called off before, within the time that
+//! its proxy has; one that is called off is worked on no more; as many are open as the shards may
+//! have open.
+
+mod calls;
+mod desk;
+
+pub(super) use calls::Calls;
+pub use desk::Desk;

@@ -1,0 +1,77 @@
+//! Questions of sessions, on their way from the shards to the site's desk, and the answers back.
+//!
+//! Invariant: an answer for which a shard's queue has no room waits here; there are as many at most
+//! as the shard may have questions open.
+
+use std::collections::VecDeque;
+
+use crate::control::Desk;
+use crate::handler::ConnectionId;
+use crate::mesh::{Class, Full, Member, MemberId};
+use crate::shard::{Consult, Consulted, Message};
+
+/// How a question is told from others: the shard, its connection, and the number there.
+type Key = (MemberId, ConnectionId, u32);
+
+/// An answer and whose it is.
+pub(super) type Answered = (Key, Option<Box<[u8]>>);
+
+/// The way between the shards and the desk.
+pub(super) struct Consulting {
+    /// There is none where there is no site: nobody has an answer then.
+    desk: Option<Desk<Key>>,
+    unsent: VecDeque<(MemberId, Consulted)>,
+}
+
+impl Consulting {
+    pub(super) fn new(desk: Option<Desk<Key>>) -> Self {
+        Self { desk, unsent: VecDeque::new() }
+    }
+
+    /// A shard has a question.
+    pub(super) fn ask(&mut self, from: MemberId, consult: &Consult) {
+        let Consult { connection, id, question } = consult;
+        let key = (from, *connection, *id);
+        match &mut self.desk {
+            Some(desk) => desk.ask(key, question),
+            None => self.note((key, None)),
+        }
+    }
+
+    /// Nobody there waits for the answer any more.
+    pub(super) fn call_off(&mut self, from: MemberId, connection: ConnectionId, id: u32) {
+        if let Some(desk) = &mut self.desk {
+            desk.call_off(&(from, connection, id));
+        }
+        self.unsent
+            .retain(|(to, answer)| (*to, answer.connection, answer.id) != (from, connection, id));
+    }
+
+    /// The next answer of the desk.
+    pub(super) async fn answered(&mut self) -> Answered {
+        match &mut self.desk {
+            Some(desk) => desk.answered().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Has an answer sent.
+    pub(super) fn note(&mut self, (key, answer): Answered) {
+        let (to, connection, id) = key;
+        self.unsent.push_back((to, Consulted { connection, id, answer }));
+    }
+
+    /// Sends the answers, as far as there is room.
+    pub(super) fn advance(&mut self, mesh: &mut Member<Message>) {
+        for _ in 0..self.unsent.len() {
+            let (to, answer) = self.unsent.pop_front().expect("as many as were counted");
+            let message = Message::Consulted(Box::new(answer));
+            // The mesh wakes this thread when there is room again.
+            if let Err(Full(message)) = mesh.send(to, message, Class::Delivery)
+                && let Message::Consulted(answer) = message
+            {
+                self.unsent.push_back((to, *answer));
+            }
+        }
+    }
+}

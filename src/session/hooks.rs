@@ -1,0 +1,48 @@
+//! Which questions are put to back ends, and which back end each is put to (19, 22).
+
+use std::collections::BTreeMap;
+
+use crate::protocol::ErrorCode;
+
+/// What back ends decide. The names are those of [`Proxies`](crate::backend::Proxies).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hooks {
+    /// The procedures that clients may call (`rpc`).
+    pub rpc: RpcHooks,
+}
+
+/// Who is called for a procedure, by the namespace that its name begins with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RpcHooks {
+    /// For those without a namespace (`rpc.without_namespace`).
+    pub without_namespace: Option<String>,
+    /// For those of each namespace (`rpc.namespaces`).
+    pub namespaces: BTreeMap<String, Option<String>>,
+    /// What stands between the name of a namespace and the rest (`rpc.namespace_boundary`).
+    pub namespace_boundary: Boundary,
+}
+
+/// A character between a namespace and the rest of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Boundary(pub char);
+
+impl Default for Boundary {
+    fn default() -> Self {
+        Self(':')
+    }
+}
+
+impl RpcHooks {
+    /// Who is called for a procedure.
+    pub(super) fn of(&self, method: &str) -> Result<&str, ErrorCode> {
+        let all = self.namespaces.values().chain([&self.without_namespace]);
+        if all.flatten().next().is_none() {
+            return Err(ErrorCode::NotAvailable);
+        }
+        let proxy = match method.split_once(self.namespace_boundary.0) {
+            None => self.without_namespace.as_ref(),
+            Some((namespace, _)) => self.namespaces.get(namespace).and_then(Option::as_ref),
+        };
+        proxy.map(String::as_str).ok_or(ErrorCode::MethodNotFound)
+    }
+}

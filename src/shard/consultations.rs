@@ -1,0 +1,232 @@
+//! Questions of connections to the control thread.
+//!
+//! ```text
+//!   consult ─▶ room? ─no─▶ Busy
+//!                └─yes─▶ mesh ─▶ control thread ─▶ mesh ─▶ Handler::consulted
+//!   closed  ─▶ mesh: nobody waits for it any more; what finds no room there waits here
+//! ```
+//!
+//! Invariants: questions that are open, and those of which the control thread has yet to hear that
+//! they are not, are bounded in number, and what is open in bytes; an answer to somebody who has
+//! gone meanwhile is nobody's.
+
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::core::{Core, Turn};
+use super::guard;
+use super::message::{Consult, Consulted, Message};
+use super::slab::Index;
+use crate::handler::{ConnectionId, ConsultError, Handler, Peer};
+use crate::limits::{CONSULTS_BYTES_MAX, CONSULTS_PER_SHARD_MAX};
+use crate::mesh::{Class, Member, MemberId};
+
+/// The questions of one shard.
+#[derive(Default)]
+pub(super) struct Consultations {
+    /// How many bytes each open question has.
+    open: BTreeMap<(ConnectionId, u32), usize>,
+    open_bytes: usize,
+    /// Those that are to be called off, for which the mesh had no room.
+    unwanted: VecDeque<(ConnectionId, u32)>,
+}
+
+impl Consultations {
+    fn ask(
+        &mut self,
+        (mesh, control): (&mut Member<Message>, MemberId),
+        (connection, id): (ConnectionId, u32),
+        question: Box<[u8]>,
+    ) -> Result<(), ConsultError> {
+        self.call_off_owed(mesh, control);
+        let bytes = question.len();
+        let is_full = self.open.len() + self.unwanted.len() >= CONSULTS_PER_SHARD_MAX
+            || self.open_bytes + bytes > CONSULTS_BYTES_MAX;
+        if is_full {
+            return Err(ConsultError::Busy);
+        }
+        let message = Message::Consult(Box::new(Consult { connection, id, question }));
+        mesh.send(control, message, Class::Delivery).map_err(|_| ConsultError::Busy)?;
+        let before = self.open.insert((connection, id), bytes);
+        assert_eq!(before, None, "an open question has an id of its own");
+        self.open_bytes += bytes;
+        Ok(())
+    }
+
+    /// An answer has come; false if nobody waits for it any more.
+    fn take(&mut self, connection: ConnectionId, id: u32) -> bool {
+        let bytes = self.open.remove(&(connection, id));
+        self.open_bytes -= bytes.unwrap_or(0);
+        bytes.is_some()
+    }
+
+    /// A connection is gone; returns how many questions it had open.
+    fn forget(&mut self, connection: ConnectionId) -> u64 {
+        let mut count = 0;
+        let all = (connection, 0)..=(connection, u32::MAX);
+        while let Some((&key, &bytes)) = self.open.range(all.clone()).next() {
+            self.open.remove(&key);
+            self.open_bytes -= bytes;
+            self.unwanted.push_back(key);
+            count += 1;
+        }
+        count
+    }
+
+    fn call_off_owed(&mut self, mesh: &mut Member<Message>, control: MemberId) {
+        while let Some(&(connection, id)) = self.unwanted.front() {
+            let message = Message::Unconsult { connection, id };
+            if mesh.send(control, message, Class::Notice).is_err() {
+                return;
+            }
+            self.unwanted.pop_front();
+        }
+    }
+}
+
+impl<H: Handler> Core<H> {
+    /// The mesh's last member: it has no connections of its own.
+    fn control(&self) -> MemberId {
+        MemberId::new(self.shard_count)
+    }
+
+    /// Asks the control thread on behalf of an open connection.
+    pub(super) fn consult(
+        &mut self,
+        connection: ConnectionId,
+        id: u32,
+        question: Box<[u8]>,
+    ) -> Result<(), ConsultError> {
+        self.open(connection).ok_or(ConsultError::Gone)?;
+        let control = self.control();
+        let mesh = &mut self.channels.mesh;
+        let asked = self.consultations.ask((mesh, control), (connection, id), question);
+        match asked {
+            Ok(()) => self.counters.consults += 1,
+            Err(_) => self.counters.consults_refused += 1,
+        }
+        asked
+    }
+
+    /// A connection is gone, and whatever it has asked is not to be answered.
+    pub(super) fn forget_consults(&mut self, connection: ConnectionId) {
+        self.counters.consults_cancelled += self.consultations.forget(connection);
+        self.call_off_consults();
+    }
+
+    /// Tells the control thread what nobody waits for, as far as there is room.
+    pub(super) fn call_off_consults(&mut self) {
+        if !self.consultations.unwanted.is_empty() {
+            let control = self.control();
+            self.consultations.call_off_owed(&mut self.channels.mesh, control);
+        }
+    }
+}
+
+impl<H: Handler> Turn<'_, H> {
+    /// The control thread's answer to a question.
+    pub(super) fn consulted(&mut self, handler: &mut H, consulted: Consulted) {
+        let Consulted { connection, id, answer } = consulted;
+        let core = &mut *self.core;
+        if !core.consultations.take(connection, id) {
+            return;
+        }
+        assert!(core.open(connection).is_some(), "those of the others are forgotten");
+        core.counters.consults_unanswered += u64::from(answer.is_none());
+        core.called = true;
+        let result = answer.ok_or(ConsultError::Unanswered);
+        let peer = &mut Peer::new(self, connection);
+        if guard(|| handler.consulted(peer, id, result)).is_none() {
+            self.panicked(Index::new(connection.index()));
+        }
+        self.tell_endings(handler);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh;
+
+    fn connection(index: u32) -> ConnectionId {
+        ConnectionId::new(index, 1)
+    }
+
+    /// A shard's end of the mesh, and that of the control thread.
+    fn ends(slots: usize) -> (Member<Message>, Member<Message>) {
+        let mut members = mesh::build_with_slots(2, slots).expect("a mesh");
+        let control = members.pop().expect("two");
+        (members.pop().expect("two"), control)
+    }
+
+    /// Takes all that the control thread has been sent: questions, and what was called off.
+    fn received(shard: &mut Member<Message>, control: &mut Member<Message>) -> (usize, usize) {
+        shard.flush(|_| {});
+        let (mut asked, mut called_off) = (0, 0);
+        while let Some(received) = control.receive() {
+            match received.message {
+                Message::Consult(_) => asked += 1,
+                Message::Unconsult { .. } => called_off += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        control.flush(|_| {});
+        (asked, called_off)
+    }
+
+    #[test]
+    fn open_questions_are_bounded_in_number_and_in_bytes() {
+        for (bytes, expected) in [(1, CONSULTS_PER_SHARD_MAX), (1 << 20, CONSULTS_BYTES_MAX >> 20)]
+        {
+            let (mut shard, mut control) = ends(16);
+            let mut all = Consultations::default();
+            let mut ask = |number: u32| {
+                received(&mut shard, &mut control);
+                let way = (&mut shard, MemberId::new(1));
+                all.ask(way, (connection(number % 7), number), vec![0; bytes].into())
+            };
+            let taken = (0..10_000).take_while(|number| ask(*number).is_ok()).count();
+            assert_eq!(taken, expected, "{bytes} bytes each");
+            assert!(all.take(connection(3), 3) && !all.take(connection(3), 3));
+            let way = (&mut shard, MemberId::new(1));
+            assert_eq!(all.ask(way, (connection(3), 3), vec![0; bytes].into()), Ok(()));
+            for index in 0..7 {
+                assert!(all.forget(connection(index)) > 0);
+            }
+            assert_eq!((all.open.len(), all.open_bytes), (0, 0));
+        }
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_called_off_when_there_is_room() {
+        let (mut shard, mut control) = ends(16);
+        let control_id = MemberId::new(1);
+        let mut all = Consultations::default();
+        let mut asked = 0;
+        for id in 0..32 {
+            let way = (&mut shard, control_id);
+            assert_eq!(all.ask(way, (connection(id % 2), id), [0].into()), Ok(()));
+            asked += received(&mut shard, &mut control).0;
+        }
+        assert_eq!((asked, all.forget(connection(0)), all.forget(connection(9))), (32, 16, 0));
+        let mut called_off = 0;
+        all.call_off_owed(&mut shard, control_id);
+        assert!(!all.unwanted.is_empty(), "more than the queue holds");
+        for _ in 0..16 {
+            called_off += received(&mut shard, &mut control).1;
+            all.call_off_owed(&mut shard, control_id);
+        }
+        assert_eq!((called_off, all.unwanted.len(), all.open.len()), (16, 0, 16));
+    }
+
+    #[test]
+    fn a_full_queue_refuses_the_question_and_holds_nothing_of_it() {
+        let (mut shard, _control) = ends(16);
+        let mut all = Consultations::default();
+        let mut ask = |id| all.ask((&mut shard, MemberId::new(1)), (connection(1), id), [0].into());
+        let taken = (0..100).take_while(|id| ask(*id).is_ok()).count();
+        assert!((1..16).contains(&taken), "{taken}");
+        assert_eq!((ask(1000), all.open.len()), (Err(ConsultError::Busy), taken));
+    }
+}
