@@ -470,7 +470,7 @@ pub const TOKEN_KEY_ID_BYTES_MAX: usize = 256;
 pub const TOKEN_ID_BYTES_MAX: usize = 128;
 
 /// Bytes of one compiled `audience_regex` or `issuer_regex`.
-pub const TOKEN_REGEX_BYTES_MAX: usize = 256 * 1024;
+pub const TOKEN_REGEX_BYTES_MAX: usize = CHANNEL_REGEX_BYTES_MAX;
 
 /// Keys of one key set: providers publish two to ten, the present and those around it.
 pub const KEY_SET_KEYS_MAX: usize = 64;
