@@ -738,6 +738,33 @@ pub const HTTP_BODIES_BYTES_MAX: usize = 16 * HTTP_BODY_BYTES_MAX;
 /// Bytes that are read from an HTTP connection at a time.
 pub const HTTP_READ_BYTES: usize = 16 * 1024;
 
+/// Bytes of answers that wait for a client to take them, beside the one that is written last.
+pub const HTTP_WRITE_BYTES_MAX: usize = 64 * 1024;
+const _: () = assert!(HTTP_WRITE_BYTES_MAX >= HTTP_READ_BYTES);
+
+/// Streams to clients over HTTP at the same time: one in a few hundred clients is behind a proxy
+/// that lets no WebSocket through. Each takes two descriptors of the control thread.
+pub const STREAMS_DEFAULT: u32 = 10_000;
+
+/// Bytes of the request that begins a stream: a connect command with its token, and what the
+/// client subscribes to at once.
+pub const EMULATION_BODY_BYTES_DEFAULT: usize = 64 * 1024;
+const _: () = assert!(EMULATION_BODY_BYTES_DEFAULT <= HTTP_BODY_BYTES_MAX);
+
+/// What stands around the frame in a request beside a stream: two names and their keys.
+pub const EMULATION_ENVELOPE_BYTES_MAX: usize = 1024;
+
+/// Frames of one client that wait for its shard: more than a client has under way that waits for
+/// the answers to what it has said.
+pub const STREAM_FRAMES_MAX: usize = 4;
+
+/// Time in which a shard opens a session, or takes a frame of one.
+pub const STREAM_PATIENCE: Duration = ASK_TIMEOUT;
+
+/// Connections for clients over HTTP that wait for a shard to take them. Those who find no room
+/// wait in front of it.
+pub const INTRODUCTIONS_MAX: usize = 64;
+
 /// Bytes that are read and thrown away behind a last answer, so that it is not lost by a reset.
 pub const HTTP_LINGER_BYTES_MAX: u64 = 256 * 1024;
 

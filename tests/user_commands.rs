@@ -4,7 +4,8 @@
 //! command reaches all clients that it means, wherever they are, and nobody else; it has been done
 //! when it is answered; a user without clients is no error.
 
-use longwire::control::Channels;
+use longwire::control::{ChannelKind, Channels, Kept};
+use longwire::session::{ChannelOptions, Retention};
 use longwire::{Running, SessionSettings};
 use serde_json::json;
 use session::{Client, End, config, settings};
@@ -41,6 +42,81 @@ fn connect_many(server: &Running, user: &str) -> Vec<(Client, String)> {
 fn assert_untold(client: &mut Client) {
     let reply = client.ask(r#""unsubscribe":{"channel":"none"}"#);
     assert_eq!(reply["unsubscribe"], json!({}), "{reply}");
+}
+
+/// A server whose channels `kept:…` keep what is published in them.
+fn keeping_server() -> Running {
+    let history = Retention { publications_max: 10, ttl_s: 600, meta_ttl_s: 600 };
+    let kept = ChannelOptions { history: Some(history), ..ChannelOptions::default() };
+    let mut settings =
+        SessionSettings { user_id_http_header: Some("X-User".to_owned()), ..settings() };
+    settings.rules.namespaces = [("kept".to_owned(), kept)].into();
+    let kept = Kept { publications_max: 10, ttl_s: 600, meta_ttl_s: 600 };
+    let keeping = ChannelKind { kept: Some(kept), ..ChannelKind::default() };
+    let namespaces = [("kept".to_owned(), keeping)].into();
+    let mut config = config(SHARDS);
+    config.trusted_proxies = vec!["127.0.0.1".parse().expect("an address")];
+    api::serve(config, &settings, Channels { namespaces, ..Channels::default() })
+}
+
+#[test]
+fn clients_are_put_into_channels_and_out_of_them() {
+    let server = keeping_server();
+    let done = json!({ "result": {} });
+    let command = |method, body| {
+        assert_eq!(api::command(server.address(), method, &body), done, "{method}");
+    };
+    let mut of_ann: Vec<_> = connect_many(&server, "ann");
+    let (mut other, _) = connect(&server, "bob");
+    let data = json!({ "welcome": true });
+    command("subscribe", json!({ "user": "ann", "channel": "room", "data": data }));
+    command("subscribe", json!({ "user": "ann", "channel": "room" }));
+    command("publish", json!({ "channel": "room", "data": 1 }));
+    command("unsubscribe", json!({ "user": "ann", "channel": "room" }));
+    command("publish", json!({ "channel": "room", "data": 2 }));
+    for (client, _) in &mut of_ann {
+        let push = client.line()["push"].clone();
+        assert_eq!(push, json!({ "channel": "room", "subscribe": { "data": data } }));
+        assert_eq!(client.line()["push"]["pub"]["data"], 1);
+        let push = client.line()["push"].clone();
+        let why = json!({ "code": 2000, "reason": "server unsubscribe" });
+        assert_eq!(push, json!({ "channel": "room", "unsubscribe": why }));
+        assert_untold(client);
+    }
+    assert_untold(&mut other);
+    command("subscribe", json!({ "user": "nobody", "channel": "room" }));
+    command("refresh", json!({ "user": "ann", "expired": true }));
+    for (mut client, _) in of_ann {
+        assert_eq!(client.end(), End { code: 3005, reason: "connection expired".to_owned() });
+    }
+    assert_untold(&mut other);
+}
+
+#[test]
+fn who_is_put_into_a_channel_recovers_from_where_the_back_end_says() {
+    let server = keeping_server();
+    let mut clients = connect_many(&server, "ann");
+    let publish = |data: u64| {
+        let body = json!({ "channel": "kept:a", "data": data });
+        api::command(server.address(), "publish", &body);
+    };
+    (1..=3).for_each(publish);
+    let subscribe = json!({
+        "user": "ann",
+        "channel": "kept:a",
+        "recover_since": { "offset": 1 },
+        "override": { "force_recovery": { "value": true } },
+    });
+    api::command(server.address(), "subscribe", &subscribe);
+    publish(4);
+    for (client, _) in &mut clients {
+        let push = client.line()["push"]["subscribe"].clone();
+        assert_eq!((&push["recoverable"], &push["offset"]), (&json!(true), &json!(1)), "{push}");
+        for data in 2..=4 {
+            let push = client.line()["push"]["pub"].clone();
+            assert_eq!((&push["data"], &push["offset"]), (&json!(data), &json!(data)), "{push}");
+        }
+    }
 }
 
 #[test]

@@ -13,12 +13,14 @@
 
 mod forwarded;
 mod fuzz;
+mod introduction;
 mod other_end;
 mod proxy_header;
 mod shown;
 
 pub use forwarded::{SocketPeer, TrustedProxies};
 pub use fuzz::fuzz_proxy_header;
+pub use introduction::{INTRODUCTION_BYTES, Introduction};
 pub use other_end::OtherEnd;
 pub use proxy_header::{ProxyHeader, ProxyHeaderError};
 pub use shown::Shown;

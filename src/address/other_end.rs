@@ -29,6 +29,11 @@ impl OtherEnd {
         Self::new(Arc::default(), peer, None)
     }
 
+    /// Whether a trusted proxy wrote its requests.
+    pub fn is_proxy(&self) -> bool {
+        self.trusted.wrote_request(self.peer, self.proxied)
+    }
+
     /// The client of one request, as [`TrustedProxies::client`] finds it.
     pub fn client<'a>(
         &self,

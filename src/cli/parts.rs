@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longwire::config::{Secret, Serve, serve};
-use longwire::control::{self, ChannelKind, Channels, ErrorMode, HttpApi, Kept};
+use longwire::config::{Bytes, Secret, Serve, serve};
+use longwire::control::{
+    self, ChannelKind, Channels, Endpoint, ErrorMode, HttpApi, Kept, Pages, Streaming,
+};
 use longwire::protocol::channel::Naming;
 use longwire::session::{
     ChannelOptions, DataFormat, Overflow, Pattern, Patterns, PersonalChannel, RecoveryMode,
@@ -226,7 +228,39 @@ fn site(serve: &Serve, is_dev: bool) -> control::Settings {
     serve.websocket.handler_prefix.as_str().clone_into(&mut site.websocket_path);
     site.internal_listen = serve.internal_listen();
     site.http_api = http_api(serve);
+    site.streaming = streaming(serve);
     site
+}
+
+/// Clients that cannot have a WebSocket.
+fn streaming(serve: &Serve) -> Streaming {
+    let endpoint = |is_on: bool, path: &serve::UrlPath, bytes: Bytes| {
+        is_on.then(|| {
+            let mut endpoint = Endpoint::new(path.as_str());
+            endpoint.body_bytes_max = bytes.0;
+            endpoint
+        })
+    };
+    let mut streaming = Streaming::default();
+    let http_stream = &serve.http_stream;
+    streaming.http_stream = endpoint(
+        http_stream.enabled,
+        &http_stream.handler_prefix,
+        http_stream.max_request_body_size,
+    );
+    let sse = &serve.sse;
+    streaming.sse = endpoint(sse.enabled, &sse.handler_prefix, sse.max_request_body_size);
+    serve.emulation.handler_prefix.as_str().clone_into(&mut streaming.emulation_path);
+    streaming.streams_max = serve.emulation.stream_limit as usize;
+    streaming.message_bytes_max = serve.websocket.message_size_limit.0;
+    streaming.pages = pages(serve);
+    streaming
+}
+
+/// The pages that may have streams: those that may have a WebSocket.
+pub(crate) fn pages(serve: &Serve) -> Pages {
+    let origins = origins(&serve.client).expect("checked when they were read");
+    Pages::new(move |origin, host| origins.admits(origin, host))
 }
 
 /// The HTTP API, which can be exchanged while the server runs.

@@ -11,7 +11,7 @@ use longwire::{Hooks, LiveSettings, Server, Sessions, Snapshot};
 
 use super::load::Sources;
 use super::log::{Log, LogArgs, Refilter};
-use super::parts::{Parts, http_api};
+use super::parts::{Parts, http_api, pages};
 use super::screen::Screen;
 use super::{failure, print, stopped};
 
@@ -53,8 +53,9 @@ fn start(
     let Parts { config, sessions, mut site } = Parts::of(&serve, sources.is_dev());
     let plan = Server::plan(&config)?;
     site.connections_max = plan.connections_max.into();
-    let site = Site::new(site).map_err(InternalPort)?;
     let sessions = LiveSettings::new(sessions)?;
+    site.streaming.node = sessions.node();
+    let site = Site::new(site).map_err(InternalPort)?;
     let handlers = Sessions::following(&sessions);
     let screen = Screen::new(&serve, plan, site.internal_address(), sources.is_dev());
     let live = site.live();
@@ -118,6 +119,7 @@ impl Reload {
         self.running = wanted;
         self.refilter.set(&self.running.log.level);
         self.live.set_http_api(http_api(&self.running));
+        self.live.set_pages(pages(&self.running));
         for key in &changes.applied {
             tracing::info!(key = key.path, "changed");
         }

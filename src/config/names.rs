@@ -76,7 +76,7 @@ pub(super) fn is_foreign(path: &str) -> bool {
 
 /// Centrifugo 6's sections and keys that mean nothing here yet. To say so is kinder than to guess
 /// at a slip of the pen.
-const FOREIGN: [&str; 59] = [
+const FOREIGN: [&str; 56] = [
     "admin",
     "broker",
     "channel.proxy",
@@ -117,14 +117,12 @@ const FOREIGN: [&str; 59] = [
     "consumers",
     "controller",
     "debug",
-    "emulation",
     "engine",
     "graphite",
     "grpc_api",
     "http_server.http3",
     "http_server.tls",
     "http_server.tls_autocert",
-    "http_stream",
     "map_broker",
     "nats",
     "opentelemetry",
@@ -132,7 +130,6 @@ const FOREIGN: [&str; 59] = [
     "proxies",
     "redis",
     "rpc",
-    "sse",
     "swagger",
     "usage_stats",
     "websocket.compression",

@@ -48,7 +48,7 @@ pub(super) fn other(key: &Key) -> String {
         (_, "channel.user_separator") => ";",
         (Kind::Tables(_), _) => r#"[{"name":"chat"}]"#,
         (_, "http_server.address" | "http_server.internal_address") => "192.0.2.1",
-        (_, "websocket.handler_prefix") => "/other",
+        (_, path) if path.ends_with(".handler_prefix") => "/other",
         (_, "client.user_id_http_header") => "X-User",
         (_, "log.level") => "debug",
         (_, path) if path.ends_with("_file") => "/run/secret",

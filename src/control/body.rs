@@ -27,8 +27,8 @@ impl Received {
         &self.bytes
     }
 
-    fn extend(&mut self, data: &[u8]) -> Result<(), BodyError> {
-        if self.bytes.len() + data.len() > HTTP_BODY_BYTES_MAX {
+    fn extend(&mut self, data: &[u8], bytes_max: usize) -> Result<(), BodyError> {
+        if self.bytes.len() + data.len() > bytes_max {
             return Err(BodyError::TooLong);
         }
         // One thread serves all requests: between these two steps there is no other.
@@ -51,7 +51,7 @@ impl Drop for Received {
 /// the rest of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BodyError {
-    /// More than [`HTTP_BODY_BYTES_MAX`] bytes.
+    /// More bytes than it may have.
     TooLong,
     /// Not whole within [`HTTP_BODY_TIMEOUT`].
     TooSlow,
@@ -73,15 +73,24 @@ impl IntoResponse for BodyError {
     }
 }
 
-/// Receives a body to its end.
-pub(super) async fn receive(mut body: Body, budget: &Budget) -> Result<Received, BodyError> {
+/// Receives a body of at most [`HTTP_BODY_BYTES_MAX`] bytes to its end.
+pub(super) async fn receive(body: Body, budget: &Budget) -> Result<Received, BodyError> {
+    receive_short(body, budget, HTTP_BODY_BYTES_MAX).await
+}
+
+/// The same with another bound.
+pub(super) async fn receive_short(
+    mut body: Body,
+    budget: &Budget,
+    bytes_max: usize,
+) -> Result<Received, BodyError> {
     let mut received = Received { bytes: Vec::new(), budget: budget.clone() };
     let receiving = async {
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| BodyError::Broken)?;
             // What is no data is a trailer, and means nothing here.
             if let Some(data) = frame.data_ref() {
-                received.extend(data)?;
+                received.extend(data, bytes_max)?;
             }
         }
         Ok(())
@@ -102,14 +111,14 @@ mod tests {
         let mut held = Vec::new();
         for _ in 0..HTTP_BODIES_BYTES_MAX / HTTP_BODY_BYTES_MAX {
             let mut received = empty();
-            received.extend(&whole).unwrap();
-            assert_eq!(received.extend(b"x"), Err(BodyError::TooLong));
+            received.extend(&whole, HTTP_BODY_BYTES_MAX).unwrap();
+            assert_eq!(received.extend(b"x", HTTP_BODY_BYTES_MAX), Err(BodyError::TooLong));
             held.push(received);
         }
         let mut late = empty();
-        assert_eq!(late.extend(b"x"), Err(BodyError::NoRoom));
+        assert_eq!(late.extend(b"x", HTTP_BODY_BYTES_MAX), Err(BodyError::NoRoom));
         held.pop();
-        assert_eq!(late.extend(b"x"), Ok(()), "what was held is given back");
+        assert_eq!(late.extend(b"x", HTTP_BODY_BYTES_MAX), Ok(()), "what was held is given back");
         drop((held, late));
         assert_eq!(budget.0.load(Ordering::Relaxed), 0);
     }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::gate::Gate;
 use super::service::Service;
+use crate::limits::HTTP_WRITE_BYTES_MAX;
 
 /// Serves `socket`, of which `bytes` were read already, until either side ends it, or its seat is
 /// needed for another.
@@ -27,6 +28,8 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     let stopping = *stop.borrow();
     let mut connection = http1::Builder::new()
         .half_close(true)
+        // What waits to be taken by a client that does not read is bounded.
+        .max_buf_size(HTTP_WRITE_BYTES_MAX)
         // Those who come while the server stops are answered once, to be told so.
         .keep_alive(!stopping)
         .serve_connection(gate, service);

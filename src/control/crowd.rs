@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 use tokio::task::Id;
@@ -33,6 +33,8 @@ pub(super) struct Crowd {
 struct Room {
     seats: usize,
     taken: AtomicUsize,
+    /// Guests whose answer is a stream. They have places of their own, and none of the seats.
+    streams: AtomicUsize,
     /// Times that a guest began to idle.
     idled: AtomicU64,
 }
@@ -47,12 +49,31 @@ struct Presence {
     /// Its number among those who began to idle; 0 while it is served.
     idle_since: AtomicU64,
     told_to_leave: Notify,
+    /// Its answer is a stream.
+    is_stream: AtomicBool,
+    became_stream: Notify,
+}
+
+/// A guest whose answer is a stream, until it ends.
+#[derive(Debug)]
+pub(super) struct Streaming(Guest);
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        self.0.0.is_stream.store(false, Ordering::Relaxed);
+        self.0.0.room.streams.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Crowd {
     /// Of a port that may have so many connections at a time.
     pub(super) fn new(seats: usize) -> Self {
-        let room = Room { seats, taken: AtomicUsize::new(0), idled: AtomicU64::new(0) };
+        let room = Room {
+            seats,
+            taken: AtomicUsize::new(0),
+            streams: AtomicUsize::new(0),
+            idled: AtomicU64::new(0),
+        };
         Self { room: Arc::new(room), guests: HashMap::new() }
     }
 
@@ -63,6 +84,8 @@ impl Crowd {
             room,
             idle_since: AtomicU64::new(0),
             told_to_leave: Notify::new(),
+            is_stream: AtomicBool::new(false),
+            became_stream: Notify::new(),
         }))
     }
 
@@ -70,7 +93,7 @@ impl Crowd {
     pub(super) fn enter(&mut self, task: Id, guest: Guest) {
         self.guests.insert(task, guest);
         let free_count = self.room.share(HTTP_NEWCOMERS_SHARE);
-        let surplus = self.guests.len().saturating_sub(self.room.seats - free_count);
+        let surplus = self.seated_count().saturating_sub(self.room.seats - free_count);
         if surplus > 0 {
             self.clear_out(surplus.max(self.room.share(HTTP_FREED_SHARE)));
         }
@@ -99,7 +122,12 @@ impl Crowd {
     }
 
     fn note_count(&self) {
-        self.room.taken.store(self.guests.len(), Ordering::Relaxed);
+        self.room.taken.store(self.seated_count(), Ordering::Relaxed);
+    }
+
+    /// Those who have a seat.
+    fn seated_count(&self) -> usize {
+        self.guests.len().saturating_sub(self.room.streams.load(Ordering::Relaxed))
     }
 }
 
@@ -131,6 +159,24 @@ impl Guest {
     /// Returns when its seat is needed for another.
     pub(super) async fn told_to_leave(&self) {
         self.0.told_to_leave.notified().await;
+    }
+
+    /// Its answer is a stream from now on: it gives its seat back.
+    pub(super) fn stream(&self) -> Streaming {
+        self.0.is_stream.store(true, Ordering::Relaxed);
+        self.0.room.streams.fetch_add(1, Ordering::Relaxed);
+        self.0.became_stream.notify_one();
+        Streaming(self.clone())
+    }
+
+    /// Whether its answer is a stream.
+    pub(super) fn is_stream(&self) -> bool {
+        self.0.is_stream.load(Ordering::Relaxed)
+    }
+
+    /// Returns when its answer has become a stream.
+    pub(super) async fn became_stream(&self) {
+        self.0.became_stream.notified().await;
     }
 
     fn idle_since(&self) -> Option<u64> {

@@ -3,6 +3,7 @@
 //! ```text
 //!  shards ── socket + bytes read so far ──▶ Arrival ─▶ Gate ─▶ hyper ─▶ public routes ──┐
 //!  internal listener ───────────────────────────────▶ Gate ─▶ hyper ─▶ internal routes ─┤
+//!  shards ◀── sockets of clients over HTTP, introduced
 //!  shards ◀── mesh ◀── server ◀── Ask (publish, snapshot), answered by oneshot ─────────┘
 //! ```
 //!
@@ -28,6 +29,7 @@ mod routes;
 mod service;
 mod settings;
 mod site;
+mod streaming;
 mod traffic;
 
 #[cfg(test)]
@@ -39,3 +41,4 @@ pub use channels::{ChannelKind, Channels, Kept};
 pub use consult::Desk;
 pub use settings::{ErrorMode, HttpApi, Settings};
 pub use site::{Arrival, Live, Site, SiteError};
+pub use streaming::{Endpoint, Introduced, Pages, Streaming};

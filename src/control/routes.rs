@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{any, get};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::ask::Asks;
@@ -17,6 +17,7 @@ use super::crowd::Guest;
 use super::request_id::RequestIds;
 use super::service::Service;
 use super::settings::{HttpApi, Settings};
+use super::streaming::{Introduced, Pages, Streams};
 use super::traffic::{Port, Traffic};
 use super::{api, debug, exposition, health, page};
 use crate::address::OtherEnd;
@@ -30,6 +31,7 @@ pub(super) struct Context {
     pub(super) bodies: Budget,
     pub(super) traffic: Traffic,
     pub(super) identity: Arc<api::Identity>,
+    pub(super) streams: Streams,
     pub(super) websocket_path: Arc<str>,
     /// Connections that the shards take; 0: unknown.
     pub(super) connections_max: u64,
@@ -55,7 +57,7 @@ pub(super) struct Routes {
 
 /// What paths are called in the metrics. A path that is not here is `other`: a label's values
 /// are ours to choose, or a scan for holes would fill the memory of whoever collects them.
-const LABELS: [&str; 14] = [
+const LABELS: &[&str] = &[
     "/",
     "/health",
     "/health/live",
@@ -65,7 +67,21 @@ const LABELS: [&str; 14] = [
     "/api/publish",
     "/api/broadcast",
     "/api/info",
+    "/connection/http_stream",
+    "/connection/sse",
+    "/emulation",
     "/api/disconnect",
+    "/api/subscribe",
+    "/api/unsubscribe",
+    "/api/refresh",
+    "/api/presence",
+    "/api/presence_stats",
+    "/api/history",
+    "/api/history_remove",
+    "/api/channels",
+    "/api/rpc",
+    "/api/batch",
+    "/api",
     "/dev/counters",
     "/dev/app.js",
     "/dev/app.css",
@@ -74,15 +90,15 @@ const LABELS: [&str; 14] = [
 
 /// The label of a path.
 pub(super) fn label(path: &str) -> &'static str {
-    LABELS.into_iter().find(|label| *label == path).unwrap_or("other")
+    LABELS.iter().find(|label| **label == path).copied().unwrap_or("other")
 }
 
 impl Routes {
     /// Random `seeds` make the node's id and those of its requests.
     pub(super) fn new(
         settings: Settings,
-        api: watch::Receiver<HttpApi>,
-        asks: Asks,
+        (api, pages): (watch::Receiver<HttpApi>, watch::Receiver<Pages>),
+        (asks, shards): (Asks, mpsc::Sender<Introduced>),
         stop: watch::Receiver<bool>,
         seeds: [u64; 2],
     ) -> Self {
@@ -93,14 +109,26 @@ impl Routes {
             version: settings.version,
             since: Instant::now(),
         };
+        let bodies = Budget::default();
+        let websocket_path: Arc<str> = settings.websocket_path.into();
+        let streams = Streams::new(
+            settings.streaming,
+            pages,
+            Arc::clone(&websocket_path),
+            shards,
+            bodies.clone(),
+            traffic.clone(),
+        );
+        let streaming = streams.routes();
         let context = Context {
             asks,
             stop: stop.clone(),
             api,
-            bodies: Budget::default(),
+            bodies,
             traffic: traffic.clone(),
             identity: Arc::new(identity),
-            websocket_path: settings.websocket_path.into(),
+            streams,
+            websocket_path,
             connections_max: settings.connections_max,
         };
         let health = Router::new()
@@ -108,7 +136,8 @@ impl Routes {
             .route("/health/live", get(health::live))
             .route("/health/ready", get(health::ready));
         let page = if settings.dev { page::routes() } else { Router::new().route("/", get(plain)) };
-        let public = health.clone().merge(page).route("/api/{method}", any(api::serve));
+        let public = health.clone().merge(page).merge(streaming);
+        let public = public.route("/api/{method}", any(api::serve));
         let internal = health
             .route("/metrics", get(exposition::scrape))
             .route("/debug", get(debug::debug))

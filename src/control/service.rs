@@ -19,10 +19,26 @@ use super::crowd::Guest;
 use super::request_id::{RequestIds, X_REQUEST_ID};
 use super::routes::label;
 use super::traffic::{Port, Traffic};
-use crate::address::{OtherEnd, Shown};
+use crate::address::{Introduction, OtherEnd, Shown};
+use crate::protocol::Transport;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// Who has sent a request, for those who speak for it.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    client: Option<SocketAddr>,
+    is_proxy: bool,
+    pub(super) guest: Guest,
+}
+
+impl Caller {
+    /// What a shard is told of it.
+    pub(super) fn introduction(&self, transport: Transport) -> Introduction {
+        Introduction { client: self.client, is_proxy: self.is_proxy, transport }
+    }
+}
 
 /// What answers the requests of one connection.
 #[derive(Clone, Debug)]
@@ -73,7 +89,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let asked = Asked {
             id: self.ids.of(request.headers()),
             method: request.method().clone(),
@@ -82,6 +98,12 @@ impl hyper::service::Service<Request<Incoming>> for Service {
             since: Instant::now(),
         };
         let (traffic, guest) = (self.traffic.clone(), self.guest.clone());
+        let is_proxy = self.other_end.is_proxy();
+        request.extensions_mut().insert(Caller {
+            client: asked.peer,
+            is_proxy,
+            guest: guest.clone(),
+        });
         let answering = self.router.call(request);
         Box::pin(async move {
             let mut response = answering.await?;

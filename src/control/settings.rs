@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::channels::Channels;
+use super::streaming::Streaming;
 use crate::backend::Proxies;
 use crate::limits::HTTP_HEAD_TIMEOUT;
 
@@ -28,6 +29,8 @@ pub struct Settings {
     pub connections_max: u64,
     /// The HTTP API of the public port.
     pub http_api: HttpApi,
+    /// Clients that cannot have a WebSocket.
+    pub streaming: Streaming,
     /// The back ends that sessions ask.
     pub proxies: Proxies,
 }
@@ -43,6 +46,7 @@ impl Default for Settings {
             head_timeout: HTTP_HEAD_TIMEOUT,
             connections_max: 0,
             http_api: HttpApi::default(),
+            streaming: Streaming::default(),
             proxies: Proxies::default(),
         }
     }

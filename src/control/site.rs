@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::sync::Arc;
 
 use socket2::{Domain, SockRef};
@@ -19,6 +20,7 @@ use super::consult::{Calls, Desk};
 use super::crowd::{Crowd, Guest};
 use super::routes::Routes;
 use super::settings::{HttpApi, Settings};
+use super::streaming::{Introduced, Pages};
 use crate::address::{OtherEnd, SocketPeer};
 use crate::backend::Proxies;
 use crate::limits::{ACCEPT_BACKOFF, HTTP_STOP_TIMEOUT, INTERNAL_CONNECTIONS_MAX};
@@ -46,6 +48,7 @@ impl fmt::Debug for Arrival {
 pub struct Site {
     settings: Settings,
     api: watch::Sender<HttpApi>,
+    pages: watch::Sender<Pages>,
     proxies: watch::Sender<Arc<Proxies>>,
     calls: Arc<Calls>,
     internal: Option<TcpListener>,
@@ -61,6 +64,7 @@ impl fmt::Debug for Site {
 #[derive(Clone, Debug)]
 pub struct Live {
     api: watch::Sender<HttpApi>,
+    pages: watch::Sender<Pages>,
     proxies: watch::Sender<Arc<Proxies>>,
 }
 
@@ -68,6 +72,11 @@ impl Live {
     /// Exchanges key and modes of the HTTP API, from the next request on.
     pub fn set_http_api(&self, api: HttpApi) {
         self.api.send_replace(api);
+    }
+
+    /// Exchanges which pages may have streams, from the next request on.
+    pub fn set_pages(&self, pages: Pages) {
+        self.pages.send_replace(pages);
     }
 
     /// Exchanges the back ends, from the next call on.
@@ -118,14 +127,15 @@ impl Site {
         };
         let internal = settings.internal_listen.map(listen).transpose()?;
         let api = watch::Sender::new(settings.http_api.clone());
+        let pages = watch::Sender::new(settings.streaming.pages.clone());
         let proxies = watch::Sender::new(Arc::new(settings.proxies.clone()));
         let calls = Arc::new(Calls::new(proxies.subscribe()));
-        Ok(Self { settings, api, proxies, calls, internal })
+        Ok(Self { settings, api, pages, proxies, calls, internal })
     }
 
     /// What can be changed while the site serves.
     pub fn live(&self) -> Live {
-        Live { api: self.api.clone(), proxies: self.proxies.clone() }
+        Live { api: self.api.clone(), pages: self.pages.clone(), proxies: self.proxies.clone() }
     }
 
     /// Where sessions ask what is beyond them.
@@ -141,7 +151,7 @@ impl Site {
     /// Serves, within a runtime of tokio that has I/O and time.
     ///
     /// `seats` is how many public connections there may be at a time; when it comes near, those
-    /// that idle make room.
+    /// that idle make room. `shards` takes the connections that are made for clients over HTTP.
     ///
     /// Once `stop` says true, connections end after the request they are at, and readiness says
     /// so. Ends when `arrivals` has been closed as well, and what is under way is answered or
@@ -151,6 +161,7 @@ impl Site {
         mut arrivals: mpsc::Receiver<Arrival>,
         seats: usize,
         asks: mpsc::Sender<Ask>,
+        shards: mpsc::Sender<Introduced>,
         stop: watch::Receiver<bool>,
     ) {
         let internal = self.internal.and_then(|listener| {
@@ -159,7 +170,8 @@ impl Site {
         });
         let seeds = [seed(), seed()];
         let api = self.api.subscribe();
-        let routes = Routes::new(self.settings, api, Asks::new(asks), stop, seeds);
+        let live = (api, self.pages.subscribe());
+        let routes = Routes::new(self.settings, live, (Asks::new(asks), shards), stop, seeds);
         let mut connections = JoinSet::new();
         let mut crowd = Crowd::new(seats);
         // Operators' connections wait for their place and keep it.
@@ -263,16 +275,24 @@ fn admit(
     guest: Guest,
 ) -> tokio::task::Id {
     let Arrival { socket, other_end, bytes, seat } = arrival;
-    let (service, stop) = (routes.public(other_end, guest), routes.stop());
-    let serving = async move {
+    let (service, stop) = (routes.public(other_end, guest.clone()), routes.stop());
+    let (streaming, serving) = (guest, async move {
         match Socket::adopt(socket) {
             Ok(Socket::Tcp(socket)) => connection::serve(socket, bytes, service, stop).await,
             Ok(Socket::Unix(socket)) => connection::serve(socket, bytes, service, stop).await,
             Err(error) => tracing::warn!(%error, "a socket that cannot be served"),
         }
-        drop(seat);
+    });
+    let seated = async move {
+        let mut serving = pin!(serving);
+        tokio::select! {
+            () = &mut serving => return,
+            // A stream has a place of its own, and others may sit here.
+            () = streaming.became_stream() => drop(seat),
+        }
+        serving.await;
     };
-    connections.spawn(serving).id()
+    connections.spawn(seated).id()
 }
 
 /// What a shard's listener accepts.

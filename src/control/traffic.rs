@@ -38,6 +38,11 @@ struct RequestLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TransportLabel {
+    transport: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StatusLabel {
     status: u16,
 }
@@ -73,6 +78,9 @@ pub(super) struct Traffic {
     request_seconds: HistogramOf<RouteLabel>,
     refusals: Family<StatusLabel, Counter>,
     evictions: Counter,
+    streams: Family<TransportLabel, Gauge>,
+    streams_opened: Family<TransportLabel, Counter>,
+    said_to_nobody: Counter,
     command_seconds: HistogramOf<CommandLabels>,
     command_errors: Family<CommandErrorLabels, Counter>,
 }
@@ -85,6 +93,9 @@ impl Traffic {
             request_seconds: Family::new_with_constructor(histogram),
             refusals: Family::default(),
             evictions: Counter::default(),
+            streams: Family::default(),
+            streams_opened: Family::default(),
+            said_to_nobody: Counter::default(),
             command_seconds: Family::new_with_constructor(histogram),
             command_errors: Family::default(),
         }
@@ -114,6 +125,13 @@ impl Traffic {
             "http_evictions",
             "HTTP connections ended between requests, because their seats were needed",
             self.evictions.clone(),
+        );
+        registry.register("streams", "Clients over HTTP that have a stream", self.streams.clone());
+        registry.register("streams_opened", "Streams begun", self.streams_opened.clone());
+        registry.register(
+            "emulation_unknown_sessions",
+            "Requests beside a stream that had ended",
+            self.said_to_nobody.clone(),
         );
         registry.register_with_unit(
             "api_command_duration",
@@ -157,6 +175,20 @@ impl Traffic {
         self.evictions.inc();
     }
 
+    /// Counts one stream for as long as what is returned lives.
+    pub(super) fn stream(&self, transport: &'static str) -> OpenStream {
+        let label = TransportLabel { transport };
+        self.streams_opened.get_or_create(&label).inc();
+        let gauge = self.streams.get_or_create_owned(&label);
+        gauge.inc();
+        OpenStream(gauge)
+    }
+
+    /// A client has said something beside a stream that had ended.
+    pub(super) fn said_to_nobody(&self) {
+        self.said_to_nobody.inc();
+    }
+
     /// A command of the API was carried out, or not.
     pub(super) fn command(&self, method: &'static str, error: Option<u16>, took: Duration) {
         let labels = CommandLabels { protocol: "http", method };
@@ -173,6 +205,16 @@ impl Traffic {
 pub(super) struct OpenConnection(Gauge);
 
 impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// One stream in the gauge.
+#[derive(Debug)]
+pub(super) struct OpenStream(Gauge);
+
+impl Drop for OpenStream {
     fn drop(&mut self) {
         self.0.dec();
     }

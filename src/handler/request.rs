@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::Heartbeat;
+use crate::address::Introduction;
 use crate::limits::ROUTE_PARAMS_MAX;
 use crate::ws::handshake::{RequestHead, Upgrade as Handshake};
 
@@ -67,6 +68,8 @@ pub struct Sender {
     pub socket_peer: Option<SocketAddr>,
     /// Whether a trusted proxy wrote the request.
     pub is_proxy: bool,
+    /// What is said of the client by the thread that speaks for it.
+    pub introduction: Option<Introduction>,
 }
 
 impl<'a> Request<'a> {
@@ -141,6 +144,11 @@ impl<'a> Request<'a> {
     /// client's own, as far as that proxy sets or removes them.
     pub fn is_from_proxy(&self) -> bool {
         self.sender.is_proxy
+    }
+
+    /// What is said of the client if it speaks HTTP, and this process a WebSocket in its place.
+    pub fn introduction(&self) -> Option<&Introduction> {
+        self.sender.introduction.as_ref()
     }
 }
 

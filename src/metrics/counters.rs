@@ -42,6 +42,8 @@ macro_rules! counters {
 counters! {
     /// Sockets accepted by this shard, those it passed on included.
     accepted,
+    /// Connections that the control thread made for clients over HTTP.
+    introduced,
     /// Sockets that came from a fuller shard.
     passed_here,
     /// Sockets passed to an emptier shard.
@@ -186,6 +188,9 @@ counters! {
     gaps_sent,
     /// Clients refused entry to a channel because too many are present.
     presence_refused,
+    /// Homes that did not hear that a client's info has changed, because a queue was full: they
+    /// show what it was until it changes again.
+    presence_unheard,
     /// Joins and leaves that nobody was told of, because there were too many, or a queue was full.
     joins_dropped,
     /// Requests to other shards refused, because as many waited for room as may.

@@ -17,6 +17,13 @@ impl Lineage {
     }
 }
 
+impl fmt::Display for Lineage {
+    /// As the name of a node: no secret, since every client id holds it.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:015x}", self.0)
+    }
+}
+
 /// The name of one client, told in its connect reply and shown to others in its publications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientId {

@@ -152,8 +152,13 @@ impl ErrorCode {
 impl DisconnectCode {
     /// Whether a client connects again by itself (the rule of every SDK).
     pub fn is_terminal(self) -> bool {
-        matches!(self.code(), 3500..4000 | 4500..5000)
+        is_terminal(self.code())
     }
+}
+
+/// Whether a client that is told this code stays away, applications' codes included.
+pub(super) fn is_terminal(code: u16) -> bool {
+    matches!(code, 3500..4000 | 4500..5000)
 }
 
 /// An error as it stands in a reply: the code, and words that may say more than its own.

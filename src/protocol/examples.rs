@@ -4,9 +4,9 @@
 use proptest::prelude::*;
 
 use super::{
-    ClientId, ClientInfo, ConnectResult, ErrorCode, Format, HistoryResult, Lineage, PresenceStats,
-    Publication, PublicationList, Push, RefreshResult, Reply, SubscribeResult, Subscription,
-    UnsubscribeCode,
+    ClientId, ClientInfo, ConnectResult, ErrorCode, Farewell, Format, HistoryResult, Lineage,
+    PresenceStats, Publication, PublicationList, Push, RefreshResult, Reply, StreamNames,
+    SubscribeResult, Subscription, UnsubscribeCode,
 };
 
 const CLIENT: ClientId = ClientId { random: 0, lineage: Lineage::ZERO };
@@ -67,6 +67,7 @@ fn replies_are_written_as_in_the_examples() {
         pong: true,
         data: b"",
         subs: &[],
+        stream: None,
     };
     let late = ConnectResult { ttl_s: Some(60), ping_s: 0, pong: false, ..result };
     let failed = |code: ErrorCode| Reply::Error(code.into());
@@ -266,6 +267,7 @@ fn channels_that_the_server_chose_are_told_with_the_connect() {
         pong: true,
         data: br#"{"a":1}"#,
         subs: &subs,
+        stream: None,
     };
     let expected = [
         concat!(
@@ -281,6 +283,45 @@ fn channels_that_the_server_chose_are_told_with_the_connect() {
     for (format, expected) in BOTH.into_iter().zip(expected) {
         assert_eq!(written_reply(format, 1, &Reply::Connect(result)), named(expected));
     }
+}
+
+#[test]
+fn who_speaks_over_http_is_told_its_session_and_its_end() {
+    let stream = Some(StreamNames { session: "s", node: "n" });
+    let result = ConnectResult {
+        client: CLIENT,
+        version: "1",
+        ttl_s: None,
+        ping_s: 25,
+        pong: true,
+        data: b"",
+        subs: &[],
+        stream,
+    };
+    let [json, protobuf] = BOTH.map(|format| written_reply(format, 1, &Reply::Connect(result)));
+    assert!(json.ends_with(r#""ping":25,"pong":true,"session":"s","node":"n"}}"#), "{json}");
+    assert!(protobuf.ends_with("381940014a017352016e"), "{protobuf}");
+    let cases = [
+        (3001, r#""code":3001,"reason":"go","reconnect":true"#, "08b9171202676f1801"),
+        (3501, r#""code":3501,"reason":"go""#, "08ad1b1202676f"),
+        (4500, r#""code":4500,"reason":"go""#, "0894231202676f"),
+    ];
+    for (code, json, protobuf) in cases {
+        let push = Push::Disconnect(Farewell { code, reason: "go" });
+        let expected =
+            [format!(r#"{{"push":{{"disconnect":{{{json}}}}}}}"#), framed_disconnect(protobuf)];
+        for (format, expected) in BOTH.into_iter().zip(expected) {
+            let mut out = Vec::new();
+            format.write_push(&mut out, "", &push);
+            assert_eq!(shown(format, &out), expected);
+        }
+    }
+}
+
+/// These bytes as field 11 of a push, which is field 4 of a reply, behind its length.
+fn framed_disconnect(inner: &str) -> String {
+    let bytes = inner.len() / 2;
+    format!("{:02x}22{:02x}5a{bytes:02x}{inner}", bytes + 4, bytes + 2)
 }
 
 #[test]

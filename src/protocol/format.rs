@@ -40,6 +40,14 @@ impl Format {
         (if is_protobuf { Self::Protobuf } else { Self::Json }, None)
     }
 
+    /// The sub-protocol that asks for it.
+    pub fn subprotocol(self) -> &'static str {
+        match self {
+            Self::Json => Self::JSON_PROTOCOL,
+            Self::Protobuf => Self::PROTOBUF_PROTOCOL,
+        }
+    }
+
     /// The one of the two that this one is not.
     #[must_use]
     pub fn other(self) -> Self {

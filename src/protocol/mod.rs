@@ -18,6 +18,7 @@ mod client_id;
 mod code;
 mod command;
 mod commands;
+mod emulation;
 #[cfg(test)]
 mod examples;
 mod format;
@@ -30,6 +31,7 @@ mod push;
 mod reply;
 mod text;
 mod translate;
+mod transport;
 mod user_command;
 
 pub use client_id::{ClientId, Lineage};
@@ -39,11 +41,14 @@ pub use command::{
     SubRefresh, Subscribe,
 };
 pub use commands::{Commands, Malformed};
+pub use emulation::EmulationRequest;
 pub use format::{Format, PublicationList};
-pub use push::{ClientInfo, Publication, Push, Subscription};
+pub use push::{ClientInfo, Farewell, Publication, Push, Subscription};
 pub use reply::{
-    ConnectResult, Failure, HistoryResult, PresenceStats, RefreshResult, Reply, SubscribeResult,
+    ConnectResult, Failure, HistoryResult, PresenceStats, RefreshResult, Reply, StreamNames,
+    SubscribeResult,
 };
 pub use text::{Entries, Raw, Text};
 pub use translate::translate;
-pub use user_command::{Selection, UserAction, UserCommand};
+pub use transport::Transport;
+pub use user_command::{OptionsForUser, Selection, UserAction, UserCommand, UserSubscription};

@@ -16,6 +16,17 @@ pub enum Push<'a> {
     Subscribe(Subscription<'a>),
     /// The server has ended the subscription.
     Unsubscribe(UnsubscribeCode),
+    /// The connection ends. Of no channel, and only said where no Close frame says it.
+    Disconnect(Farewell<'a>),
+}
+
+/// Why a connection ends, as a Close frame would say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Farewell<'a> {
+    /// What the client goes by.
+    pub code: u16,
+    /// What a person goes by.
+    pub reason: &'a str,
 }
 
 /// One publication.

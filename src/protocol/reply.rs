@@ -65,6 +65,18 @@ pub struct ConnectResult<'a> {
     pub data: &'a [u8],
     /// The channels that the server has put the client into.
     pub subs: &'a [(&'a str, SubscribeResult<'a>)],
+    /// How the client names its session in requests beside its stream, if that is how it speaks.
+    pub stream: Option<StreamNames<'a>>,
+}
+
+/// What a client over HTTP says its session is: a secret, since it lets whoever knows it speak in
+/// the client's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamNames<'a> {
+    /// The session.
+    pub session: &'a str,
+    /// The node that it is on.
+    pub node: &'a str,
 }
 
 /// A subscription as it begins. The default says nothing but that it has.

@@ -4,11 +4,12 @@
 //! It is a word between parts of one process, in JSON like the command it comes from.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::{ClientId, DisconnectCode};
 
 /// A command about clients of one user.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct UserCommand {
     /// Which of the user's clients are meant.
     pub clients: Selection,
@@ -28,7 +29,7 @@ pub struct Selection {
 }
 
 /// What is done to a client.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum UserAction {
     /// Its connection is closed.
     Disconnect {
@@ -37,6 +38,52 @@ pub enum UserAction {
         /// What a person goes by.
         reason: String,
     },
+    /// It is put into a channel.
+    Subscribe(Box<UserSubscription>),
+    /// It is put out of a channel.
+    Unsubscribe {
+        /// The channel.
+        channel: String,
+    },
+    /// Its connection is said to live anew.
+    Refresh {
+        /// It ends now.
+        expired: bool,
+        /// When it ends, in seconds since the Unix epoch; 0 is never.
+        expires_s: u64,
+        /// What others are shown of it, if anything is said of that: JSON.
+        info: Option<Box<RawValue>>,
+    },
+}
+
+/// A subscription as a back end makes it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct UserSubscription {
+    /// The channel.
+    pub channel: String,
+    /// What others are shown of the client there: JSON.
+    pub info: Option<Box<RawValue>>,
+    /// What the client is told of it: JSON.
+    pub data: Option<Box<RawValue>>,
+    /// The place in the stream from which it recovers: an offset in an epoch.
+    pub since: Option<(u64, String)>,
+    /// Options of the channel that are others for it.
+    pub options: OptionsForUser,
+}
+
+/// Options of a channel that a back end may set for a user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OptionsForUser {
+    /// It is seen there by others.
+    pub presence: Option<bool>,
+    /// Others are told that it comes and goes.
+    pub join_leave: Option<bool>,
+    /// It is told of others that come and go.
+    pub force_push_join_leave: Option<bool>,
+    /// It may recover what it misses.
+    pub force_recovery: Option<bool>,
+    /// Its position is known.
+    pub force_positioning: Option<bool>,
 }
 
 impl UserAction {
@@ -99,8 +146,24 @@ mod tests {
     #[test]
     fn a_command_comes_back_from_its_word() {
         let clients = Selection { client: "a\"".to_owned(), ..Selection::default() };
-        let command = UserCommand { clients, action: UserAction::disconnect() };
-        assert_eq!(UserCommand::decode(&command.encode()), Some(command));
-        assert_eq!(UserCommand::decode(b"{}"), None);
+        let json = |text: &str| RawValue::from_string(text.to_owned()).ok();
+        let subscription = UserSubscription {
+            channel: "a".to_owned(),
+            info: json("{\"a\": 1}"),
+            since: Some((7, "e".to_owned())),
+            options: OptionsForUser { presence: Some(false), ..OptionsForUser::default() },
+            ..UserSubscription::default()
+        };
+        for action in [
+            UserAction::disconnect(),
+            UserAction::Subscribe(Box::new(subscription)),
+            UserAction::Unsubscribe { channel: "b".to_owned() },
+            UserAction::Refresh { expired: false, expires_s: 9, info: json("[ ]") },
+        ] {
+            let command = UserCommand { clients: clients.clone(), action };
+            let decoded = UserCommand::decode(&command.encode());
+            assert_eq!(format!("{decoded:?}"), format!("{:?}", Some(command)));
+        }
+        assert!(UserCommand::decode(b"{}").is_none());
     }
 }

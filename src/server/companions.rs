@@ -11,10 +11,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use super::control::Control;
+use super::dealer::Dealer;
 use super::door::Door;
 use super::start::StartError;
 use super::unix::UnixPlace;
 use crate::control::{Ask, Site};
+use crate::limits::INTRODUCTIONS_MAX;
 
 /// The tasks, and what they are told by.
 #[derive(Default)]
@@ -48,7 +50,10 @@ impl Companions {
         let (arrivals_in, arrivals) = mpsc::channel(seat_count);
         let door = door.map(|door| Door::new(door, arrivals_in.clone()));
         let door = door.transpose().map_err(StartError::Descriptor)?;
-        self.add(site.serve(arrivals, seat_count, asks, stopped));
+        let (shards, introduced) = mpsc::channel(INTRODUCTIONS_MAX);
+        self.add(site.serve(arrivals, seat_count, asks, shards, stopped));
+        let dealer = self.add(Dealer::new(control.pass.clone()).introduce(introduced));
+        self.dealers.push(dealer);
         self.add(async move {
             match door {
                 Some(door) => door.serve(gone).await,
@@ -62,13 +67,13 @@ impl Companions {
 
     /// Starts to accept on a Unix socket.
     pub(super) fn add_dealer(&mut self, place: UnixPlace, shards: Vec<Arc<OwnedFd>>) {
-        let dealer = self.add(place.deal(shards));
+        let dealer = self.add(place.deal(Dealer::new(shards)));
         self.dealers.push(dealer);
     }
 
     /// Tells them that the server stops: nothing is accepted any more, and the site finishes.
     pub(super) fn stop(&mut self) {
-        // Their drop closes the sockets and removes their files.
+        // Their drop closes the sockets, and removes the files of those that were listened on.
         self.dealers.drain(..).for_each(|dealer| dealer.abort());
         if let Some(stop) = &self.stop {
             stop.send_replace(true);

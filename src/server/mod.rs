@@ -14,6 +14,7 @@ pub mod checks;
 mod companions;
 mod consulting;
 mod control;
+mod dealer;
 mod door;
 pub mod plan;
 mod pool;

@@ -4,20 +4,18 @@
 //! passes each socket on. Invariant: no socket waits here; while every shard is behind, none is
 //! accepted, and the kernel's backlog is the queue.
 
+use socket2::{Domain, SockAddr, Socket, Type};
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
 
-use crate::limits::{ACCEPT_BACKOFF, DEAL_PAUSE, LISTEN_BACKLOG};
+use super::dealer::Dealer;
+use crate::limits::{ACCEPT_BACKOFF, LISTEN_BACKLOG};
 use crate::shard::Passing;
-use crate::sys::fdpass;
 
 /// A listener and the file that it is found by, which goes with it.
 #[derive(Debug)]
@@ -57,40 +55,25 @@ impl UnixPlace {
     }
 
     /// Accepts, and deals to the shards, until it is dropped.
-    pub(super) async fn deal(self, shards: Vec<Arc<OwnedFd>>) {
+    pub(super) async fn deal(self, mut dealer: Dealer) {
         let Self { file, socket } = self;
         let listener = match UnixListener::from_std(socket.into()) {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "a Unix socket cannot be watched"),
         };
         let _goes_before_the_listener = file;
-        let mut turn = 0;
         loop {
             let accepted = listener.accept().await.and_then(|(socket, _)| socket.into_std());
             match accepted {
-                Ok(socket) => pass_on(&OwnedFd::from(socket), &shards, &mut turn).await,
+                Ok(socket) => {
+                    dealer.deal(&OwnedFd::from(socket), &[Passing::Unseated as u8]).await;
+                }
                 Err(error) => {
                     tracing::warn!(%error, "a Unix socket cannot accept");
                     tokio::time::sleep(ACCEPT_BACKOFF).await;
                 }
             }
         }
-    }
-}
-
-/// Gives one socket to the next shard that takes it; waits while none does.
-async fn pass_on(socket: &OwnedFd, shards: &[Arc<OwnedFd>], turn: &mut usize) {
-    loop {
-        for _ in 0..shards.len() {
-            let shard = &shards[*turn % shards.len()];
-            *turn += 1;
-            match fdpass::send(&**shard, &[Passing::Unseated as u8], &[socket.as_fd()]) {
-                Ok(()) => return,
-                Err(fdpass::SendError::Full | fdpass::SendError::TooManyInFlight) => {}
-                Err(error) => tracing::error!(?error, "a shard takes no sockets any more"),
-            }
-        }
-        tokio::time::sleep(DEAL_PAUSE).await;
     }
 }
 

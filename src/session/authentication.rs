@@ -9,7 +9,7 @@ use super::entrances::Entrances;
 use super::state::{Phase, Session, Terms};
 use super::tokens::not_connected;
 use crate::limits::REFUSED_CLOSE_DELAY;
-use crate::protocol::{Connect, ConnectResult, DisconnectCode, ErrorCode, Reply};
+use crate::protocol::{Connect, ConnectResult, DisconnectCode, ErrorCode, Reply, StreamNames};
 
 impl Session {
     pub(super) fn connect(
@@ -55,6 +55,10 @@ impl Session {
         self.phase = Phase::Connected;
         effects.push(Effect::Connected);
         self.await_expiry(terms, effects);
+        let names = self.transport().is_emulated().then(|| {
+            let node = terms.lineage.to_string();
+            (self.secret_name(terms), node)
+        });
         let pings = self.has_message_pings && terms.rules.ping_interval_s > 0;
         let result = ConnectResult {
             client: self.client_id(terms),
@@ -64,6 +68,7 @@ impl Session {
             pong: pings,
             data: &[],
             subs: &entrances.results(),
+            stream: names.as_ref().map(|(session, node)| StreamNames { session, node }),
         };
         effects.outbox.reply(id, &Reply::Connect(result));
     }
@@ -176,8 +181,11 @@ mod tests {
     fn a_new_token_moves_the_end() {
         let mut rig = ann();
         rig.terms.now += Duration::from_secs(59);
+        refresh(&mut rig, &signed(r#"{"sub":"ann","exp":1000060,"info":{"n":1}}"#));
+        assert_eq!(rig.shown_anew, 0, "it says the same of her");
         let lines = refresh(&mut rig, &signed(r#"{"sub":"ann","exp":1000159,"info":2}"#));
         assert_eq!(lines, [r#"{"id":2,"refresh":{"expires":true,"ttl":100}}"#]);
+        assert_eq!(rig.shown_anew, 1);
         assert_eq!(rig.alarm, Some(Duration::from_secs(100) + DELAY));
         rig.frame(r#"{"id":3,"publish":{"channel":"a","data":7}}"#);
         assert!(rig.published[0].1.contains(r#""conn_info":2"#), "{:?}", rig.published);

@@ -227,7 +227,7 @@ fn since(held: &Held<'_>) -> Option<(u64, Box<str>)> {
 }
 
 /// Why a client that was not let into one of its channels is not connected.
-fn not_entered(code: ErrorCode) -> DisconnectCode {
+pub(super) fn not_entered(code: ErrorCode) -> DisconnectCode {
     match code {
         ErrorCode::BadRequest => DisconnectCode::BadRequest,
         ErrorCode::LimitExceeded => DisconnectCode::ChannelLimit,

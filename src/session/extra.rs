@@ -80,19 +80,21 @@ impl Session {
     }
 
     /// From now on others are shown this of it.
-    fn show(&mut self, user: &str, info: &[u8]) {
+    pub(super) fn show(&mut self, user: &str, info: &[u8]) {
         self.user_bytes = u8::try_from(user.len()).expect("users are checked where they come from");
         let texts = [user.as_bytes(), info].concat();
         let extra = self.extra.get_or_insert_default();
         extra.texts = (!texts.is_empty()).then(|| texts.into());
     }
 
-    /// Takes over what its token says; the user must be the one it has, if it has one.
-    pub(super) fn set_token(&mut self, token: &ConnectionToken) {
+    /// Takes over what its token says; the user must be the one it has, if it has one. Returns
+    /// whether others are shown something else now.
+    pub(super) fn set_token(&mut self, token: &ConnectionToken) -> bool {
         let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
         let expires_s = token.expires.map_or(0, seconds);
         let issued_s = token.issued.map_or(0, seconds);
-        if self.shown_texts() != (token.user.as_bytes(), &token.info) {
+        let is_shown_anew = self.shown_texts() != (token.user.as_bytes(), &token.info);
+        if is_shown_anew {
             self.show(&token.user, &token.info);
         }
         let extra = self.extra.get_or_insert_default();
@@ -102,6 +104,13 @@ impl Session {
         more.token_id = token.id.as_str().into();
         more.meta = token.meta.as_slice().into();
         self.finish();
+        is_shown_anew
+    }
+
+    /// It expires at another time since the Unix epoch, or never.
+    pub(super) fn set_expiry(&mut self, expires: Option<Duration>) {
+        let seconds = expires.map_or(0, |end| u32::try_from(end.as_secs()).unwrap_or(u32::MAX));
+        self.extra.get_or_insert_default().expires_s = seconds;
     }
 
     /// Whether it was put into the channels of this token, and no others.

@@ -50,7 +50,9 @@ impl Session {
         if !self.is_put_into(&token) {
             return Err(Refusal::Close(disconnect(TokenError::OtherChannels)));
         }
-        self.set_token(&token);
+        if self.set_token(&token) {
+            effects.push(Effect::ShowAnew);
+        }
         self.await_expiry(terms, effects);
         Ok(Outcome::Reply(Reply::Refresh(RefreshResult { ttl_s: self.ttl_s(terms) })))
     }

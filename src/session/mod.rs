@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod authentication;
+mod back_end;
 mod command;
 mod consulting;
 mod deferred;
@@ -36,6 +37,7 @@ mod replies;
 #[cfg(test)]
 mod rig;
 mod rules;
+mod session_key;
 #[cfg(test)]
 mod simulation;
 mod state;
@@ -52,5 +54,6 @@ pub use outbox::Outbox;
 pub use patterns::{Pattern, Patterns};
 pub use questions::{Answer, Question};
 pub use rules::{PersonalChannel, Rules, RulesError};
+pub use session_key::SessionKey;
 pub use state::{Session, Terms};
 pub use under_way::SlotId;

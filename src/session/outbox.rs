@@ -52,6 +52,15 @@ impl Outcome {
 }
 
 impl Written {
+    /// It, and behind it what was written elsewhere in the same format, or nothing.
+    pub(super) fn followed_by(self, format: Format, more: &[u8]) -> Self {
+        if more.is_empty() {
+            return self;
+        }
+        let bytes = [&self.bytes, format.separator(), more].concat().into();
+        Self { bytes, ..self }
+    }
+
     /// Its bytes.
     pub(super) fn len(&self) -> usize {
         self.bytes.len()

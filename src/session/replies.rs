@@ -2,6 +2,7 @@
 
 use super::deferred::{Deferred, DeferredFull};
 use super::effects::{Effect, Effects};
+use super::outbox::Written;
 use super::state::Session;
 use super::under_way::{SlotId, Taken, UnderWay};
 use crate::limits::REPLIES_WAITING_BYTES_MAX;
@@ -87,18 +88,42 @@ impl Session {
     ) -> Deferred {
         let under_way = self.under_way_mut().expect("it was taken");
         if under_way.is_first(slot) {
-            under_way.leave_first();
             effects.outbox.reply(id, reply);
-            while let Some((written, tells_last)) = under_way.next_written() {
-                effects.outbox.append(&written);
-                if tells_last {
-                    effects.push(Effect::ReleaseDeliveries);
-                }
-            }
-        } else {
-            let is_entry = matches!(reply, Reply::Subscribe(_));
-            if under_way.write(slot, effects.outbox.write(id, reply), is_entry) {
-                effects.push(Effect::HoldDeliveries);
+            return self.leave_first(effects);
+        }
+        let is_entry = matches!(reply, Reply::Subscribe(_));
+        let written = effects.outbox.write(id, reply);
+        self.answer_written(slot, written, is_entry, effects)
+    }
+
+    /// The same with an answer that is in words, which tells of a membership if it `is_entry`.
+    pub(super) fn answer_written(
+        &mut self,
+        slot: SlotId,
+        written: Written,
+        is_entry: bool,
+        effects: &mut Effects,
+    ) -> Deferred {
+        let under_way = self.under_way_mut().expect("it was taken");
+        if under_way.is_first(slot) {
+            effects.outbox.append(&written);
+            return self.leave_first(effects);
+        }
+        if under_way.write(slot, written, is_entry) {
+            effects.push(Effect::HoldDeliveries);
+        }
+        self.check_waiting_bytes(effects);
+        self.read_on()
+    }
+
+    /// The answer of the first slot leaves, and with it those that wait behind it.
+    fn leave_first(&mut self, effects: &mut Effects) -> Deferred {
+        let under_way = self.under_way_mut().expect("its first was answered");
+        under_way.leave_first();
+        while let Some((written, tells_last)) = under_way.next_written() {
+            effects.outbox.append(&written);
+            if tells_last {
+                effects.push(Effect::ReleaseDeliveries);
             }
         }
         self.check_waiting_bytes(effects);

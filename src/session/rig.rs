@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     Answer, Deferred, Effect, Effects, Entered, Entry, Membership, Question, Recover, Retention,
-    Rules, Session, SlotId, Terms,
+    Rules, Session, SessionKey, SlotId, Terms,
 };
 use crate::backend;
 use crate::protocol::{Commands, Disconnect, DisconnectCode, ErrorCode, Format, Lineage};
@@ -41,6 +41,8 @@ pub(super) struct Rig {
     pub(super) publish: Result<(), ErrorCode>,
     pub(super) is_identified: bool,
     pub(super) has_connected: bool,
+    /// How often others were to be shown something else of it.
+    pub(super) shown_anew: u32,
     /// Pings without an answer.
     pub(super) pings: u32,
     /// When it is to be told that it is late.
@@ -54,7 +56,12 @@ impl Rig {
     pub(super) fn new(rules: Rules) -> Self {
         Self {
             session: Session::new(0, true, Format::Json),
-            terms: Terms { rules, lineage: Lineage::ZERO, now: Duration::ZERO },
+            terms: Terms {
+                rules,
+                lineage: Lineage::ZERO,
+                session_key: SessionKey::new([0; 32]),
+                now: Duration::ZERO,
+            },
             effects: Effects::default(),
             members: BTreeMap::new(),
             joining: Vec::new(),
@@ -69,6 +76,7 @@ impl Rig {
             publish: Ok(()),
             is_identified: false,
             has_connected: false,
+            shown_anew: 0,
             pings: 0,
             alarm: None,
             closed: None,
@@ -184,6 +192,18 @@ impl Rig {
         self.flush();
     }
 
+    /// The client's membership in a channel.
+    pub(super) fn membership(&self, channel: &str) -> Option<Membership> {
+        self.members.get(channel).copied()
+    }
+
+    /// What follows a step that was done to the session from outside.
+    pub(super) fn end_step(&mut self, deferred: Deferred) {
+        self.obey();
+        self.resume(deferred);
+        self.flush();
+    }
+
     /// Everything the client was sent, by lines.
     pub(super) fn lines(&mut self) -> Vec<String> {
         let messages = std::mem::take(&mut self.messages);
@@ -249,10 +269,10 @@ impl Rig {
                 Effect::Consult { slot, question } => self.consulted.push((slot, *question)),
                 Effect::Leave { channel } => {
                     let name = self.effects.name(&channel);
-                    assert!(
-                        self.members.remove(name).is_some(),
-                        "{name}: leaves without being in it"
-                    );
+                    let joining = self.joining.iter().position(|(joining, _)| *joining == *name);
+                    let was_joining = joining.map(|place| self.joining.remove(place)).is_some();
+                    let was_in = self.members.remove(name).is_some() || was_joining;
+                    assert!(was_in, "{name}: leaves without being in it");
                 }
                 Effect::Publish { id, channel, message, retention } => {
                     self.retention = retention;
@@ -263,6 +283,7 @@ impl Rig {
                     }
                     self.session.published(id, self.publish, &mut self.effects);
                 }
+                Effect::ShowAnew => self.shown_anew += 1,
                 Effect::HoldDeliveries => {
                     assert!(!self.is_held, "held once");
                     self.is_held = true;

@@ -15,10 +15,11 @@ use super::entrances::Entrances;
 use super::entry::Membership;
 use super::extra::Extra;
 use super::rules::Rules;
+use super::session_key::SessionKey;
 use super::under_way::{Awaited, Taken};
 use crate::protocol::{
     ClientId, ClientInfo, Command, Disconnect, DisconnectCode, ErrorCode, Format, Lineage,
-    Malformed, Reply,
+    Malformed, Reply, Transport,
 };
 
 /// What all sessions of a shard go by.
@@ -28,6 +29,8 @@ pub struct Terms {
     pub rules: Rules,
     /// The process's part of client ids.
     pub lineage: Lineage,
+    /// What the names of sessions over HTTP are made with.
+    pub session_key: SessionKey,
     /// The time since the Unix epoch, read no earlier than the step's connect or refresh began.
     pub now: Duration,
 }
@@ -65,6 +68,8 @@ pub struct Session {
     /// It is counted among its user's connections.
     is_signed_in: bool,
     format: Format,
+    /// What carries it.
+    transport: Transport,
     /// How much of its texts is the user's id.
     pub(super) user_bytes: u8,
 }
@@ -85,8 +90,26 @@ impl Session {
             has_message_pings,
             is_signed_in: false,
             format,
+            transport: Transport::WebSocket,
             user_bytes: 0,
         }
+    }
+
+    /// The same, carried by something else than a WebSocket.
+    #[must_use]
+    pub fn over(mut self, transport: Transport) -> Self {
+        self.transport = transport;
+        self
+    }
+
+    /// What carries it.
+    pub fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// The name by which its client means it in requests beside its stream.
+    pub fn secret_name(&self, terms: &Terms) -> String {
+        terms.session_key.name(self.client_id(terms))
     }
 
     /// The format that its client speaks. Every step's [`Effects`] are begun in it.

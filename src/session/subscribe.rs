@@ -12,7 +12,7 @@ use super::options::{ChannelOptions, RecoveryMode};
 use super::rules::Rules;
 use super::state::{Phase, Session, Terms};
 use super::tokens::not_subscribed;
-use super::under_way::{Awaited, Entering, Taken};
+use super::under_way::{Awaited, Entering};
 use crate::protocol::{
     DisconnectCode, ErrorCode, Push, Reply, ReplyError, Subscribe, SubscribeResult, UnsubscribeCode,
 };
@@ -145,10 +145,14 @@ impl Session {
         if self.phase == Phase::Entering {
             return self.entered_by_server(channel, result, terms, effects);
         }
-        let slot = self.under_way().and_then(|under_way| under_way.find(channel));
+        let slot = self.under_way().and_then(|under_way| under_way.awaited_entry(channel));
         let mut taken = self.take(slot.expect("its entry is under way"));
-        let Taken { awaited: Awaited::Entry(entering), .. } = &mut taken else {
-            unreachable!("no other command about the channel was begun")
+        let entering = match &mut taken.awaited {
+            Awaited::Entry(entering) => entering,
+            Awaited::PutIn(put_in) => {
+                return self.was_put_into(taken.slot, put_in, channel, result, effects);
+            }
+            _ => unreachable!("no other command about the channel was begun"),
         };
         let Entering { entrant, expires, data } = std::mem::take(&mut **entering);
         let reply = match &result {
@@ -242,6 +246,7 @@ impl Effects {
             stream: plan.grant.retention,
             recover,
             is_present: options.presence || options.join_leave,
+            is_listed: options.presence,
             channel_info: (!info.is_empty()).then(|| self.text(info)),
             is_announced: options.join_leave,
             hears_joins: plan.grant.hears_joins,

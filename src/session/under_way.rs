@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::back_end::PutIn;
 use super::deferred::Deferred;
 use super::entrances::Entrances;
 use super::entry::Entrant;
@@ -78,6 +79,8 @@ pub(super) enum Awaited {
     Entrances(Entrances),
     /// Of the home of the slot's channel: is it a member?
     Entry(Box<Entering>),
+    /// The same, where a back end has put it into the channel.
+    PutIn(PutIn),
     /// Of the home of the slot's channel: what it was asked.
     Answer,
     /// Of a back end: what the procedure returns.
@@ -143,6 +146,21 @@ impl UnderWay {
     pub(super) fn find(&self, channel: &str) -> Option<SlotId> {
         let index = self.slots.iter().rposition(|slot| *slot.channel == *channel)?;
         Some(self.at(index))
+    }
+
+    /// The slot of an entry into a channel, until the channel's home has answered.
+    pub(super) fn awaited_entry(&self, channel: &str) -> Option<SlotId> {
+        let is_entry = |slot: &Slot| {
+            let is_it = matches!(slot.stage, Stage::Waits(Awaited::Entry(_) | Awaited::PutIn(_)));
+            is_it && *slot.channel == *channel
+        };
+        self.slots.iter().rposition(is_entry).map(|index| self.at(index))
+    }
+
+    /// Whether that is one of a back end's.
+    pub(super) fn awaits_put_in(&self, channel: &str) -> bool {
+        let slot = self.awaited_entry(channel).and_then(|slot| self.index(slot));
+        slot.is_some_and(|slot| matches!(self.slots[slot].stage, Stage::Waits(Awaited::PutIn(_))))
     }
 
     /// The channels that a client which connects is put into.

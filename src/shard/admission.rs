@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use super::connection::{Connection, Flags, PartialHead};
 use super::core::{Core, Turn};
@@ -13,6 +13,7 @@ use super::guard;
 use super::listeners::Newcomer;
 use super::seats::Seat;
 use super::slab::Index;
+use crate::address::{INTRODUCTION_BYTES, Introduction};
 use crate::handler::{Accept, Handler, Peer, Refuse, Request, Sender, Upgrade};
 use crate::limits::{HEAD_BYTES_MAX, HEARTBEAT_MESSAGES_MAX};
 use crate::ws::handshake::{self, Refusal, RequestHead, check_upgrade, write_refusal};
@@ -38,7 +39,15 @@ pub(crate) enum Passing {
     SeatedProxied = b'p',
     /// It was just accepted, and has no seat anywhere.
     Unseated = b'u',
+    /// The control thread has made it for a client whose introduction stands behind this byte. It
+    /// has no seat anywhere.
+    Introduced = b'i',
+    /// The same, and its seat here is reserved.
+    SeatedIntroduced = b'j',
 }
+
+/// Bytes of what is said of a socket between threads.
+pub(crate) const PASSING_BYTES_MAX: usize = 1 + INTRODUCTION_BYTES;
 
 impl Passing {
     pub(crate) fn of(byte: u8) -> Self {
@@ -46,8 +55,34 @@ impl Passing {
             b's' => Self::Seated,
             b'p' => Self::SeatedProxied,
             b'u' => Self::Unseated,
+            b'i' => Self::Introduced,
+            b'j' => Self::SeatedIntroduced,
             _ => unreachable!("only our own threads send here"),
         }
+    }
+
+    /// Whether a seat was reserved for it.
+    pub(crate) fn has_seat(self) -> bool {
+        match self {
+            Self::Seated | Self::SeatedProxied | Self::SeatedIntroduced => true,
+            Self::Unseated | Self::Introduced => false,
+        }
+    }
+
+    /// What is said of a socket whose seat is reserved where it is passed to.
+    pub(super) fn message(newcomer: &Newcomer) -> Vec<u8> {
+        match newcomer.introduction {
+            None if newcomer.proxied => vec![Self::SeatedProxied as u8],
+            None => vec![Self::Seated as u8],
+            Some(introduction) => {
+                [&[Self::SeatedIntroduced as u8], &introduction.encode()[..]].concat()
+            }
+        }
+    }
+
+    /// What is said of a socket that the control thread has made for this client.
+    pub(crate) fn introducing(introduction: &Introduction) -> Vec<u8> {
+        [&[Self::Introduced as u8], &introduction.encode()[..]].concat()
     }
 }
 
@@ -59,6 +94,8 @@ struct Whole<'a> {
     rest: &'a [u8],
     /// The client that a trusted PROXY header has named.
     proxied: Option<SocketAddr>,
+    /// What the control thread has said of the client, if it has brought it.
+    introduction: Option<Introduction>,
 }
 
 /// How an opening handshake ends.
@@ -75,9 +112,13 @@ enum Answer<S> {
 }
 
 impl<H: Handler> Core<H> {
-    /// Admits a socket that this shard accepted itself.
+    /// Admits a socket that this shard accepted itself, or that the control thread has made.
     pub(crate) fn admit(&mut self, newcomer: Newcomer) -> Admission {
-        self.counters.accepted += 1;
+        if newcomer.introduction.is_some() {
+            self.counters.introduced += 1;
+        } else {
+            self.counters.accepted += 1;
+        }
         match self.settings.seats.reserve(self.number) {
             Seat::Here => self.take(newcomer, Flags::default()),
             Seat::On(shard) => {
@@ -105,7 +146,7 @@ impl<H: Handler> Core<H> {
     /// A socket that another shard passed was lost on the way, or is not wanted any more.
     pub(crate) fn passed_lost(&mut self, kind: Passing) {
         self.counters.pass_failures += 1;
-        if kind != Passing::Unseated {
+        if kind.has_seat() {
             self.settings.seats.release(self.number);
         }
     }
@@ -134,6 +175,10 @@ impl<H: Handler> Core<H> {
         connection.flags = flags;
         if newcomer.proxied {
             connection.flags.set(Flags::PROXIED);
+        }
+        if newcomer.introduction.is_some() {
+            let head = PartialHead { introduction: newcomer.introduction, ..Default::default() };
+            connection.busy().head = Some(Box::new(head));
         }
         let Ok(index) = self.connections.insert(connection) else {
             unreachable!("the slab has an entry for every seat and surplus slot")
@@ -168,14 +213,14 @@ impl<H: Handler> Turn<'_, H> {
         bytes: &[u8],
     ) -> usize {
         let core = &mut *self.core;
-        let proxied = partial.proxied;
+        let PartialHead { proxied, introduction, .. } = *partial;
         let before = partial.bytes.len();
         if before == 0 {
             // The usual case: the whole head in one read, and nothing copied.
             match partial.scanner.scan(bytes) {
                 Ok(Some(end)) => {
                     let (head, rest) = bytes.split_at(end);
-                    self.answer(handler, index, Whole { head, rest, proxied });
+                    self.answer(handler, index, Whole { head, rest, proxied, introduction });
                     return end;
                 }
                 Ok(None) => self.keep_head(index, partial, bytes),
@@ -190,7 +235,7 @@ impl<H: Handler> Turn<'_, H> {
             Ok(Some(end)) => {
                 let rest = &bytes[end - before..];
                 let head = &partial.bytes[..end];
-                self.answer(handler, index, Whole { head, rest, proxied });
+                self.answer(handler, index, Whole { head, rest, proxied, introduction });
                 return end - before;
             }
             Ok(None) => self.keep_head(index, partial, &[]),
@@ -273,7 +318,8 @@ impl<H: Handler> Turn<'_, H> {
         let head = RequestHead::parse(whole.head)?;
         let routes = &core.routes;
         let found = routes.find(head.path());
-        if found.is_none() && core.settings.door.is_some() {
+        let introduction = whole.introduction;
+        if found.is_none() && core.settings.door.is_some() && introduction.is_none() {
             // Also where every seat is taken: a full server still says that it lives, and takes
             // orders. It pays with a place at the door, not with a seat.
             return Ok(Answer::Leave);
@@ -288,17 +334,8 @@ impl<H: Handler> Turn<'_, H> {
         if !limits.origins.admits(handshake.origin(), head.header("host")) {
             return Err(Refusal::Origin);
         }
-        let socket_peer = (core.address_of)(connection.socket.as_fd());
-        let forwarded = head.fields().all("x-forwarded-for");
-        let real_ip = head.header("x-real-ip");
-        let trusted = &core.settings.trusted_proxies;
-        let peer = trusted.client(socket_peer, whole.proxied, forwarded, real_ip);
-        let pattern = routes.pattern_of(number);
-        let sender = Sender {
-            client: peer,
-            socket_peer: socket_peer.address(),
-            is_proxy: trusted.wrote_request(socket_peer, whole.proxied),
-        };
+        let sender = core.sender(connection.socket.as_fd(), &head, &whole);
+        let (peer, pattern) = (sender.client, routes.pattern_of(number));
         let request = Request::new(&head, &handshake, params, pattern, sender);
         let verdict = core.links_before(number, &request);
         let upgrade = match verdict {
@@ -368,6 +405,24 @@ impl<H: Handler> Core<H> {
         out.clear();
         write_status(out, 500, "the answer cannot be written");
         None
+    }
+
+    /// Who has sent a request.
+    fn sender(&self, socket: BorrowedFd<'_>, head: &RequestHead<'_>, whole: &Whole<'_>) -> Sender {
+        let introduction = whole.introduction;
+        if let Some(Introduction { client, is_proxy, .. }) = introduction {
+            return Sender { client, socket_peer: None, is_proxy, introduction };
+        }
+        let socket_peer = (self.address_of)(socket);
+        let forwarded = head.fields().all("x-forwarded-for");
+        let real_ip = head.header("x-real-ip");
+        let trusted = &self.settings.trusted_proxies;
+        Sender {
+            client: trusted.client(socket_peer, whole.proxied, forwarded, real_ip),
+            socket_peer: socket_peer.address(),
+            is_proxy: trusted.wrote_request(socket_peer, whole.proxied),
+            introduction: None,
+        }
     }
 
     /// The steps before the upgrade, from the outermost; an error is a panic of one.

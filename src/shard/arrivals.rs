@@ -3,10 +3,11 @@
 
 use std::os::fd::AsFd;
 
-use super::admission::{Admission, Passing};
+use super::admission::{Admission, PASSING_BYTES_MAX, Passing};
 use super::event_loop::{Loop, Service};
 use super::handover::Passed;
 use super::listeners::Newcomer;
+use crate::address::Introduction;
 use crate::handler::Handler;
 use crate::limits::{ACCEPT_SHARE, HANDOVER_PAUSE};
 use crate::sys::fdpass;
@@ -35,9 +36,8 @@ impl<H: Handler> Loop<H> {
 
     /// Passes a socket to a shard where a seat is reserved for it.
     fn pass(&mut self, shard: usize, newcomer: Newcomer) {
-        let kind = if newcomer.proxied { Passing::SeatedProxied } else { Passing::Seated };
-        let socket = newcomer.socket.as_fd();
-        let sent = fdpass::send(&*self.links.pass[shard], &[kind as u8], &[socket]);
+        let (message, socket) = (Passing::message(&newcomer), newcomer.socket.as_fd());
+        let sent = fdpass::send(&*self.links.pass[shard], &message, &[socket]);
         if let Err(error) = sent {
             tracing::debug!(?error, shard, "a connection could not be passed on");
             self.core.pass_failed(shard, newcomer);
@@ -48,31 +48,33 @@ impl<H: Handler> Loop<H> {
         if !std::mem::take(&mut self.passed_ready) {
             return false;
         }
-        let (mut payload, mut sockets) = ([0; 8], Vec::new());
+        let (mut payload, mut sockets) = ([0; PASSING_BYTES_MAX], Vec::new());
         for _ in 0..ACCEPT_SHARE {
-            match fdpass::receive(&self.links.passed, &mut payload, 1, &mut sockets) {
-                Ok(_) => {}
+            let received = fdpass::receive(&self.links.passed, &mut payload, 1, &mut sockets);
+            let length = match received {
+                Ok(received) => received.payload_bytes,
                 Err(fdpass::ReceiveError::Empty) => return true,
                 Err(fdpass::ReceiveError::Truncated) => {
                     // This shard's table is full: the socket is lost, its seat is not.
                     tracing::error!("a passed connection was lost: no descriptor left");
                     self.core.passed_lost(Passing::of(payload[0]));
+                    continue;
                 }
                 Err(error) => {
                     tracing::error!(?error, "connections cannot be passed here any more");
                     self.core.counters().pass_failures += 1;
                     return true;
                 }
-            }
+            };
             let kind = Passing::of(payload[0]);
+            let introduction = Introduction::decode(&payload[1..length]);
             for socket in sockets.drain(..) {
-                let newcomer = Newcomer { socket, proxied: kind == Passing::SeatedProxied };
-                match (kind, self.service) {
-                    (_, Service::Draining { .. }) => self.core.passed_lost(kind),
-                    (Passing::Unseated, _) => self.admit_one(newcomer),
-                    (Passing::Seated | Passing::SeatedProxied, _) => {
-                        self.core.take_passed(newcomer);
-                    }
+                let proxied = kind == Passing::SeatedProxied;
+                let newcomer = Newcomer { socket, proxied, introduction };
+                match self.service {
+                    Service::Draining { .. } => self.core.passed_lost(kind),
+                    Service::Running if kind.has_seat() => self.core.take_passed(newcomer),
+                    Service::Running => self.admit_one(newcomer),
                 }
             }
         }

@@ -52,7 +52,12 @@ pub(super) struct Attendance {
 impl Attendance {
     pub(super) fn new(hasher: &RandomState) -> Self {
         Self {
-            presence: Presence::new(PRESENT_PER_HOME_MAX, user_of, hasher.clone()),
+            presence: Presence::new(
+                PRESENT_PER_HOME_MAX,
+                user_of,
+                Present::is_listed,
+                hasher.clone(),
+            ),
             joins: Joins::new(JoinBounds::default(), hasher.clone()),
             tell: |_, _| Vec::new(),
             due: None,
@@ -72,6 +77,11 @@ impl Attendance {
         added.map_err(|_| JoinError::HomeFull)?;
         self.note(channel, key, present.clone(), true, now);
         Ok(())
+    }
+
+    /// Somebody who is present is shown as this from now on.
+    pub(super) fn show(&mut self, channel: &str, key: Attendant, anew: &Present) {
+        self.presence.renew(channel, key, |present| present.shown_as(anew));
     }
 
     /// Somebody is not present any more; `now` is given if that is to be told.

@@ -12,7 +12,7 @@ use super::ready::Rank;
 use super::set_aside::SetAside;
 use super::slab::Index;
 use super::wheel::{Node, Tick};
-use crate::address::SocketPeer;
+use crate::address::{Introduction, SocketPeer};
 use crate::handler::Handler;
 use crate::limits::HEARTBEAT_MESSAGES_MAX;
 use crate::ws::Assembler;
@@ -211,6 +211,8 @@ pub(super) struct PartialHead {
     pub(super) bytes: Vec<u8>,
     /// The client that a PROXY header before it has named.
     pub(super) proxied: Option<SocketAddr>,
+    /// What the control thread has said of the client, if it has brought it.
+    pub(super) introduction: Option<Introduction>,
 }
 
 /// Unsent output of one connection, in order. Its bound is checked by whoever appends.

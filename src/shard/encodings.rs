@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ struct Encoding {
 /// What was put into words.
 enum Source {
     Publications(Publications, PublicationList),
+    Pushes(Publications),
     Clients(Arc<[Present]>),
 }
 
@@ -46,6 +48,7 @@ impl Source {
             (Self::Publications(one, list), Self::Publications(other, of)) => {
                 list == of && one.is_same(other)
             }
+            (Self::Pushes(one), Self::Pushes(other)) => one.is_same(other),
             (Self::Clients(one), Self::Clients(other)) => Arc::ptr_eq(one, other),
             _ => false,
         }
@@ -55,6 +58,10 @@ impl Source {
         match self {
             Self::Publications(publications, list) => {
                 write_publications(publications, *list, format)
+            }
+            Self::Pushes(publications) => {
+                let payloads: Option<Vec<_>> = payloads(publications, format).collect();
+                Some(payloads?.join(format.separator()))
             }
             Self::Clients(clients) => {
                 let mut bytes = Vec::new();
@@ -77,6 +84,18 @@ impl Encodings {
             return Some(Rc::default());
         }
         self.words(Source::Publications(publications.clone(), list), format)
+    }
+
+    /// Publications as pushes of their channel, behind each other.
+    pub(super) fn pushes(
+        &mut self,
+        publications: &Publications,
+        format: Format,
+    ) -> Option<Rc<[u8]>> {
+        if publications.is_empty() {
+            return Some(Rc::default());
+        }
+        self.words(Source::Pushes(publications.clone()), format)
     }
 
     /// Clients as a list for the result of a presence.
@@ -108,13 +127,21 @@ impl Encodings {
     }
 }
 
+/// The message of each, in this format.
+fn payloads(
+    publications: &Publications,
+    format: Format,
+) -> impl Iterator<Item = Option<Cow<'_, [u8]>>> {
+    let into = |message: Message<'_>| translate(message.payload(), format_of(message.kind()));
+    publications.payloads(kind_of(format), into)
+}
+
 fn write_publications(
     publications: &Publications,
     list: PublicationList,
     format: Format,
 ) -> Option<Vec<u8>> {
-    let into = |message: Message<'_>| translate(message.payload(), format_of(message.kind()));
-    let payloads: Option<Vec<_>> = publications.payloads(kind_of(format), into).collect();
+    let payloads: Option<Vec<_>> = payloads(publications, format).collect();
     let payloads = payloads?;
     let parts =
         payloads.iter().map(|payload| format.publication_part(payload).map(|part| &payload[part]));

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use super::attendance::{Attendance, Attendant};
 use super::forms::{Number, Translate, numbered, with_both};
 use crate::handler::{
-    Answer as Said, AskError, ConnectionId, Entered, Entry, JoinError, Publications, Question,
-    Recover, Recovered, Retention,
+    Answer as Said, AskError, ConnectionId, Entered, Entry, JoinError, Present, Publications,
+    Question, Recover, Recovered, Retention,
 };
 use crate::hub::{
     Answer, HomeChannelId, Order, Published, Recovery, ShardId, ShardSet, StreamBounds, StreamId,
@@ -214,6 +214,17 @@ impl Home {
             self.attendance.come(channel, Attendant::new(from, connection), present, now)?;
         }
         Ok(entered)
+    }
+
+    /// A connection that is present in a channel is shown as this from now on.
+    pub(super) fn show(
+        &mut self,
+        from: ShardId,
+        connection: ConnectionId,
+        channel: &str,
+        anew: &Present,
+    ) {
+        self.attendance.show(channel, Attendant::new(from, connection), anew);
     }
 
     /// A connection is not present in a channel any more.

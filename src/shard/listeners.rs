@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Instant;
 
+use crate::address::Introduction;
 use crate::limits::{ACCEPT_BACKOFF, ACCEPT_QUEUE_MAX};
 use crate::metrics::Counters;
 use crate::ring::{Completion, Operation, Ring, Token};
@@ -17,6 +18,15 @@ pub(crate) struct Newcomer {
     pub(crate) socket: OwnedFd,
     /// Its first bytes are to be a header of the PROXY protocol.
     pub(crate) proxied: bool,
+    /// Who it is, if the control thread has made it.
+    pub(crate) introduction: Option<Introduction>,
+}
+
+impl Newcomer {
+    /// One that says itself who it is.
+    pub(crate) fn new(socket: OwnedFd, proxied: bool) -> Self {
+        Self { socket, proxied, introduction: None }
+    }
 }
 
 /// The state of one multishot accept.
@@ -85,7 +95,7 @@ impl Listeners {
         let mut resting = now;
         match completion.into_socket() {
             Ok(socket) => {
-                self.accepted.push_back(Newcomer { socket, proxied: listener.proxied });
+                self.accepted.push_back(Newcomer::new(socket, listener.proxied));
             }
             Err(libc::ECANCELED) => {}
             Err(errno) => {

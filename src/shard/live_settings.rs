@@ -1,6 +1,7 @@
 //! Settings of sessions that are replaced while a server goes by them: one end that sends, and
 //! the shards' ends that follow.
 
+use std::hash::{BuildHasher, RandomState};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -8,6 +9,8 @@ use tokio::sync::watch;
 
 use super::session_settings::{SessionSettings, SessionSettingsError};
 use crate::handler::ShardLimits;
+use crate::protocol::Lineage;
+use crate::session::SessionKey;
 
 /// Settings that may be replaced while they are in force: all shards take them with the next
 /// message that they read.
@@ -15,25 +18,48 @@ use crate::handler::ShardLimits;
 /// Rules, limits, origins and the stale delay hold from then on, the first two also for those who
 /// are connected. Path, pings and idle time wait for a restart.
 #[derive(Debug)]
-pub struct LiveSettings(watch::Sender<Arc<SessionSettings>>);
+pub struct LiveSettings {
+    settings: watch::Sender<Arc<SessionSettings>>,
+    lineage: Lineage,
+    session_key: SessionKey,
+}
 
 impl LiveSettings {
     /// The first settings, if a server can go by them.
     pub fn new(settings: SessionSettings) -> Result<Self, SessionSettingsError> {
         settings.validate()?;
-        Ok(Self(watch::Sender::new(Arc::new(settings))))
+        let lineage = Lineage::new(RandomState::new().hash_one(0));
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(|_| SessionSettingsError::NoRandomBytes)?;
+        let session_key = SessionKey::new(key);
+        Ok(Self { settings: watch::Sender::new(Arc::new(settings)), lineage, session_key })
+    }
+
+    /// What this node is called where clients over HTTP say which node they mean.
+    pub fn node(&self) -> String {
+        self.lineage.to_string()
+    }
+
+    /// What the names of sessions over HTTP are made with.
+    pub(super) fn session_key(&self) -> SessionKey {
+        self.session_key.clone()
+    }
+
+    /// The process's part of client ids.
+    pub(super) fn lineage(&self) -> Lineage {
+        self.lineage
     }
 
     /// Replaces them; if a server cannot go by the new ones, the old ones stay.
     pub fn replace(&self, settings: SessionSettings) -> Result<(), SessionSettingsError> {
         settings.validate()?;
-        self.0.send_replace(Arc::new(settings));
+        self.settings.send_replace(Arc::new(settings));
         Ok(())
     }
 
     /// The end of one shard.
     pub(super) fn follow(&self) -> InForce {
-        let mut source = self.0.subscribe();
+        let mut source = self.settings.subscribe();
         let settings = Arc::clone(&source.borrow_and_update());
         InForce { settings, source, has_new_limits: false }
     }

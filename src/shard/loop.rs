@@ -308,6 +308,7 @@ impl<H: Handler> Loop<H> {
                 | Message::Enter(_)
                 | Message::Ask(_)
                 | Message::Absent { .. }
+                | Message::ShowAnew(_)
                     if from.as_usize() >= self.core.shard_count =>
                 {
                     unreachable!("only shards have members")

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::handler::{
-    self, AskError, ConnectionId, Entered, Entry, JoinError, Question, Retention, SignInError,
+    self, AskError, ConnectionId, Entered, Entry, JoinError, Present, Question, Retention,
+    SignInError,
 };
 use crate::hub::Answer;
 use crate::metrics::{Counters, Details};
@@ -41,6 +42,8 @@ pub(crate) enum Message {
     Answered(Box<Answered>),
     /// To a channel's home: a connection is not present any more.
     Absent { channel: Arc<str>, connection: ConnectionId, is_announced: bool },
+    /// To a channel's home: a connection that is present is shown otherwise from now on.
+    ShowAnew(Box<ShowAnew>),
     /// From a channel's home: whoever of yours is in it gives way to somebody who enters.
     Replaced { channel: Arc<str> },
     /// To a user's home: may this connection be counted for it? A request.
@@ -83,6 +86,14 @@ impl Message {
             }
         }
     }
+}
+
+/// A connection that is shown otherwise from now on, in one of its channels.
+#[derive(Clone, Debug)]
+pub(crate) struct ShowAnew {
+    pub(crate) channel: Arc<str>,
+    pub(crate) connection: ConnectionId,
+    pub(crate) present: Present,
 }
 
 /// A publication that its home is to keep.

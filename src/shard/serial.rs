@@ -16,7 +16,7 @@ mod fields;
 mod stream;
 
 use self::fields::{ANSWERS, Reader, SIGN_IN_RESULTS, Writer};
-use super::message::{Ask, Consult, Consulted, Enter, Message, PublishKept};
+use super::message::{Consult, Consulted, Enter, Message, PublishKept};
 
 /// Bytes that are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +59,11 @@ const USER_TOLD: u8 = 22;
 const CONSULT: u8 = 23;
 const UNCONSULT: u8 = 24;
 const CONSULTED: u8 = 25;
+const SHOW_ANEW: u8 = 26;
 
 /// The kind that was added last.
 #[cfg(test)]
-const LAST: u8 = CONSULTED;
+const LAST: u8 = SHOW_ANEW;
 
 impl Message {
     /// Appends the serial form.
@@ -90,10 +91,7 @@ impl Message {
                 put.tag(ENTERED).text(&entered.channel).connection(entered.connection);
                 put.entered(&entered.result)
             }
-            Self::Ask(ask) => {
-                let Ask { channel, connection, id, question } = &**ask;
-                put.tag(ASK).text(channel).connection(*connection).u32(*id).question(question)
-            }
+            Self::Ask(ask) => put.tag(ASK).ask(ask),
             Self::Answered(answered) => {
                 put.tag(ANSWERED).connection(answered.connection).u32(answered.id);
                 put.answer(&answered.result)
@@ -101,6 +99,7 @@ impl Message {
             Self::Absent { channel, connection, is_announced } => {
                 put.tag(ABSENT).text(channel).connection(*connection).bool(*is_announced)
             }
+            Self::ShowAnew(anew) => put.tag(SHOW_ANEW).show_anew(anew),
             Self::Tell { channel, frame } => put.tag(TELL).text(channel).bytes(frame),
             Self::Replaced { channel } => put.tag(REPLACED).text(channel),
             Self::SignIn { user, limit, connection } => {
@@ -159,6 +158,7 @@ impl Message {
                 connection: take.connection()?,
                 is_announced: take.bool()?,
             },
+            SHOW_ANEW => Self::ShowAnew(Box::new(take.show_anew()?)),
             TELL => Self::Tell { channel: take.text()?, frame: take.frame()? },
             REPLACED => Self::Replaced { channel: take.text()? },
             SIGN_IN => Self::SignIn {
@@ -310,6 +310,7 @@ mod tests {
             Message::Ask(_) => ASK,
             Message::Answered(_) => ANSWERED,
             Message::Absent { .. } => ABSENT,
+            Message::ShowAnew(_) => SHOW_ANEW,
             Message::Tell { .. } => TELL,
             Message::Replaced { .. } => REPLACED,
             Message::Consult(_) => CONSULT,

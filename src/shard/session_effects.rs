@@ -15,7 +15,9 @@ use crate::handler::{
 };
 use crate::limits::REPLIES_WAITING_BYTES_MAX;
 use crate::protocol::{ErrorCode, Format, PresenceStats, PublicationList};
-use crate::session::{self, Deferred, Effect, Entry, Question, Retention, SlotId, Span};
+use crate::session::{
+    self, Deferred, Effect, Entry, Question, Retention, Session, SlotId, Span, Terms,
+};
 use crate::sys::clock;
 
 /// Room for what a reply says beside its list: numbers, an epoch, a word or two.
@@ -37,6 +39,7 @@ impl Sessions {
                 Effect::Ask { slot, channel, question } => {
                     self.ask(peer, slot, &channel, &question);
                 }
+                Effect::ShowAnew => self.show_anew(peer),
                 Effect::Consult { slot, question } => self.consult(peer, slot, &question),
                 Effect::HoldDeliveries => peer.hold_deliveries(),
                 Effect::ReleaseDeliveries => {
@@ -85,19 +88,20 @@ impl Sessions {
         self.resume(peer, deferred);
     }
 
+    /// The client is shown otherwise from now on.
+    fn show_anew(&mut self, peer: &mut Peer<'_, Self>) {
+        if let Some(session) = peer.state() {
+            let present = shown(session, &self.terms, &[]);
+            peer.show_anew(&present);
+        }
+    }
+
     /// The client as it is present in a channel, if it is to be.
     fn present(&mut self, peer: &mut Peer<'_, Self>, wanted: &Entry) -> Option<Present> {
         let session = peer.state().filter(|_| wanted.is_present)?;
-        let format = session.format();
-        let shown = session.shown(&self.terms);
-        let info = sayable(shown.connection_info, format);
         let channel_info = wanted.channel_info.as_ref().map(|info| self.effects.bytes(info));
-        let channel_info = sayable(channel_info.unwrap_or_default(), format);
-        let id = shown.client.bytes();
-        if info == shown.connection_info && channel_info.is_empty() {
-            return Some(Present::of_texts(id, session.texts(), shown.user.len()));
-        }
-        Some(Present::new(id, shown.user, info, channel_info))
+        let present = shown(session, &self.terms, channel_info.unwrap_or_default());
+        Some(if wanted.is_listed { present } else { present.unlisted() })
     }
 
     /// The home's answer to an entry, or that it was not even asked. What it comes to is among the
@@ -111,7 +115,11 @@ impl Sessions {
     ) -> Deferred {
         let format = self.effects.outbox.format();
         let recovered = result.as_ref().ok().and_then(|entered| entered.recovered.as_ref());
+        let is_put_in = peer.state().is_some_and(|one| one.is_put_into_channel(channel));
         let list = recovered.map(|recovered| {
+            if is_put_in {
+                return self.encodings.pushes(&recovered.publications, format);
+            }
             let list = PublicationList::Subscribe;
             self.encodings.publications(&recovered.publications, list, format)
         });
@@ -298,6 +306,18 @@ impl Sessions {
         counters.client_lists_shared += std::mem::take(&mut self.encodings.found);
         outbox.clear();
     }
+}
+
+/// A client as others are shown it, with what is said of it in one channel.
+fn shown(session: &Session, terms: &Terms, channel_info: &[u8]) -> Present {
+    let shown = session.shown(terms);
+    let (id, format) = (shown.client.bytes(), session.format());
+    let info = sayable(shown.connection_info, format);
+    let channel_info = sayable(channel_info, format);
+    if info == shown.connection_info && channel_info.is_empty() {
+        return Present::of_texts(id, session.texts(), shown.user.len());
+    }
+    Present::new(id, shown.user, info, channel_info)
 }
 
 /// The client is told that it has connected.

@@ -88,7 +88,7 @@ impl SessionRig {
         let (ours, theirs) = UnixStream::pair().expect("a pair");
         self.clients.push(theirs);
         let mut effects = Vec::new();
-        let _taken = self.core(shard).admit(Newcomer { socket: ours.into(), proxied: false });
+        let _taken = self.core(shard).admit(Newcomer::new(ours.into(), false));
         self.core(shard).take_effects(&mut effects);
         let Some((_, Effect::Watch(index))) = effects.pop() else {
             panic!("not taken: {effects:?}")

@@ -120,6 +120,8 @@ pub enum SessionSettingsError {
     Path(String),
     /// The header of the user.
     UserHeader(String),
+    /// The kernel gives no random bytes, of which secrets are made.
+    NoRandomBytes,
     /// A pong could come after the next ping.
     PongTimeout {
         /// Time for a pong.
@@ -139,6 +141,7 @@ impl fmt::Display for SessionSettingsError {
             Self::UserHeader(name) => {
                 write!(out, "user_id_http_header is {name:?}, which is no name of a header")
             }
+            Self::NoRandomBytes => out.write_str("the kernel gives no random bytes"),
             Self::PongTimeout { pong_timeout, interval } => write!(
                 out,
                 "pong_timeout is {pong_timeout:?}: it must be less than ping_interval, {interval:?}"

@@ -24,8 +24,10 @@ use crate::handler::{
     Routes, Shard, SignInError, Upgrade, Word,
 };
 use crate::limits::USER_ID_BYTES_MAX;
-use crate::protocol::{Commands, DisconnectCode, Format, Lineage, json, protobuf, translate};
-use crate::session::{Effects, Membership, Session, SlotId, Terms};
+use crate::protocol::{
+    Commands, DisconnectCode, Format, Lineage, Transport, json, protobuf, translate,
+};
+use crate::session::{Effects, Membership, Session, SessionKey, SlotId, Terms};
 use crate::sys::clock;
 
 /// Serves the client protocol: the handler of `longwire serve`.
@@ -57,14 +59,15 @@ impl Sessions {
 
     /// The same with settings that may be replaced while the server runs.
     pub fn following(live: &LiveSettings) -> impl Fn(usize) -> Self + Clone + Send + use<> {
-        let settings = live.follow();
-        let lineage = Lineage::new(RandomState::new().hash_one(0));
-        move |_shard| Self::new(settings.clone(), lineage)
+        let (settings, lineage) = (live.follow(), live.lineage());
+        let session_key = live.session_key();
+        move |_shard| Self::new(settings.clone(), lineage, session_key.clone())
     }
 
-    fn new(settings: InForce, lineage: Lineage) -> Self {
+    fn new(settings: InForce, lineage: Lineage, session_key: SessionKey) -> Self {
+        let (rules, now) = (settings.rules(), clock::since_epoch());
         Self {
-            terms: Terms { rules: settings.rules(), lineage, now: clock::since_epoch() },
+            terms: Terms { rules, lineage, session_key, now },
             settings,
             effects: Effects::default(),
             encodings: Encodings::default(),
@@ -94,7 +97,7 @@ impl Sessions {
     }
 
     /// Begins a step in the format of its client; returns the format.
-    fn begin(&mut self, peer: &mut Peer<'_, Self>) -> Format {
+    pub(super) fn begin(&mut self, peer: &mut Peer<'_, Self>) -> Format {
         let format = peer.state().map_or(Format::default(), |session| session.format());
         self.effects.begin(format);
         format
@@ -154,7 +157,14 @@ impl Handler for Sessions {
             tracing::warn!(peer, "a trusted proxy names several users, or what can be none");
             return Upgrade::refuse(400);
         };
-        let accept = Accept::new(self.session(!has_frame_pings, format, user));
+        let transport = request.introduction().map_or(Transport::WebSocket, |one| one.transport);
+        let session = self.session(!has_frame_pings, format, user).over(transport);
+        let name = transport.is_emulated().then(|| session.secret_name(&self.terms));
+        let mut accept = Accept::new(session);
+        if let Some(name) = name {
+            // For the control thread, which nobody else reads.
+            accept = accept.header(Transport::SESSION_HEADER, name);
+        }
         let accept = match protocol {
             Some(protocol) => accept.protocol(protocol),
             None => accept,

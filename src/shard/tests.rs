@@ -44,7 +44,7 @@ pub(super) fn core() -> (Core<Silent>, UnixStream) {
 
 fn admit(core: &mut Core<Silent>) -> UnixStream {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let _taken = core.admit(Newcomer { socket: ours.into(), proxied: false });
+    let _taken = core.admit(Newcomer::new(ours.into(), false));
     theirs
 }
 

@@ -2,9 +2,16 @@
 
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+
 use super::sessions::Sessions;
 use crate::handler::{ConnectionId, Peer, Shard, Word};
-use crate::protocol::{UserAction, UserCommand};
+use crate::protocol::{OptionsForUser, UserAction, UserCommand, UserSubscription};
+use crate::session::{Deferred, Membership};
+use crate::sys::clock;
+use crate::token::{Claimed, Override, Overrides};
 
 impl Sessions {
     /// Does it to those of the connections that are meant.
@@ -22,22 +29,69 @@ impl Sessions {
             let mut peer = shard.peer(*connection);
             let is_meant = peer.state().is_some_and(|session| {
                 let client = session.shown(&self.terms).client;
-                session.user() == word.user && command.clients.holds(client, None)
+                let name = session.transport().is_emulated();
+                let name = name.then(|| session.secret_name(&self.terms));
+                session.user() == word.user && command.clients.holds(client, name.as_deref())
             });
             if is_meant {
-                act_on(&mut peer, &command.action);
+                self.act_on(&mut peer, &command.action);
                 peer.shard().counters().user_commands += 1;
             }
         }
     }
+
+    fn act_on(&mut self, peer: &mut Peer<'_, Self>, action: &UserAction) {
+        self.begin(peer);
+        self.terms.now = clock::since_epoch();
+        let mut deferred = Deferred::default();
+        match action {
+            UserAction::Disconnect { code, reason } => {
+                tracing::info!(connection = %peer.id(), code, reason, "disconnected");
+                return peer.close(*code, reason);
+            }
+            UserAction::Subscribe(subscription) => self.put_into(peer, subscription),
+            UserAction::Unsubscribe { channel } => {
+                let membership = peer.tag(channel).map(Membership::of_bits);
+                let Some(session) = peer.state() else { return };
+                deferred = session.put_out(channel, membership, &mut self.effects);
+            }
+            UserAction::Refresh { expired, expires_s, info } => {
+                let expires = (*expires_s > 0).then(|| Duration::from_secs(*expires_s));
+                let expires = if *expired { Some(Duration::ZERO) } else { expires };
+                let info = info.as_ref().map(|info| info.get().as_bytes());
+                let Some(session) = peer.state() else { return };
+                session.be_refreshed(expires, info, &self.terms, &mut self.effects);
+            }
+        }
+        self.go_on(peer, deferred);
+    }
+
+    fn put_into(&mut self, peer: &mut Peer<'_, Self>, subscription: &UserSubscription) {
+        let UserSubscription { channel, info, data, since, options } = subscription;
+        let membership = peer.tag(channel).map(Membership::of_bits);
+        let bytes = |json: &Option<Box<RawValue>>| {
+            json.as_ref().map(|json| json.get().as_bytes().to_vec()).unwrap_or_default()
+        };
+        let claimed = Claimed {
+            channel: channel.clone(),
+            info: bytes(info),
+            data: bytes(data),
+            overrides: overrides(*options),
+        };
+        let since = since.as_ref().map(|(offset, epoch)| (*offset, epoch.as_str()));
+        let Some(session) = peer.state() else { return };
+        session.put_into(&claimed, since, membership, &self.terms, &mut self.effects);
+    }
 }
 
-fn act_on(peer: &mut Peer<'_, Sessions>, action: &UserAction) {
-    match action {
-        UserAction::Disconnect { code, reason } => {
-            tracing::info!(connection = %peer.id(), code, reason, "disconnected");
-            peer.close(*code, reason);
-        }
+fn overrides(options: OptionsForUser) -> Overrides {
+    let set = |option: Option<bool>| option.map(|value| Override { value });
+    Overrides {
+        presence: set(options.presence),
+        join_leave: set(options.join_leave),
+        force_push_join_leave: set(options.force_push_join_leave),
+        force_recovery: set(options.force_recovery),
+        force_positioning: set(options.force_positioning),
     }
 }
 

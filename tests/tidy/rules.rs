@@ -56,10 +56,11 @@ const ARROWS: [(&str, &[&str]); 20] = [
     ("ws", &[]),
     ("metrics", &[]),
     ("config", &["token", "backend"]),
-    // Pure, beside the agreed modules: who is at the other end.
-    ("address", &["config"]),
-    // `metrics` beside the agreed arrow: an application counts where its shard does.
-    ("handler", &["ws", "metrics"]),
+    // Pure, beside the agreed modules: who is at the other end, and by what transport.
+    ("address", &["config", "protocol"]),
+    // Beside the agreed arrow: `metrics`, because an application counts where its shard does, and
+    // `address`, because a request is somebody's.
+    ("handler", &["ws", "metrics", "address"]),
     // `sys` beside the agreed arrows: a shard's loop shuts sockets down, passes them on and reads
     // the clock, none of which is the ring's.
     (

@@ -14,6 +14,7 @@ mod options;
 mod personal;
 mod shares;
 mod shutdown;
+mod streams;
 mod token;
 mod websocket;
 
@@ -27,6 +28,7 @@ pub use namespace::{Namespace, Namespaces};
 pub use options::{DataFormat, Overflow, Pattern, RecoveryMode, WithoutNamespace};
 pub use personal::Personal;
 pub use shutdown::Shutdown;
+pub use streams::{Emulation, HttpStream, Sse};
 pub use token::{EcdsaKey, KeySetUrl, RsaKey, SubscriptionToken, Token};
 pub use websocket::{UrlPath, WebSocket};
 
@@ -60,6 +62,12 @@ pub struct Serve {
     pub without_namespace: WithoutNamespace,
     /// `websocket`.
     pub websocket: WebSocket,
+    /// `http_stream`.
+    pub http_stream: HttpStream,
+    /// `sse`.
+    pub sse: Sse,
+    /// `emulation`.
+    pub emulation: Emulation,
     /// `http_api`.
     pub http_api: HttpApi,
     /// `log`.
@@ -80,6 +88,9 @@ pub fn keys() -> impl Iterator<Item = &'static Key> + Clone {
         Channel::KEYS,
         WithoutNamespace::KEYS,
         WebSocket::KEYS,
+        HttpStream::KEYS,
+        Sse::KEYS,
+        Emulation::KEYS,
         HttpApi::KEYS,
         Log::KEYS,
         Shutdown::KEYS,
@@ -101,6 +112,9 @@ impl Serve {
                 channel: Channel::read(reader),
                 without_namespace: WithoutNamespace::read(reader),
                 websocket: WebSocket::read(reader),
+                http_stream: HttpStream::read(reader),
+                sse: Sse::read(reader),
+                emulation: Emulation::read(reader),
                 http_api: HttpApi::read(reader),
                 log: Log::read(reader),
                 shutdown: Shutdown::read(reader),
@@ -124,6 +138,7 @@ impl Serve {
                 "a pong must be due before the next ping: set the timeout to less".to_owned(),
             );
         }
+        self.agree_on_paths(reader);
         let internal = self.internal_listen();
         let listens = self.listens();
         if let Some(address) = internal
@@ -146,6 +161,33 @@ impl Serve {
         }
     }
 
+    /// A path that means two things would mean one of them only.
+    fn agree_on_paths(&self, reader: &mut Reader<'_>) {
+        let paths = [
+            ("websocket", &self.websocket.handler_prefix),
+            ("http_stream", &self.http_stream.handler_prefix),
+            ("sse", &self.sse.handler_prefix),
+            ("emulation", &self.emulation.handler_prefix),
+        ];
+        for (index, (section, path)) in paths.iter().enumerate() {
+            let same = paths[..index].iter().find(|(_, other)| other == path);
+            let path = path.as_str();
+            if let Some((other, _)) = same {
+                reader.contradiction(
+                    format!("{other}.handler_prefix and {section}.handler_prefix are both {path}"),
+                    "give each endpoint a path of its own".to_owned(),
+                );
+            }
+            let is_streams = ["http_stream", "sse", "emulation"].contains(section);
+            if is_streams && is_taken(path) {
+                reader.contradiction(
+                    format!("{section}.handler_prefix is {path}, where something else is served"),
+                    "give it a path that does not begin like the API, /health or /dev".to_owned(),
+                );
+            }
+        }
+    }
+
     /// Takes over from `new` what a running server can take over, and tells what that is.
     pub fn adopt(&mut self, new: &Self) -> Changes {
         let mut changes = Changes::default();
@@ -158,6 +200,9 @@ impl Serve {
         self.channel.adopt(&new.channel, &mut changes);
         self.without_namespace.adopt(&new.without_namespace, &mut changes);
         self.websocket.adopt(&new.websocket, &mut changes);
+        self.http_stream.adopt(&new.http_stream, &mut changes);
+        self.sse.adopt(&new.sse, &mut changes);
+        self.emulation.adopt(&new.emulation, &mut changes);
         self.http_api.adopt(&new.http_api, &mut changes);
         self.log.adopt(&new.log, &mut changes);
         self.shutdown.adopt(&new.shutdown, &mut changes);
@@ -194,4 +239,10 @@ impl Serve {
         let wanted = self.host.max_connections.map(NonZeroU32::get);
         limit.into_iter().chain(wanted).min()
     }
+}
+
+/// Whether the public port serves something there, whatever is configured.
+fn is_taken(path: &str) -> bool {
+    let first = path.split('/').nth(1).unwrap_or_default();
+    ["api", "health", "dev"].contains(&first)
 }

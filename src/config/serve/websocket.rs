@@ -27,6 +27,11 @@ section! {
 pub struct UrlPath(String);
 
 impl UrlPath {
+    /// A path that is known to be one.
+    pub(super) fn of(path: &str) -> Self {
+        Self(path.to_owned())
+    }
+
     /// The path.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -7,6 +7,7 @@
 //! Invariant: nothing of a request's body is looked at, and none of it is received, before its
 //! key was found right.
 
+mod channel;
 mod failure;
 mod info;
 mod key;
@@ -31,10 +32,7 @@ pub(super) use info::Identity;
 
 /// What the reference can do and this version cannot: the difference between a typing error and
 /// a missing feature is worth a word.
-const ABSENT: [&str; 11] = [
-    "subscribe",
-    "unsubscribe",
-    "refresh",
+const ABSENT: [&str; 8] = [
     "presence",
     "presence_stats",
     "history",
@@ -50,28 +48,28 @@ const ABSENT: [&str; 11] = [
 enum Command {
     Publish,
     Broadcast,
+    Subscribe,
+    Unsubscribe,
     Disconnect,
+    Refresh,
     Info,
 }
 
-impl Command {
-    fn named(name: &str) -> Option<Self> {
-        match name {
-            "publish" => Some(Self::Publish),
-            "broadcast" => Some(Self::Broadcast),
-            "disconnect" => Some(Self::Disconnect),
-            "info" => Some(Self::Info),
-            _ => None,
-        }
-    }
+/// All of them, by their names.
+const COMMANDS: [(&str, Command); 7] = [
+    ("publish", Command::Publish),
+    ("broadcast", Command::Broadcast),
+    ("subscribe", Command::Subscribe),
+    ("unsubscribe", Command::Unsubscribe),
+    ("disconnect", Command::Disconnect),
+    ("refresh", Command::Refresh),
+    ("info", Command::Info),
+];
 
-    fn name(self) -> &'static str {
-        match self {
-            Self::Publish => "publish",
-            Self::Broadcast => "broadcast",
-            Self::Disconnect => "disconnect",
-            Self::Info => "info",
-        }
+impl Command {
+    /// The command of this name, and the name as one of ours.
+    fn named(name: &str) -> Option<(&'static str, Self)> {
+        COMMANDS.into_iter().find(|(known, _)| *known == name)
     }
 }
 
@@ -92,7 +90,7 @@ pub(super) async fn serve(
     if let Err(denied) = admitted {
         return denied.into_response();
     }
-    let Some(command) = Command::named(&name) else {
+    let Some((known, command)) = Command::named(&name) else {
         return absent(&name);
     };
     let body = match body::receive(request.into_body(), &context.bodies).await {
@@ -102,7 +100,7 @@ pub(super) async fn serve(
     let since = Instant::now();
     let done = carry_out(&context, command, body.bytes()).await;
     let error = done.as_ref().err().map(Failure::code);
-    context.traffic.command(command.name(), error, since.elapsed());
+    context.traffic.command(known, error, since.elapsed());
     done.unwrap_or_else(|failure| failure.answer(mode))
 }
 
@@ -110,7 +108,10 @@ async fn carry_out(context: &Context, command: Command, body: &[u8]) -> Result<R
     match command {
         Command::Publish => publish::publish(context, body).await.map(|done| result(&done)),
         Command::Broadcast => publish::broadcast(context, body).await.map(|done| result(&done)),
+        Command::Subscribe => users::subscribe(context, body).await.map(|done| result(&done)),
+        Command::Unsubscribe => users::unsubscribe(context, body).await.map(|done| result(&done)),
         Command::Disconnect => users::disconnect(context, body).await.map(|done| result(&done)),
+        Command::Refresh => users::refresh(context, body).await.map(|done| result(&done)),
         Command::Info => info::info(context).await.map(|done| result(&done)),
     }
 }

@@ -6,16 +6,15 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
+use super::channel;
 use super::failure::{ApiError, Code, Failure};
-use super::object;
+use super::object::{self, Given};
 use crate::control::ask::Publication;
-use crate::control::channels::{Channels, Kept, NoChannel};
+use crate::control::channels::{Channels, Kept};
 use crate::control::routes::Context;
 use crate::limits::{
     ASK_TIMEOUT, BROADCAST_BYTES_MAX, BROADCAST_CHANNELS_MAX, BROADCAST_SLICE_BYTES,
@@ -128,20 +127,7 @@ fn busy() -> ApiError {
 type Valid<'n> = (&'n str, Option<Kept>);
 
 fn valid<'n>(name: &'n str, channels: &Channels) -> Result<Valid<'n>, ApiError> {
-    let refused = |about| Err(ApiError::new(Code::BadRequest, about));
-    if name.is_empty() {
-        return refused("channel is empty");
-    }
-    if name.len() > CHANNEL_NAME_BYTES_MAX {
-        return refused("channel is longer than 255 bytes");
-    }
-    match channels.kind(name) {
-        Ok(kind) => Ok((name, kind.kept)),
-        Err(NoChannel::NotAscii) => refused("channel is not ASCII"),
-        Err(NoChannel::UnknownNamespace) => {
-            Err(ApiError::new(Code::UnknownChannel, "its namespace is not configured"))
-        }
-    }
+    Ok((name, channel::check(name, channels)?.kept))
 }
 
 /// What is published, whatever the channel.
@@ -154,24 +140,14 @@ struct Payload<'a> {
 
 impl<'a> Payload<'a> {
     fn of(command: &'a Command<'_>) -> Result<Self, ApiError> {
-        let refused = |about| Err(ApiError::new(Code::BadRequest, about));
+        let refused = |about| ApiError::new(Code::BadRequest, about);
         if command.idempotency_key.as_deref().is_some_and(|key| !key.is_empty()) {
             let about = "idempotency_key is not in this version of longwire yet";
             return Err(ApiError::new(Code::NotAvailable, about));
         }
-        let encoded = command.b64data.as_deref().filter(|encoded| !encoded.is_empty());
-        let data = match (encoded, command.data) {
-            (Some(encoded), _) => match STANDARD.decode(encoded) {
-                Ok(bytes) => Cow::Owned(bytes),
-                Err(_) => return refused("b64data is not base64"),
-            },
-            (None, Some(data)) => Cow::Borrowed(data.get().as_bytes()),
-            (None, None) => return refused("data is missing"),
-        };
-        // Clients are sent JSON, and what is embedded in it has to be some.
-        if encoded.is_some() && serde_json::from_slice::<&RawValue>(&data).is_err() {
-            return refused("b64data is not JSON");
-        }
+        let base64 = command.b64data.as_deref();
+        let given = Given { name: "b64data", json: command.data, base64 };
+        let data = given.value()?.ok_or_else(|| refused("data is missing"))?;
         let tags = command.tags.iter().flatten();
         let tags = tags.map(|(key, value)| (&**key, &**value)).collect();
         Ok(Self { data, tags, skips_history: command.skip_history })

@@ -174,6 +174,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
         Poll::Pending
     }
 
+    /// Whether the client has left while its answer is a stream: it has ended its half, or breaks
+    /// the connection. One that talks on, and more than a little, does not go by HTTP.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.inbox.len() - self.taken < HTTP_READ_BYTES {
+            self.inbox.reserve(HTTP_READ_BYTES);
+            match ready!(pin!(self.socket.read_buf(&mut self.inbox)).poll(cx)) {
+                Ok(bytes) if bytes > 0 => {}
+                Ok(_) | Err(_) => return Poll::Ready(()),
+            }
+        }
+        Poll::Ready(())
+    }
+
     /// Whether what is waited for has taken too long. Bodies are the handlers' to wait for.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let waiting = match self.phase {
@@ -261,6 +274,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gate<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Hyper reads nothing while it answers, but flushes after all that it does.
+        if self.guest.is_stream() && self.poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         Pin::new(&mut self.socket).poll_flush(cx)
     }
 

@@ -85,7 +85,8 @@ fn stage_with(settings: Settings, shards: Shards) -> Stage {
             }
         }
     });
-    let serving = tokio::spawn(site.serve(arrive, SEATS, asks, stopping));
+    let (shards, _introduced) = mpsc::channel(1);
+    let serving = tokio::spawn(site.serve(arrive, SEATS, asks, shards, stopping));
     Stage { arrivals, stop, live, internal, told, published, serving }
 }
 

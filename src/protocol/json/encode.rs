@@ -1,8 +1,9 @@
 //! Replies and pushes to their text (2, 3, 4, 5).
 
+use super::super::code::is_terminal;
 use super::super::{
-    ClientInfo, ConnectResult, HistoryResult, Publication, Push, Reply, SubscribeResult,
-    Subscription,
+    ClientInfo, ConnectResult, HistoryResult, Publication, Push, Reply, StreamNames,
+    SubscribeResult, Subscription,
 };
 use super::object::Object;
 
@@ -78,6 +79,13 @@ pub fn write_push(out: &mut Vec<u8>, channel: &str, push: &Push<'_>) {
             object.text("reason", code.text());
             object.end();
         }
+        Push::Disconnect(farewell) => {
+            let mut object = object.object("disconnect");
+            object.number("code", farewell.code.into());
+            object.text("reason", farewell.reason);
+            object.flag("reconnect", !is_terminal(farewell.code));
+            object.end();
+        }
     }
     object.end();
     envelope.end();
@@ -102,6 +110,10 @@ fn write_connect_result(mut object: Object<'_>, result: &ConnectResult<'_>) {
     }
     object.number("ping", result.ping_s.into());
     object.flag("pong", result.pong);
+    if let Some(StreamNames { session, node }) = result.stream {
+        object.text("session", session);
+        object.text("node", node);
+    }
     object.end();
 }
 

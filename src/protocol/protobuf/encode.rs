@@ -1,8 +1,9 @@
 //! Replies and pushes to their bytes (2, 3, 4, 5).
 
+use super::super::code::is_terminal;
 use super::super::{
     ClientId, ClientInfo, ConnectResult, HistoryResult, Publication, PublicationList, Push, Reply,
-    SubscribeResult, Subscription,
+    StreamNames, SubscribeResult, Subscription,
 };
 use super::writer::{Message, write_bytes};
 
@@ -76,6 +77,13 @@ pub fn write_push(out: &mut Vec<u8>, channel: &str, push: &Push<'_>) {
             message.text(3, code.text());
             message.end();
         }
+        Push::Disconnect(farewell) => {
+            let mut message = message.message(11);
+            message.number(1, farewell.code.into());
+            message.text(2, farewell.reason);
+            message.flag(3, !is_terminal(farewell.code));
+            message.end();
+        }
     }
     message.end();
     envelope.end();
@@ -106,6 +114,10 @@ fn write_connect_result(mut message: Message<'_>, result: &ConnectResult<'_>) {
     }
     message.number(7, result.ping_s.into());
     message.flag(8, result.pong);
+    if let Some(StreamNames { session, node }) = result.stream {
+        message.text(9, session);
+        message.text(10, node);
+    }
     message.end();
 }
 

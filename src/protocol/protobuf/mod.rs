@@ -9,6 +9,7 @@
 //! those of the reference (2, 3, 4, 5). What a client embeds is bytes here, JSON or not.
 
 mod decode;
+mod emulation;
 mod encode;
 mod part;
 mod push;
@@ -18,6 +19,7 @@ mod tests;
 mod writer;
 
 pub(super) use decode::split_first;
+pub(super) use emulation::read_emulation;
 pub use encode::{write_clients, write_publications, write_push, write_reply};
 pub use part::{numbered, publication_part};
 pub(super) use push::read_push;

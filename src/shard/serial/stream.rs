@@ -8,7 +8,7 @@ use crate::handler::{
     Answer, AskError, AskedEpoch, Entered, Entry, Epoch, JoinError, Overflow, Position, Present,
     Publications, Question, Recover, Recovered, Retention, Since,
 };
-use crate::shard::message::{Answered, Ask, Enter, EnteredBy, PublishKept, TellUser};
+use crate::shard::message::{Answered, Ask, Enter, EnteredBy, PublishKept, ShowAnew, TellUser};
 
 /// By their tags.
 const OVERFLOWS: [Overflow; 3] = [Overflow::Close, Overflow::DropOldest, Overflow::Latest];
@@ -60,9 +60,20 @@ impl Writer<'_> {
         }
     }
 
+    pub(super) fn ask(&mut self, ask: &Ask) -> &mut Self {
+        let Ask { channel, connection, id, question } = ask;
+        self.text(channel).connection(*connection).u32(*id).question(question)
+    }
+
+    pub(super) fn show_anew(&mut self, anew: &ShowAnew) -> &mut Self {
+        let ShowAnew { channel, connection, present } = anew;
+        self.text(channel).connection(*connection).present(present)
+    }
+
     fn present(&mut self, present: &Present) -> &mut Self {
         self.0.extend(present.id());
-        self.text(present.user()).bytes(present.info()).bytes(present.channel_info())
+        self.text(present.user()).bytes(present.info()).bytes(present.channel_info());
+        self.bool(present.is_listed())
     }
 
     fn publications(&mut self, publications: &Publications) -> &mut Self {
@@ -160,9 +171,15 @@ impl Reader<'_> {
         }
     }
 
+    pub(super) fn show_anew(&mut self) -> Result<ShowAnew, SerialError> {
+        let (channel, connection) = (self.text()?, self.connection()?);
+        Ok(ShowAnew { channel, connection, present: self.present()? })
+    }
+
     fn present(&mut self) -> Result<Present, SerialError> {
         let id = self.array()?;
-        Ok(Present::new(id, &self.text()?, self.bytes()?, self.bytes()?))
+        let present = Present::new(id, &self.text()?, self.bytes()?, self.bytes()?);
+        Ok(if self.bool()? { present } else { present.unlisted() })
     }
 
     fn publications(&mut self) -> Result<Publications, SerialError> {
@@ -321,7 +338,9 @@ pub(super) mod tests {
             frame: (*b"kept").into(),
             retention: RETENTION,
         };
-        let mut messages = vec![Message::PublishKept(Box::new(kept))];
+        let anew = ShowAnew { channel: channel.clone(), connection, present: present().unlisted() };
+        let mut messages =
+            vec![Message::PublishKept(Box::new(kept)), Message::ShowAnew(Box::new(anew))];
         for entry in entries() {
             let enter = Enter { channel: channel.clone(), connection, entry };
             messages.push(Message::Enter(Box::new(enter)));

@@ -293,7 +293,7 @@ impl Node {
 
     fn admit(&mut self, number: u64, socket: OwnedFd, room_bytes: usize) {
         self.apply_effects();
-        let _taken = self.core.admit(Newcomer { socket, proxied: false });
+        let _taken = self.core.admit(Newcomer::new(socket, false));
         let mut effects = Vec::new();
         self.core.take_effects(&mut effects);
         let [(serial, Effect::Watch(index))] = effects[..] else { panic!("no seat: {effects:?}") };
