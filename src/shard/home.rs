@@ -235,7 +235,11 @@ impl Home {
         channel: &str,
         is_announced: bool,
     ) {
-        let is_told = is_announced && !self.order.hearers(channel).is_empty();
+        // Whoever comes before the tick is over is told of those who came within it, even if
+        // nobody hears of it just now.
+        let is_heard =
+            !self.order.hearers(channel).is_empty() || self.attendance.has_news_of(channel);
+        let is_told = is_announced && is_heard;
         self.attendance.go(channel, Attendant::new(from, connection), is_told.then_some(self.now));
     }
 

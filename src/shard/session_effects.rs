@@ -350,3 +350,37 @@ fn sayable(info: &[u8], format: Format) -> &[u8] {
         _ => info,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::session_rig::{SessionRig, open_settings};
+    use super::super::session_settings::SessionSettings;
+    use super::*;
+    use crate::config::Config;
+    use crate::session::{ChannelOptions, Rules};
+
+    /// Each of the lists could be sent by itself, and two of them together; with all three the
+    /// connect reply would be more than the client may have unsent, and end it.
+    #[test]
+    fn what_a_client_recovers_as_it_connects_is_bounded_over_all_its_channels() {
+        let history = Some(Retention { publications_max: 9, ttl_s: 60, meta_ttl_s: 600 });
+        let options = ChannelOptions { history, force_recovery: true, ..ChannelOptions::default() };
+        let open = open_settings();
+        let rules = Rules { without_namespace: options, ..open.rules };
+        let settings = SessionSettings { rules, output_bytes_max: 10_000, ..open };
+        let config = Config::new(([127, 0, 0, 1], 0).into());
+        let mut rig = SessionRig::new(1, 16, config, &settings);
+        let publisher = rig.connect(0, "");
+        for (id, channel) in ["a", "b", "c"].into_iter().enumerate() {
+            let (id, data) = (id + 2, "x".repeat(4_000));
+            let request = format!(r#""publish":{{"channel":"{channel}","data":"{data}"}}"#);
+            rig.frame(publisher, &format!(r#"{{"id":{id},{request}}}"#));
+        }
+        let client = rig.dial(0, "");
+        let subs = r#"{"a":{"recover":true},"b":{"recover":true},"c":{"recover":true}}"#;
+        rig.frame(client, &format!(r#"{{"id":1,"connect":{{"subs":{subs}}}}}"#));
+        let now = rig.counters();
+        assert_eq!((now.client_recoveries, now.client_recoveries_oversized), (2, 1));
+        assert!(rig.is_open(client) && now.output_overflows == 0);
+    }
+}
