@@ -9,6 +9,7 @@
 //! slots, waits as the bytes it came in.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::back_end::PutIn;
 use super::deferred::Deferred;
@@ -77,7 +78,7 @@ pub(super) enum Awaited {
     /// Of the homes of the channels that it is put into as it connects.
     Entrances(Entrances),
     /// Of the home of the slot's channel: is it a member?
-    Entry(Entrant),
+    Entry(Box<Entering>),
     /// The same, where a back end has put it into the channel.
     PutIn(PutIn),
     /// Of the home of the slot's channel: what it was asked.
@@ -88,6 +89,16 @@ pub(super) enum Awaited {
     Publish(Box<[u8]>),
     /// Of the shard: has it been published?
     Published,
+}
+
+/// A client that subscribes, and what it is told if it may.
+#[derive(Debug, Default)]
+pub(super) struct Entering {
+    pub(super) entrant: Entrant,
+    /// When its subscription ends, if it does.
+    pub(super) expires: Option<Duration>,
+    /// What its token has for it.
+    pub(super) data: Box<[u8]>,
 }
 
 /// A command whose answer has come, and which has yet to be replied to.

@@ -144,9 +144,7 @@ impl Sessions {
         let answer = answer.map_err(|error| client_codes::of_join(*error));
         count_entered(peer, result, fits);
         let Some(session) = peer.state() else { return Deferred::default() };
-        if !session.is_connected() {
-            self.terms.now = clock::since_epoch();
-        }
+        self.terms.now = clock::since_epoch();
         session.entered(channel, answer, &self.terms, &mut self.effects)
     }
 
