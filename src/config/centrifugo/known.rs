@@ -102,7 +102,7 @@ const UNI: &str = "clients of this transport cannot connect: they need WebSocket
 const MAP: &str =
     "subscriptions of this type are refused (103): only stream subscriptions are served";
 const PAID: &str = "it is of the paid edition, and not served";
-const ASKED: &str = "back ends are not asked that way: what they would have allowed is refused";
+const ASKED: &str = "back ends are not asked that way: `longwire default-config` has what there is";
 const ASKED_BY: &str = "the back end of that name is not asked";
 const KEY: &str = "tokens that only this key verifies are refused (3500)";
 const SUB_TOKEN: &str = "subscription tokens are not verified that way: who brings one is refused";

@@ -22,6 +22,7 @@ use super::key::{Key, Kind};
 use super::names::Name;
 use super::raw::Raw;
 use super::serve::Serve;
+use super::serve::table::tables;
 use super::value::{Entry, Malformed, Value};
 use known::Known;
 
@@ -69,9 +70,12 @@ impl File<'_> {
     }
 }
 
-/// Where the options of channels without a namespace stand, which are those of namespaces too.
-const OPTIONS: &str = "channel.without_namespace.";
-const NAMESPACES: &str = "channel.namespaces";
+/// The lists of tables, each with the section whose keys its tables have.
+const LISTS: [(&str, &str); 3] = [
+    ("channel.namespaces", "channel.without_namespace."),
+    ("rpc.namespaces", "rpc.without_namespace."),
+    ("proxies", "rpc.proxy."),
+];
 
 impl Translation {
     /// Whether nothing was left out that matters.
@@ -105,35 +109,40 @@ impl Translation {
             Value::Text(text) if key.kind == Kind::Period && matches!(&**text, "0" | "0s") => {
                 Value::Text("off".to_owned())
             }
-            value if key.path == NAMESPACES => match value.tables() {
-                Ok(tables) if tables.is_empty() => Value::List(Vec::new()),
-                Ok(tables) => self.namespaces(entry, tables),
-                Err(says) => return self.note(entry, Reason::Refused(says)),
+            value => match LISTS.iter().find(|(list, _)| *list == key.path) {
+                None => value.clone(),
+                Some((_, section)) => match tables(value) {
+                    Ok(tables) if tables.is_empty() => Value::List(Vec::new()),
+                    Ok(tables) => self.options(entry, section, tables),
+                    Err(says) => return self.note(entry, Reason::Refused(says)),
+                },
             },
-            value => value.clone(),
         };
         let place = super::keys().position(|known| known.path == key.path);
         self.taken.insert(place.expect("it is one of them"), (key, value));
     }
 
-    /// The namespaces with those of their options that longwire has.
-    fn namespaces(&mut self, entry: &Entry, tables: Vec<Vec<Entry>>) -> Value {
-        let all = tables.into_iter().enumerate().map(|(index, table)| {
+    /// The tables of a list with those of their options that longwire has.
+    fn options(&mut self, entry: &Entry, section: &str, tables: Vec<Vec<Entry>>) -> Value {
+        let mut taken = Vec::new();
+        for (index, table) in tables.into_iter().enumerate() {
             let name = table.iter().find(|option| option.path == "name");
             let name = match name.map(|option| &option.value) {
                 Some(Value::Text(name)) => name.clone(),
                 _ => index.to_string(),
             };
-            let options = table
-                .into_iter()
-                .filter(|option| option.path == "name" || self.takes_option(entry, &name, option));
-            options.collect()
-        });
-        Value::Tables(all.collect())
+            let mut options = table;
+            options.retain(|option| {
+                let path = format!("{}.{name}.{}", entry.path, option.path);
+                option.path == "name" || self.takes_option(path, section, option)
+            });
+            taken.push(options);
+        }
+        Value::Tables(taken)
     }
 
-    fn takes_option(&mut self, entry: &Entry, namespace: &str, option: &Entry) -> bool {
-        let full = format!("{OPTIONS}{}", option.path);
+    fn takes_option(&mut self, path: String, section: &str, option: &Entry) -> bool {
+        let full = format!("{section}{}", option.path);
         let reason = match super::keys().find(|key| key.path == full) {
             Some(key) => refusal(key, &option.value).map(Reason::Refused),
             None if matches!(option.value, Value::Table | Value::Nothing) => return false,
@@ -141,7 +150,6 @@ impl Translation {
             None => Some(known::reason(&File(BTreeMap::new()), &full, &option.value)),
         };
         let is_taken = reason.is_none();
-        let path = format!("{}.{namespace}.{}", entry.path, option.path);
         self.notes.extend(reason.map(|reason| Note { path, line: option.line, reason }));
         is_taken
     }

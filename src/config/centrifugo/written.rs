@@ -42,9 +42,9 @@ fn keys<'a>(
     sections.sort_by_key(|section| !section.is_empty());
     for name in sections {
         if name.is_empty() {
-            writeln!(out)?
+            writeln!(out)?;
         } else {
-            write!(out, "\n[{name}]\n")?
+            write!(out, "\n[{name}]\n")?;
         }
         for (key, value) in plain.clone().filter(|(key, _)| section(key) == name) {
             let name = key.path.rsplit('.').next().unwrap_or(key.path);
