@@ -51,6 +51,7 @@ impl Session {
             is_server_side: true,
             replaces_others: false,
             channel_info: &claimed.info,
+            filter: None,
         };
         let put_in = PutIn { entrant: plan.entrant(), data: claimed.data.as_slice().into() };
         self.channel_count += 1;
@@ -114,7 +115,7 @@ impl Session {
         let taken = self.take(slot);
         self.channel_count -= 1;
         effects.leave(channel);
-        if let Taken { awaited: Awaited::Entry(_), .. } = taken {
+        if let Taken { awaited: Awaited::Entry(..), .. } = taken {
             return self.answer(taken, &Reply::Error(ErrorCode::PermissionDenied.into()), effects);
         }
         let written = effects.outbox.write_push(channel, &push);

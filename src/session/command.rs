@@ -131,7 +131,7 @@ impl Session {
             info: Some(self.shown(terms)),
             ..Publication::default()
         };
-        effects.publish(id, name, publication, options.history);
+        effects.publish(id, name, publication, options.keep());
         Ok(())
     }
 }

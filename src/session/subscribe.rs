@@ -1,5 +1,7 @@
 //! Subscribing, from the command to its reply (10, 15).
 
+use std::sync::Arc;
+
 use super::command::Refusal;
 use super::deferred::Deferred;
 use super::effects::Effects;
@@ -9,12 +11,13 @@ use super::options::{ChannelOptions, RecoveryMode};
 use super::rules::Rules;
 use super::state::{Phase, Session, Terms};
 use super::under_way::Awaited;
+use crate::filter::{Filter, Reading};
 use crate::protocol::{
     DisconnectCode, ErrorCode, Push, Reply, ReplyError, SubRefresh, Subscribe, UnsubscribeCode,
 };
 
 /// How a client is to enter a channel, as far as it is decided without the channel's home.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Plan<'a> {
     pub(super) options: ChannelOptions,
     pub(super) grant: Grant,
@@ -25,6 +28,8 @@ pub(super) struct Plan<'a> {
     pub(super) replaces_others: bool,
     /// What others are shown of it there; empty for nothing.
     pub(super) channel_info: &'a [u8],
+    /// What it wants of the publications, if not all.
+    pub(super) filter: Option<Arc<Filter>>,
 }
 
 impl Session {
@@ -38,10 +43,13 @@ impl Session {
         effects: &mut Effects,
     ) -> Result<(), Refusal> {
         let options = self.check_subscribe(request, is_member, &terms.rules)?;
+        let filter = self.tags_filter(request, options)?;
         let wishes = Wishes {
             positioned: request.positioned,
             recoverable: request.recoverable,
             join_leave: request.join_leave,
+            // What a filter holds back is no base for what it lets pass.
+            delta: !request.delta.is_empty() && filter.is_none(),
         };
         let plan = Plan {
             options,
@@ -50,10 +58,11 @@ impl Session {
             is_server_side: false,
             replaces_others: false,
             channel_info: &[],
+            filter,
         };
         let entrant = Entrant { must_recover: request.must_recover(), ..plan.entrant() };
         self.channel_count += 1;
-        self.begin().await_answer(id, &request.channel, Awaited::Entry(entrant));
+        self.begin().await_answer(id, &request.channel, Awaited::Entry(entrant, plan.reading()));
         effects.enter(&request.channel, &plan, &terms.rules);
         Ok(())
     }
@@ -88,11 +97,30 @@ impl Session {
         if !rules.may_subscribe(options, self.user(), name) {
             return Err(ErrorCode::PermissionDenied.into());
         }
-        if !request.tags_filter.is_empty() {
-            let message = "bad request: filters by tags are not served";
-            return Err(Refusal::Reply(ReplyError { code: ErrorCode::BadRequest, message }));
-        }
         Ok(options)
+    }
+
+    /// The filter by tags that a subscribe names.
+    fn tags_filter(
+        &self,
+        request: &Subscribe<'_>,
+        options: ChannelOptions,
+    ) -> Result<Option<Arc<Filter>>, Refusal> {
+        if request.tags_filter.is_empty() {
+            return Ok(None);
+        }
+        let refused = |message| Refusal::Reply(ReplyError { code: ErrorCode::BadRequest, message });
+        if !options.allow_tags_filter {
+            return Err(refused("bad request: filters by tags are not allowed here"));
+        }
+        let filter = self.format().tags_filter(request.tags_filter.bytes());
+        let filter = filter.map_err(|_| refused("bad request: the filter by tags is invalid"))?;
+        Ok(Some(Arc::new(filter)))
+    }
+
+    /// How the client wants to read a channel that it is about to enter.
+    pub fn reading(&self, channel: &str) -> Reading {
+        self.under_way().and_then(|under_way| under_way.reading(channel)).unwrap_or_default()
     }
 
     /// The home of a channel has answered, or there was no asking it. Returns what was deferred
@@ -113,7 +141,7 @@ impl Session {
         let slot = self.under_way().and_then(|under_way| under_way.awaited_entry(channel));
         let taken = self.take(slot.expect("its entry is under way"));
         let entrant = match &taken.awaited {
-            Awaited::Entry(entrant) => *entrant,
+            Awaited::Entry(entrant, _) => *entrant,
             Awaited::PutIn(put_in) => {
                 return self.was_put_into(taken.slot, put_in, channel, result, effects);
             }
@@ -184,6 +212,15 @@ impl<'a> Plan<'a> {
             is_recovering: since.is_some(),
             must_recover: false,
             asked_offset: since.map_or(0, |(offset, _)| offset),
+            takes_deltas: self.grant.takes_deltas,
+        }
+    }
+
+    fn reading(&self) -> Reading {
+        match &self.filter {
+            Some(filter) => Reading::Selected(Arc::clone(filter)),
+            None if self.grant.takes_deltas => Reading::Deltas,
+            None => Reading::Whole,
         }
     }
 }
@@ -212,6 +249,7 @@ impl Effects {
             hears_joins: plan.grant.hears_joins,
             replaces_others: plan.replaces_others,
             overflow: options.overflow,
+            reading: plan.reading(),
             membership: Membership {
                 is_positioned: plan.grant.retention.is_some(),
                 is_server_side: plan.is_server_side,

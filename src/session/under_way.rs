@@ -15,6 +15,7 @@ use super::deferred::Deferred;
 use super::entrances::Entrances;
 use super::entry::Entrant;
 use super::outbox::Written;
+use crate::filter::Reading;
 use crate::limits::COMMANDS_UNDER_WAY_MAX;
 
 /// The place of one command among those of its session that are under way.
@@ -77,7 +78,7 @@ pub(super) enum Awaited {
     /// Of the homes of the channels that it is put into as it connects.
     Entrances(Entrances),
     /// Of the home of the slot's channel: is it a member?
-    Entry(Entrant),
+    Entry(Entrant, Reading),
     /// The same, where a back end has put it into the channel.
     PutIn(PutIn),
     /// Of the home of the slot's channel: what it was asked.
@@ -137,10 +138,19 @@ impl UnderWay {
         Some(self.at(index))
     }
 
+    /// How the client wants to read a channel that it is about to enter.
+    pub(super) fn reading(&self, channel: &str) -> Option<Reading> {
+        let index = self.index(self.awaited_entry(channel)?)?;
+        match &self.slots[index].stage {
+            Stage::Waits(Awaited::Entry(_, reading)) => Some(reading.clone()),
+            _ => None,
+        }
+    }
+
     /// The slot of an entry into a channel, until the channel's home has answered.
     pub(super) fn awaited_entry(&self, channel: &str) -> Option<SlotId> {
         let is_entry = |slot: &Slot| {
-            let is_it = matches!(slot.stage, Stage::Waits(Awaited::Entry(_) | Awaited::PutIn(_)));
+            let is_it = matches!(slot.stage, Stage::Waits(Awaited::Entry(..) | Awaited::PutIn(_)));
             is_it && *slot.channel == *channel
         };
         self.slots.iter().rposition(is_entry).map(|index| self.at(index))
