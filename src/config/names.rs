@@ -76,7 +76,7 @@ pub(super) fn is_foreign(path: &str) -> bool {
 
 /// Centrifugo 6's sections and keys that mean nothing here yet. To say so is kinder than to guess
 /// at a slip of the pen.
-const FOREIGN: [&str; 59] = [
+const FOREIGN: [&str; 53] = [
     "admin",
     "broker",
     "channel.proxy",
@@ -111,12 +111,6 @@ const FOREIGN: [&str; 59] = [
     "client.connection_rate_limit",
     "client.presence_update_interval",
     "client.proxy",
-    "client.subscription_token",
-    "client.token.audience_regex",
-    "client.token.ecdsa_public_key",
-    "client.token.issuer_regex",
-    "client.token.jwks_public_endpoint",
-    "client.token.rsa_public_key",
     "consumers",
     "controller",
     "debug",

@@ -106,8 +106,7 @@ impl Session {
         }
         let push = Push::Unsubscribe(UnsubscribeCode::Server);
         if membership.is_some() {
-            self.channel_count -= 1;
-            effects.leave(channel);
+            self.leave(channel, effects);
             self.push(channel, &push, effects);
             return Deferred::default();
         }

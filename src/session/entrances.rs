@@ -384,7 +384,7 @@ mod tests {
             assert_eq!((rig.lines(), rig.has_connected), (vec![], false), "nothing follows");
         }
         let mut slow = connecting(rules(), many, "");
-        slow.session.late(&mut slow.effects);
+        slow.session.late(&slow.terms, &mut slow.effects);
         assert_eq!(slow.effects.outbox.reply_count(), 0);
         assert!(slow.session.is_closed());
     }

@@ -26,6 +26,7 @@ mod entry;
 mod extra;
 mod grants;
 mod hooks;
+mod lifetimes;
 mod options;
 mod outbox;
 mod patterns;
@@ -41,6 +42,7 @@ mod session_key;
 mod simulation;
 mod state;
 mod subscribe;
+mod tokens;
 mod under_way;
 
 pub use deferred::Deferred;

@@ -177,6 +177,13 @@ impl Rig {
         self.flush();
     }
 
+    /// Its alarm rings.
+    pub(super) fn late(&mut self) {
+        self.session.late(&self.terms, &mut self.effects);
+        self.obey();
+        self.flush();
+    }
+
     /// Publications of a channel were lost.
     pub(super) fn missed(&mut self, channel: &str) {
         let membership = self.members.get(channel).copied().expect("a member");

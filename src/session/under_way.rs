@@ -9,6 +9,7 @@
 //! slots, waits as the bytes it came in.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::back_end::PutIn;
 use super::deferred::Deferred;
@@ -78,13 +79,25 @@ pub(super) enum Awaited {
     /// Of the homes of the channels that it is put into as it connects.
     Entrances(Entrances),
     /// Of the home of the slot's channel: is it a member?
-    Entry(Entrant, Reading),
+    Entry(Box<Entering>),
     /// The same, where a back end has put it into the channel.
     PutIn(PutIn),
     /// Of the home of the slot's channel: what it was asked.
     Answer,
     /// Of a back end: what the procedure returns.
     Rpc,
+}
+
+/// A client that subscribes, and what it is told if it may.
+#[derive(Debug, Default)]
+pub(super) struct Entering {
+    pub(super) entrant: Entrant,
+    /// When its subscription ends, if it does.
+    pub(super) expires: Option<Duration>,
+    /// What its token has for it.
+    pub(super) data: Box<[u8]>,
+    /// How it reads what is published.
+    pub(super) reading: Reading,
 }
 
 /// A command whose answer has come, and which has yet to be replied to.
@@ -142,7 +155,7 @@ impl UnderWay {
     pub(super) fn reading(&self, channel: &str) -> Option<Reading> {
         let index = self.index(self.awaited_entry(channel)?)?;
         match &self.slots[index].stage {
-            Stage::Waits(Awaited::Entry(_, reading)) => Some(reading.clone()),
+            Stage::Waits(Awaited::Entry(entering)) => Some(entering.reading.clone()),
             _ => None,
         }
     }

@@ -50,11 +50,11 @@ enum Source {
 impl Source {
     fn is(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::History(one), Self::History(other)) => one.is_same(other),
+            (Self::History(one), Self::History(other))
+            | (Self::Pushes(one), Self::Pushes(other)) => one.is_same(other),
             (Self::Recovered(one, reading), Self::Recovered(other, of)) => {
                 one.is_same(other) && reading == of
             }
-            (Self::Pushes(one), Self::Pushes(other)) => one.is_same(other),
             (Self::Clients(one), Self::Clients(other)) => Arc::ptr_eq(one, other),
             _ => false,
         }

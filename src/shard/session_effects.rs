@@ -139,9 +139,7 @@ impl Sessions {
         let answer = answer.map_err(|error| client_codes::of_join(*error));
         count_entered(peer, result, fits);
         let Some(session) = peer.state() else { return Deferred::default() };
-        if !session.is_connected() {
-            self.terms.now = clock::since_epoch();
-        }
+        self.terms.now = clock::since_epoch();
         session.entered(channel, answer, &self.terms, &mut self.effects)
     }
 
@@ -355,9 +353,8 @@ fn sayable(info: &[u8], format: Format) -> &[u8] {
 mod tests {
     use super::super::session_rig::{SessionRig, open_settings};
     use super::super::session_settings::SessionSettings;
-    use super::*;
     use crate::config::Config;
-    use crate::session::{ChannelOptions, Rules};
+    use crate::session::{ChannelOptions, Retention, Rules};
 
     /// Each of the lists could be sent by itself, and two of them together; with all three the
     /// connect reply would be more than the client may have unsent, and end it.

@@ -34,6 +34,8 @@ section! {
         stale_close_delay: Duration = STALE_CLOSE_DELAY_DEFAULT, in 1..=DAY_MS;
         /// Time that a client whose token has expired has to bring a new one.
         expired_close_delay: Duration = EXPIRED_CLOSE_DELAY_DEFAULT, in 1..=DAY_MS;
+        /// Time that a client whose subscription has expired has to bring a new token for it.
+        expired_sub_close_delay: Duration = EXPIRED_CLOSE_DELAY_DEFAULT, in 1..=DAY_MS;
         /// Channels that one client may be subscribed to.
         channel_limit: u16 = CONNECTION_CHANNELS_DEFAULT, in 1..=65_535;
         /// Publications that a client is sent at most when it comes back: one that has missed

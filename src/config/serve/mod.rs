@@ -29,7 +29,7 @@ pub use options::{DataFormat, DeltaType, Overflow, Pattern, RecoveryMode, Withou
 pub use personal::Personal;
 pub use shutdown::Shutdown;
 pub use streams::{Emulation, HttpStream, Sse};
-pub use token::Token;
+pub use token::{EcdsaKey, KeySetUrl, RsaKey, SubscriptionToken, Token};
 pub use websocket::{UrlPath, WebSocket};
 
 use std::net::SocketAddr;
@@ -52,6 +52,8 @@ pub struct Serve {
     pub client: Client,
     /// `client.token`.
     pub token: Token,
+    /// `client.subscription_token`.
+    pub subscription_token: SubscriptionToken,
     /// `client.subscribe_to_user_personal_channel`.
     pub personal: Personal,
     /// `channel`.
@@ -81,6 +83,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> + Clone {
         HttpServer::KEYS,
         Client::KEYS,
         Token::KEYS,
+        SubscriptionToken::KEYS,
         Personal::KEYS,
         Channel::KEYS,
         WithoutNamespace::KEYS,
@@ -104,6 +107,7 @@ impl Serve {
                 http_server: HttpServer::read(reader),
                 client: Client::read(reader),
                 token: Token::read(reader),
+                subscription_token: SubscriptionToken::read(reader),
                 personal: Personal::read(reader),
                 channel: Channel::read(reader),
                 without_namespace: WithoutNamespace::read(reader),
@@ -116,6 +120,7 @@ impl Serve {
                 shutdown: Shutdown::read(reader),
             };
             serve.agree(reader);
+            serve.agree_on_tokens(reader);
             serve
         })
     }
@@ -190,6 +195,7 @@ impl Serve {
         self.http_server.adopt(&new.http_server, &mut changes);
         self.client.adopt(&new.client, &mut changes);
         self.token.adopt(&new.token, &mut changes);
+        self.subscription_token.adopt(&new.subscription_token, &mut changes);
         self.personal.adopt(&new.personal, &mut changes);
         self.channel.adopt(&new.channel, &mut changes);
         self.without_namespace.adopt(&new.without_namespace, &mut changes);

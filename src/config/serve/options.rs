@@ -165,7 +165,7 @@ words!(Overflow { "disconnect" => Disconnect, "drop_oldest" => DropOldest, "late
 
 /// A regular expression that can be compiled; empty for none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(String);
+pub struct Pattern(pub(super) String);
 
 impl Pattern {
     /// The expression, if there is one.
