@@ -129,7 +129,7 @@ impl Session {
         }
         let publication = Publication {
             data: request.data.bytes(),
-            info: Some(self.shown(terms)),
+            info: Some(self.shown_in(name, terms)),
             ..Publication::default()
         };
         effects.publish(id, name, publication, options.history);
