@@ -17,6 +17,7 @@ use longwire::token::{Expected, HmacKey, TokenRules};
 use longwire::{Config, Limits, SessionSettings};
 
 use super::VERSION;
+use super::back_ends::{hooks, proxies};
 use super::load::origins;
 
 /// What `longwire serve` is made of.
@@ -91,6 +92,7 @@ fn rules(serve: &Serve) -> Rules {
             namespace: serve.personal.personal_channel_namespace.clone(),
             is_single: serve.personal.single_connection,
         }),
+        hooks: hooks(serve),
         naming: naming(&serve.channel),
         patterns: patterns(serve),
         without_namespace: channel_options(serve, &serve.without_namespace),
@@ -228,6 +230,7 @@ fn site(serve: &Serve, is_dev: bool) -> control::Settings {
     serve.websocket.handler_prefix.as_str().clone_into(&mut site.websocket_path);
     site.internal_listen = serve.internal_listen();
     site.http_api = http_api(serve);
+    site.proxies = proxies(serve);
     site.streaming = streaming(serve);
     site
 }
@@ -301,7 +304,14 @@ mod tests {
     #[test]
     fn every_key_of_channels_reaches_the_rules() {
         let usual = rules_with("channel.max_length", "255");
-        for key in keys().filter(|key| key.path.starts_with("channel.")) {
+        let of_back_ends = [
+            "channel.proxy.",
+            "channel.without_namespace.subscribe_proxy",
+            "channel.without_namespace.publish_proxy",
+        ];
+        let is_of_back_ends = |path: &str| of_back_ends.iter().any(|begin| path.starts_with(begin));
+        let all = keys().filter(|key| key.path.starts_with("channel."));
+        for key in all.filter(|key| !is_of_back_ends(key.path)) {
             let value = match key.kind {
                 Kind::Switch => "true",
                 Kind::Time => "59s",
