@@ -169,6 +169,9 @@ counters! {
     /// Publications, or runs of them, that were put into the other kind of message, by the home of
     /// their channel or by a shard whose home did not know yet that somebody reads it.
     publications_translated,
+    /// Publications that their channel's home has compared with the one before, for members who
+    /// take deltas.
+    publications_compared,
     /// Deliveries that were not made because the member reads another kind of message.
     publications_unreadable,
     /// Publications that were given an offset in their channel's stream.
@@ -213,8 +216,16 @@ counters! {
     wakes_sent,
     /// Clients of the protocol that connected.
     client_connects,
-    /// Of those, how many are gone.
+    /// Of those, who came over an HTTP stream.
+    client_connects_http_stream,
+    /// Of those, who came over an event stream.
+    client_connects_sse,
+    /// Of those that connected, how many are gone.
     client_ends,
+    /// Of those, who had an HTTP stream.
+    client_ends_http_stream,
+    /// Of those, who had an event stream.
+    client_ends_sse,
     /// Commands of theirs.
     client_commands,
     /// Replies to them, errors included.

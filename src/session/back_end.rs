@@ -51,10 +51,12 @@ impl Session {
             is_server_side: true,
             replaces_others: false,
             channel_info: &claimed.info,
+            filter: None,
         };
         let put_in = PutIn { entrant: plan.entrant(), data: claimed.data.as_slice().into() };
         self.channel_count += 1;
         self.begin().await_answer(0, channel, Awaited::PutIn(put_in));
+        self.set_channel_info(channel, plan.channel_info);
         effects.enter(channel, &plan, &terms.rules);
     }
 
@@ -111,9 +113,8 @@ impl Session {
         }
         let Some(slot) = self.awaited_entry(channel) else { return Deferred::default() };
         let taken = self.take(slot);
-        self.channel_count -= 1;
-        effects.leave(channel);
-        if let Taken { awaited: Awaited::Entry(_), .. } = taken {
+        self.leave(channel, effects);
+        if let Taken { awaited: Awaited::Entry(..), .. } = taken {
             return self.answer(taken, &Reply::Error(ErrorCode::PermissionDenied.into()), effects);
         }
         let written = effects.outbox.write_push(channel, &push);
