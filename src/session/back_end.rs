@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::deferred::Deferred;
-use super::effects::Effects;
+use super::effects::{Effect, Effects};
 use super::entrances::not_entered;
 use super::entry::{Entered, Entrant, Membership};
 use super::grants::Wishes;
@@ -106,12 +106,14 @@ impl Session {
             return Deferred::default();
         }
         let push = Push::Unsubscribe(UnsubscribeCode::Server);
-        if membership.is_some() {
-            self.leave(channel, effects);
-            self.push(channel, &push, effects);
+        // On its way into a channel that keeps nothing it is a member already.
+        let Some(slot) = self.awaited_entry(channel) else {
+            if membership.is_some() {
+                self.leave(channel, effects);
+                self.push(channel, &push, effects);
+            }
             return Deferred::default();
-        }
-        let Some(slot) = self.awaited_entry(channel) else { return Deferred::default() };
+        };
         let taken = self.take(slot);
         self.leave(channel, effects);
         if let Taken { awaited: Awaited::Entry(..), .. } = taken {
@@ -130,16 +132,19 @@ impl Session {
         terms: &Terms,
         effects: &mut Effects,
     ) {
-        if !self.is_connected() {
-            return;
-        }
         if expires.is_some_and(|end| end <= terms.now) {
             return self.close(DisconnectCode::Expired, effects);
+        }
+        if !self.is_connected() {
+            return;
         }
         self.set_expiry(expires);
         if let Some(info) = info {
             let user = self.user().to_owned();
-            self.show(&user, info);
+            if info != self.info() {
+                self.show(&user, info);
+                effects.push(Effect::ShowAnew);
+            }
         }
         self.await_expiry(terms, effects);
         self.finish();

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use super::absences::{Absence, Absences};
 use super::attendance::Tell;
-use super::entrances::Entering;
+use super::entering::Entering;
 use super::forms::{Joined, Words};
 use super::home::{Home, Mending};
 use super::message::{Answered, Ask, Enter, EnteredBy, Message, PublishKept, ShowAnew};
@@ -133,7 +133,7 @@ impl Channels {
         connection: ConnectionId,
         channel: &str,
     ) -> Result<bool, JoinError> {
-        if self.entering.contains(connection, channel) {
+        if self.entering.is_wanted(connection, channel) {
             return Err(JoinError::Member);
         }
         match self.fanout.join(channel, MemberId(connection.index())) {
@@ -173,6 +173,7 @@ impl Channels {
     }
 
     pub(super) fn leave_all(&mut self, connection: ConnectionId) {
+        self.entering.leave_all(connection);
         let Self { fanout, absences, homes, replaced, .. } = self;
         replaced.forget(MemberId(connection.index()));
         fanout.leave_all(MemberId(connection.index()), |channel, standing| {
@@ -185,21 +186,31 @@ impl Channels {
     /// A connection is shown as this from now on, wherever it is present. A home that has no room
     /// to hear of it shows what it was until the next time.
     pub(super) fn show_anew(&mut self, connection: ConnectionId, present: &Present) {
-        let Self { fanout, home, homes, mesh, here, .. } = self;
-        let mut unheard = 0;
-        fanout.each_of(MemberId(connection.index()), |channel, standing| {
-            let to = homes.home_of_channel(channel);
-            if !standing.is_present {
-                return;
-            }
-            if to == *here {
-                return home.show(to, connection, channel, present);
-            }
-            let (channel, present) = (channel.into(), present.clone());
-            let message = Message::ShowAnew(Box::new(ShowAnew { channel, connection, present }));
-            unheard += u64::from(mesh.send(member(to), message, Class::Delivery).is_err());
+        self.entering.show_anew(connection, present);
+        let mut channels: Vec<Arc<str>> = Vec::new();
+        self.fanout.each_of(MemberId(connection.index()), |channel, standing| {
+            channels.extend(standing.is_present.then(|| channel.into()));
         });
-        self.presence_unheard += unheard;
+        for channel in channels {
+            self.show_anew_in(connection, &channel, present);
+        }
+    }
+
+    /// The same in one channel.
+    pub(super) fn show_anew_in(
+        &mut self,
+        connection: ConnectionId,
+        channel: &str,
+        present: &Present,
+    ) {
+        let to = self.homes.home_of_channel(channel);
+        if to == self.here {
+            return self.home.show(to, connection, channel, present);
+        }
+        let (channel, present) = (channel.into(), present.clone());
+        let message = Message::ShowAnew(Box::new(ShowAnew { channel, connection, present }));
+        let sent = self.mesh.send(member(to), message, Class::Delivery);
+        self.presence_unheard += u64::from(sent.is_err());
     }
 
     pub(super) fn publish(
@@ -279,25 +290,25 @@ impl Channels {
         }
     }
 
-    /// Once a turn: what did not fit earlier, and what has waited for its time.
-    pub(crate) fn catch_up(&mut self) {
+    /// Once a turn: what did not fit earlier, and what has waited for its time. Requests are asked
+    /// of those homes only that `may_ask` names, and of connections only that `is_open` does.
+    pub(crate) fn catch_up(
+        &mut self,
+        may_ask: impl Fn(ShardId) -> bool,
+        mut is_open: impl FnMut(ConnectionId) -> bool,
+    ) {
         self.tell_joins();
         for shard in (0..self.homes.shard_count()).map(ShardId::new) {
             self.tell_absences(shard);
             self.tell_home(shard);
-            self.ask_again(shard);
+            if may_ask(shard) {
+                self.ask_again(shard, &mut is_open);
+            }
             while let Some(mending) = self.home.next_mending(shard) {
                 if !self.mend(shard, mending) {
                     break;
                 }
             }
-        }
-    }
-
-    /// Asks what has waited for room; not before the home has heard what goes before it.
-    fn ask_again(&mut self, home: ShardId) {
-        if !self.absences.owes(home) && !self.fanout.has_changes(home) {
-            self.requests.ask_again(&mut self.mesh, home);
         }
     }
 

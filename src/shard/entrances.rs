@@ -11,11 +11,11 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::channels::Channels;
 use super::core::{Core, Turn};
+use super::entering::Expected;
 use super::guard;
 use super::message::{Answered, Ask, Enter, EnteredBy, Message};
 use super::requests::TooMany;
@@ -26,51 +26,6 @@ use crate::handler::{
 };
 use crate::hub::{ChannelId, JoinError as HubJoinError, MemberId, ShardId, Standing};
 
-/// Whose answer is awaited. As few as requests are under way.
-#[derive(Default)]
-pub(super) struct Entering(BTreeMap<(ConnectionId, Arc<str>), Expected>);
-
-/// What becomes of a connection when the home lets it in.
-struct Expected {
-    standing: Standing,
-    reading: Reading,
-    /// It has left before the answer.
-    has_left: bool,
-}
-
-impl Expected {
-    fn of(entry: &Entry) -> Self {
-        let (standing, reading) = (standing_of(entry), entry.reading.clone());
-        Self { standing, reading, has_left: false }
-    }
-}
-
-impl Entering {
-    fn get_mut(&mut self, connection: ConnectionId, channel: &str) -> Option<&mut Expected> {
-        if self.0.is_empty() {
-            return None;
-        }
-        self.0.get_mut(&(connection, channel.into()))
-    }
-
-    /// Whether the answer to the connection's entry is awaited.
-    pub(super) fn contains(&mut self, connection: ConnectionId, channel: &str) -> bool {
-        self.get_mut(connection, channel).is_some()
-    }
-
-    /// Answers that are awaited.
-    #[cfg(test)]
-    pub(super) fn count(&self) -> usize {
-        self.0.len()
-    }
-
-    /// The connection does not want to be let in any more; false if it did not.
-    pub(super) fn leave(&mut self, connection: ConnectionId, channel: &str) -> bool {
-        let Some(expected) = self.get_mut(connection, channel) else { return false };
-        !std::mem::replace(&mut expected.has_left, true)
-    }
-}
-
 impl Channels {
     /// Has a connection, which is in so many channels as it may be, enter one more.
     pub(super) fn enter(
@@ -80,7 +35,7 @@ impl Channels {
         entry: Entry,
     ) -> Result<Asked<Entered>, JoinError> {
         if self.is_member(Index::new(connection.index()), channel)
-            || self.entering.contains(connection, channel)
+            || self.entering.is_wanted(connection, channel)
         {
             return Err(JoinError::Member);
         }
@@ -89,10 +44,14 @@ impl Channels {
         {
             return Err(JoinError::ShardFull);
         }
+        if let Some(before) = self.entering.get_mut(connection, channel) {
+            before.next = Some(Box::new(entry));
+            return Ok(Asked::Waits);
+        }
         let home = self.homes.home_of_channel(channel);
         self.fanout.hold(channel).map_err(refusal)?;
         self.tell_home(home);
-        let expected = Expected::of(&entry);
+        let expected = Expected::of(&entry, standing_of(&entry));
         if home == self.here {
             let entered = self.enter_at_home(home, connection, channel, &entry);
             return self.settle(connection, channel, expected, entered).map(Asked::Done);
@@ -139,12 +98,12 @@ impl Channels {
         self.absences.send(&mut self.mesh, home);
         // The home must have heard of the interest before, and of an earlier presence that ended.
         let is_free = !self.fanout.is_pending(channel) && !self.absences.owes(home);
-        let expected = Expected::of(&entry);
+        let expected = Expected::of(&entry, standing_of(&entry));
         let name: Arc<str> = channel.into();
         let enter = Enter { channel: name.clone(), connection, entry };
         let message = Message::Enter(Box::new(enter));
         self.requests.ask(&mut self.mesh, home, message, is_free)?;
-        self.entering.0.insert((connection, name), expected);
+        self.entering.insert(connection, name, expected);
         Ok(())
     }
 
@@ -156,11 +115,14 @@ impl Channels {
         expected: Expected,
         result: Result<Entered, JoinError>,
     ) -> Result<Entered, JoinError> {
-        let Expected { standing, reading, has_left } = expected;
+        let Expected { standing, reading, has_left, anew, .. } = expected;
         if result.is_ok() && !has_left {
             let index = MemberId(connection.index());
             let admitted = self.fanout.admit(channel, index, standing, reading);
             admitted.expect("who is on its way in cannot join otherwise");
+            if let Some(present) = anew {
+                self.show_anew_in(connection, channel, &present);
+            }
             return result;
         }
         self.fanout.release(channel);
@@ -181,12 +143,55 @@ impl Channels {
         is_open: bool,
     ) -> Option<(Arc<str>, Result<Entered, JoinError>)> {
         let EnteredBy { channel, connection, result } = entered;
-        let expected = self.entering.0.remove(&(connection, channel.clone()));
-        let mut expected = expected.expect("an answer belongs to an entry");
+        let mut expected = self.entering.remove(connection, channel.clone());
         expected.has_left |= !is_open;
         let has_left = expected.has_left;
+        let next = expected.next.take().filter(|_| is_open);
         let result = self.settle(connection, &channel, expected, result);
-        (!has_left).then_some((channel, result))
+        let Some(next) = next else { return (!has_left).then_some((channel, result)) };
+        match self.enter(connection, &channel, *next) {
+            Ok(Asked::Waits) => None,
+            Ok(Asked::Done(entered)) => Some((channel, Ok(entered))),
+            Err(error) => Some((channel, Err(error))),
+        }
+    }
+
+    /// Asks what has waited for room, but for those who do not want to hear it any more.
+    pub(super) fn ask_again(
+        &mut self,
+        home: ShardId,
+        mut is_open: impl FnMut(ConnectionId) -> bool,
+    ) {
+        // Not before the home has heard what goes before it.
+        if self.absences.owes(home) || self.fanout.has_changes(home) {
+            return;
+        }
+        while let Some(message) = self.requests.next(home) {
+            let is_wanted = match message {
+                Message::Enter(enter) => {
+                    is_open(enter.connection)
+                        && self.entering.is_wanted(enter.connection, &enter.channel)
+                }
+                Message::Ask(ask) => is_open(ask.connection),
+                Message::SignIn { connection, .. } => is_open(*connection),
+                _ => true,
+            };
+            if !is_wanted {
+                self.withdraw(home);
+            } else if !self.requests.ask_next(&mut self.mesh, home) {
+                return;
+            }
+        }
+    }
+
+    /// Does not ask what nobody wants to hear.
+    fn withdraw(&mut self, home: ShardId) {
+        if let Some(Message::Enter(enter)) = self.requests.drop_next(home) {
+            let Enter { channel, connection, .. } = *enter;
+            self.fanout.release(&channel);
+            self.entering.remove(connection, channel);
+            self.tell_home(home);
+        }
     }
 
     /// Asks a channel's home.
@@ -202,8 +207,9 @@ impl Channels {
             return self.home.answer(channel, question).map(Asked::Done);
         }
         self.absences.send(&mut self.mesh, home);
+        let is_free = !self.absences.owes(home);
         let ask = Ask { channel: channel.into(), connection, id, question };
-        let asked = self.requests.ask(&mut self.mesh, home, Message::Ask(Box::new(ask)), true);
+        let asked = self.requests.ask(&mut self.mesh, home, Message::Ask(Box::new(ask)), is_free);
         asked.map(|()| Asked::Waits).map_err(|TooMany| AskError::Busy)
     }
 }

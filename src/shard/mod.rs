@@ -30,6 +30,7 @@ mod deliveries;
 mod encodings;
 mod ending;
 mod engine;
+mod entering;
 mod entrances;
 #[path = "loop.rs"]
 mod event_loop;

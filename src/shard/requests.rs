@@ -4,7 +4,8 @@
 //! have filled takes none. What a client asked for then waits here, in order, and is asked once a
 //! turn again; the client's commands behind it wait with it, and nobody is told to try again.
 //!
-//! Invariant: nothing overtakes. While some wait for a home, nothing else is asked of it.
+//! Invariant: what waits here for a home is asked in order, and nothing that a client asked for
+//! later goes before it. The shard's own news, of interest and of who is gone, do.
 
 #![forbid(unsafe_code)]
 
@@ -61,20 +62,32 @@ impl Requests {
         Ok(())
     }
 
-    /// Asks what waits for a home, as far as there is room.
-    pub(super) fn ask_again(&mut self, mesh: &mut Member<Message>, home: ShardId) {
-        let waiting = &mut self.waiting[home.index()];
-        while let Some(message) = waiting.pop_front() {
-            self.count -= 1;
-            if let Err(Full(message)) = mesh.send(member(home), message, Class::Request) {
-                waiting.push_front(message);
-                self.count += 1;
-                break;
-            }
+    /// What is to be asked of a home next, of what has waited.
+    pub(super) fn next(&self, home: ShardId) -> Option<&Message> {
+        self.waiting[home.index()].front()
+    }
+
+    /// Asks it; false if there is no room.
+    pub(super) fn ask_next(&mut self, mesh: &mut Member<Message>, home: ShardId) -> bool {
+        let Some(message) = self.drop_next(home) else { return false };
+        let sent = mesh.send(member(home), message, Class::Request);
+        if let Err(Full(message)) = sent {
+            self.waiting[home.index()].push_front(message);
+            self.count += 1;
+            return false;
         }
+        true
+    }
+
+    /// Takes it out, unasked.
+    pub(super) fn drop_next(&mut self, home: ShardId) -> Option<Message> {
+        let waiting = &mut self.waiting[home.index()];
+        let next = waiting.pop_front()?;
+        self.count -= 1;
         if waiting.is_empty() {
             waiting.shrink_to(ENTRIES_KEPT);
         }
+        Some(next)
     }
 
     /// How many wait, for all homes.

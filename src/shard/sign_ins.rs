@@ -116,7 +116,13 @@ impl<H: Handler> Core<H> {
         for home in (0..self.shard_count).map(ShardId::new) {
             self.sign_ins.send_owed(&mut self.channels.mesh, home);
         }
-        self.channels.catch_up();
+        let Self { channels, connections, sign_ins, .. } = self;
+        let is_open = |id: ConnectionId| {
+            let one = connections.get(Index::new(id.index()));
+            one.is_some_and(|one| one.serial == id.serial() && one.phase.is_open())
+        };
+        // A sign-in must not overtake the sign-out that makes room for it.
+        channels.catch_up(|home| sign_ins.owed[home.index()].is_empty(), is_open);
     }
 }
 

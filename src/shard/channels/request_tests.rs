@@ -1,8 +1,8 @@
 //! What is asked of a home that has no room for it now.
 
-use super::tests::{enter, exchange, id, names_at, shards};
+use super::tests::{GONE, enter, exchange, id, names_at, shards};
 use super::*;
-use crate::handler::{AskError, Asked, Entry, JoinError, Present, Question};
+use crate::handler::{Answer, AskError, Asked, Entry, JoinError, Present, Question};
 
 /// Fills the queue to the other shard.
 fn fill(shard: &mut Channels, channel: &str) {
@@ -76,7 +76,7 @@ fn nobody_enters_before_the_home_has_heard_who_was_gone() {
         shards[1].take(received.from, received.message);
     }
     shards[1].mesh.flush(|_| {});
-    shards[0].ask_again(ShardId::new(1));
+    shards[0].ask_again(ShardId::new(1), |_| true);
     assert_eq!(shards[0].requests.count(), 1);
     assert_eq!(exchange(&mut shards).len(), 1);
     assert_eq!(shards[1].home.attendance.count(), 1, "it is back, not gone");
@@ -84,4 +84,67 @@ fn nobody_enters_before_the_home_has_heard_who_was_gone() {
 
 fn unheard() -> Message {
     Message::Uninterested { channel: "nobody's".into() }
+}
+
+#[test]
+fn what_nobody_wants_to_hear_any_more_is_not_asked() {
+    let mut shards = shards();
+    let [name, other] = names_at(1);
+    fill(&mut shards[0], &other);
+    let present = Present::new([7; 16], "ann", b"", b"");
+    for index in [1, GONE, 2] {
+        let there = Entry { presence: Some(present.clone()), ..Entry::default() };
+        assert_eq!(shards[0].enter(id(index), &name, there), Ok(Asked::Waits));
+    }
+    assert_eq!(shards[0].ask(id(GONE), 7, &name, Question::PresenceStats), Ok(Asked::Waits));
+    shards[0].leave_all(id(1));
+    let asked = shards[0].requests.count();
+    let heard = exchange(&mut shards);
+    assert_eq!((asked, heard.len()), (4, 1), "{heard:?}");
+    assert_eq!((shards[0].entering.count(), shards[0].requests.count()), (0, 0));
+    assert!(shards[0].leave(id(2), &name));
+    exchange(&mut shards);
+    assert_eq!((shards[0].fanout.channel_count(), shards[1].home.attendance.count()), (0, 0));
+}
+
+#[test]
+fn who_comes_back_before_the_answer_enters_after_it() {
+    let mut shards = shards();
+    let [name, _] = names_at(1);
+    let there = |user| {
+        let present = Present::new([7; 16], user, b"", b"");
+        Entry { presence: Some(present), ..Entry::default() }
+    };
+    assert_eq!(shards[0].enter(id(1), &name, there("ann")), Ok(Asked::Waits));
+    assert!(shards[0].leave(id(1), &name));
+    assert_eq!(shards[0].enter(id(1), &name, there("bob")), Ok(Asked::Waits));
+    assert_eq!(shards[0].enter(id(1), &name, there("cho")), Err(JoinError::Member));
+    assert_eq!(exchange(&mut shards).len(), 1, "the second is answered");
+    assert!(shards[0].is_member(Index::new(1), &name));
+    let Answer::Presence(list) = shards[1].home.attendance.list(&name) else { panic!("a list") };
+    assert_eq!(list.iter().map(Present::user).collect::<Vec<_>>(), ["bob"]);
+    // And who leaves twice does not.
+    assert!(shards[0].leave(id(1), &name));
+    exchange(&mut shards);
+    assert_eq!(shards[0].enter(id(1), &name, there("ann")), Ok(Asked::Waits));
+    assert!(shards[0].leave(id(1), &name));
+    assert_eq!(shards[0].enter(id(1), &name, there("bob")), Ok(Asked::Waits));
+    assert!(shards[0].leave(id(1), &name));
+    assert!(!shards[0].leave(id(1), &name));
+    assert_eq!(exchange(&mut shards), []);
+    assert_eq!((shards[0].entering.count(), shards[1].home.attendance.count()), (0, 0));
+}
+
+#[test]
+fn who_is_shown_anew_on_its_way_in_is_so_when_it_is_there() {
+    let mut shards = shards();
+    let [name, _] = names_at(1);
+    let [ann, bob] = ["ann", "bob"].map(|user| Present::new([7; 16], user, b"", b""));
+    let there = Entry { presence: Some(ann), ..Entry::default() };
+    assert_eq!(shards[0].enter(id(1), &name, there), Ok(Asked::Waits));
+    shards[0].show_anew(id(1), &bob);
+    exchange(&mut shards);
+    exchange(&mut shards);
+    let Answer::Presence(list) = shards[1].home.attendance.list(&name) else { panic!("a list") };
+    assert_eq!(list.iter().map(Present::user).collect::<Vec<_>>(), ["bob"]);
 }
