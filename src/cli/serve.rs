@@ -11,7 +11,7 @@ use longwire::{Hooks, LiveSettings, Server, Sessions, Snapshot};
 
 use super::load::Sources;
 use super::log::{Log, LogArgs, Refilter};
-use super::parts::{Parts, http_api, pages};
+use super::parts::{Parts, http_api, pages, token_keys};
 use super::screen::Screen;
 use super::{failure, print, stopped};
 
@@ -119,6 +119,7 @@ impl Reload {
         self.running = wanted;
         self.refilter.set(&self.running.log.level);
         self.live.set_http_api(http_api(&self.running));
+        self.live.set_tokens(token_keys(&self.running));
         self.live.set_pages(pages(&self.running));
         for key in &changes.applied {
             tracing::info!(key = key.path, "changed");
