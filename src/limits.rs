@@ -825,6 +825,9 @@ pub const CONSULTS_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Time for an answer of a back end, by default, as the reference has it.
 pub const BACKEND_TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
 
+/// The longest such time: a client has given up long before.
+pub const BACKEND_TIMEOUT_MAX_MS: u64 = 60_000;
+
 /// Bytes of an answer of a back end. What it says to one client must fit the client's unsent
 /// output, and is seldom a hundredth of this.
 pub const BACKEND_ANSWER_BYTES_MAX: usize = 256 * 1024;

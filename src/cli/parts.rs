@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use longwire::config::{Bytes, Secret, Serve, serve};
 use longwire::control::{
-    self, ChannelKind, Channels, Endpoint, ErrorMode, HttpApi, Kept, Pages, Streaming, TokenKeys,
+    self, ChannelKind, Channels, Endpoint, ErrorMode, HttpApi, Kept, Pages, StreamTerms, Streaming,
+    TokenKeys,
 };
 use longwire::protocol::channel::Naming;
 use longwire::session::{
@@ -17,6 +18,7 @@ use longwire::token::{Expected, HmacKey, TokenRules};
 use longwire::{Config, Limits, SessionSettings};
 
 use super::VERSION;
+use super::back_ends::{hooks, proxies};
 use super::load::origins;
 
 /// What `longwire serve` is made of.
@@ -91,6 +93,7 @@ fn rules(serve: &Serve) -> Rules {
             namespace: serve.personal.personal_channel_namespace.clone(),
             is_single: serve.personal.single_connection,
         }),
+        hooks: hooks(serve),
         naming: naming(&serve.channel),
         patterns: patterns(serve),
         without_namespace: channel_options(serve, &serve.without_namespace),
@@ -229,6 +232,7 @@ fn site(serve: &Serve, is_dev: bool) -> control::Settings {
     site.internal_listen = serve.internal_listen();
     site.http_api = http_api(serve);
     site.tokens = token_keys(serve);
+    site.proxies = proxies(serve);
     site.streaming = streaming(serve);
     site
 }
@@ -253,15 +257,17 @@ fn streaming(serve: &Serve) -> Streaming {
     streaming.sse = endpoint(sse.enabled, &sse.handler_prefix, sse.max_request_body_size);
     serve.emulation.handler_prefix.as_str().clone_into(&mut streaming.emulation_path);
     streaming.streams_max = serve.emulation.stream_limit as usize;
-    streaming.message_bytes_max = serve.websocket.message_size_limit.0;
-    streaming.pages = pages(serve);
+    streaming.terms = stream_terms(serve);
     streaming
 }
 
-/// The pages that may have streams: those that may have a WebSocket.
-pub(crate) fn pages(serve: &Serve) -> Pages {
+/// What holds for streams as it does for each WebSocket, and can be exchanged like it.
+pub(crate) fn stream_terms(serve: &Serve) -> StreamTerms {
     let origins = origins(&serve.client).expect("checked when they were read");
-    Pages::new(move |origin, host| origins.admits(origin, host))
+    StreamTerms {
+        pages: Pages::new(move |origin, host| origins.admits(origin, host)),
+        message_bytes_max: serve.websocket.message_size_limit.0,
+    }
 }
 
 /// Which tokens are taken: as the sessions go by it, for those that they ask about.
@@ -308,7 +314,14 @@ mod tests {
     #[test]
     fn every_key_of_channels_reaches_the_rules() {
         let usual = rules_with("channel.max_length", "255");
-        for key in keys().filter(|key| key.path.starts_with("channel.")) {
+        let of_back_ends = [
+            "channel.proxy.",
+            "channel.without_namespace.subscribe_proxy",
+            "channel.without_namespace.publish_proxy",
+        ];
+        let is_of_back_ends = |path: &str| of_back_ends.iter().any(|begin| path.starts_with(begin));
+        let all = keys().filter(|key| key.path.starts_with("channel."));
+        for key in all.filter(|key| !is_of_back_ends(key.path)) {
             let value = match key.kind {
                 Kind::Switch => "true",
                 Kind::Time => "59s",

@@ -42,8 +42,15 @@ const LIVE: [&str; 25] = [
 ];
 
 /// Sections whose keys all are.
-const LIVE_SECTIONS: [&str; 3] =
-    ["channel.without_namespace.", "client.token.", "client.subscription_token."];
+const LIVE_SECTIONS: [&str; 7] = [
+    "channel.without_namespace.",
+    "client.token.",
+    "client.subscription_token.",
+    "client.proxy.",
+    "channel.proxy.",
+    "rpc.",
+    "proxies",
+];
 
 impl Key {
     /// Whether a running server takes a new value over.

@@ -76,10 +76,14 @@ pub(super) fn is_foreign(path: &str) -> bool {
 
 /// Centrifugo 6's sections and keys that mean nothing here yet. To say so is kinder than to guess
 /// at a slip of the pen.
-const FOREIGN: [&str; 56] = [
+const FOREIGN: [&str; 54] = [
     "admin",
     "broker",
-    "channel.proxy",
+    "channel.proxy.map_publish",
+    "channel.proxy.map_remove",
+    "channel.proxy.shared_poll_refresh",
+    "channel.proxy.sub_refresh",
+    "channel.proxy.subscribe_stream",
     "channel.without_namespace.allow_channel_compaction",
     "channel.without_namespace.allow_tags_filter",
     "channel.without_namespace.allowed_delta_types",
@@ -95,8 +99,6 @@ const FOREIGN: [&str; 56] = [
     "channel.without_namespace.map_clients_presence_channel_prefix",
     "channel.without_namespace.map_users_presence_channel_prefix",
     "channel.without_namespace.publish_cel",
-    "channel.without_namespace.publish_proxy_enabled",
-    "channel.without_namespace.publish_proxy_name",
     "channel.without_namespace.shared_poll",
     "channel.without_namespace.shared_position_sync",
     "channel.without_namespace.state_events",
@@ -104,8 +106,6 @@ const FOREIGN: [&str; 56] = [
     "channel.without_namespace.sub_refresh_proxy_enabled",
     "channel.without_namespace.sub_refresh_proxy_name",
     "channel.without_namespace.subscribe_cel",
-    "channel.without_namespace.subscribe_proxy_enabled",
-    "channel.without_namespace.subscribe_proxy_name",
     "channel.without_namespace.subscribe_stream_proxy_bidirectional",
     "channel.without_namespace.subscribe_stream_proxy_enabled",
     "channel.without_namespace.subscribe_stream_proxy_name",
@@ -113,7 +113,6 @@ const FOREIGN: [&str; 56] = [
     "client.concurrency",
     "client.connection_rate_limit",
     "client.presence_update_interval",
-    "client.proxy",
     "consumers",
     "controller",
     "debug",
@@ -127,9 +126,8 @@ const FOREIGN: [&str; 56] = [
     "nats",
     "opentelemetry",
     "presence_manager",
-    "proxies",
     "redis",
-    "rpc",
+    "rpc.ping",
     "swagger",
     "usage_stats",
     "websocket.compression",

@@ -46,6 +46,15 @@ pub(super) fn other(key: &Key) -> String {
         (_, "channel.namespace_boundary") => "/",
         (_, "channel.user_boundary") => "@",
         (_, "channel.user_separator") => ";",
+        (_, path) if path.ends_with("_transforms") => {
+            r#"[{"status_code":404,"to_error":{"code":404}}]"#
+        }
+        (_, "proxies") => r#"[{"name":"other","endpoint":"http://a"}]"#,
+        (_, path) if path.ends_with(".endpoint") => "http://127.0.0.1:77/",
+        (_, path) if path.ends_with(".static_headers") => "X-Key:other",
+        (_, path) if path.ends_with("_headers") => "X-Other",
+        (_, path) if path.ends_with("proxy_name") => "other",
+        (_, "rpc.namespace_boundary") => "/",
         (Kind::Tables(_), _) => r#"[{"name":"chat"}]"#,
         (_, "http_server.address" | "http_server.internal_address") => "192.0.2.1",
         (_, path) if path.ends_with(".handler_prefix") => "/other",

@@ -124,15 +124,19 @@ impl Session {
             let message = "not available: maps are not served";
             return Err(Refusal::Reply(ReplyError { code: ErrorCode::NotAvailable, message }));
         }
+        if let Some(proxy) = terms.rules.hooks.publish.of(terms.rules.naming.namespace(name)) {
+            self.ask_to_publish(id, request, proxy, terms, effects);
+            return Ok(());
+        }
         if !terms.rules.may_publish(options, self.user(), is_member) {
             return Err(ErrorCode::PermissionDenied.into());
         }
         let publication = Publication {
             data: request.data.bytes(),
-            info: Some(self.shown(terms)),
+            info: Some(self.shown_in(name, terms)),
             ..Publication::default()
         };
-        effects.publish(id, name, publication, options.history);
+        effects.publish((id, None), name, publication, options.history);
         Ok(())
     }
 }

@@ -48,7 +48,7 @@ mod under_way;
 pub use deferred::Deferred;
 pub use effects::{Effect, Effects, Span};
 pub use entry::{Entered, Entry, Membership, Position, Recover, Recovered, Since};
-pub use hooks::{Boundary, Hooks, RpcHooks};
+pub use hooks::{Boundary, ChannelHooks, Hooks, RpcHooks};
 pub use options::{ChannelOptions, DataFormat, Overflow, RecoveryMode, Retention};
 pub use outbox::Outbox;
 pub use patterns::{Pattern, Patterns};

@@ -16,7 +16,7 @@ use super::entry::Membership;
 use super::extra::Extra;
 use super::rules::Rules;
 use super::session_key::SessionKey;
-use super::under_way::{Awaited, Taken};
+use super::under_way::{Awaited, SlotId, Taken};
 use crate::protocol::{
     ClientId, ClientInfo, Command, Disconnect, DisconnectCode, ErrorCode, Format, Lineage,
     Malformed, Reply, Transport,
@@ -191,10 +191,21 @@ impl Session {
         self.read_on()
     }
 
-    /// How a publish went.
-    pub fn published(&mut self, id: u32, result: Result<(), ErrorCode>, effects: &mut Effects) {
+    /// How a publish went. Returns what was deferred meanwhile, to be read now.
+    pub fn published(
+        &mut self,
+        id: u32,
+        slot: Option<SlotId>,
+        result: Result<(), ErrorCode>,
+        effects: &mut Effects,
+    ) -> Deferred {
         let reply = result.map_or_else(|code| Reply::Error(code.into()), |()| Reply::Publish);
+        if let Some(slot) = slot {
+            let taken = self.take(slot);
+            return self.answer(taken, &reply, effects);
+        }
         self.reply(id, &reply, effects);
+        Deferred::default()
     }
 
     /// A publication cannot be said in the client's format.

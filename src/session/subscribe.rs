@@ -71,6 +71,7 @@ impl Session {
         let entering = Entering { entrant, expires, data: said.data.as_slice().into() };
         self.channel_count += 1;
         self.begin().await_answer(id, &request.channel, Awaited::Entry(Box::new(entering)));
+        self.set_channel_info(&request.channel, plan.channel_info);
         effects.enter(&request.channel, &plan, &terms.rules);
         Ok(())
     }
@@ -170,6 +171,7 @@ impl Session {
             }
             Err(code) => {
                 self.channel_count -= 1;
+                self.set_channel_info(channel, &[]);
                 Reply::Error((*code).into())
             }
         };

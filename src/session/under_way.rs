@@ -90,6 +90,10 @@ pub(super) enum Awaited {
     Token,
     /// Of a back end: what the procedure returns.
     Rpc,
+    /// Of a back end: may this be published in the slot's channel?
+    Publish(Box<[u8]>),
+    /// Of the shard: has it been published?
+    Published,
 }
 
 /// A client that subscribes, and what it is told if it may.
@@ -195,6 +199,13 @@ impl UnderWay {
             Stage::Waits(awaited) => Taken { slot, id: *id, awaited },
             stage => unreachable!("{stage:?}: an answer comes once"),
         }
+    }
+
+    /// Awaits another answer for what was taken.
+    pub(super) fn await_more(&mut self, slot: SlotId, awaited: Awaited) -> &str {
+        let index = self.index(slot).expect("it was taken and has not left");
+        self.slots[index].stage = Stage::Waits(awaited);
+        &self.slots[index].channel
     }
 
     /// Whether no reply is ahead of this one.

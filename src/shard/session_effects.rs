@@ -5,7 +5,7 @@
 use serde::de::IgnoredAny;
 
 use super::client_codes;
-use super::client_counters::of_error;
+use super::client_counters::{self, of_error};
 use super::client_words::{entry, kind_of, position, question, retention};
 use super::sessions::Sessions;
 use crate::backend::{self, Unanswered, Verdict};
@@ -14,7 +14,7 @@ use crate::handler::{
     PublishError, SignIn, SignInError,
 };
 use crate::limits::REPLIES_WAITING_BYTES_MAX;
-use crate::protocol::{ErrorCode, Format, PresenceStats, PublicationList};
+use crate::protocol::{ErrorCode, Format, PresenceStats, PublicationList, Transport};
 use crate::session::{
     self, Deferred, Effect, Entry, Question, Retention, Session, SlotId, Span, Terms,
 };
@@ -51,12 +51,15 @@ impl Sessions {
                     peer.shard().counters().client_unsubscribes += 1;
                     peer.leave(self.effects.name(&channel));
                 }
-                Effect::Publish { id, channel, message, retention } => {
+                Effect::Publish { id, slot, channel, message, retention } => {
                     let result = self.publish(peer, &channel, &message, retention);
                     peer.shard().counters().client_publishes += u64::from(result.is_ok());
                     let result = result.map_err(client_codes::of_publish);
                     let Some(session) = peer.state() else { return };
-                    session.published(id, result, &mut self.effects);
+                    let deferred = session.published(id, slot, result, &mut self.effects);
+                    if slot.is_some() {
+                        self.resume(peer, deferred);
+                    }
                 }
                 Effect::Pong => self.take_pong(peer),
                 Effect::Close(why) => self.close_client(peer, why.code.code(), why.reason),
@@ -228,7 +231,8 @@ impl Sessions {
             counters.tokens_unavailable += u64::from(is_unavailable);
         }
         let Some(session) = peer.state() else { return Deferred::default() };
-        session.consulted(slot, verdict, &mut self.effects)
+        self.terms.now = clock::since_epoch();
+        session.consulted(slot, verdict, &self.terms, &mut self.effects)
     }
 
     fn publish(
@@ -332,10 +336,12 @@ fn shown(session: &Session, terms: &Terms, channel_info: &[u8]) -> Present {
 /// The client is told that it has connected.
 fn be_connected(peer: &mut Peer<'_, Sessions>) {
     peer.begin_heartbeat();
-    peer.shard().counters().client_connects += 1;
     let (connection, session) = (peer.id(), peer.state());
+    let session = session.as_deref();
+    let transport = session.map_or(Transport::WebSocket, session::Session::transport);
     let user = session.map_or("", |session| session.user());
-    tracing::info!(%connection, user, "authenticated");
+    tracing::info!(%connection, user, transport = transport.name(), "authenticated");
+    client_counters::connected(peer.shard().counters(), transport);
 }
 
 fn count_entered(peer: &mut Peer<'_, Sessions>, result: &Result<Entered, JoinError>, fits: bool) {

@@ -72,6 +72,13 @@ impl HeaderName {
     pub fn name(&self) -> Option<&str> {
         (!self.0.is_empty()).then_some(&self.0)
     }
+
+    /// Whether a header can be called so (RFC 9110 §5.1).
+    pub(super) fn is_name(text: &str) -> bool {
+        let is_token =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        !text.is_empty() && text.bytes().all(is_token)
+    }
 }
 
 impl Setting for HeaderName {
@@ -79,9 +86,7 @@ impl Setting for HeaderName {
 
     fn read(value: &Value) -> Result<Self, String> {
         let text = value.text()?;
-        let is_token =
-            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if !text.bytes().all(is_token) {
+        if !text.is_empty() && !Self::is_name(text) {
             return Err("a header's name is letters, digits and -._ and the like".to_owned());
         }
         Ok(Self(text.to_owned()))
