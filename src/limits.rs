@@ -668,6 +668,27 @@ pub const BENCH_DESCRIPTORS_SPARE: u64 = 16;
 /// that is stalled for longer is what the caller should hear of.
 pub const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Publications and questions of back ends that are on their way to channels' homes at once: what
+/// some tens of connections ask in batches. One more is refused.
+pub const HOME_REQUESTS_MAX: usize = 8192;
+
+/// Time in which a publication with the same key as an earlier one is not made again: the
+/// reference's.
+pub const IDEMPOTENCY_PERIOD: Duration = Duration::from_mins(5);
+
+/// Bytes of the keys that are known in that time, and of what was answered: some 60,000. Beyond
+/// them the oldest is forgotten.
+pub const IDEMPOTENCY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes that a key is charged for beside its own and the channel's.
+pub const IDEMPOTENCY_ENTRY_BYTES: usize = 192;
+
+/// Commands in one batch.
+pub const BATCH_COMMANDS_MAX: usize = 10_000;
+
+/// Bytes of the name of an epoch that a publisher counts its versions in.
+pub const VERSION_EPOCH_BYTES_MAX: usize = 64;
+
 /// Commands for users' connections that are under way at once: each waits until every shard has
 /// told all that it has of the user's. One more is refused.
 pub const USER_COMMANDS_MAX: usize = 1024;

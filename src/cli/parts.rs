@@ -199,6 +199,8 @@ fn channels(serve: &Serve) -> Channels {
         kept: retention(serve, options).map(|Retention { publications_max, ttl_s, meta_ttl_s }| {
             Kept { publications_max, ttl_s, meta_ttl_s }
         }),
+        has_presence: options.presence,
+        data_format: data_format(serve, options),
         has_pattern: options.channel_regex.text().is_some(),
     };
     let all = serve.channel.namespaces.0.iter();

@@ -48,6 +48,7 @@ mod stream;
 mod streams;
 mod turns;
 mod users;
+mod versions;
 
 pub use bounds::{FanoutBounds, JoinBounds, StreamBounds};
 pub use bucket::{BUCKETS, Bucket, Homes, ShardId, bucket_of};

@@ -18,6 +18,7 @@ mod client_id;
 mod code;
 mod command;
 mod commands;
+mod data_format;
 mod emulation;
 #[cfg(test)]
 mod examples;
@@ -41,6 +42,7 @@ pub use command::{
     SubRefresh, Subscribe,
 };
 pub use commands::{Commands, Malformed};
+pub use data_format::DataFormat;
 pub use emulation::EmulationRequest;
 pub use format::{Format, PublicationList};
 pub use push::{ClientInfo, Farewell, Publication, Push, Subscription};

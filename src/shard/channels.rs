@@ -18,11 +18,11 @@ use super::attendance::Tell;
 use super::entrances::Entering;
 use super::forms::{Joined, Number, Translate};
 use super::home::{Home, Mending};
-use super::message::{Answered, Ask, Enter, EnteredBy, Message, PublishKept};
+use super::message::{Answered, Ask, Enter, EnteredBy, Message, Place, PublishKept, Version};
 use super::replacing::Replaced;
 use super::requests::Requests;
 use super::slab::Index;
-use crate::handler::{ConnectionId, JoinError, PublishError, Retention};
+use crate::handler::{ConnectionId, JoinError, Position, PublishError, Retention};
 use crate::hub::{
     Fanout, FanoutBounds, Homes, JoinError as HubJoinError, MemberId, ShardId, ShardSet, Standing,
     Told,
@@ -46,6 +46,8 @@ pub(crate) struct Channels {
     /// Publications that members here missed, and gaps told to other shards.
     pub(super) missed: u64,
     pub(super) gaps_sent: u64,
+    /// Publications that were not made, because they were no newer than the last one.
+    outdated: u64,
     /// Publications that came for an interest that had ended.
     pub(super) stale: u64,
     /// Messages that tell of others' coming and going, and found no room.
@@ -92,6 +94,7 @@ impl Channels {
             joined: Joined::default(),
             missed: 0,
             gaps_sent: 0,
+            outdated: 0,
             stale: 0,
             joins_dropped: 0,
             replaced: Replaced::default(),
@@ -112,6 +115,7 @@ impl Channels {
         counters.publications_missed = self.missed;
         counters.gaps_sent = self.gaps_sent;
         counters.publications_stale = self.stale;
+        counters.publications_outdated = self.outdated;
         counters.publications_translated = self.translated;
         counters.joins_dropped = self.joins_dropped;
         counters.requests_refused = self.requests.refused();
@@ -318,6 +322,11 @@ impl Channels {
                 let PublishKept { channel, frame, retention } = *publish;
                 self.publish_in_order(&channel, &frame, Some(retention));
             }
+            Message::Place(place) => {
+                let Place { ask, version, publication } = *place;
+                let place = self.place(publication, version.as_ref());
+                self.mesh.answer(from, Message::Placed { ask, place });
+            }
             Message::Deliver { channel, frame } => self.deliver(&channel, frame),
             Message::Tell { channel, frame } => self.tell(&channel, frame),
             Message::Replaced { channel } => self.replace_here(&channel),
@@ -352,7 +361,8 @@ impl Channels {
             Message::Absent { channel, connection, is_announced } => {
                 self.home.absent(shard(), connection, &channel, is_announced);
             }
-            Message::Entered(_)
+            Message::Placed { .. }
+            | Message::Entered(_)
             | Message::Answered(_)
             | Message::SignIn { .. }
             | Message::SignedIn { .. }
@@ -368,6 +378,18 @@ impl Channels {
                 unreachable!("others take these")
             }
         }
+    }
+
+    /// Publishes and keeps what is news, and says where the stream is then.
+    fn place(&mut self, publication: PublishKept, version: Option<&Version>) -> Option<Position> {
+        let PublishKept { channel, frame, retention } = publication;
+        let is_news = version.is_none_or(|version| self.home.is_news(&channel, retention, version));
+        if is_news {
+            self.publish_in_order(&channel, &frame, Some(retention));
+        } else {
+            self.outdated += 1;
+        }
+        self.home.position(&channel)
     }
 
     fn publish_in_order(

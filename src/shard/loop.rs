@@ -306,7 +306,6 @@ impl<H: Handler> Loop<H> {
                 Message::Interested { .. }
                 | Message::Uninterested { .. }
                 | Message::Enter(_)
-                | Message::Ask(_)
                 | Message::Absent { .. }
                     if from.as_usize() >= self.core.shard_count =>
                 {

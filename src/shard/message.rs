@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::handler::{
-    self, AskError, ConnectionId, Entered, Entry, JoinError, Question, Retention, SignInError,
+    self, AskError, ConnectionId, Entered, Entry, JoinError, Position, Question, Retention,
+    SignInError,
 };
 use crate::hub::Answer;
 use crate::metrics::{Counters, Details};
@@ -16,6 +17,10 @@ pub(crate) enum Message {
     Publish { channel: Arc<str>, frame: Frame },
     /// To a channel's home: the same, and keep it.
     PublishKept(Box<PublishKept>),
+    /// To a channel's home: keep this publication, and say where. A request.
+    Place(Box<Place>),
+    /// The home's answer to [`Message::Place`]; nowhere, if there is no room for the stream.
+    Placed { ask: u32, place: Option<Position> },
     /// From a channel's home: deliver this to the members you have.
     Deliver { channel: Arc<str>, frame: Frame },
     /// From a channel's home: deliver this to those of your members who hear of others' coming and
@@ -101,6 +106,24 @@ pub(crate) struct TellUser {
     pub(crate) user: Arc<str>,
     /// What only the application understands.
     pub(crate) word: Arc<[u8]>,
+}
+
+/// A publication whose place is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// The asking thread's own.
+    pub(crate) ask: u32,
+    /// Of what it is a state, if it is one.
+    pub(crate) version: Option<Version>,
+    pub(crate) publication: PublishKept,
+}
+
+/// Which state of something a publication is, by the publisher's own count.
+#[derive(Clone, Debug)]
+pub(crate) struct Version {
+    pub(crate) number: u64,
+    /// Numbers of different epochs do not compare.
+    pub(crate) epoch: Box<str>,
 }
 
 /// A connection that enters a channel.

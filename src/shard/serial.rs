@@ -59,10 +59,12 @@ const USER_TOLD: u8 = 22;
 const CONSULT: u8 = 23;
 const UNCONSULT: u8 = 24;
 const CONSULTED: u8 = 25;
+const PLACE: u8 = 26;
+const PLACED: u8 = 27;
 
 /// The kind that was added last.
 #[cfg(test)]
-const LAST: u8 = CONSULTED;
+const LAST: u8 = PLACED;
 
 impl Message {
     /// Appends the serial form.
@@ -81,6 +83,17 @@ impl Message {
             Self::PublishKept(publish) => {
                 let PublishKept { channel, frame, retention } = &**publish;
                 put.tag(PUBLISH_KEPT).text(channel).bytes(frame).retention(*retention)
+            }
+            Self::Place(place) => {
+                put.tag(PLACE).u32(place.ask);
+                put.option(place.version.as_ref(), |put, version| {
+                    put.u64(version.number).text(&version.epoch)
+                });
+                let PublishKept { channel, frame, retention } = &place.publication;
+                put.text(channel).bytes(frame).retention(*retention)
+            }
+            Self::Placed { ask, place } => {
+                put.tag(PLACED).u32(*ask).option(*place, Writer::position)
             }
             Self::Enter(enter) => {
                 let Enter { channel, connection, entry } = &**enter;
@@ -150,6 +163,8 @@ impl Message {
             UNINTERESTED => Self::Uninterested { channel: take.text()? },
             BOTH_FORMS => Self::BothForms { channel: take.text()? },
             PUBLISH_KEPT => Self::PublishKept(Box::new(take.publish_kept()?)),
+            PLACE => Self::Place(Box::new(take.place()?)),
+            PLACED => Self::Placed { ask: take.u32()?, place: take.option(Reader::position)? },
             ENTER => Self::Enter(Box::new(take.enter()?)),
             ENTERED => Self::Entered(Box::new(take.entered_by()?)),
             ASK => Self::Ask(Box::new(take.ask()?)),
@@ -306,6 +321,8 @@ mod tests {
             Message::SignOut { .. } => SIGN_OUT,
             Message::PublishKept(_) => PUBLISH_KEPT,
             Message::Enter(_) => ENTER,
+            Message::Place(_) => PLACE,
+            Message::Placed { .. } => PLACED,
             Message::Entered(_) => ENTERED,
             Message::Ask(_) => ASK,
             Message::Answered(_) => ANSWERED,

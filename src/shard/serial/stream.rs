@@ -8,7 +8,9 @@ use crate::handler::{
     Answer, AskError, AskedEpoch, Entered, Entry, Epoch, JoinError, Overflow, Position, Present,
     Publications, Question, Recover, Recovered, Retention, Since,
 };
-use crate::shard::message::{Answered, Ask, Enter, EnteredBy, PublishKept, TellUser};
+use crate::shard::message::{
+    Answered, Ask, Enter, EnteredBy, Place, PublishKept, TellUser, Version,
+};
 
 /// By their tags.
 const OVERFLOWS: [Overflow; 3] = [Overflow::Close, Overflow::DropOldest, Overflow::Latest];
@@ -38,7 +40,7 @@ impl Writer<'_> {
         self.u64(u64::from_le_bytes(epoch.0))
     }
 
-    fn position(&mut self, position: Position) -> &mut Self {
+    pub(super) fn position(&mut self, position: Position) -> &mut Self {
         self.u64(position.offset).epoch(position.epoch)
     }
 
@@ -109,6 +111,7 @@ impl Writer<'_> {
             }
             Question::Presence => self.tag(1),
             Question::PresenceStats => self.tag(2),
+            Question::RemoveHistory => self.tag(3),
         }
     }
 
@@ -124,6 +127,7 @@ impl Writer<'_> {
             }
             Ok(Answer::PresenceStats { clients, users }) => self.tag(3).u32(*clients).u32(*users),
             Err(error) => self.tag(4).one_of(&ASK_ERRORS, error),
+            Ok(Answer::HistoryRemoved) => self.tag(5),
         }
     }
 }
@@ -137,7 +141,7 @@ impl Reader<'_> {
         self.array().map(Epoch)
     }
 
-    fn position(&mut self) -> Result<Position, SerialError> {
+    pub(super) fn position(&mut self) -> Result<Position, SerialError> {
         Ok(Position { offset: self.u64()?, epoch: self.epoch()? })
     }
 
@@ -195,6 +199,15 @@ impl Reader<'_> {
         Ok(Enter { channel: self.text()?, connection: self.connection()?, entry: self.entry()? })
     }
 
+    pub(super) fn place(&mut self) -> Result<Place, SerialError> {
+        let ask = self.u32()?;
+        let version = self.option(|take| {
+            let (number, epoch) = (take.u64()?, take.text()?);
+            Ok(Version { number, epoch: (*epoch).into() })
+        })?;
+        Ok(Place { ask, version, publication: self.publish_kept()? })
+    }
+
     pub(super) fn tell_user(&mut self) -> Result<TellUser, SerialError> {
         Ok(TellUser { ask: self.u64()?, user: self.text()?, word: self.frame()? })
     }
@@ -226,6 +239,7 @@ impl Reader<'_> {
             },
             1 => Question::Presence,
             2 => Question::PresenceStats,
+            3 => Question::RemoveHistory,
             other => return Err(SerialError::Tag(other)),
         };
         Ok(Ask { channel, connection, id, question })
@@ -245,6 +259,7 @@ impl Reader<'_> {
             }
             3 => Ok(Answer::PresenceStats { clients: self.u32()?, users: self.u32()? }),
             4 => Err(self.one_of(&ASK_ERRORS)?),
+            5 => Ok(Answer::HistoryRemoved),
             other => return Err(SerialError::Tag(other)),
         };
         Ok(Answered { connection, id, result })
@@ -306,6 +321,7 @@ pub(super) mod tests {
         let answers = [
             Answer::History { position: POSITION, publications: publications() },
             Answer::Unrecoverable,
+            Answer::HistoryRemoved,
             Answer::Presence(Arc::new([present(), present()])),
             Answer::PresenceStats { clients: 5, users: 4 },
         ];
@@ -321,7 +337,15 @@ pub(super) mod tests {
             frame: (*b"kept").into(),
             retention: RETENTION,
         };
-        let mut messages = vec![Message::PublishKept(Box::new(kept))];
+        let place = |version| {
+            Message::Place(Box::new(Place { ask: 17, version, publication: kept.clone() }))
+        };
+        let version = Version { number: u64::MAX - 9, epoch: "v1".into() };
+        let mut messages = vec![place(None), place(Some(version))];
+        for place in [None, Some(POSITION)] {
+            messages.push(Message::Placed { ask: u32::MAX, place });
+        }
+        messages.push(Message::PublishKept(Box::new(kept)));
         for entry in entries() {
             let enter = Enter { channel: channel.clone(), connection, entry };
             messages.push(Message::Enter(Box::new(enter)));
@@ -332,7 +356,8 @@ pub(super) mod tests {
             is_reverse: true,
             retention: RETENTION,
         };
-        for question in [history, Question::Presence, Question::PresenceStats] {
+        let others = [Question::Presence, Question::PresenceStats, Question::RemoveHistory];
+        for question in others.into_iter().chain([history]) {
             let ask = Ask { channel: channel.clone(), connection, id: 6, question };
             messages.push(Message::Ask(Box::new(ask)));
         }

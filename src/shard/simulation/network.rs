@@ -14,10 +14,10 @@ use super::super::ready::Rank;
 use super::super::session_settings::SessionSettings;
 use super::super::sessions::Sessions;
 use super::super::slab::Index;
-use super::super::{Channels, Jobs, Publisher, Seats, Settings};
+use super::super::{BackEnd, Channels, Jobs, Seats, Settings};
 use crate::address::SocketPeer;
 use crate::config::Config;
-use crate::handler::{Handler, Retention};
+use crate::handler::{Handler, MessageKind, Retention};
 use crate::limits::FANOUT_QUEUE_BYTES_MAX;
 use crate::mesh::{Class, Member};
 use crate::metrics::Counters;
@@ -88,7 +88,7 @@ impl Budget {
 pub(super) struct Network {
     nodes: Vec<Node>,
     control: Member<Message>,
-    publisher: Publisher,
+    back_end: BackEnd,
     now: Instant,
     next_number: u64,
     room_bytes: usize,
@@ -127,7 +127,7 @@ impl Network {
         Self {
             nodes: nodes.collect(),
             control,
-            publisher: Publisher::new(shard_count),
+            back_end: BackEnd::new(shard_count),
             now,
             next_number: 0,
             room_bytes,
@@ -201,7 +201,9 @@ impl Network {
         text: &[u8],
         retention: Option<Retention>,
     ) -> bool {
-        let (home, message) = self.publisher.publication(channel, text, retention);
+        let frame = BackEnd::frame(MessageKind::Text, text);
+        let message = Message::publication(channel.into(), frame, retention);
+        let home = self.back_end.home_of(channel);
         let sent = self.control.send(home, message, Class::Delivery).is_ok();
         self.control.flush(|_| {});
         sent
