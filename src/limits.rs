@@ -323,6 +323,10 @@ pub const JOINS_SHARE: usize = 1024;
 /// takes some microseconds.
 pub const TELLINGS_SHARE: usize = 128;
 
+/// Places of channels looked at in one turn for who asks which there are: well under a
+/// millisecond, also where each of them matches.
+pub const LISTING_SHARE: u32 = 1024;
+
 /// Messages of other shards taken in one turn.
 pub const MESH_SHARE: usize = 256;
 
@@ -688,6 +692,15 @@ pub const BATCH_COMMANDS_MAX: usize = 10_000;
 
 /// Bytes of the name of an epoch that a publisher counts its versions in.
 pub const VERSION_EPOCH_BYTES_MAX: usize = 64;
+
+/// Channels that one list names: some megabytes. Who asks for more is told to ask for fewer.
+pub const CHANNELS_LISTED_MAX: usize = 65_536;
+
+/// Lists of channels that are made at once; one more is refused.
+pub const LISTINGS_MAX: usize = 4;
+
+/// Bytes of a pattern of channels' names.
+pub const PATTERN_BYTES_MAX: usize = 1024;
 
 /// Commands for users' connections that are under way at once: each waits until every shard has
 /// told all that it has of the user's. One more is refused.

@@ -72,7 +72,7 @@ fn a_publication_is_answered_with_its_place_and_history_has_it() {
                 .all(|(name, value)| { published[name] == *value }),
             "{published}"
         );
-        assert_eq!(offsets(&history(json!({}))), []);
+        assert_eq!(offsets(&history(json!({}))), [0; 0]);
         let since = json!({ "offset": 1, "epoch": all["epoch"] });
         assert_eq!(offsets(&history(json!({ "limit": 1, "since": since }))), [2]);
         assert_eq!(offsets(&history(json!({ "limit": 2, "reverse": true }))), [3, 2]);
@@ -92,17 +92,17 @@ fn a_key_makes_one_publication_and_a_version_only_news() {
     let server = server();
     for channel in CHANNELS {
         let keyed = json!({ "channel": channel, "data": 1, "idempotency_key": "k" });
-        let placed: Vec<Value> = (0..3).map(|_| result(&server, "publish", &keyed)).collect();
-        assert!(placed.iter().all(|one| *one == placed[0] && one["offset"] == 1), "{placed:?}");
+        let same: Vec<Value> = (0..3).map(|_| result(&server, "publish", &keyed)).collect();
+        assert!(same.iter().all(|one| *one == same[0] && one["offset"] == 1), "{same:?}");
         let publish = |version: u64, epoch: &str| {
             let body = json!({
                 "channel": channel, "data": version, "version": version, "version_epoch": epoch,
             });
             result(&server, "publish", &body)["offset"].as_u64().expect("a place")
         };
-        let places = [(5, ""), (5, ""), (4, ""), (6, ""), (1, "b"), (6, "b"), (2, "b")];
-        let places = places.map(|(version, epoch)| publish(version, epoch));
-        assert_eq!(places, [2, 2, 2, 3, 4, 5, 5]);
+        let versions = [(5, ""), (5, ""), (4, ""), (6, ""), (1, "b"), (6, "b"), (2, "b")];
+        let at = versions.map(|(version, epoch)| publish(version, epoch));
+        assert_eq!(at, [2, 2, 2, 3, 4, 5, 5]);
     }
     assert_eq!(server.join().counters.publications_outdated, 3 * CHANNELS.len() as u64);
 }
@@ -134,7 +134,9 @@ fn presence_is_who_is_there() {
     let server = server();
     for channel in CHANNELS {
         let mut clients: Vec<Client> = (0..5).map(|_| Client::connect(server.address())).collect();
-        clients.iter_mut().for_each(|client| client.subscribe(channel));
+        for client in &mut clients {
+            client.subscribe(channel);
+        }
         let whose = json!({ "channel": channel });
         let present = result(&server, "presence", &whose);
         let present = present["presence"].as_object().expect("clients");
@@ -148,4 +150,26 @@ fn presence_is_who_is_there() {
     for method in ["presence", "presence_stats", "history", "history_remove", "unsubscribe"] {
         assert_eq!(api::command(server.address(), method, &nowhere)["error"]["code"], 102);
     }
+}
+
+#[test]
+fn channels_are_listed_with_their_members_on_all_shards() {
+    let server = server();
+    let mut clients: Vec<Client> = (0..12).map(|_| Client::connect(server.address())).collect();
+    for client in &mut clients {
+        for channel in CHANNELS {
+            client.subscribe(channel);
+        }
+    }
+    clients[0].subscribe("alone");
+    let channels = |pattern: &str| {
+        result(&server, "channels", &json!({ "pattern": pattern }))["channels"].clone()
+    };
+    let all = channels("");
+    assert_eq!(all.as_object().map(serde_json::Map::len), Some(CHANNELS.len() + 1));
+    assert!(CHANNELS.iter().all(|channel| all[channel]["num_clients"] == 12), "{all}");
+    assert_eq!(channels("a*"), json!({ "alone": { "num_clients": 1 } }));
+    let some = channels("kept:[ab]");
+    assert_eq!(some.as_object().map(serde_json::Map::len), Some(2));
+    assert_eq!(channels("x*"), json!({}));
 }

@@ -1,5 +1,7 @@
 //! What the control thread asks the shards for, and how long it waits for an answer.
 
+use std::collections::BTreeMap;
+
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -27,6 +29,13 @@ pub enum Ask {
         question: Question,
         /// What the home says.
         answer: oneshot::Sender<Result<Told, Busy>>,
+    },
+    /// Which channels have members?
+    Channels {
+        /// A pattern of names, of those that have a meaning.
+        pattern: String,
+        /// Channels, and their members on all shards.
+        answer: oneshot::Sender<Result<BTreeMap<String, u32>, ListError>>,
     },
     /// Tell this to all connections of a user, on all shards.
     Tell {
@@ -120,6 +129,15 @@ pub enum Told {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Busy;
 
+/// There is no list of channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListError {
+    /// Too many are made at once, or nobody answered in time.
+    Busy,
+    /// They are more than a list may name.
+    TooMany,
+}
+
 /// The asking side: never waits for longer than it is told, or [`ASK_TIMEOUT`].
 #[derive(Clone, Debug)]
 pub(super) struct Asks(mpsc::Sender<Ask>);
@@ -154,6 +172,16 @@ impl Asks {
             answered.await.ok()
         };
         timeout_at(deadline, asking).await.ok().flatten().unwrap_or(Err(Busy))
+    }
+
+    /// The channels with members whose names are of this pattern.
+    pub(super) async fn channels(
+        &self,
+        pattern: String,
+    ) -> Result<BTreeMap<String, u32>, ListError> {
+        let (answer, answered) = oneshot::channel();
+        let ask = self.ask(Ask::Channels { pattern, answer }, answered).await;
+        ask.unwrap_or(Err(ListError::Busy))
     }
 
     /// Asks a channel's home.

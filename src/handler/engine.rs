@@ -4,7 +4,8 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::{
-    Answer, AskError, Asked, Done, Entered, Entry, Handler, Job, MessageKind, Question, Retention,
+    Answer, AskError, Asked, Done, Entered, Entry, Handler, Job, MessageKind, Present, Question,
+    Retention,
 };
 use crate::metrics::Counters;
 
@@ -243,6 +244,8 @@ pub trait Engine<H: Handler> {
     fn hold_deliveries(&mut self, connection: ConnectionId);
     /// Lets it go.
     fn release_deliveries(&mut self, connection: ConnectionId);
+    /// Shows a connection otherwise, wherever it is present.
+    fn show_anew(&mut self, connection: ConnectionId, present: &Present);
     /// Ends a membership, or an entry that is under way; false if there was none.
     fn leave(&mut self, connection: ConnectionId, channel: &str) -> bool;
     /// Whether a connection is a member of a channel.

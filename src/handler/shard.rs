@@ -9,7 +9,7 @@ use super::engine::{
 use super::offload::halves;
 use super::{
     Answer, AskError, Asked, Cancelled, ConnectionId, Engine, Entered, Entry, Handler, JobPanicked,
-    Message, Question, Retention,
+    Message, Present, Question, Retention,
 };
 use crate::metrics::Counters;
 
@@ -227,6 +227,12 @@ impl<'a, H: Handler> Peer<'a, H> {
     /// [`WHEEL_TICK_MS`](crate::limits::WHEEL_TICK_MS).
     pub fn set_alarm(&mut self, after: Option<Duration>) {
         self.engine.set_alarm(self.id, after);
+    }
+
+    /// Shows it otherwise from now on to those who ask who is in its channels: its user, and what
+    /// is said of the connection. What is said of it in a channel stays.
+    pub fn show_anew(&mut self, present: &Present) {
+        self.engine.show_anew(self.id, present);
     }
 
     /// Ends its membership, or its entry that is under way; false if there was none. Where it was

@@ -65,6 +65,17 @@ impl<K: Copy + Eq, P> Crowd<K, P> {
         Ok(removed.map(|(_, present)| present))
     }
 
+    /// What the entry of a key holds.
+    pub(super) fn get_mut(&mut self, key: K, hash: &dyn Fn(&K) -> u64) -> Option<&mut P> {
+        match self {
+            Self::One(one) => (one.0 == key).then_some(&mut one.1),
+            Self::Many(many) => {
+                let place = many.place(key, hash)?;
+                Some(&mut many.entries[place].1)
+            }
+        }
+    }
+
     pub(super) fn contains(&self, key: K, hash: &dyn Fn(&K) -> u64) -> bool {
         match self {
             Self::One(one) => one.0 == key,

@@ -128,6 +128,11 @@ impl<F> Fanout<F> {
         count
     }
 
+    /// Calls `each` for every channel that a member is in.
+    pub fn each_of(&self, member: MemberId, mut each: impl FnMut(&str, Standing)) {
+        self.memberships.each(member, |key, standing| each(self.channels.name(key), standing));
+    }
+
     /// The channel of this name, if it has members here.
     pub fn find(&self, channel: &str) -> Option<ChannelId> {
         let key = self.channels.find(channel)?;

@@ -361,6 +361,12 @@ impl<F> Fanout<F> {
         self.memberships.len()
     }
 
+    /// Members to come for whom channels are held.
+    #[cfg(test)]
+    pub(crate) fn hold_count(&self) -> u32 {
+        self.holds.count()
+    }
+
     /// Bytes that all queued frames are charged for.
     pub fn queue_bytes(&self) -> usize {
         self.queue_bytes

@@ -109,6 +109,11 @@ impl<K: Copy + Eq, P> Joins<K, P> {
         None
     }
 
+    /// Whether something that happened in this channel waits.
+    pub fn is_waiting(&self, channel: &str) -> bool {
+        self.channels.find(channel).is_some()
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()

@@ -152,6 +152,16 @@ impl Memberships {
         Some(self.memberships.get(head).expect("linked memberships are in use").channel)
     }
 
+    /// Calls `each` for every channel that it is in, with how it stands there.
+    pub(super) fn each(&self, member: MemberId, mut each: impl FnMut(Key, Standing)) {
+        let mut next = self.head(member);
+        while let Some(key) = next {
+            let membership = self.memberships.get(key).expect("linked memberships are in use");
+            each(membership.channel, membership.place.standing());
+            next = membership.next;
+        }
+    }
+
     /// How the member stands in a channel; `None` if it is not in it.
     pub(super) fn standing(&self, member: MemberId, channel: Key) -> Option<Standing> {
         let (_, found) = self.find(member, channel)?;

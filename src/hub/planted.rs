@@ -1,20 +1,31 @@
-//! A fault for tests that are to find it: recovery that is off by one.
+//! Faults for tests that are to find them, each on the thread that plants it.
 
 use std::cell::Cell;
 
+/// What can be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Who comes back is taken to have one publication more than it has.
+    RecoveryOffByOne,
+    /// A stream that had to go comes back with the epoch that it had.
+    EpochKept,
+    /// Others are told twice that somebody left.
+    LeaveToldTwice,
+}
+
 thread_local! {
-    static OFF_BY: Cell<u64> = const { Cell::new(0) };
+    static PLANTED: Cell<Option<Fault>> = const { Cell::new(None) };
 }
 
-/// How far recovery is off on this thread.
-pub(super) fn off_by() -> u64 {
-    OFF_BY.get()
+/// Whether this is wrong on this thread.
+pub(crate) fn is_planted(fault: Fault) -> bool {
+    PLANTED.get() == Some(fault)
 }
 
-/// Calls `run` on this thread with recovery off by one.
-pub(crate) fn with_recovery_off_by_one<R>(run: impl FnOnce() -> R) -> R {
-    OFF_BY.set(1);
+/// Calls `run` on this thread with something wrong.
+pub(crate) fn with<R>(fault: Fault, run: impl FnOnce() -> R) -> R {
+    PLANTED.set(Some(fault));
     let result = run();
-    OFF_BY.set(0);
+    PLANTED.set(None);
     result
 }

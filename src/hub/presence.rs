@@ -46,6 +46,7 @@ pub struct PresenceStats {
 pub struct Presence<K, P> {
     channels: Names<Present<K, P>>,
     user_of: fn(&P) -> &str,
+    is_listed: fn(&P) -> bool,
     key_hash: Box<dyn Fn(&K) -> u64 + Send>,
     user_hash: Box<dyn Fn(&str) -> u64 + Send>,
     /// Lists that somebody has asked for, the latest first.
@@ -71,17 +72,20 @@ struct List<P> {
 }
 
 impl<K: Copy + Eq + Hash, P: Clone> Presence<K, P> {
-    /// A home in whose channels nobody is. `user_of` tells the user's id. `hasher` is keyed at
-    /// random by the caller and never shows in what is returned.
+    /// A home in whose channels nobody is. `user_of` tells the user's id, `is_listed` whether
+    /// whoever asks hears of it. `hasher` is keyed at random by the caller and never shows in what
+    /// is returned.
     pub fn new(
         entries_max: u32,
         user_of: fn(&P) -> &str,
+        is_listed: fn(&P) -> bool,
         hasher: impl BuildHasher + Clone + Send + 'static,
     ) -> Self {
         let (of_keys, of_users) = (hasher.clone(), hasher.clone());
         Self {
             channels: Names::new(entries_max, hasher),
             user_of,
+            is_listed,
             key_hash: Box::new(move |key| of_keys.hash_one(key)),
             user_hash: Box::new(move |user| of_users.hash_one(user)),
             lists: VecDeque::new(),
@@ -148,6 +152,16 @@ impl<K: Copy + Eq + Hash, P: Clone> Presence<K, P> {
         Some(removed)
     }
 
+    /// Somebody who is in the channel is shown otherwise from now on; false if nobody is it.
+    pub fn renew(&mut self, channel: &str, key: K, renew: impl FnOnce(&P) -> P) -> bool {
+        let Some(channel) = self.channels.find(channel) else { return false };
+        let crowd = &mut at_mut(&mut self.channels, channel).crowd;
+        let Some(present) = crowd.get_mut(key, &self.key_hash) else { return false };
+        *present = renew(present);
+        self.forget_list(channel);
+        true
+    }
+
     /// Who is in the channel. Whoever asks before anything changes is given the same list.
     pub fn list(&mut self, channel: &str) -> Arc<[P]> {
         match self.channels.find(channel) {
@@ -196,7 +210,8 @@ impl<K: Copy + Eq + Hash, P: Clone> Presence<K, P> {
         }
         let entry = at_mut(&mut self.channels, channel);
         entry.is_listed = true;
-        let present = entry.crowd.entries().iter().map(|(_, present)| present.clone()).collect();
+        let present = entry.crowd.entries().iter().map(|(_, present)| present);
+        let present = present.filter(|present| (self.is_listed)(present)).cloned().collect();
         self.lists.push_front(List { channel, present, users: None });
         0
     }

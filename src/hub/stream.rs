@@ -9,6 +9,8 @@
 //! Invariant: what is kept is the end of the stream, without a hole: the last offset kept is the
 //! top. So a publication's offset is its place, and is not stored.
 
+#[cfg(test)]
+use super::planted::{Fault, is_planted};
 use super::position::{AskedEpoch, Epoch, Position, Recover, Retention, Since};
 use super::recency::Links;
 use std::collections::VecDeque;
@@ -158,7 +160,7 @@ impl<F> Stream<F> {
     fn offset_before(&self, place: usize) -> u64 {
         let offset = self.offset_at(place) - 1;
         #[cfg(test)]
-        let offset = offset.saturating_sub(super::planted::off_by());
+        let offset = offset.saturating_sub(is_planted(Fault::RecoveryOffByOne).into());
         offset
     }
 

@@ -100,6 +100,10 @@ impl<M: Send> Member<M> {
     /// member is woken when `to` has drained it; if it is the number of awaited answers, the
     /// next answer wakes it.
     pub fn send(&mut self, to: MemberId, message: M, class: Class) -> Result<(), Full<M>> {
+        #[cfg(test)]
+        if super::planted::refuses() {
+            return Err(Full(message));
+        }
         let link = self.link(to);
         let is_queue_full = class != Class::Request || !link.awaits_all();
         let sent = link.send(message, class);

@@ -25,6 +25,8 @@ mod doorbell;
 mod link;
 mod member;
 mod members;
+#[cfg(test)]
+pub(crate) mod planted;
 
 use self::doorbell::Doorbell;
 pub use self::link::{Class, Full};

@@ -191,6 +191,9 @@ counters! {
     gaps_sent,
     /// Clients refused entry to a channel because too many are present.
     presence_refused,
+    /// Homes that did not hear that a client's info has changed, because a queue was full: they
+    /// show what it was until it changes again.
+    presence_unheard,
     /// Joins and leaves that nobody was told of, because there were too many, or a queue was full.
     joins_dropped,
     /// Requests to other shards refused, because as many waited for room as may.

@@ -25,6 +25,7 @@ mod examples;
 mod format;
 #[doc(hidden)]
 pub mod fuzz;
+mod glob;
 pub mod json;
 mod lines;
 pub mod protobuf;
@@ -45,6 +46,7 @@ pub use commands::{Commands, Malformed};
 pub use data_format::DataFormat;
 pub use emulation::EmulationRequest;
 pub use format::{Format, PublicationList};
+pub use glob::Glob;
 pub use push::{ClientInfo, Farewell, Publication, Push, Subscription};
 pub use reply::{
     ConnectResult, Failure, HistoryResult, PresenceStats, RefreshResult, Reply, StreamNames,

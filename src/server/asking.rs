@@ -105,12 +105,12 @@ impl Asking {
         &mut self,
         mesh: &mut Member<Message>,
         counters: &mut Counters,
-        (channel, asked): (&str, &Question),
+        (channel, what): (&str, &Question),
         answer: oneshot::Sender<Result<Told, Busy>>,
     ) {
         let ask = self.next_ask();
         let home = self.back_end.home_of(channel);
-        let message = BackEnd::question(ask, channel, question(asked));
+        let message = BackEnd::question(ask, channel, question(what));
         let asker = Asker::Other(answer);
         let request = Request { ask, message, class: Class::Request, asker };
         self.request(mesh, counters, home, request);

@@ -17,6 +17,7 @@ mod consulting;
 mod control;
 mod dealer;
 mod door;
+mod listing;
 pub mod plan;
 mod pool;
 mod rounds;

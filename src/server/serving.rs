@@ -21,6 +21,7 @@ use super::asking::Asking;
 use super::companions::Companions;
 use super::consulting::{Answered, Consulting};
 use super::control::{Command, Control};
+use super::listing::Listing;
 use super::rounds::{Asker, Rounds};
 use super::start::{Report, StartError};
 use super::telling::Telling;
@@ -64,6 +65,7 @@ pub(super) struct Serving {
     hooks: Hooks,
     rounds: Rounds,
     asking: Asking,
+    listing: Listing,
     consulting: Consulting,
     telling: Telling,
     /// What the control thread itself has counted.
@@ -106,6 +108,7 @@ impl Serving {
         }
         Ok(Self {
             asking: Asking::new(control.shard_count()),
+            listing: Listing::default(),
             consulting: Consulting::new(desk),
             telling: Telling::new(),
             control,
@@ -136,6 +139,7 @@ impl Serving {
             self.rounds.advance(&mut self.control.mesh);
             self.consulting.advance(&mut self.control.mesh);
             self.asking.advance(&mut self.control.mesh, &mut self.counters);
+            self.listing.advance(&mut self.control.mesh);
             self.telling.advance(&mut self.control.mesh, &mut self.counters);
             self.tell_stop();
             self.control.flush();
@@ -250,6 +254,9 @@ impl Serving {
                     self.consulting.call_off(received.from, connection, id);
                 }
                 Message::UserTold { ask } => self.telling.told(ask),
+                Message::ChannelsListed { ask, found } => {
+                    self.listing.found(ask, found.as_ref().map(|found| found.as_slice()));
+                }
                 Message::Placed { ask, place } => {
                     self.asking.placed(ask, place, &mut self.counters);
                 }
@@ -293,6 +300,9 @@ impl Serving {
             Ask::Question { channel, question, answer } => {
                 let (mesh, counters) = (&mut self.control.mesh, &mut self.counters);
                 self.asking.ask(mesh, counters, (&channel, &question), answer);
+            }
+            Ask::Channels { pattern, answer } => {
+                self.listing.list(&self.control.mesh, &pattern, answer);
             }
             Ask::Tell { user, word, answer } => {
                 let (mesh, counters) = (&self.control.mesh, &mut self.counters);

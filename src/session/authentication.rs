@@ -107,7 +107,9 @@ impl Session {
         if !self.is_put_into(&token) {
             return Err(Refusal::Close(disconnect(TokenError::OtherChannels)));
         }
-        self.set_token(&token);
+        if self.set_token(&token) {
+            effects.push(Effect::ShowAnew);
+        }
         self.await_expiry(terms, effects);
         Ok(Outcome::Reply(Reply::Refresh(RefreshResult { ttl_s: self.ttl_s(terms) })))
     }
@@ -255,8 +257,11 @@ mod tests {
     fn a_new_token_moves_the_end() {
         let mut rig = ann();
         rig.terms.now += Duration::from_secs(59);
+        refresh(&mut rig, &signed(r#"{"sub":"ann","exp":1000060,"info":{"n":1}}"#));
+        assert_eq!(rig.shown_anew, 0, "it says the same of her");
         let lines = refresh(&mut rig, &signed(r#"{"sub":"ann","exp":1000159,"info":2}"#));
         assert_eq!(lines, [r#"{"id":2,"refresh":{"expires":true,"ttl":100}}"#]);
+        assert_eq!(rig.shown_anew, 1);
         assert_eq!(rig.alarm, Some(Duration::from_secs(100) + DELAY));
         rig.frame(r#"{"id":3,"publish":{"channel":"a","data":7}}"#);
         assert!(rig.published[0].1.contains(r#""conn_info":2"#), "{:?}", rig.published);

@@ -49,6 +49,8 @@ pub enum Effect {
         /// What is asked.
         question: Question,
     },
+    /// Show it, wherever it is present, as `Session::shown` does now.
+    ShowAnew,
     /// Ask the control thread; the answer goes to `Session::consulted`.
     Consult {
         /// Whose answer it is.

@@ -35,6 +35,8 @@ pub struct Entry {
     pub recover: Option<Recover>,
     /// Others may see that the client is there.
     pub is_present: bool,
+    /// Whether those who ask who is in the channel hear of it; only where it is present.
+    pub is_listed: bool,
     /// What they are shown of it in this channel; JSON.
     pub channel_info: Option<Span>,
     /// Others are told that it comes and goes.

@@ -62,17 +62,20 @@ impl Session {
         extra.texts = (!texts.is_empty()).then(|| texts.into());
     }
 
-    /// Takes over what its token says; the user must be the one it has, if it has one.
-    pub(super) fn set_token(&mut self, token: &ConnectionToken) {
+    /// Takes over what its token says; the user must be the one it has, if it has one. Returns
+    /// whether others are shown something else now.
+    pub(super) fn set_token(&mut self, token: &ConnectionToken) -> bool {
         let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
         let expires_s = token.expires.map_or(0, seconds);
         let channels = fingerprint(&token.subscriptions);
-        if self.shown_texts() != (token.user.as_bytes(), &token.info) {
+        let is_shown_anew = self.shown_texts() != (token.user.as_bytes(), &token.info);
+        if is_shown_anew {
             self.show(&token.user, &token.info);
         }
         let extra = self.extra.get_or_insert_default();
         (extra.expires_s, extra.channels) = (expires_s, channels);
         self.finish();
+        is_shown_anew
     }
 
     /// It expires at another time since the Unix epoch, or never.

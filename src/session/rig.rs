@@ -41,6 +41,8 @@ pub(super) struct Rig {
     pub(super) publish: Result<(), ErrorCode>,
     pub(super) is_identified: bool,
     pub(super) has_connected: bool,
+    /// How often others were to be shown something else of it.
+    pub(super) shown_anew: u32,
     /// Pings without an answer.
     pub(super) pings: u32,
     /// When it is to be told that it is late.
@@ -74,6 +76,7 @@ impl Rig {
             publish: Ok(()),
             is_identified: false,
             has_connected: false,
+            shown_anew: 0,
             pings: 0,
             alarm: None,
             closed: None,
@@ -273,6 +276,7 @@ impl Rig {
                     }
                     self.session.published(id, self.publish, &mut self.effects);
                 }
+                Effect::ShowAnew => self.shown_anew += 1,
                 Effect::HoldDeliveries => {
                     assert!(!self.is_held, "held once");
                     self.is_held = true;

@@ -206,6 +206,7 @@ impl Effects {
             stream: plan.grant.retention,
             recover,
             is_present: options.presence || options.join_leave,
+            is_listed: options.presence,
             channel_info: (!info.is_empty()).then(|| self.text(info)),
             is_announced: options.join_leave,
             hears_joins: plan.grant.hears_joins,

@@ -59,6 +59,12 @@ impl Absences {
         !self.0[home.index()].is_empty()
     }
 
+    /// How many all homes are still to be told of.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.0.iter().map(VecDeque::len).sum()
+    }
+
     /// Tells another home, as far as there is room.
     pub(super) fn send(&mut self, mesh: &mut Member<Message>, home: ShardId) {
         while let Some(absence) = self.0[home.index()].front() {

@@ -15,6 +15,8 @@ use std::time::Instant;
 
 use crate::handler::{Answer, ConnectionId, JoinError, JoinEvent, Present};
 use crate::hub;
+#[cfg(test)]
+use crate::hub::planted::{Fault, is_planted};
 use crate::hub::{JoinBatch, JoinBounds, Joins, Presence, ShardId};
 use crate::limits::{JOINS_TICK, PRESENT_PER_HOME_MAX, SHARDS_MAX, SLAB_ENTRIES_MAX};
 use crate::ring::Frame;
@@ -52,7 +54,12 @@ pub(super) struct Attendance {
 impl Attendance {
     pub(super) fn new(hasher: &RandomState) -> Self {
         Self {
-            presence: Presence::new(PRESENT_PER_HOME_MAX, user_of, hasher.clone()),
+            presence: Presence::new(
+                PRESENT_PER_HOME_MAX,
+                user_of,
+                Present::is_listed,
+                hasher.clone(),
+            ),
             joins: Joins::new(JoinBounds::default(), hasher.clone()),
             tell: |_, _| Vec::new(),
             due: None,
@@ -74,9 +81,18 @@ impl Attendance {
         Ok(())
     }
 
+    /// Somebody who is present is shown as this from now on.
+    pub(super) fn show(&mut self, channel: &str, key: Attendant, anew: &Present) {
+        self.presence.renew(channel, key, |present| present.shown_as(anew));
+    }
+
     /// Somebody is not present any more; `now` is given if that is to be told.
     pub(super) fn go(&mut self, channel: &str, key: Attendant, now: Option<Instant>) {
         if let Some(present) = self.presence.remove(channel, key) {
+            #[cfg(test)]
+            if is_planted(Fault::LeaveToldTwice) {
+                self.note(channel, key, present.clone(), false, now);
+            }
             self.note(channel, key, present, false, now);
         }
     }
@@ -93,6 +109,11 @@ impl Attendance {
             self.joins.add(channel, hub::JoinEvent { key, present, has_come });
             self.due.get_or_insert(now + JOINS_TICK);
         }
+    }
+
+    /// Whether something of this channel waits to be told.
+    pub(super) fn has_news_of(&self, channel: &str) -> bool {
+        self.joins.is_waiting(channel)
     }
 
     /// When [`next`](Self::next) has something.
@@ -137,6 +158,12 @@ impl Attendance {
     /// How many were not noted for want of room.
     pub(super) fn refused(&self) -> u64 {
         self.presence.refused()
+    }
+
+    /// Comings and goings that wait to be told.
+    #[cfg(test)]
+    pub(super) fn waiting_count(&self) -> usize {
+        self.joins.count()
     }
 
     /// Comings and goings that nobody is told of, because there were too many.

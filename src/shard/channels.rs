@@ -18,11 +18,13 @@ use super::attendance::Tell;
 use super::entrances::Entering;
 use super::forms::{Joined, Number, Translate};
 use super::home::{Home, Mending};
-use super::message::{Answered, Ask, Enter, EnteredBy, Message, Place, PublishKept, Version};
+use super::message::{
+    Answered, Ask, Enter, EnteredBy, Message, Place, PublishKept, ShowAnew, Version,
+};
 use super::replacing::Replaced;
 use super::requests::Requests;
 use super::slab::Index;
-use crate::handler::{ConnectionId, JoinError, Position, PublishError, Retention};
+use crate::handler::{ConnectionId, JoinError, Position, Present, PublishError, Retention};
 use crate::hub::{
     Fanout, FanoutBounds, Homes, JoinError as HubJoinError, MemberId, ShardId, ShardSet, Standing,
     Told,
@@ -52,6 +54,8 @@ pub(crate) struct Channels {
     pub(super) stale: u64,
     /// Messages that tell of others' coming and going, and found no room.
     pub(super) joins_dropped: u64,
+    /// Homes that did not hear, for want of room, that somebody is shown otherwise.
+    presence_unheard: u64,
     pub(super) replaced: Replaced,
     /// Publications that were translated here for members here.
     pub(super) translated: u64,
@@ -97,6 +101,7 @@ impl Channels {
             outdated: 0,
             stale: 0,
             joins_dropped: 0,
+            presence_unheard: 0,
             replaced: Replaced::default(),
             translated: 0,
         }
@@ -118,6 +123,7 @@ impl Channels {
         counters.publications_outdated = self.outdated;
         counters.publications_translated = self.translated;
         counters.joins_dropped = self.joins_dropped;
+        counters.presence_unheard = self.presence_unheard;
         counters.requests_refused = self.requests.refused();
         self.home.count_into(counters);
     }
@@ -179,6 +185,26 @@ impl Channels {
         });
         self.tell_absences(self.here);
         self.tell_home(self.here);
+    }
+
+    /// A connection is shown as this from now on, wherever it is present. A home that has no room
+    /// to hear of it shows what it was until the next time.
+    pub(super) fn show_anew(&mut self, connection: ConnectionId, present: &Present) {
+        let Self { fanout, home, homes, mesh, here, .. } = self;
+        let mut unheard = 0;
+        fanout.each_of(MemberId(connection.index()), |channel, standing| {
+            let to = homes.home_of_channel(channel);
+            if !standing.is_present {
+                return;
+            }
+            if to == *here {
+                return home.show(to, connection, channel, present);
+            }
+            let (channel, present) = (channel.into(), present.clone());
+            let message = Message::ShowAnew(Box::new(ShowAnew { channel, connection, present }));
+            unheard += u64::from(mesh.send(member(to), message, Class::Delivery).is_err());
+        });
+        self.presence_unheard += unheard;
     }
 
     pub(super) fn publish(
@@ -328,6 +354,9 @@ impl Channels {
                 self.mesh.answer(from, Message::Placed { ask, place });
             }
             Message::Deliver { channel, frame } => self.deliver(&channel, frame),
+            Message::ShowAnew(anew) => {
+                self.home.show(shard(), anew.connection, &anew.channel, &anew.present);
+            }
             Message::Tell { channel, frame } => self.tell(&channel, frame),
             Message::Replaced { channel } => self.replace_here(&channel),
             Message::Gap { channel, missed } => {
@@ -372,6 +401,8 @@ impl Channels {
             | Message::Consulted(_)
             | Message::TellUser(_)
             | Message::UserTold { .. }
+            | Message::ListChannels(_)
+            | Message::ChannelsListed { .. }
             | Message::Stop
             | Message::Count { .. }
             | Message::Counted(_) => {

@@ -7,8 +7,8 @@ use super::core::Turn;
 use super::slab::Index;
 use crate::handler::{
     Answer, AskError, Asked, Cause, ConnectionId, ConsultError, Done, Engine, Entered, Entry,
-    Handler, Job, JoinError, MessageKind, OffloadError, Peer, PublishError, Question, Retention,
-    SendError, ShardLimits, SignIn, SignInError,
+    Handler, Job, JoinError, MessageKind, OffloadError, Peer, Present, PublishError, Question,
+    Retention, SendError, ShardLimits, SignIn, SignInError,
 };
 use crate::hub::MemberId;
 use crate::limits::{CHANNEL_NAME_BYTES_MAX, PUBLICATION_BYTES_MAX};
@@ -124,6 +124,12 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
 
     fn release_deliveries(&mut self, connection: ConnectionId) {
         self.let_go(connection);
+    }
+
+    fn show_anew(&mut self, connection: ConnectionId, present: &Present) {
+        if self.core.open(connection).is_some() {
+            self.core.channels.show_anew(connection, present);
+        }
     }
 
     fn leave(&mut self, connection: ConnectionId, channel: &str) -> bool {

@@ -51,6 +51,12 @@ impl Entering {
         self.get_mut(connection, channel).is_some()
     }
 
+    /// Answers that are awaited.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// The connection does not want to be let in any more; false if it did not.
     pub(super) fn leave(&mut self, connection: ConnectionId, channel: &str) -> bool {
         let Some(expected) = self.get_mut(connection, channel) else { return false };

@@ -151,4 +151,20 @@ mod tests {
         assert_eq!(held.forget(a), 4);
         assert_eq!(held.bytes, b"cb4");
     }
+
+    /// It leaves behind what is chained in its turn, and would not fit behind more than that.
+    #[test]
+    fn what_is_kept_back_is_unsent_to_whom_it_is_kept_from() {
+        let (mut core, _peer) = super::super::tests::core();
+        let (homes, hasher) = (Homes::dealt(1), std::hash::RandomState::new());
+        let mut fanout: Fanout<()> = Fanout::new(homes, 10, FanoutBounds::default(), hasher);
+        let channel = fanout.join("a", MemberId(0)).expect("room");
+        let frames: [crate::ring::Frame; 1] = [vec![b'x'; 10].into()];
+        let index = Index::new(0);
+        let one = core.connections.get_mut(index).expect("it is open");
+        one.busy().held_back.get_or_insert_default().push(channel, b"12345");
+        let one = core.connections.get(index).expect("it is open");
+        assert!(!one.is_behind(&core.output, &frames, 15));
+        assert!(one.is_behind(&core.output, &frames, 14), "it would be over the bound");
+    }
 }

@@ -19,8 +19,8 @@ use super::attendance::{Attendance, Attendant};
 use super::forms::{Number, Translate, numbered, with_both};
 use super::message::Version;
 use crate::handler::{
-    Answer as Said, AskError, ConnectionId, Entered, Entry, JoinError, Position, Publications,
-    Question, Recover, Recovered, Retention,
+    Answer as Said, AskError, ConnectionId, Entered, Entry, JoinError, Position, Present,
+    Publications, Question, Recover, Recovered, Retention,
 };
 use crate::hub::{
     Answer, HomeChannelId, Order, Published, Recovery, ShardId, ShardSet, StreamBounds, StreamId,
@@ -235,6 +235,17 @@ impl Home {
         Ok(entered)
     }
 
+    /// A connection that is present in a channel is shown as this from now on.
+    pub(super) fn show(
+        &mut self,
+        from: ShardId,
+        connection: ConnectionId,
+        channel: &str,
+        anew: &Present,
+    ) {
+        self.attendance.show(channel, Attendant::new(from, connection), anew);
+    }
+
     /// A connection is not present in a channel any more.
     pub(super) fn absent(
         &mut self,
@@ -243,7 +254,11 @@ impl Home {
         channel: &str,
         is_announced: bool,
     ) {
-        let is_told = is_announced && !self.order.hearers(channel).is_empty();
+        // Whoever comes before the tick is over is told of those who came within it, even if
+        // nobody hears of it just now.
+        let is_heard =
+            !self.order.hearers(channel).is_empty() || self.attendance.has_news_of(channel);
+        let is_told = is_announced && is_heard;
         self.attendance.go(channel, Attendant::new(from, connection), is_told.then_some(self.now));
     }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::handler::{
-    self, AskError, ConnectionId, Entered, Entry, JoinError, Position, Question, Retention,
-    SignInError,
+    self, AskError, ConnectionId, Entered, Entry, JoinError, Position, Present, Question,
+    Retention, SignInError,
 };
 use crate::hub::Answer;
 use crate::metrics::{Counters, Details};
@@ -46,6 +46,8 @@ pub(crate) enum Message {
     Answered(Box<Answered>),
     /// To a channel's home: a connection is not present any more.
     Absent { channel: Arc<str>, connection: ConnectionId, is_announced: bool },
+    /// To a channel's home: a connection that is present is shown otherwise from now on.
+    ShowAnew(Box<ShowAnew>),
     /// From a channel's home: whoever of yours is in it gives way to somebody who enters.
     Replaced { channel: Arc<str> },
     /// To a user's home: may this connection be counted for it? A request.
@@ -60,6 +62,11 @@ pub(crate) enum Message {
     Unconsult { connection: ConnectionId, id: u32 },
     /// The control thread's answer to [`Message::Consult`].
     Consulted(Box<Consulted>),
+    /// From the control thread: which channels have members here? A request.
+    ListChannels(Box<ListChannels>),
+    /// The answer to [`Message::ListChannels`]: channels and their members here; `None` if there are
+    /// too many.
+    ChannelsListed { ask: u64, found: Option<Arc<Vec<Listed>>> },
     /// From the control thread: tell this to all connections of a user. A request.
     TellUser(Box<TellUser>),
     /// The answer to [`Message::TellUser`]: all that are here have been told.
@@ -90,12 +97,36 @@ impl Message {
     }
 }
 
+/// A connection that is shown otherwise from now on, in one of its channels.
+#[derive(Clone, Debug)]
+pub(crate) struct ShowAnew {
+    pub(crate) channel: Arc<str>,
+    pub(crate) connection: ConnectionId,
+    pub(crate) present: Present,
+}
+
 /// A publication that its home is to keep.
 #[derive(Clone, Debug)]
 pub(crate) struct PublishKept {
     pub(crate) channel: Arc<str>,
     pub(crate) frame: Frame,
     pub(crate) retention: Retention,
+}
+
+/// A question for the names of channels.
+#[derive(Clone, Debug)]
+pub(crate) struct ListChannels {
+    /// The asking thread's own.
+    pub(crate) ask: u64,
+    /// A pattern of names, of those that have a meaning.
+    pub(crate) pattern: Arc<str>,
+}
+
+/// A channel, and its members on one shard.
+#[derive(Clone, Debug)]
+pub(crate) struct Listed {
+    pub(crate) channel: Arc<str>,
+    pub(crate) members: u32,
 }
 
 /// A word for all connections of a user.

@@ -42,6 +42,7 @@ mod home;
 mod inbound;
 mod jobs;
 mod listeners;
+mod listings;
 mod live_settings;
 mod log;
 mod message;
@@ -89,7 +90,9 @@ pub(crate) use self::event_loop::{Links, Loop, address_of};
 pub(crate) use self::handover::{DoorSeats, Handed};
 pub(crate) use self::jobs::{Jobs, PoolJob};
 pub use self::live_settings::LiveSettings;
-pub(crate) use self::message::{Consult, Consulted, Counted, Message, TellUser, Version};
+pub(crate) use self::message::{
+    Consult, Consulted, Counted, ListChannels, Listed, Message, TellUser, Version,
+};
 pub(crate) use self::seats::Seats;
 pub use self::session_settings::{SessionSettings, SessionSettingsError};
 pub use self::sessions::Sessions;

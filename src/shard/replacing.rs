@@ -32,6 +32,11 @@ impl Replaced {
         self.0.is_empty()
     }
 
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// The connection in this slot is gone: the next in it is not meant.
     pub(super) fn forget(&mut self, member: MemberId) {
         if !self.0.is_empty() {

@@ -15,7 +15,9 @@ use crate::handler::{
 };
 use crate::limits::REPLIES_WAITING_BYTES_MAX;
 use crate::protocol::{ErrorCode, Format, PresenceStats, PublicationList};
-use crate::session::{self, Deferred, Effect, Entry, Question, Retention, SlotId, Span};
+use crate::session::{
+    self, Deferred, Effect, Entry, Question, Retention, Session, SlotId, Span, Terms,
+};
 use crate::sys::clock;
 
 /// Room for what a reply says beside its list: numbers, an epoch, a word or two.
@@ -37,6 +39,7 @@ impl Sessions {
                 Effect::Ask { slot, channel, question } => {
                     self.ask(peer, slot, &channel, &question);
                 }
+                Effect::ShowAnew => self.show_anew(peer),
                 Effect::Consult { slot, question } => self.consult(peer, slot, &question),
                 Effect::HoldDeliveries => peer.hold_deliveries(),
                 Effect::ReleaseDeliveries => {
@@ -85,19 +88,20 @@ impl Sessions {
         self.resume(peer, deferred);
     }
 
+    /// The client is shown otherwise from now on.
+    fn show_anew(&mut self, peer: &mut Peer<'_, Self>) {
+        if let Some(session) = peer.state() {
+            let present = shown(session, &self.terms, &[]);
+            peer.show_anew(&present);
+        }
+    }
+
     /// The client as it is present in a channel, if it is to be.
     fn present(&mut self, peer: &mut Peer<'_, Self>, wanted: &Entry) -> Option<Present> {
         let session = peer.state().filter(|_| wanted.is_present)?;
-        let format = session.format();
-        let shown = session.shown(&self.terms);
-        let info = sayable(shown.connection_info, format);
         let channel_info = wanted.channel_info.as_ref().map(|info| self.effects.bytes(info));
-        let channel_info = sayable(channel_info.unwrap_or_default(), format);
-        let id = shown.client.bytes();
-        if info == shown.connection_info && channel_info.is_empty() {
-            return Some(Present::of_texts(id, session.texts(), shown.user.len()));
-        }
-        Some(Present::new(id, shown.user, info, channel_info))
+        let present = shown(session, &self.terms, channel_info.unwrap_or_default());
+        Some(if wanted.is_listed { present } else { present.unlisted() })
     }
 
     /// The home's answer to an entry, or that it was not even asked. What it comes to is among the
@@ -307,6 +311,18 @@ impl Sessions {
     }
 }
 
+/// A client as others are shown it, with what is said of it in one channel.
+fn shown(session: &Session, terms: &Terms, channel_info: &[u8]) -> Present {
+    let shown = session.shown(terms);
+    let (id, format) = (shown.client.bytes(), session.format());
+    let info = sayable(shown.connection_info, format);
+    let channel_info = sayable(channel_info, format);
+    if info == shown.connection_info && channel_info.is_empty() {
+        return Present::of_texts(id, session.texts(), shown.user.len());
+    }
+    Present::new(id, shown.user, info, channel_info)
+}
+
 /// The client is told that it has connected.
 fn be_connected(peer: &mut Peer<'_, Sessions>) {
     peer.begin_heartbeat();
@@ -335,5 +351,39 @@ fn sayable(info: &[u8], format: Format) -> &[u8] {
     match format {
         Format::Protobuf if serde_json::from_slice::<IgnoredAny>(info).is_err() => &[],
         _ => info,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::session_rig::{SessionRig, open_settings};
+    use super::super::session_settings::SessionSettings;
+    use super::*;
+    use crate::config::Config;
+    use crate::session::{ChannelOptions, Rules};
+
+    /// Each of the lists could be sent by itself, and two of them together; with all three the
+    /// connect reply would be more than the client may have unsent, and end it.
+    #[test]
+    fn what_a_client_recovers_as_it_connects_is_bounded_over_all_its_channels() {
+        let history = Some(Retention { publications_max: 9, ttl_s: 60, meta_ttl_s: 600 });
+        let options = ChannelOptions { history, force_recovery: true, ..ChannelOptions::default() };
+        let open = open_settings();
+        let rules = Rules { without_namespace: options, ..open.rules };
+        let settings = SessionSettings { rules, output_bytes_max: 10_000, ..open };
+        let config = Config::new(([127, 0, 0, 1], 0).into());
+        let mut rig = SessionRig::new(1, 16, config, &settings);
+        let publisher = rig.connect(0, "");
+        for (id, channel) in ["a", "b", "c"].into_iter().enumerate() {
+            let (id, data) = (id + 2, "x".repeat(4_000));
+            let request = format!(r#""publish":{{"channel":"{channel}","data":"{data}"}}"#);
+            rig.frame(publisher, &format!(r#"{{"id":{id},{request}}}"#));
+        }
+        let client = rig.dial(0, "");
+        let subs = r#"{"a":{"recover":true},"b":{"recover":true},"c":{"recover":true}}"#;
+        rig.frame(client, &format!(r#"{{"id":1,"connect":{{"subs":{subs}}}}}"#));
+        let now = rig.counters();
+        assert_eq!((now.client_recoveries, now.client_recoveries_oversized), (2, 1));
+        assert!(rig.is_open(client) && now.output_overflows == 0);
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 type Shown = (Arc<String>, Option<Arc<[u8]>>);
 
 fn presence(entries_max: u32) -> Presence<u64, (Arc<str>, u32)> {
-    Presence::new(entries_max, |(user, _)| user, RandomState::new())
+    Presence::new(entries_max, |(user, _)| user, |_| true, RandomState::new())
 }
 
 proptest! {
@@ -118,7 +118,7 @@ fn an_entry_takes_at_most_64_bytes_in_a_crowd_and_alone() {
     let shown: Shown = (Arc::new(String::new()), None);
     for (channels, each) in [(1, 10_000), (1000, 100), (10_000, 10), (100_000, 1)] {
         let mut presence: Presence<u64, Shown> =
-            Presence::new(1 << 20, |(user, _)| user, RandomState::new());
+            Presence::new(1 << 20, |(user, _)| user, |_| true, RandomState::new());
         let mut name_bytes = 0;
         for channel in 0..channels {
             let name = format!("user:{channel:010}");

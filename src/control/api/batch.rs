@@ -71,5 +71,5 @@ async fn reply(context: &Context, part: &Part<'_>) -> String {
         }
         Err(error) => Err(error.clone()),
     };
-    done.unwrap_or_else(|error| error.reply())
+    done.unwrap_or_else(ApiError::reply)
 }

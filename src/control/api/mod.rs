@@ -13,6 +13,7 @@ mod failure;
 mod info;
 mod key;
 mod legacy;
+mod listing;
 mod object;
 mod publish;
 mod questions;
@@ -39,8 +40,7 @@ pub(super) use repeats::Repeats;
 
 /// What the reference can do and this version cannot: the difference between a typing error and
 /// a missing feature is worth a word.
-const ABSENT: [&str; 8] = [
-    "channels",
+const ABSENT: [&str; 7] = [
     "map_publish",
     "map_remove",
     "map_read_state",
@@ -63,13 +63,14 @@ enum Command {
     PresenceStats,
     History,
     HistoryRemove,
+    Channels,
     Info,
     Rpc,
     Batch,
 }
 
 /// All of them, by their names.
-const COMMANDS: [(&str, Command); 13] = [
+const COMMANDS: [(&str, Command); 14] = [
     ("publish", Command::Publish),
     ("broadcast", Command::Broadcast),
     ("subscribe", Command::Subscribe),
@@ -80,6 +81,7 @@ const COMMANDS: [(&str, Command); 13] = [
     ("presence_stats", Command::PresenceStats),
     ("history", Command::History),
     ("history_remove", Command::HistoryRemove),
+    ("channels", Command::Channels),
     ("info", Command::Info),
     ("rpc", Command::Rpc),
     ("batch", Command::Batch),
@@ -169,6 +171,7 @@ async fn carry_out(context: &Context, command: Command, body: &[u8]) -> Result<S
         Command::PresenceStats => questions::presence_stats(context, body).await.map(words),
         Command::History => questions::history(context, body).await.map(words),
         Command::HistoryRemove => questions::history_remove(context, body).await.map(words),
+        Command::Channels => listing::channels(context, body).await.map(words),
         Command::Info => info::info(context).await.map(words),
         Command::Rpc => Err(rpc::rpc(body)),
         // A batch has no batches, but to the compiler.

@@ -144,7 +144,7 @@ impl<'a> Payload<'a> {
     fn of(command: &'a Command<'_>) -> Result<Self, ApiError> {
         let base64 = command.b64data.as_deref();
         let given = Given { name: "b64data", json: command.data, base64 };
-        let (data, is_json) = given.bytes()?.ok_or_else(|| bad("data is missing"))?;
+        let value = given.value()?.ok_or_else(|| bad("data is missing"))?;
         let tags = command.tags.iter().flatten();
         let tags = tags.map(|(key, value)| (&**key, &**value)).collect();
         let epoch = command.version_epoch.as_deref().unwrap_or_default();
@@ -152,8 +152,8 @@ impl<'a> Payload<'a> {
             return Err(bad("version_epoch is longer than 64 bytes"));
         }
         Ok(Self {
-            data,
-            is_json,
+            data: value.bytes,
+            is_json: value.is_json,
             tags,
             skips_history: command.skip_history,
             key: command.idempotency_key.as_deref().unwrap_or_default(),

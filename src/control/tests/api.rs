@@ -357,3 +357,15 @@ async fn commands_without_a_path_say_what_they_are() {
     assert_eq!(stage.post("/api", "", body).await.status, 401);
     assert_eq!(stage.post("/api", KEY, "").await.status, 400);
 }
+
+#[tokio::test]
+async fn channels_are_listed_by_a_pattern_that_has_a_meaning() {
+    let stage = stage(keeping());
+    let answer = stage.post("/api/channels", KEY, r#"{"pattern":"a*"}"#).await;
+    assert_eq!(answer.body, r#"{"result":{"channels":{"a*":{"num_clients":3}}}}"#);
+    for pattern in ["[a", "{", &"a".repeat(2000)] {
+        let body = format!(r#"{{"pattern":"{pattern}"}}"#);
+        let answer = stage.post("/api/channels", KEY, &body).await;
+        assert!(answer.body.contains(r#""code":107"#), "{pattern}: {}", answer.body);
+    }
+}

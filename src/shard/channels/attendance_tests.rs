@@ -110,6 +110,50 @@ fn absences_wait_for_room_and_nobody_comes_back_before_them() {
 }
 
 #[test]
+fn who_is_shown_anew_is_so_wherever_it_is_present() {
+    for home in [0, 1] {
+        let mut shards = telling();
+        let [name, _] = names_at(home);
+        assert!(enter(&mut shards, 4, &name, announced("ann")).is_ok());
+        assert!(enter(&mut shards, 5, &name, hearing()).is_ok());
+        assert_eq!(presence(&mut shards, home, &name), (vec!["ann".into()], [1, 1]));
+        for index in [4, 5] {
+            shards[0].show_anew(id(index), &present("bob"));
+            exchange(&mut shards);
+            assert_eq!(presence(&mut shards, home, &name), (vec!["bob".into()], [1, 1]));
+        }
+    }
+}
+
+#[test]
+fn a_home_without_room_to_hear_of_it_is_counted() {
+    let mut shards = telling();
+    let [name, other] = names_at(1);
+    assert!(enter(&mut shards, 4, &name, announced("ann")).is_ok());
+    while shards[0].publish(&other, Arc::new(*b"\x81\x00"), None).is_ok() {}
+    shards[0].show_anew(id(4), &present("bob"));
+    let mut counters = Counters::default();
+    shards[0].count_into(&mut counters);
+    assert_eq!(counters.presence_unheard, 1);
+    exchange(&mut shards);
+    assert_eq!(presence(&mut shards, 1, &name), (vec!["ann".into()], [1, 1]));
+}
+
+#[test]
+fn who_is_not_listed_is_told_of_as_it_comes_and_goes() {
+    let mut shards = telling();
+    let [name, _] = names_at(1);
+    assert!(enter(&mut shards, 4, &name, hearing()).is_ok());
+    let hidden = Entry { presence: Some(present("ann").unlisted()), ..announced("ann") };
+    assert!(enter(&mut shards, 5, &name, hidden).is_ok());
+    assert_eq!(presence(&mut shards, 1, &name), (vec![], [0, 0]));
+    shards[0].leave_all(id(5));
+    exchange(&mut shards);
+    tick(&mut shards);
+    assert_eq!(delivered_payloads(&mut shards[0]), [(4, b"+ann-ann".to_vec())]);
+}
+
+#[test]
 fn only_hearers_are_told_once_a_tick_who_came_and_went() {
     for home in [0, 1] {
         let mut shards = telling();

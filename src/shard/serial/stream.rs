@@ -8,9 +8,7 @@ use crate::handler::{
     Answer, AskError, AskedEpoch, Entered, Entry, Epoch, JoinError, Overflow, Position, Present,
     Publications, Question, Recover, Recovered, Retention, Since,
 };
-use crate::shard::message::{
-    Answered, Ask, Enter, EnteredBy, Place, PublishKept, TellUser, Version,
-};
+use crate::shard::message::{Answered, Ask, Enter, EnteredBy, PublishKept, ShowAnew, TellUser};
 
 /// By their tags.
 const OVERFLOWS: [Overflow; 3] = [Overflow::Close, Overflow::DropOldest, Overflow::Latest];
@@ -62,9 +60,20 @@ impl Writer<'_> {
         }
     }
 
+    pub(super) fn ask(&mut self, ask: &Ask) -> &mut Self {
+        let Ask { channel, connection, id, question } = ask;
+        self.text(channel).connection(*connection).u32(*id).question(question)
+    }
+
+    pub(super) fn show_anew(&mut self, anew: &ShowAnew) -> &mut Self {
+        let ShowAnew { channel, connection, present } = anew;
+        self.text(channel).connection(*connection).present(present)
+    }
+
     fn present(&mut self, present: &Present) -> &mut Self {
         self.0.extend(present.id());
-        self.text(present.user()).bytes(present.info()).bytes(present.channel_info())
+        self.text(present.user()).bytes(present.info()).bytes(present.channel_info());
+        self.bool(present.is_listed())
     }
 
     fn publications(&mut self, publications: &Publications) -> &mut Self {
@@ -164,9 +173,15 @@ impl Reader<'_> {
         }
     }
 
+    pub(super) fn show_anew(&mut self) -> Result<ShowAnew, SerialError> {
+        let (channel, connection) = (self.text()?, self.connection()?);
+        Ok(ShowAnew { channel, connection, present: self.present()? })
+    }
+
     fn present(&mut self) -> Result<Present, SerialError> {
         let id = self.array()?;
-        Ok(Present::new(id, &self.text()?, self.bytes()?, self.bytes()?))
+        let present = Present::new(id, &self.text()?, self.bytes()?, self.bytes()?);
+        Ok(if self.bool()? { present } else { present.unlisted() })
     }
 
     fn publications(&mut self) -> Result<Publications, SerialError> {
@@ -197,15 +212,6 @@ impl Reader<'_> {
 
     pub(super) fn enter(&mut self) -> Result<Enter, SerialError> {
         Ok(Enter { channel: self.text()?, connection: self.connection()?, entry: self.entry()? })
-    }
-
-    pub(super) fn place(&mut self) -> Result<Place, SerialError> {
-        let ask = self.u32()?;
-        let version = self.option(|take| {
-            let (number, epoch) = (take.u64()?, take.text()?);
-            Ok(Version { number, epoch: (*epoch).into() })
-        })?;
-        Ok(Place { ask, version, publication: self.publish_kept()? })
     }
 
     pub(super) fn tell_user(&mut self) -> Result<TellUser, SerialError> {
@@ -270,7 +276,7 @@ impl Reader<'_> {
 pub(super) mod tests {
     use super::*;
     use crate::handler::ConnectionId;
-    use crate::shard::message::Message;
+    use crate::shard::message::{Message, Place, Version};
 
     const EPOCH: Epoch = Epoch(*b"abcdEFGH");
     const RETENTION: Retention = Retention { publications_max: 1, ttl_s: 2, meta_ttl_s: 3 };
@@ -346,6 +352,8 @@ pub(super) mod tests {
             messages.push(Message::Placed { ask: u32::MAX, place });
         }
         messages.push(Message::PublishKept(Box::new(kept)));
+        let anew = ShowAnew { channel: channel.clone(), connection, present: present().unlisted() };
+        messages.push(Message::ShowAnew(Box::new(anew)));
         for entry in entries() {
             let enter = Enter { channel: channel.clone(), connection, entry };
             messages.push(Message::Enter(Box::new(enter)));

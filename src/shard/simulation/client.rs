@@ -1,12 +1,15 @@
-//! A client as the official SDKs are: it subscribes, follows positions, recovers what it missed
-//! when it comes back, and does not forgive what the protocol does not allow.
+//! A client as the official SDKs are: it subscribes, follows positions, and recovers what it missed
+//! when it comes back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::ledger::{Ledger, Position};
 use super::network::{Link, Network};
+use super::scenario::token;
+use super::subscription::{PUBLISHER, Phase, Subscription};
+use super::wire::{self, Form};
 use crate::session::random::Random;
 use crate::ws::{Assembler, Event, MessageLimits, OpCode, Role, encode_header};
 
@@ -15,61 +18,57 @@ pub(super) struct Client {
     /// Names its present connection, in the numbers of its publications: what it sent on an earlier
     /// one, to another shard, may be published later.
     number: u64,
-    line: Option<Line>,
-    subscriptions: BTreeMap<&'static str, Subscription>,
+    pub(super) user: Option<&'static str>,
+    pub(super) form: Form,
+    pub(super) line: Option<Line>,
+    /// By what the others call it.
+    pub(super) id: Option<String>,
+    pub(super) subscriptions: BTreeMap<&'static str, Subscription>,
     published: u64,
+    /// Another connection of its user is in its place: it does not come back by itself.
+    pub(super) is_replaced: bool,
+    /// A connection of it has ended for another reason.
+    pub(super) has_lost_line: bool,
 }
 
 /// One connection of a client.
-struct Line {
-    link: Link,
+pub(super) struct Line {
+    pub(super) link: Link,
+    form: Form,
     /// Of the response to the handshake, which ends with an empty line.
     head: Vec<u8>,
     is_open: bool,
     assembler: Assembler,
     next_id: u32,
     /// Commands without a reply, in their order.
-    asked: std::collections::VecDeque<(u32, Asked)>,
+    pub(super) asked: VecDeque<(u32, Asked)>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Asked {
-    Connect,
+pub(super) enum Asked {
+    Connect { held: BTreeMap<&'static str, Position>, asked_at: u64 },
     Subscribe { channel: &'static str, since: Option<Position> },
     Unsubscribe { channel: &'static str },
+    Presence { channel: &'static str },
     Other,
 }
 
-#[derive(Default)]
-struct Subscription {
-    is_wanted: bool,
-    phase: Phase,
-    /// The last publication it has, where the channel has positions.
-    position: Option<Position>,
-    is_recoverable: bool,
-    /// Per publisher, the last publication since the subscription began.
-    heard: BTreeMap<u64, u64>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Phase {
-    #[default]
-    Out,
-    Asked,
-    In,
-    /// An unsubscribe is under way: publications may still come.
-    Leaving,
-}
-
-/// Publications of one connection have numbers from its own times this on.
-const PUBLISHER: u64 = 1_000_000;
 /// More connections than a client makes.
 const CONNECTIONS: u64 = 10_000;
 
 impl Client {
-    pub(super) fn new(number: u64) -> Self {
-        let number = number * CONNECTIONS;
-        Self { number, line: None, subscriptions: BTreeMap::new(), published: 0 }
+    pub(super) fn new(number: u64, user: Option<&'static str>, form: Form) -> Self {
+        Self {
+            number: number * CONNECTIONS,
+            user,
+            form,
+            line: None,
+            id: None,
+            subscriptions: BTreeMap::new(),
+            published: 0,
+            is_replaced: false,
+            has_lost_line: false,
+        }
     }
 
     pub(super) fn is_connected(&self) -> bool {
@@ -80,24 +79,38 @@ impl Client {
     pub(super) fn connect(&mut self, shard: usize, network: &mut Network, ledger: &mut Ledger) {
         ledger.counts.connects += 1;
         self.number += 1;
+        self.is_replaced = false;
         let link = network.dial(shard);
-        let head = "GET /connection/websocket HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
-                    Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        let query = if self.form == Form::Json { "" } else { "?format=protobuf" };
+        let head = format!(
+            "GET /connection/websocket{query} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
+             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
         network.send(link, head.as_bytes());
-        self.line = Some(Line {
-            link,
-            head: Vec::new(),
-            is_open: false,
-            assembler: Assembler::new(),
-            next_id: 1,
-            asked: std::collections::VecDeque::new(),
-        });
-        let mut lines = vec![self.command(r#""connect":{}"#, Asked::Connect)];
+        self.line = Some(Line::new(link, self.form));
+        let mut commands = vec![self.connect_command(ledger.tick())];
         let wanted = self.subscriptions.iter().filter(|(_, one)| one.is_wanted);
         let wanted: Vec<&'static str> = wanted.map(|(channel, _)| *channel).collect();
-        lines.extend(wanted.into_iter().map(|channel| self.subscribe_command(channel)));
-        self.send(&lines.join("\n"), network);
+        commands.extend(wanted.into_iter().map(|channel| self.subscribe_command(channel, ledger)));
+        self.send(&commands, network);
+    }
+
+    /// It says what it has of the channels that the server has put it into.
+    fn connect_command(&mut self, asked_at: u64) -> Value {
+        let by_server = self.subscriptions.iter().filter(|(_, one)| one.is_by_server);
+        let held: BTreeMap<&'static str, Position> =
+            by_server.filter_map(|(channel, one)| Some((*channel, one.since()?))).collect();
+        let say = |(channel, at): (&&'static str, &Position)| {
+            let said = json!({"recover": true, "epoch": at.epoch, "offset": at.offset});
+            ((*channel).to_owned(), said)
+        };
+        let subs: serde_json::Map<String, Value> = held.iter().map(say).collect();
+        let mut request = json!({ "subs": subs });
+        if let Some(user) = self.user {
+            request["token"] = token(user).into();
+        }
+        self.command("connect", request, Asked::Connect { held, asked_at })
     }
 
     /// Does one thing of its own accord.
@@ -106,30 +119,31 @@ impl Client {
         channels: &[&'static str],
         random: &mut Random,
         network: &mut Network,
+        ledger: &mut Ledger,
     ) {
-        let mut lines = Vec::new();
+        let mut commands = Vec::new();
         for _ in 0..=random.below(4) {
             let channel = random.one_of(channels);
-            lines.push(match random.below(8) {
-                0..3 => self.want(channel),
-                3 => self.unwant(channel),
-                4..7 => Some(self.publish_command(channel)),
-                _ => Some(self.read_command(channel, random)),
-            });
+            match random.below(9) {
+                0..3 => commands.extend(self.want(channel, ledger)),
+                3 => commands.extend(self.unwant(channel)),
+                4 => commands.extend(self.return_to(channel, ledger).into_iter().flatten()),
+                5..8 => commands.push(self.publish_command(channel)),
+                _ => commands.push(self.read_command(channel, random)),
+            }
         }
-        let lines: Vec<String> = lines.into_iter().flatten().collect();
-        if !lines.is_empty() {
-            self.send(&lines.join("\n"), network);
+        if !commands.is_empty() {
+            self.send(&commands, network);
         }
     }
 
-    fn want(&mut self, channel: &'static str) -> Option<String> {
+    fn want(&mut self, channel: &'static str, ledger: &mut Ledger) -> Option<Value> {
         let subscription = self.subscriptions.entry(channel).or_default();
         subscription.is_wanted = true;
-        (subscription.phase == Phase::Out).then(|| self.subscribe_command(channel))
+        (subscription.phase == Phase::Out).then(|| self.subscribe_command(channel, ledger))
     }
 
-    fn unwant(&mut self, channel: &'static str) -> Option<String> {
+    fn unwant(&mut self, channel: &'static str) -> Option<Value> {
         let subscription = self.subscriptions.get_mut(channel)?;
         subscription.is_wanted = false;
         if !matches!(subscription.phase, Phase::In | Phase::Asked) {
@@ -137,51 +151,79 @@ impl Client {
         }
         subscription.phase = Phase::Leaving;
         subscription.position = None;
-        let request = format!(r#""unsubscribe":{{"channel":"{channel}"}}"#);
-        Some(self.command(&request, Asked::Unsubscribe { channel }))
+        let request = json!({ "channel": channel });
+        Some(self.command("unsubscribe", request, Asked::Unsubscribe { channel }))
     }
 
-    fn subscribe_command(&mut self, channel: &'static str) -> String {
+    /// Leaves, and comes back in the same frame.
+    fn return_to(&mut self, channel: &'static str, ledger: &mut Ledger) -> Option<[Value; 2]> {
+        let subscription = self.subscriptions.get(channel);
+        subscription.filter(|one| one.phase == Phase::In && one.is_wanted)?;
+        let asked = Asked::Unsubscribe { channel };
+        let leave = self.command("unsubscribe", json!({ "channel": channel }), asked);
+        let enter = self.subscribe_command(channel, ledger);
+        self.subscriptions.get_mut(channel).expect("it is in it").phase = Phase::Returning;
+        Some([leave, enter])
+    }
+
+    pub(super) fn subscribe_command(
+        &mut self,
+        channel: &'static str,
+        ledger: &mut Ledger,
+    ) -> Value {
         let subscription = self.subscriptions.entry(channel).or_default();
-        subscription.phase = Phase::Asked;
-        subscription.heard.clear();
-        let since = subscription.position.clone().filter(|_| subscription.is_recoverable);
-        let recover = since.as_ref().map_or_else(String::new, |Position { epoch, offset }| {
-            format!(r#","recover":true,"epoch":"{epoch}","offset":{offset}"#)
-        });
-        let request = format!(r#""subscribe":{{"channel":"{channel}"{recover}}}"#);
-        self.command(&request, Asked::Subscribe { channel, since })
+        subscription.ask(ledger.tick());
+        let since = subscription.since();
+        let mut request = json!({ "channel": channel });
+        if let Some(Position { epoch, offset }) = &since {
+            request = json!({
+                "channel": channel, "recover": true, "epoch": epoch, "offset": offset,
+            });
+        }
+        self.command("subscribe", request, Asked::Subscribe { channel, since })
     }
 
-    fn publish_command(&mut self, channel: &'static str) -> String {
+    fn publish_command(&mut self, channel: &'static str) -> Value {
         self.published += 1;
         let number = self.number * PUBLISHER + self.published;
-        let request = format!(r#""publish":{{"channel":"{channel}","data":{number}}}"#);
-        self.command(&request, Asked::Other)
+        self.command("publish", json!({"channel": channel, "data": number}), Asked::Other)
     }
 
-    fn read_command(&mut self, channel: &'static str, random: &mut Random) -> String {
-        let limit = random.below(20);
-        let requests = [
-            format!(r#""history":{{"channel":"{channel}","limit":{limit}}}"#),
-            format!(r#""presence":{{"channel":"{channel}"}}"#),
-            format!(r#""presence_stats":{{"channel":"{channel}"}}"#),
-        ];
-        self.command(&requests[random.below(3)], Asked::Other)
+    fn read_command(&mut self, channel: &'static str, random: &mut Random) -> Value {
+        let request = json!({ "channel": channel });
+        match random.below(3) {
+            0 => {
+                let request = json!({"channel": channel, "limit": random.below(20)});
+                self.command("history", request, Asked::Other)
+            }
+            1 => self.command("presence", request, Asked::Other),
+            _ => self.command("presence_stats", request, Asked::Other),
+        }
     }
 
-    fn command(&mut self, request: &str, asked: Asked) -> String {
+    /// Asks who is in a channel, for a time when nothing else happens.
+    pub(super) fn ask_who_is_there(&mut self, channel: &'static str, network: &mut Network) {
+        let request = json!({ "channel": channel });
+        let command = self.command("presence", request, Asked::Presence { channel });
+        self.send(&[command], network);
+    }
+
+    fn command(&mut self, name: &str, request: Value, asked: Asked) -> Value {
         let line = self.line.as_mut().expect("it is connected");
         let id = line.next_id;
         line.next_id += 1;
         line.asked.push_back((id, asked));
-        format!(r#"{{"id":{id},{request}}}"#)
+        let mut command = json!({ "id": id });
+        command[name] = request;
+        command
     }
 
-    fn send(&mut self, text: &str, network: &mut Network) {
+    pub(super) fn send(&mut self, commands: &[Value], network: &mut Network) {
         let line = self.line.as_ref().expect("it is connected");
-        let mut bytes = encode_header(true, OpCode::Text, text.len(), Some([0; 4])).to_vec();
-        bytes.extend_from_slice(text.as_bytes());
+        let frame = wire::frame(self.form, commands);
+        let code = if self.form == Form::Json { OpCode::Text } else { OpCode::Binary };
+        let mut bytes = encode_header(true, code, frame.len(), Some([0; 4])).to_vec();
+        bytes.extend_from_slice(&frame);
         network.send(line.link, &bytes);
     }
 
@@ -193,143 +235,18 @@ impl Client {
         }
     }
 
-    fn lose_line(&mut self) {
+    pub(super) fn lose_line(&mut self) {
+        self.id = None;
+        self.has_lost_line |= !self.is_replaced;
         for subscription in self.subscriptions.values_mut() {
             subscription.phase = Phase::Out;
         }
     }
 
-    /// Reads what has come, at most so many bytes of it; true if there was any, or the end.
-    pub(super) fn read(
-        &mut self,
-        limit_bytes: usize,
-        network: &mut Network,
-        ledger: &mut Ledger,
-    ) -> bool {
-        let Some(line) = &mut self.line else { return false };
-        let (mut bytes, is_over) = network.read(line.link, limit_bytes);
-        let mut messages = Vec::new();
-        let is_closed = line.take(&mut bytes, &mut messages);
-        for message in &messages {
-            for text in message.lines() {
-                let value: Value = serde_json::from_str(text).expect("one value on each line");
-                self.hear(&value, network, ledger);
-            }
-        }
-        if is_closed || is_over {
-            ledger.counts.closes += 1;
-            if let Some(line) = self.line.take() {
-                network.forget(line.link);
-            }
-            self.lose_line();
-        }
-        is_closed || is_over || !bytes.is_empty()
-    }
-
-    fn hear(&mut self, value: &Value, network: &mut Network, ledger: &mut Ledger) {
-        if let Some(push) = value.get("push") {
-            let channel = push["channel"].as_str().expect("a push names its channel");
-            if let Some(publication) = push.get("pub") {
-                self.hear_publication(channel, publication, ledger);
-            } else if let Some(ended) = push.get("unsubscribe") {
-                assert_eq!(ended["code"], 2500, "{value}");
-                self.lose_position(channel, network, ledger);
-            }
-            return;
-        }
-        let Some(id) = value.get("id") else { return };
-        let line = self.line.as_mut().expect("it reads");
-        let (asked_id, asked) = line.asked.pop_front().expect("a reply to nothing");
-        assert_eq!(*id, asked_id, "replies come in the order of the commands: {value}");
-        match asked {
-            Asked::Subscribe { channel, since } => {
-                self.hear_subscribed(channel, since.as_ref(), value, ledger);
-            }
-            Asked::Unsubscribe { channel } => {
-                assert!(value.get("unsubscribe").is_some(), "{value}");
-                let subscription = self.subscriptions.get_mut(channel).expect("it was in it");
-                if subscription.phase == Phase::Leaving {
-                    subscription.phase = Phase::Out;
-                }
-            }
-            Asked::Connect => assert!(value.get("connect").is_some(), "{value}"),
-            Asked::Other => {}
-        }
-    }
-
-    fn hear_subscribed(
-        &mut self,
-        channel: &'static str,
-        since: Option<&Position>,
-        value: &Value,
-        ledger: &mut Ledger,
-    ) {
-        ledger.counts.subscribes += 1;
-        let subscription = self.subscriptions.get_mut(channel).expect("it asked");
-        let is_leaving = subscription.phase == Phase::Leaving;
-        let Some(result) = value.get("subscribe") else {
-            // A home that is full, or far behind: the client comes again.
-            assert_eq!(value["error"]["code"], 100, "{channel}: {value}");
-            if !is_leaving {
-                subscription.phase = Phase::Out;
-            }
-            return;
-        };
-        let position = result.get("positioned").map(|_| Position {
-            epoch: result["epoch"].as_str().expect("a position has an epoch").to_owned(),
-            offset: result.get("offset").map_or(0, |offset| offset.as_u64().expect("a number")),
-        });
-        subscription.is_recoverable = result.get("recoverable").is_some();
-        if !is_leaving {
-            subscription.phase = Phase::In;
-        }
-        subscription.position = position;
-        ledger.counts.recoveries += u64::from(since.is_some());
-        assert_eq!(result.get("was_recovering").is_some(), since.is_some(), "{value}");
-        if result.get("recovered").is_some() {
-            ledger.counts.recovered += 1;
-            let since = since.expect("recovered without having asked");
-            assert_eq!(subscription.position.as_ref(), Some(since), "{value}");
-            let missed = result.get("publications").and_then(Value::as_array);
-            for publication in missed.into_iter().flatten() {
-                subscription.follow(channel, publication, ledger);
-            }
-        } else {
-            assert!(result.get("publications").is_none(), "{value}");
-        }
-        if is_leaving {
-            subscription.position = None;
-        }
-    }
-
-    fn hear_publication(&mut self, channel: &str, publication: &Value, ledger: &mut Ledger) {
-        let subscription = self.subscriptions.get_mut(channel);
-        let subscription = subscription.expect("publications of channels it is in");
-        ledger.counts.publications += 1;
-        match subscription.phase {
-            Phase::In => subscription.follow(channel, publication, ledger),
-            Phase::Leaving => {}
-            Phase::Out | Phase::Asked => {
-                panic!("{channel}: {publication} before the subscribe reply")
-            }
-        }
-    }
-
-    /// The server has ended the subscription, because publications were lost.
-    fn lose_position(&mut self, channel: &str, network: &mut Network, ledger: &mut Ledger) {
-        ledger.counts.lost_positions += 1;
-        let known = self.subscriptions.keys().find(|known| **known == channel);
-        let channel = *known.expect("it was in it");
-        if self.subscriptions[channel].phase == Phase::In {
-            let command = self.subscribe_command(channel);
-            self.send(&command, network);
-        }
-    }
-
-    /// The channels it is in, with its position in them.
-    pub(super) fn positions(&self) -> impl Iterator<Item = (&'static str, &Position)> {
-        let subscriptions = self.subscriptions.iter().filter(|(_, one)| one.phase == Phase::In);
-        subscriptions.filter_map(|(channel, one)| Some((*channel, one.position.as_ref()?)))
+    /// The channels it is in, with its subscription to each.
+    pub(super) fn inside(&self) -> impl Iterator<Item = (&'static str, &Subscription)> {
+        let inside = self.subscriptions.iter().filter(|(_, one)| one.phase == Phase::In);
+        inside.map(|(channel, one)| (*channel, one))
     }
 
     /// Commands that still wait for their reply.
@@ -338,31 +255,30 @@ impl Client {
     }
 }
 
-impl Subscription {
-    /// The next publication: exactly the one that follows, where there are positions.
-    fn follow(&mut self, channel: &str, publication: &Value, ledger: &mut Ledger) {
-        let number = publication["data"].as_u64().expect("publications are numbers");
-        let last = self.heard.insert(number / PUBLISHER, number);
-        assert!(last < Some(number), "{channel}: {number} after {last:?}");
-        let Some(position) = &mut self.position else { return };
-        let offset = publication["offset"].as_u64().expect("a place in the stream");
-        assert_eq!(offset, position.offset + 1, "{channel}: a gap or a duplicate: {publication}");
-        position.offset = offset;
-        ledger.agree(channel, position, number);
-    }
-}
-
 impl Line {
-    /// Takes bytes apart into messages; true if the server has closed.
-    fn take(&mut self, bytes: &mut [u8], messages: &mut Vec<String>) -> bool {
+    fn new(link: Link, form: Form) -> Self {
+        Self {
+            link,
+            form,
+            head: Vec::new(),
+            is_open: false,
+            assembler: Assembler::new(),
+            next_id: 1,
+            asked: VecDeque::new(),
+        }
+    }
+
+    /// Takes bytes apart into replies; the code if the server has closed.
+    pub(super) fn take(&mut self, bytes: &mut [u8], replies: &mut Vec<Value>) -> Option<u16> {
         let mut start = 0;
         while !self.is_open && start < bytes.len() {
             self.head.push(bytes[start]);
             start += 1;
             self.is_open = self.head.ends_with(b"\r\n\r\n");
         }
-        if self.is_open {
-            assert!(self.head.starts_with(b"HTTP/1.1 101 "), "refused");
+        if self.is_open && !self.head.starts_with(b"HTTP/1.1 101 ") {
+            assert!(self.head.starts_with(b"HTTP/1.1 408 "), "refused, and not as too late");
+            return None;
         }
         let limits = MessageLimits::for_message_bytes(1 << 20);
         loop {
@@ -371,11 +287,11 @@ impl Line {
             start += step.consumed;
             match step.event {
                 Some(Event::Message { payload, .. }) => {
-                    messages.push(String::from_utf8(payload.to_vec()).expect("text"));
+                    replies.extend(wire::replies(self.form, payload));
                 }
-                Some(Event::Close(_)) => return true,
+                Some(Event::Close(why)) => return Some(why.expect("the server says why").code),
                 Some(Event::Ping(_) | Event::Pong(_)) => {}
-                None => return false,
+                None => return None,
             }
         }
     }

@@ -15,39 +15,70 @@ pub(super) struct Ledger {
     streams: BTreeMap<(String, String), BTreeMap<u64, u64>>,
     /// By channel and publication, the offset at which it stands.
     places: BTreeMap<(String, u64), u64>,
+    /// What clients were told of others that contradicts what they were told before. It may, where
+    /// something was dropped.
+    pub(super) contradictions: Vec<String>,
+    now: u64,
     pub(super) counts: Counts,
 }
 
-/// How much happened, so that a run in which nothing does is seen as such.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Counts {
-    pub(super) connects: u64,
-    pub(super) subscribes: u64,
-    pub(super) publications: u64,
-    pub(super) recoveries: u64,
-    pub(super) recovered: u64,
-    pub(super) lost_positions: u64,
-    pub(super) closes: u64,
-    pub(super) resent: u64,
-    pub(super) gaps: u64,
-    pub(super) overflows: u64,
-    pub(super) temporary_errors: u64,
+/// Counts that are added up over all servers.
+macro_rules! counts {
+    ($($(#[$about:meta])* $name:ident),+ $(,)?) => {
+        /// How much happened, so that a run in which nothing does is seen as such.
+        #[derive(Clone, Copy, Debug, Default)]
+        pub(super) struct Counts {
+            $($(#[$about])* pub(super) $name: u64,)+
+        }
+
+        impl std::ops::AddAssign for Counts {
+            fn add_assign(&mut self, other: Self) {
+                $(self.$name += other.$name;)+
+            }
+        }
+
+        impl Counts {
+            /// Those of which nothing was seen.
+            pub(super) fn missing(&self) -> Vec<&'static str> {
+                let all = [$((stringify!($name), self.$name)),+];
+                all.into_iter().filter(|(_, count)| *count == 0).map(|(name, _)| name).collect()
+            }
+        }
+    };
 }
 
-impl std::ops::AddAssign for Counts {
-    fn add_assign(&mut self, other: Self) {
-        self.connects += other.connects;
-        self.subscribes += other.subscribes;
-        self.publications += other.publications;
-        self.recoveries += other.recoveries;
-        self.recovered += other.recovered;
-        self.lost_positions += other.lost_positions;
-        self.closes += other.closes;
-        self.resent += other.resent;
-        self.gaps += other.gaps;
-        self.overflows += other.overflows;
-        self.temporary_errors += other.temporary_errors;
-    }
+counts! {
+    connects,
+    subscribes,
+    publications,
+    recoveries,
+    recovered,
+    /// Recovered from another epoch or from more than is kept.
+    unrecovered,
+    lost_positions,
+    closes,
+    /// Ended, because publications of a channel were lost that the server has put it into.
+    lost_by_server,
+    /// Ended, because another connection of the user has come.
+    replaced,
+    /// Put into channels.
+    entered_by_server,
+    recovered_by_server,
+    comings,
+    goings,
+    /// Publications that were missing where some may be.
+    skipped,
+    resent,
+    gaps,
+    overflows,
+    temporary_errors,
+    dropped_oldest,
+    conflated,
+    /// Publications that were dropped for want of the budget, and streams for want of places.
+    evicted,
+    streams_evicted,
+    joins_dropped,
+    presence_checked,
 }
 
 impl Ledger {
@@ -58,5 +89,11 @@ impl Ledger {
         assert_eq!(known, number, "{channel}: two publications at {position:?}");
         let place = *self.places.entry((channel.to_owned(), number)).or_insert(position.offset);
         assert_eq!(place, position.offset, "{channel}: publication {number} stands twice");
+    }
+
+    /// A time by which what clients do and hear is ordered.
+    pub(super) fn tick(&mut self) -> u64 {
+        self.now += 1;
+        self.now
     }
 }

@@ -1,6 +1,8 @@
 //! Shards without threads, a kernel without sockets: the shipped core, sessions, hub and mesh, in
 //! turns that the simulation deals out, with clients' bytes in queues of a few kilobytes.
 
+mod bounds;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -15,10 +17,11 @@ use super::super::session_settings::SessionSettings;
 use super::super::sessions::Sessions;
 use super::super::slab::Index;
 use super::super::{BackEnd, Channels, Jobs, Seats, Settings};
+use super::ledger::Position;
 use crate::address::SocketPeer;
 use crate::config::Config;
 use crate::handler::{Handler, MessageKind, Retention};
-use crate::limits::FANOUT_QUEUE_BYTES_MAX;
+use crate::hub::{StreamBounds, Streams};
 use crate::mesh::{Class, Member};
 use crate::metrics::Counters;
 use crate::ring::{Batch, Operation, Received, Token};
@@ -69,6 +72,22 @@ struct Node {
     reports: Vec<(Token, Report)>,
 }
 
+/// What the shards of one server are like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    pub(super) shard_count: usize,
+    /// Slots of each queue between two of them.
+    pub(super) mesh_slots: usize,
+    /// Requests of one shard that may wait for room in a queue.
+    pub(super) requests_max: usize,
+    /// A queue with room is found full once in so many times, because it was emptied just then; 0
+    /// is never.
+    pub(super) refusals_one_in: u64,
+    /// Bytes that may wait for each client.
+    pub(super) room_bytes: usize,
+    pub(super) streams: StreamBounds,
+}
+
 /// How much a shard does in one turn.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Budget {
@@ -91,19 +110,15 @@ pub(super) struct Network {
     back_end: BackEnd,
     now: Instant,
     next_number: u64,
-    room_bytes: usize,
+    shape: Shape,
     /// One socket to lend to all connections: nobody reads or writes it.
     socket: OwnedFd,
 }
 
 impl Network {
-    /// Shards that talk over queues of `mesh_slots`, to clients for whom `room_bytes` may wait.
-    pub(super) fn new(
-        shard_count: usize,
-        mesh_slots: usize,
-        room_bytes: usize,
-        settings: &SessionSettings,
-    ) -> Self {
+    /// Shards that are to be like this.
+    pub(super) fn new(shape: Shape, seed: u64, settings: &SessionSettings) -> Self {
+        let Shape { shard_count, mesh_slots, requests_max, streams, .. } = shape;
         let mut config = Config::new(([127, 0, 0, 1], 0).into());
         settings.configure(&mut config);
         let make = Sessions::for_shards(settings.clone()).expect("they are valid");
@@ -118,7 +133,10 @@ impl Network {
             let routes = sessions.routes();
             let seats = Arc::clone(&seats);
             let settings = Settings::new(&config, number, shard_count, seats, None, 0, &routes);
-            let channels = Channels::new(number, shard_count, SEATS, mesh, now, &hasher);
+            let mut channels = Channels::new(number, shard_count, SEATS, mesh, now, &hasher);
+            channels.requests.limit(requests_max);
+            let seed = seed.wrapping_add(number as u64);
+            channels.home.streams = Streams::new(streams, seed, hasher.clone());
             let bell = Arc::new(Bell::new().expect("a bell"));
             let jobs = Jobs::new(crossbeam_channel::bounded(1).0, 1, bell);
             let core = Core::new(settings, routes, channels, jobs, now, |_| SocketPeer::Local);
@@ -130,7 +148,7 @@ impl Network {
             back_end: BackEnd::new(shard_count),
             now,
             next_number: 0,
-            room_bytes,
+            shape,
             socket: std::os::unix::net::UnixDatagram::unbound().expect("a socket").into(),
         }
     }
@@ -149,7 +167,7 @@ impl Network {
         let number = self.next_number;
         self.next_number += 1;
         let socket = self.socket.try_clone().expect("a descriptor is left");
-        self.nodes[shard].admit(number, socket, self.room_bytes);
+        self.nodes[shard].admit(number, socket, self.shape.room_bytes);
         Link { shard, number }
     }
 
@@ -216,42 +234,35 @@ impl Network {
         self.nodes[shard].turn(self.now, budget);
     }
 
-    /// Nothing has grown beyond its bound.
-    pub(super) fn check_bounds(&self) {
-        for Node { core, .. } in &self.nodes {
-            let counted = core.counted();
-            let settings = &core.settings;
-            assert!(counted.backlog_bytes <= settings.backlog_bytes_max as u64, "{counted:?}");
-            assert!(counted.partial_bytes <= settings.partial_bytes_max as u64, "{counted:?}");
-            assert!(core.channels.fanout.queue_bytes() <= FANOUT_QUEUE_BYTES_MAX);
+    /// Turns until nobody has had anything to do for a while.
+    pub(super) fn settle(&mut self) {
+        let mut idle_rounds = 0;
+        for round in 0.. {
+            assert!(round < 10_000, "it never empties");
+            idle_rounds = if self.is_busy() { 0 } else { idle_rounds + 1 };
+            if idle_rounds > 64 {
+                return;
+            }
+            for shard in 0..self.shard_count() {
+                self.turn(shard, Budget::ALL);
+            }
         }
     }
 
-    /// Nobody is connected, and nothing is left of those who were.
-    pub(super) fn check_empty(&self) {
-        for Node { core, .. } in &self.nodes {
-            let counted = core.counted();
-            let left = [
-                counted.connections,
-                counted.subscriptions,
-                counted.channels,
-                counted.backlog_bytes,
-                counted.partial_bytes,
-            ];
-            assert_eq!(left, [0; 5], "{counted:?}");
-            let Channels { fanout, home, .. } = &core.channels;
-            assert_eq!((fanout.queue_bytes(), fanout.channel_count()), (0, 0));
-            assert_eq!(home.attendance.count(), 0);
-        }
-    }
-
-    /// The offset of the last publication of a channel's stream, if there is one.
-    pub(super) fn top(&self, channel: &str) -> Option<u64> {
-        let tops = self.nodes.iter().filter_map(|node| {
+    /// The end of a channel's stream, if there is one.
+    pub(super) fn top(&self, channel: &str) -> Option<Position> {
+        self.nodes.iter().find_map(|node| {
             let streams = &node.core.channels.home.streams;
-            Some(streams.position(streams.find(channel)?, u64::MAX).offset)
-        });
-        tops.max()
+            let top = streams.position(streams.find(channel)?, u64::MAX);
+            let epoch = String::from_utf8(top.epoch.to_vec()).expect("letters");
+            Some(Position { epoch, offset: top.offset })
+        })
+    }
+
+    /// Whether those who are in a channel are told of others.
+    pub(super) fn tells_joins(&self, channel: &str) -> bool {
+        let mut orders = self.nodes.iter().map(|node| &node.core.channels.home.order);
+        orders.any(|order| !order.hearers(channel).is_empty())
     }
 
     /// How many are present in all channels together.
