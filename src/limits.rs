@@ -462,6 +462,23 @@ pub const DEFERRED_BYTES_MAX: usize = 2 * MESSAGE_BYTES_DEFAULT;
 /// Time for the first command (Centrifugo's `client.stale_close_delay`).
 pub const STALE_CLOSE_DELAY_DEFAULT: Duration = Duration::from_secs(10);
 
+/// Bytes of a token: what names a hundred channels with their infos has some 20 KiB, and proxies
+/// refuse headers of half of it. A longer one is refused before anything is done with it.
+pub const TOKEN_BYTES_MAX: usize = 32 * 1024;
+const _: () = assert!(TOKEN_BYTES_MAX < MESSAGE_BYTES_DEFAULT);
+
+/// Bytes of the name that a token gives its key (`kid`): a thumbprint has 43, and ARNs some 100.
+pub const TOKEN_KEY_ID_BYTES_MAX: usize = 256;
+
+/// Bytes of the name that a token has itself (`jti`): a UUID has 36. It is kept with each session.
+pub const TOKEN_ID_BYTES_MAX: usize = 128;
+
+/// Bytes of one compiled `audience_regex` or `issuer_regex`.
+pub const TOKEN_REGEX_BYTES_MAX: usize = CHANNEL_REGEX_BYTES_MAX;
+
+/// Keys of one key set: providers publish two to ten, the present and those around it.
+pub const KEY_SET_KEYS_MAX: usize = 64;
+
 /// Bytes that a token may say of its connection: they are kept with it, and stand in each of its
 /// publications.
 pub const CONNECTION_INFO_BYTES_MAX: usize = 4096;
@@ -812,6 +829,9 @@ pub const CONSULTS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Time for an answer of a back end, by default, as the reference has it.
 pub const BACKEND_TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
+
+/// The longest such time: a client has given up long before.
+pub const BACKEND_TIMEOUT_MAX_MS: u64 = 60_000;
 
 /// Bytes of an answer of a back end. What it says to one client must fit the client's unsent
 /// output, and is seldom a hundredth of this.

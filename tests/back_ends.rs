@@ -35,7 +35,8 @@ fn serve(hooks: Hooks, proxies: Vec<(&str, Proxy)>) -> Running {
 /// Calls without a namespace go to this back end.
 fn rpc_to(backend: &BackEnd) -> Running {
     let without_namespace = Some("rpc".to_owned());
-    let hooks = Hooks { rpc: RpcHooks { without_namespace, ..RpcHooks::default() } };
+    let rpc = RpcHooks { without_namespace, ..RpcHooks::default() };
+    let hooks = Hooks { rpc, ..Hooks::default() };
     let endpoints = vec![backend.url("/rpc")];
     serve(hooks, vec![("rpc", Proxy { endpoints, timeout: PATIENCE, ..Proxy::default() })])
 }

@@ -1,5 +1,6 @@
 //! A back end's answer: JSON in, a verdict out.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use base64::Engine as _;
@@ -8,7 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::{Disconnect, Event, Fault, RpcResult, Verdict};
+use super::{Disconnect, Event, Fault, PublishResult, RpcResult, Verdict};
 
 /// An answer that says nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +83,16 @@ impl Payload {
     }
 }
 
+/// What is published, and how.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Publication {
+    data: Option<Box<RawValue>>,
+    b64data: String,
+    skip_history: bool,
+    tags: Option<BTreeMap<String, String>>,
+}
+
 /// The error or the end that the answer is, or else its result.
 fn open<R: DeserializeOwned>(bytes: &[u8]) -> Result<Result<Option<R>, Verdict>, AnswerError> {
     // A list of its fields would be an answer too, to the derived reader.
@@ -107,6 +118,18 @@ impl Verdict {
     /// Reads the answer to an event.
     pub fn read(event: &Event, answer: &[u8]) -> Result<Self, AnswerError> {
         match event {
+            Event::Publish { .. } => match open::<Publication>(answer)? {
+                Err(verdict) => Ok(verdict),
+                Ok(result) => {
+                    let Publication { data, b64data, skip_history, tags } =
+                        result.unwrap_or_default();
+                    Ok(Self::Publish(PublishResult {
+                        data: Payload { data, b64data }.bytes()?,
+                        skips_history: skip_history,
+                        tags: tags.unwrap_or_default(),
+                    }))
+                }
+            },
             Event::Rpc { .. } => match open::<Payload>(answer)? {
                 Err(verdict) => Ok(verdict),
                 Ok(result) => {
@@ -138,6 +161,23 @@ mod tests {
         for empty in ["{}", r#"{"result":{}}"#, r#"{"result":null}"#, r#"{"more":1}"#] {
             assert_eq!(read(empty), Ok(data(b"")), "{empty}");
         }
+    }
+
+    #[test]
+    fn a_publication_may_be_made_in_other_words() {
+        let event = Event::Publish { channel: String::new(), data: Vec::new() };
+        let read = |answer: &str| Verdict::read(&event, answer.as_bytes());
+        let same = Ok(Verdict::Publish(PublishResult::default()));
+        assert_eq!(read(r#"{"result":{}}"#), same);
+        assert_eq!(read("{}"), same);
+        let other = PublishResult {
+            data: b"{\"a\": 1.0}".to_vec(),
+            skips_history: true,
+            tags: [("k".to_owned(), "v".to_owned())].into(),
+        };
+        let answer = r#"{"result":{"data":{"a": 1.0},"skip_history":true,"tags":{"k":"v"}}}"#;
+        assert_eq!(read(answer), Ok(Verdict::Publish(other)));
+        assert!(read(r#"{"result":{"tags":[1]}}"#).is_err());
     }
 
     #[test]

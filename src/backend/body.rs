@@ -30,6 +30,8 @@ struct Body<'a> {
     encoding: &'a str,
     user: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
+    channel: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     method: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<&'a RawValue>,
@@ -50,6 +52,10 @@ impl Call {
             ..Body::default()
         };
         match &self.event {
+            Event::Publish { channel, data } => {
+                body.channel = channel;
+                body.embed(data, is_binary)?;
+            }
             Event::Rpc { method, data } => {
                 body.method = method;
                 body.embed(data, is_binary)?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::Verdict;
 use crate::limits::BACKEND_TIMEOUT_DEFAULT;
 
 /// All back ends, by the names that questions call them by.
@@ -16,10 +17,18 @@ pub struct Proxy {
     pub endpoints: Vec<String>,
     /// Time for an answer, all tries together.
     pub timeout: Duration,
+    /// Headers of the client's upgrade request that are passed on, by their names.
+    pub http_headers: Vec<String>,
+    /// Those of its connect command.
+    pub emulated_headers: Vec<String>,
     /// Headers that every call has.
     pub static_headers: Vec<(String, String)>,
+    /// It is told what `meta` the connection has.
+    pub has_meta: bool,
     /// What clients send goes as base64, and may be any bytes.
     pub is_binary: bool,
+    /// What statuses other than 200 mean.
+    pub statuses: BTreeMap<u16, Verdict>,
 }
 
 impl Default for Proxy {
@@ -27,8 +36,12 @@ impl Default for Proxy {
         Self {
             endpoints: Vec::new(),
             timeout: BACKEND_TIMEOUT_DEFAULT,
+            http_headers: Vec::new(),
+            emulated_headers: Vec::new(),
             static_headers: Vec::new(),
+            has_meta: false,
             is_binary: false,
+            statuses: BTreeMap::new(),
         }
     }
 }

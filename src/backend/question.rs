@@ -38,6 +38,14 @@ pub struct Caller {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Event {
+    /// It publishes.
+    Publish {
+        /// Where.
+        channel: String,
+        /// What: JSON if it speaks JSON, else any bytes.
+        #[serde(with = "super::bytes")]
+        data: Vec<u8>,
+    },
     /// It calls a procedure.
     Rpc {
         /// Which.
@@ -64,6 +72,7 @@ impl Event {
     /// Its name in metrics and logs.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Publish { .. } => "publish",
             Self::Rpc { .. } => "rpc",
         }
     }

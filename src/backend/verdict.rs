@@ -1,11 +1,15 @@
 //! What is answered.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// What a question comes to, if it was answered at all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Verdict {
+    /// To a publish: it may be made, perhaps in other words.
+    Publish(PublishResult),
     /// To a procedure: what it returns.
     Rpc(RpcResult),
     /// The client is answered with an error.
@@ -24,6 +28,18 @@ impl Verdict {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes).ok()
     }
+}
+
+/// How a publication is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishResult {
+    /// What is published in the place of what the client sent; empty for the same.
+    #[serde(with = "super::bytes")]
+    pub data: Vec<u8>,
+    /// It is not kept, whatever the channel's options say.
+    pub skips_history: bool,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
 }
 
 /// What a procedure returns.

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use longwire::Snapshot;
 
+mod back_ends;
 mod bench;
 mod check;
 mod flags;

@@ -13,10 +13,11 @@ use longwire::session::{
     ChannelOptions, DataFormat, Overflow, Pattern, Patterns, PersonalChannel, RecoveryMode,
     Retention, Rules,
 };
-use longwire::token::{HmacKey, TokenRules};
+use longwire::token::{Expected, HmacKey, TokenRules};
 use longwire::{Config, Limits, SessionSettings};
 
 use super::VERSION;
+use super::back_ends::{hooks, proxies};
 use super::load::origins;
 
 /// What `longwire serve` is made of.
@@ -75,7 +76,12 @@ fn rules(serve: &Serve) -> Rules {
         insecure: client.insecure,
         disallow_anonymous_connection_tokens: client.disallow_anonymous_connection_tokens,
         token: token_rules(&serve.token),
+        subscription_token: serve
+            .subscription_token
+            .enabled
+            .then(|| token_rules(&serve.subscription_token.keys())),
         expired_close_delay: client.expired_close_delay,
+        expired_sub_close_delay: client.expired_sub_close_delay,
         user_connection_limit: client.user_connection_limit,
         channel_limit: client.channel_limit,
         channel_bytes_max: serve.channel.max_length.0,
@@ -86,6 +92,7 @@ fn rules(serve: &Serve) -> Rules {
             namespace: serve.personal.personal_channel_namespace.clone(),
             is_single: serve.personal.single_connection,
         }),
+        hooks: hooks(serve),
         naming: naming(&serve.channel),
         patterns: patterns(serve),
         without_namespace: channel_options(serve, &serve.without_namespace),
@@ -96,13 +103,20 @@ fn rules(serve: &Serve) -> Rules {
 
 fn token_rules(token: &serve::Token) -> TokenRules {
     let key = |secret: &Secret| HmacKey::new(secret.reveal().unwrap_or_default().as_bytes());
+    let expected = |exact: &str, pattern: &serve::Pattern| match pattern.text() {
+        Some(text) => Expected::pattern(text).expect("it was compiled when it was read"),
+        None => Expected::name(exact),
+    };
+    let public_keys = [token.rsa_public_key.key(), token.ecdsa_public_key.key()];
     let until_s = u64::from(token.hmac_previous_secret_key_valid_until);
     TokenRules {
         key: key(&token.hmac_secret_key),
         previous_key: key(&token.hmac_previous_secret_key),
         previous_key_until: (until_s > 0).then(|| Duration::from_secs(until_s)),
-        audience: token.audience.clone(),
-        issuer: token.issuer.clone(),
+        public_keys: public_keys.into_iter().flatten().collect(),
+        key_set_url: token.jwks_public_endpoint.url().map(str::to_owned),
+        audience: expected(&token.audience, &token.audience_regex),
+        issuer: expected(&token.issuer, &token.issuer_regex),
         user_id_claim: token.user_id_claim.clone(),
     }
 }
@@ -218,6 +232,7 @@ fn site(serve: &Serve, is_dev: bool) -> control::Settings {
     serve.websocket.handler_prefix.as_str().clone_into(&mut site.websocket_path);
     site.internal_listen = serve.internal_listen();
     site.http_api = http_api(serve);
+    site.proxies = proxies(serve);
     site.streaming = streaming(serve);
     site
 }
@@ -291,7 +306,14 @@ mod tests {
     #[test]
     fn every_key_of_channels_reaches_the_rules() {
         let usual = rules_with("channel.max_length", "255");
-        for key in keys().filter(|key| key.path.starts_with("channel.")) {
+        let of_back_ends = [
+            "channel.proxy.",
+            "channel.without_namespace.subscribe_proxy",
+            "channel.without_namespace.publish_proxy",
+        ];
+        let is_of_back_ends = |path: &str| of_back_ends.iter().any(|begin| path.starts_with(begin));
+        let all = keys().filter(|key| key.path.starts_with("channel."));
+        for key in all.filter(|key| !is_of_back_ends(key.path)) {
             let value = match key.kind {
                 Kind::Switch => "true",
                 Kind::Time => "59s",
@@ -351,9 +373,10 @@ mod tests {
             key: HmacKey::new(b"new"),
             previous_key: HmacKey::new(b"old"),
             previous_key_until: Some(Duration::from_secs(7)),
-            audience: "us".to_owned(),
-            issuer: "idp".to_owned(),
+            audience: Expected::name("us"),
+            issuer: Expected::name("idp"),
             user_id_claim: "id".to_owned(),
+            ..TokenRules::default()
         };
         let mut serve = Serve { token, ..Serve::default() };
         serve.client.disallow_anonymous_connection_tokens = true;
@@ -363,5 +386,31 @@ mod tests {
         assert!(rules.disallow_anonymous_connection_tokens);
         assert_eq!(rules.expired_close_delay, Duration::from_secs(3));
         assert_eq!(token_rules(&serve::Token::default()), TokenRules::default());
+    }
+
+    #[test]
+    fn subscription_tokens_have_rules_of_their_own_where_they_are_enabled() {
+        let set = |enabled: &str| {
+            let text = format!(
+                "[client.token]\naudience_regex = \"^us\"\nissuer_regex = \"idp\"\n\
+                 jwks_public_endpoint = \"http://127.0.0.1/keys\"\n\
+                 [client.subscription_token]\nenabled = {enabled}\n\
+                 hmac_secret_key = \"own\"\naudience = \"us\"\n"
+            );
+            let mut raw = Raw::new();
+            raw.lay_file("c.toml", Format::Toml, &text);
+            rules(&Serve::new(raw).unwrap_or_else(|faults| panic!("{}", faults[0])))
+        };
+        let rules = set("true");
+        assert_eq!(rules.token.audience, Expected::pattern("^us").expect("an expression"));
+        assert_eq!(rules.token.issuer, Expected::pattern("idp").expect("an expression"));
+        assert_eq!(rules.token.key_set_url.as_deref(), Some("http://127.0.0.1/keys"));
+        let own = TokenRules {
+            key: HmacKey::new(b"own"),
+            audience: Expected::name("us"),
+            ..TokenRules::default()
+        };
+        assert_eq!(rules.subscription_token, Some(own));
+        assert_eq!(set("false").subscription_token, None);
     }
 }

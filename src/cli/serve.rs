@@ -9,6 +9,7 @@ use longwire::config::Serve;
 use longwire::control::{Live, Site, SiteError};
 use longwire::{Hooks, LiveSettings, Server, Sessions, Snapshot};
 
+use super::back_ends::proxies;
 use super::load::Sources;
 use super::log::{Log, LogArgs, Refilter};
 use super::parts::{Parts, http_api, pages};
@@ -119,6 +120,7 @@ impl Reload {
         self.running = wanted;
         self.refilter.set(&self.running.log.level);
         self.live.set_http_api(http_api(&self.running));
+        self.live.set_proxies(proxies(&self.running));
         self.live.set_pages(pages(&self.running));
         for key in &changes.applied {
             tracing::info!(key = key.path, "changed");

@@ -13,7 +13,7 @@ pub struct Changes {
 
 /// Keys that a running server takes over, because what they rule is asked anew each time; those of
 /// channels without a namespace are, too.
-const LIVE: [&str; 32] = [
+const LIVE: [&str; 25] = [
     "channel.history_meta_ttl",
     "channel.max_length",
     "channel.publication_data_format",
@@ -22,6 +22,7 @@ const LIVE: [&str; 32] = [
     "client.channel_limit",
     "client.disallow_anonymous_connection_tokens",
     "client.expired_close_delay",
+    "client.expired_sub_close_delay",
     "client.history_max_publication_limit",
     "client.insecure",
     "client.queue_max_size",
@@ -30,14 +31,6 @@ const LIVE: [&str; 32] = [
     "client.subscribe_to_user_personal_channel.enabled",
     "client.subscribe_to_user_personal_channel.personal_channel_namespace",
     "client.subscribe_to_user_personal_channel.single_connection",
-    "client.token.audience",
-    "client.token.hmac_previous_secret_key",
-    "client.token.hmac_previous_secret_key_file",
-    "client.token.hmac_previous_secret_key_valid_until",
-    "client.token.hmac_secret_key",
-    "client.token.hmac_secret_key_file",
-    "client.token.issuer",
-    "client.token.user_id_claim",
     "client.user_connection_limit",
     "client.user_id_http_header",
     "http_api.error_mode",
@@ -48,10 +41,22 @@ const LIVE: [&str; 32] = [
     "websocket.message_size_limit",
 ];
 
+/// Sections whose keys all are.
+const LIVE_SECTIONS: [&str; 7] = [
+    "channel.without_namespace.",
+    "client.token.",
+    "client.subscription_token.",
+    "client.proxy.",
+    "channel.proxy.",
+    "rpc.",
+    "proxies",
+];
+
 impl Key {
     /// Whether a running server takes a new value over.
     pub fn is_live(&self) -> bool {
-        LIVE.contains(&self.path) || self.path.starts_with("channel.without_namespace.")
+        LIVE.contains(&self.path)
+            || LIVE_SECTIONS.iter().any(|section| self.path.starts_with(section))
     }
 }
 

@@ -10,6 +10,23 @@ pub(super) fn with_flag(path: &str, value: &str) -> Serve {
     with(&[(LAYERS[2], key, value)])
 }
 
+/// The public half of a key that was made for these tests and thrown away.
+const RSA_KEY: &str = "-----BEGIN PUBLIC KEY----- \
+    MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAtbrGmvNgIGekn3bPK8A1 \
+    CBUgFTSAIXG+31grBwhUgR+2k52ybW6B+Nw9wSn7LzLOso7EHO8dniQGCRPR9ozz \
+    KAbUc6b6CSZ6Yk6BglgmiOZwyutWfrbYNndRZPVb9NDMruSr5WOgBrrlfhzzfdRs \
+    OzFpyqUyOtdhJCTKhYCAFCnbreP+DmRnLyV7ROxG0eSjsih3VaI4IpChCLQa2Yc/ \
+    PepMw2BpWHhZJ8v9mv4ZrA98HCiKkeb6aOmN6/E28+XbQM5RSRf8BbSpLfjd0wh6 \
+    tjOTppCBwx891TD4p7ln4X0x//CNAwuahc214i/oPPK5z1G0IyWL2NxHPm59Dvj1 \
+    mQIDAQAB \
+    -----END PUBLIC KEY-----";
+
+/// The public half of a key that was made for these tests and thrown away.
+const ECDSA_KEY: &str = "-----BEGIN PUBLIC KEY----- \
+    MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAELSIJ5miseiNPjs6TXVKUGD9nvm99 \
+    7n8ob8z3tztcJ4vTbfPbdLUvWRRuH8XxIiKG4sTj7NZdOZugMwidxr6j9A== \
+    -----END PUBLIC KEY-----";
+
 /// A value of a key that is valid and not its default.
 pub(super) fn other(key: &Key) -> String {
     let value = match (key.kind, key.path) {
@@ -29,13 +46,25 @@ pub(super) fn other(key: &Key) -> String {
         (_, "channel.namespace_boundary") => "/",
         (_, "channel.user_boundary") => "@",
         (_, "channel.user_separator") => ";",
+        (_, path) if path.ends_with("_transforms") => {
+            r#"[{"status_code":404,"to_error":{"code":404}}]"#
+        }
+        (_, "proxies") => r#"[{"name":"other","endpoint":"http://a"}]"#,
+        (_, path) if path.ends_with(".endpoint") => "http://127.0.0.1:77/",
+        (_, path) if path.ends_with(".static_headers") => "X-Key:other",
+        (_, path) if path.ends_with("_headers") => "X-Other",
+        (_, path) if path.ends_with("proxy_name") => "other",
+        (_, "rpc.namespace_boundary") => "/",
         (Kind::Tables(_), _) => r#"[{"name":"chat"}]"#,
         (_, "http_server.address" | "http_server.internal_address") => "192.0.2.1",
         (_, path) if path.ends_with(".handler_prefix") => "/other",
         (_, "client.user_id_http_header") => "X-User",
         (_, "log.level") => "debug",
         (_, path) if path.ends_with("_file") => "/run/secret",
-        (_, path) if path.starts_with("client.token.") => "other",
+        (_, path) if path.ends_with("token.rsa_public_key") => RSA_KEY,
+        (_, path) if path.ends_with("token.ecdsa_public_key") => ECDSA_KEY,
+        (_, path) if path.ends_with("token.jwks_public_endpoint") => "https://a.b/keys",
+        (_, path) if path.contains("token.") => "other",
         (kind, path) => panic!("no value for {path}: {kind:?}"),
     };
     value.to_owned()

@@ -50,7 +50,11 @@ pub enum Request<'a> {
 impl Request<'_> {
     /// Whether what it comes to depends on the time: it may bring a token.
     pub fn is_dated(&self) -> bool {
-        matches!(self, Self::Connect(_) | Self::Refresh(_))
+        match self {
+            Self::Connect(_) | Self::Refresh(_) | Self::SubRefresh(_) => true,
+            Self::Subscribe(request) => !request.token.is_empty(),
+            _ => false,
+        }
     }
 
     /// The channel that the command is about; empty if the client left it out.

@@ -98,12 +98,6 @@ fn replies_are_written_as_in_the_examples() {
         (5, stats(2, 1), r#""presence_stats":{"num_clients":2,"num_users":1}"#),
         (6, stats(0, 0), r#""presence_stats":{"num_clients":0,"num_users":0}"#),
         (6, Reply::Unsubscribe, r#""unsubscribe":{}"#),
-        (7, Reply::Refresh(RefreshResult { ttl_s: None }), r#""refresh":{}"#),
-        (
-            7,
-            Reply::Refresh(RefreshResult { ttl_s: Some(9) }),
-            r#""refresh":{"expires":true,"ttl":9}"#,
-        ),
     ];
     let protobuf = [
         "3108012a2d0aname12013138194001",
@@ -115,14 +109,48 @@ fn replies_are_written_as_in_the_examples() {
         "080805520408021001",
         "0408065200",
         "0408063a00",
+    ];
+    are_written(&json, &protobuf);
+}
+
+fn are_written(json: &[(u32, Reply<'_>, &str)], protobuf: &[&str]) {
+    assert_eq!(json.len(), protobuf.len());
+    for ((id, reply, json), protobuf) in json.iter().zip(protobuf) {
+        let json = named(&format!(r#"{{"id":{id},{json}}}"#));
+        assert_eq!(written_reply(Format::Json, *id, reply), json);
+        assert_eq!(written_reply(Format::Protobuf, *id, reply), named(protobuf), "{reply:?}");
+    }
+}
+
+#[test]
+fn what_expires_says_when_in_fields_of_its_own() {
+    let json = [
+        (7, Reply::Refresh(RefreshResult { ttl_s: None }), r#""refresh":{}"#),
+        (
+            7,
+            Reply::Refresh(RefreshResult { ttl_s: Some(9) }),
+            r#""refresh":{"expires":true,"ttl":9}"#,
+        ),
+        (7, Reply::SubRefresh(RefreshResult { ttl_s: None }), r#""sub_refresh":{}"#),
+        (
+            7,
+            Reply::SubRefresh(RefreshResult { ttl_s: Some(9) }),
+            r#""sub_refresh":{"expires":true,"ttl":9}"#,
+        ),
+        (
+            2,
+            Reply::Subscribe(SubscribeResult { ttl_s: Some(9), ..SubscribeResult::default() }),
+            r#""subscribe":{"expires":true,"ttl":9}"#,
+        ),
+    ];
+    let protobuf = [
         "0408077200",
         "080807720418012009",
+        "0408077a00",
+        "0808077a0408011009",
+        "080802320408011009",
     ];
-    for ((id, reply, json), protobuf) in json.into_iter().zip(protobuf) {
-        let json = named(&format!(r#"{{"id":{id},{json}}}"#));
-        assert_eq!(written_reply(Format::Json, id, &reply), json);
-        assert_eq!(written_reply(Format::Protobuf, id, &reply), named(protobuf), "{reply:?}");
-    }
+    are_written(&json, &protobuf);
 }
 
 #[test]

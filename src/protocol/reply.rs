@@ -33,6 +33,8 @@ pub enum Reply<'a> {
     Rpc(&'a [u8]),
     /// The connection goes on with the new token.
     Refresh(RefreshResult),
+    /// The subscription goes on with the new token.
+    SubRefresh(RefreshResult),
 }
 
 /// An error of the application's own.
@@ -80,6 +82,8 @@ pub struct StreamNames<'a> {
 /// A subscription as it begins. The default says nothing but that it has.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SubscribeResult<'a> {
+    /// Seconds until the client is to bring a new token for it; `None` if it need not.
+    pub ttl_s: Option<u32>,
     /// The client may recover what it misses.
     pub recoverable: bool,
     /// The epoch of the position below.
@@ -109,7 +113,7 @@ pub struct HistoryResult<'a> {
     pub offset: u64,
 }
 
-/// A connection as it goes on.
+/// A connection or a subscription as it goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RefreshResult {
     /// Seconds until the client is to bring another token; `None` if it need not.

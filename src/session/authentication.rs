@@ -1,20 +1,15 @@
-//! Who a client is, and for how long: connect and refresh (3, 14).
+//! Who a client is: connect (3, 14).
 //!
 //! A connection that expires is told its time to live. At its end the client brings a new token;
 //! if it does not, the connection is closed once the delay for that is over too.
-
-use std::time::Duration;
 
 use super::command::{Outcome, Refusal};
 use super::effects::{Effect, Effects};
 use super::entrances::Entrances;
 use super::state::{Phase, Session, Terms};
-use crate::limits::{CONNECTION_LIFE_MAX, REFUSED_CLOSE_DELAY};
-use crate::protocol::{
-    Connect, ConnectResult, Disconnect, DisconnectCode, ErrorCode, Format, Refresh, RefreshResult,
-    Reply, StreamNames,
-};
-use crate::token::{ConnectionToken, TokenError};
+use super::tokens::not_connected;
+use crate::limits::REFUSED_CLOSE_DELAY;
+use crate::protocol::{Connect, ConnectResult, DisconnectCode, ErrorCode, Reply, StreamNames};
 
 impl Session {
     pub(super) fn connect(
@@ -26,10 +21,7 @@ impl Session {
     ) -> Result<Outcome, Refusal> {
         let mut claimed = Vec::new();
         if !request.token.is_empty() {
-            let token = self.verify(&request.token, terms).map_err(|error| match error {
-                TokenError::Expired => ErrorCode::TokenExpired.into(),
-                error => Refusal::Close(disconnect(error)),
-            })?;
+            let token = self.connection_token(&request.token, terms).map_err(not_connected)?;
             if token.user.is_empty() && terms.rules.disallow_anonymous_connection_tokens {
                 return Err(DisconnectCode::PermissionDenied.into());
             }
@@ -86,86 +78,17 @@ impl Session {
         self.phase = Phase::Refused;
         effects.push(Effect::Alarm { after: Some(REFUSED_CLOSE_DELAY) });
     }
-
-    pub(super) fn refresh(
-        &mut self,
-        request: &Refresh<'_>,
-        terms: &Terms,
-        effects: &mut Effects,
-    ) -> Result<Outcome, Refusal> {
-        if request.token.is_empty() {
-            return Err(DisconnectCode::BadRequest.into());
-        }
-        let token = self.verify(&request.token, terms);
-        let token = token.map_err(|error| Refusal::Close(disconnect(error)))?;
-        if token.user != self.user() {
-            return Err(Refusal::Close(disconnect(TokenError::OtherUser)));
-        }
-        if token.expires.is_some_and(|end| end <= terms.now) {
-            return Err(DisconnectCode::Expired.into());
-        }
-        if !self.is_put_into(&token) {
-            return Err(Refusal::Close(disconnect(TokenError::OtherChannels)));
-        }
-        if self.set_token(&token) {
-            effects.push(Effect::ShowAnew);
-        }
-        self.await_expiry(terms, effects);
-        Ok(Outcome::Reply(Reply::Refresh(RefreshResult { ttl_s: self.ttl_s(terms) })))
-    }
-
-    /// What a token says, if it is to be believed and fits this connection.
-    fn verify(&self, token: &str, terms: &Terms) -> Result<ConnectionToken, TokenError> {
-        let mut token = terms.rules.token.verify(token, terms.now)?;
-        if !self.user().is_empty() && token.user != self.user() {
-            return Err(TokenError::OtherUser);
-        }
-        // Members that read JSON are sent it as it stands.
-        if self.format() == Format::Json && !token.is_all_json() {
-            return Err(TokenError::InfoNotJson);
-        }
-        let latest = terms.now + CONNECTION_LIFE_MAX;
-        token.expires = token.expires.map(|end| end.min(latest));
-        if terms.rules.insecure {
-            token.expires = None;
-        }
-        Ok(token)
-    }
-
-    /// Sets the alarm for the end of the connection, or takes it back.
-    pub(super) fn await_expiry(&self, terms: &Terms, effects: &mut Effects) {
-        let delay = terms.rules.expired_close_delay;
-        let after = self.life(terms).map(|life| life + delay);
-        effects.push(Effect::Alarm { after });
-    }
-
-    /// Time until the connection expires, if it does.
-    fn life(&self, terms: &Terms) -> Option<Duration> {
-        self.expires().map(|end| end.saturating_sub(terms.now))
-    }
-
-    /// What the client is told of it: whole seconds, and at least one, since 0 is not written.
-    fn ttl_s(&self, terms: &Terms) -> Option<u32> {
-        let life = self.life(terms)?;
-        Some(u32::try_from(life.as_secs()).unwrap_or(u32::MAX).max(1))
-    }
-}
-
-/// What the client is told, unless it may bring another token.
-fn disconnect(error: TokenError) -> Disconnect {
-    let code = match error {
-        TokenError::Expired => DisconnectCode::Expired,
-        TokenError::OtherChannels => DisconnectCode::InsufficientState,
-        _ => DisconnectCode::InvalidToken,
-    };
-    Disconnect { code, reason: error.reason() }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::rig::{KEY, Rig, signed, signed_with};
     use super::super::{ChannelOptions, Rules};
     use super::*;
+    use crate::limits::CONNECTION_LIFE_MAX;
+    use crate::protocol::Format;
     use crate::token::{HmacKey, TokenRules};
 
     const NOW: Duration = Duration::from_secs(1_000_000);
@@ -221,7 +144,8 @@ mod tests {
     fn who_brings_no_new_token_is_closed_when_the_delay_is_over_too() {
         let mut rig = ann();
         assert_eq!(rig.alarm, Some(Duration::from_mins(1) + DELAY));
-        rig.session.late(&mut rig.effects);
+        rig.terms.now += Duration::from_mins(1) + DELAY;
+        rig.session.late(&rig.terms, &mut rig.effects);
         let close = Effect::Close(DisconnectCode::Expired.into());
         assert_eq!(rig.effects.take(), Some(close));
     }
@@ -234,7 +158,7 @@ mod tests {
             let lines = connect(&mut rig, claims);
             assert!(!lines[0].contains("expires") && !lines[0].contains("ttl"), "{lines:?}");
             assert_eq!(rig.alarm, None);
-            rig.session.late(&mut rig.effects);
+            rig.session.late(&rig.terms, &mut rig.effects);
             assert_eq!(rig.effects.take(), None);
         }
         let mut insecure = rig(Rules { insecure: true, ..rules() });
@@ -305,7 +229,7 @@ mod tests {
             let lines = connect(&mut rig, r#"{"sub":"ann"}"#);
             assert_eq!(lines, [""; 0], "it has had its answer");
             assert_eq!(rig.alarm, Some(REFUSED_CLOSE_DELAY));
-            rig.session.late(&mut rig.effects);
+            rig.session.late(&rig.terms, &mut rig.effects);
             let close = Effect::Close(DisconnectCode::Expired.into());
             assert_eq!(rig.effects.take(), Some(close));
         }
@@ -351,8 +275,9 @@ mod tests {
         let mut json = rig(rules());
         connect(&mut json, claims);
         assert_eq!(code(&json), Some(3500));
-        let protobuf = Session::new(0, true, Format::Protobuf);
-        let token = protobuf.verify(&signed(claims), &json.terms).expect("bytes are bytes");
+        let mut protobuf = Session::new(0, true, Format::Protobuf);
+        let token =
+            protobuf.connection_token(&signed(claims), &json.terms).expect("bytes are bytes");
         assert_eq!(token.info, [0xff]);
     }
 

@@ -5,8 +5,12 @@ use super::deferred::Deferred;
 use super::effects::{Effect, Effects};
 use super::state::{Session, Terms};
 use super::under_way::{Awaited, SlotId, Taken};
-use crate::backend::{self, Call, Caller, Event, Question, RpcResult, Unanswered, Verdict};
-use crate::protocol::{DisconnectCode, ErrorCode, Failure, Format, Reply, Rpc};
+use crate::backend::{
+    self, Call, Caller, Event, PublishResult, Question, RpcResult, Unanswered, Verdict,
+};
+use crate::protocol::{
+    DisconnectCode, ErrorCode, Failure, Format, Publication, Publish, Reply, Rpc,
+};
 
 impl Session {
     /// Calls a procedure.
@@ -37,7 +41,7 @@ impl Session {
             caller: Caller {
                 client: self.client_id(terms).to_string(),
                 user: self.user().to_owned(),
-                transport: "websocket".to_owned(),
+                transport: self.transport().name().to_owned(),
                 protocol: protocol.to_owned(),
             },
             event,
@@ -50,6 +54,7 @@ impl Session {
         &mut self,
         slot: SlotId,
         result: Result<Verdict, Unanswered>,
+        terms: &Terms,
         effects: &mut Effects,
     ) -> Deferred {
         if self.is_closed() {
@@ -67,12 +72,18 @@ impl Session {
                 self.close_as(&end, effects);
                 Deferred::default()
             }
-            Ok(verdict) => self.go_on_with(taken, verdict, effects),
+            Ok(verdict) => self.go_on_with(taken, verdict, terms, effects),
         }
     }
 
-    fn go_on_with(&mut self, taken: Taken, verdict: Verdict, effects: &mut Effects) -> Deferred {
-        match (&taken.awaited, verdict) {
+    fn go_on_with(
+        &mut self,
+        mut taken: Taken,
+        verdict: Verdict,
+        terms: &Terms,
+        effects: &mut Effects,
+    ) -> Deferred {
+        match (&mut taken.awaited, verdict) {
             (Awaited::Rpc, Verdict::Rpc(RpcResult { data })) => {
                 if self.cannot_be_said(&data) {
                     self.close(DisconnectCode::InappropriateProtocol, effects);
@@ -80,8 +91,59 @@ impl Session {
                 }
                 self.answer(taken, &Reply::Rpc(&data), effects)
             }
+            (Awaited::Publish(data), Verdict::Publish(mut result)) => {
+                if result.data.is_empty() {
+                    result.data = std::mem::take(data).into();
+                }
+                match self.publish_as(&taken, &result, terms, effects) {
+                    Ok(()) => Deferred::default(),
+                    Err(code) => self.answer(taken, &Reply::Error(code.into()), effects),
+                }
+            }
             (awaited, verdict) => unreachable!("{awaited:?}: nobody asked for {verdict:?}"),
         }
+    }
+
+    /// Asks whether something may be published.
+    pub(super) fn ask_to_publish(
+        &mut self,
+        id: u32,
+        request: &Publish<'_>,
+        proxy: &str,
+        terms: &Terms,
+        effects: &mut Effects,
+    ) {
+        let (channel, data) = (&*request.channel, request.data.bytes());
+        let event = Event::Publish { channel: channel.to_owned(), data: data.to_vec() };
+        let question = self.call(proxy, event, terms);
+        let slot = self.begin().await_answer(id, channel, Awaited::Publish(data.into()));
+        effects.push(Effect::Consult { slot, question: question.into() });
+    }
+
+    /// Publishes as a back end has it.
+    fn publish_as(
+        &mut self,
+        taken: &Taken,
+        result: &PublishResult,
+        terms: &Terms,
+        effects: &mut Effects,
+    ) -> Result<(), ErrorCode> {
+        if self.cannot_be_said(&result.data) {
+            return Err(ErrorCode::Internal);
+        }
+        let under_way = self.under_way_mut().expect("it was taken");
+        let channel = under_way.await_more(taken.slot, Awaited::Published).to_owned();
+        let options = *terms.rules.named(&channel)?;
+        let tags: Vec<_> = result.tags.iter().map(|(key, value)| (&**key, &**value)).collect();
+        let publication = Publication {
+            data: &result.data,
+            info: Some(self.shown(terms)),
+            tags: &tags,
+            ..Publication::default()
+        };
+        let retention = options.history.filter(|_| !result.skips_history);
+        effects.publish((taken.id, Some(taken.slot)), &channel, publication, retention);
+        Ok(())
     }
 
     /// Whether these bytes cannot stand in the client's format.
@@ -109,7 +171,7 @@ mod tests {
 
     fn rig(rpc: RpcHooks) -> Rig {
         let mut rig = Rig::open();
-        rig.terms.rules = Rules { hooks: Hooks { rpc }, ..rig.terms.rules };
+        rig.terms.rules = Rules { hooks: Hooks { rpc, ..Hooks::default() }, ..rig.terms.rules };
         rig
     }
 
@@ -175,6 +237,57 @@ mod tests {
         assert_eq!(lines[2], fault);
         assert!(lines[3].contains("\"code\":100") && lines[3].contains("temporary"), "{lines:?}");
         assert!(!rig.session.is_waiting());
+    }
+
+    /// A client whose publications are looked at, and that has sent one.
+    fn publisher() -> Rig {
+        let mut rig = Rig::positioned();
+        rig.terms.rules.insecure = false;
+        rig.terms.rules.hooks.publish.set(None, "censor".to_owned());
+        rig.frame(concat!(
+            "{\"id\":2,\"publish\":{\"channel\":\"a\",\"data\":{\"n\": 1}}}\n",
+            "{\"id\":3,\"presence\":{\"channel\":\"a\"}}\n",
+            "{\"id\":4,\"rpc\":{}}",
+        ));
+        assert_eq!((rig.consulted.len(), rig.published.len(), rig.lines()), (1, 0, vec![]));
+        rig
+    }
+
+    #[test]
+    fn what_is_published_is_what_the_back_end_makes_of_it() {
+        let mut rig = publisher();
+        rig.consulted_at(0, Ok(Verdict::Publish(PublishResult::default())));
+        let lines = rig.lines();
+        assert_eq!(lines[0], r#"{"id":2,"publish":{}}"#);
+        assert!(lines[1].contains("\"id\":3") && lines[2].contains("\"id\":4"), "{lines:?}");
+        let (channel, message) = &rig.published[0];
+        assert!(channel == "a" && message.contains(r#""data":{"n": 1},"info""#), "{message}");
+        assert!(rig.retention.is_some());
+
+        let mut rig = publisher();
+        let tags = [("k".to_owned(), "v".to_owned())].into();
+        let other = PublishResult { data: b"7".to_vec(), skips_history: true, tags };
+        rig.consulted_at(0, Ok(Verdict::Publish(other)));
+        let (_, message) = &rig.published[0];
+        assert!(message.contains(r#""data":7,"#), "{message}");
+        assert!(message.contains(r#""tags":{"k":"v"}"#), "{message}");
+        assert_eq!((rig.retention, rig.session.is_waiting()), (None, false));
+    }
+
+    #[test]
+    fn what_the_back_end_refuses_is_not_published() {
+        let fault = backend::Fault { code: 403, message: "no".to_owned(), temporary: false };
+        let broken = PublishResult { data: b"{".to_vec(), ..PublishResult::default() };
+        for (verdict, code) in [
+            (Ok(Verdict::Fault(fault)), 403),
+            (Ok(Verdict::Publish(broken)), 100),
+            (Err(Unanswered::Busy), 100),
+        ] {
+            let mut rig = publisher();
+            rig.consulted_at(0, verdict);
+            assert!(rig.lines()[0].contains(&format!("\"code\":{code}")));
+            assert_eq!((rig.published.len(), rig.session.is_waiting()), (0, false));
+        }
     }
 
     #[test]

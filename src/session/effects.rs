@@ -73,6 +73,8 @@ pub enum Effect {
     Publish {
         /// The command, which awaits its reply.
         id: u32,
+        /// Its slot, if a back end was asked before.
+        slot: Option<SlotId>,
         /// The channel.
         channel: Span,
         /// A whole message.
@@ -150,7 +152,7 @@ impl Effects {
 
     pub(super) fn publish(
         &mut self,
-        id: u32,
+        (id, slot): (u32, Option<SlotId>),
         name: &str,
         publication: Publication<'_>,
         retention: Option<Retention>,
@@ -160,7 +162,7 @@ impl Effects {
         let format = self.outbox.format();
         format.write_push(&mut self.text, name, &Push::Publication(publication));
         let message = Span(start..self.text.len());
-        self.push(Effect::Publish { id, channel, message, retention });
+        self.push(Effect::Publish { id, slot, channel, message, retention });
     }
 
     pub(super) fn text(&mut self, text: &[u8]) -> Span {

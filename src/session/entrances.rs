@@ -180,6 +180,7 @@ impl Session {
         // It is told of all of them at once, and must not hear from one before.
         effects.push(Effect::HoldDeliveries);
         for (channel, entrance) in &entrances.list {
+            self.set_channel_info(channel, &entrance.info);
             effects.enter(channel, &entrance.plan(), &terms.rules);
         }
         let under_way = self.begin();
@@ -305,6 +306,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_of_a_client_in_a_channel_is_shown_there_while_it_is_in_it() {
+        let claims = r#"{"sub":"ann","info":1,"subs":{"a":{"info":{"m":2}},"b":{}}}"#;
+        let mut rules = rules();
+        rules.without_namespace.allow_publish_for_client = true;
+        let mut rig = connecting(rules, claims, "");
+        rig.joined(Ok(()));
+        rig.joined(Ok(()));
+        rig.lines();
+        for (channel, info) in [("a", true), ("b", false), ("c", false)] {
+            rig.frame(&format!(r#"{{"id":2,"publish":{{"channel":"{channel}","data":7}}}}"#));
+            let (_, message) = rig.published.pop().expect("it may publish");
+            assert_eq!(message.contains(r#""chan_info":{"m":2}"#), info, "{message}");
+            assert!(message.contains(r#""conn_info":1"#), "{message}");
+        }
+        rig.session.leave("a", &mut rig.effects);
+        assert_eq!(rig.session.shown_in("a", &rig.terms).channel_info, b"");
+    }
+
+    #[test]
     fn what_a_client_holds_of_such_a_channel_is_recovered_in_the_connect_reply() {
         let fields = r#","subs":{"kept:b":{"recover":true,"offset":5,"epoch":"abcdefgh"}}"#;
         let mut rig = connecting(rules(), r#"{"sub":"ann","channels":["kept:b"]}"#, fields);
@@ -383,7 +403,7 @@ mod tests {
             assert_eq!((rig.lines(), rig.has_connected), (vec![], false), "nothing follows");
         }
         let mut slow = connecting(rules(), many, "");
-        slow.session.late(&mut slow.effects);
+        slow.session.late(&slow.terms, &mut slow.effects);
         assert_eq!(slow.effects.outbox.reply_count(), 0);
         assert!(slow.session.is_closed());
     }

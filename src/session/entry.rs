@@ -130,6 +130,7 @@ impl Entrant {
         let recovered = entered.recovered.filter(|recovered| recovered.is_whole);
         let position = entered.position.unwrap_or_default();
         SubscribeResult {
+            ttl_s: None,
             recoverable: self.is_recoverable,
             epoch: position.epoch,
             publications: recovered.map_or(&[], |recovered| recovered.publications),

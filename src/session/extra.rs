@@ -4,9 +4,11 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::state::Session;
+use super::lifetimes::Expiring;
+use super::state::{Session, Terms};
 use super::under_way::UnderWay;
 use crate::limits::USER_ID_BYTES_MAX;
+use crate::protocol::ClientInfo;
 use crate::token::{Claimed, ConnectionToken};
 
 /// The box of a session that is somebody's, or waits for an answer.
@@ -16,9 +18,36 @@ pub(super) struct Extra {
     texts: Option<Arc<[u8]>>,
     /// When it expires, in seconds since the Unix epoch; 0 is never.
     expires_s: u32,
+    /// When its token was issued, in the same way; 0 if that is not known.
+    issued_s: u32,
+    more: Option<Box<More>>,
+}
+
+/// What few have, or for a moment.
+#[derive(Debug, Default)]
+pub(super) struct More {
+    under_way: Option<Box<UnderWay>>,
     /// Which channels its token has put it into, as a fingerprint; 0 for none.
     channels: u32,
-    under_way: Option<Box<UnderWay>>,
+    /// The name of its token; empty if it has none.
+    token_id: Box<str>,
+    /// What back ends are told of it, and nobody else; empty for nothing.
+    meta: Box<[u8]>,
+    /// Its subscriptions that end unless they are prolonged.
+    pub(super) expiring: Vec<Expiring>,
+    /// What others are shown of it in some channels, by their names.
+    channel_infos: Vec<(Box<str>, Box<[u8]>)>,
+}
+
+impl More {
+    fn is_empty(&self) -> bool {
+        self.under_way.is_none()
+            && self.channels == 0
+            && self.token_id.is_empty()
+            && self.meta.is_empty()
+            && self.expiring.is_empty()
+            && self.channel_infos.is_empty()
+    }
 }
 
 /// Most sessions have one: it is to stay in the allocator's class of 32 bytes.
@@ -67,13 +96,17 @@ impl Session {
     pub(super) fn set_token(&mut self, token: &ConnectionToken) -> bool {
         let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
         let expires_s = token.expires.map_or(0, seconds);
-        let channels = fingerprint(&token.subscriptions);
+        let issued_s = token.issued.map_or(0, seconds);
         let is_shown_anew = self.shown_texts() != (token.user.as_bytes(), &token.info);
         if is_shown_anew {
             self.show(&token.user, &token.info);
         }
         let extra = self.extra.get_or_insert_default();
-        (extra.expires_s, extra.channels) = (expires_s, channels);
+        (extra.expires_s, extra.issued_s) = (expires_s, issued_s);
+        let more = self.more();
+        more.channels = fingerprint(&token.subscriptions);
+        more.token_id = token.id.as_str().into();
+        more.meta = token.meta.as_slice().into();
         self.finish();
         is_shown_anew
     }
@@ -86,7 +119,7 @@ impl Session {
 
     /// Whether it was put into the channels of this token, and no others.
     pub(super) fn is_put_into(&self, token: &ConnectionToken) -> bool {
-        let channels = self.extra.as_ref().map_or(0, |extra| extra.channels);
+        let channels = self.more_ref().map_or(0, |more| more.channels);
         channels == fingerprint(&token.subscriptions)
     }
 
@@ -101,25 +134,81 @@ impl Session {
         (seconds > 0).then(|| Duration::from_secs(seconds.into()))
     }
 
+    /// When its token was issued, since the Unix epoch, if that is known.
+    pub fn issued(&self) -> Option<Duration> {
+        let seconds = self.extra.as_ref().map_or(0, |extra| extra.issued_s);
+        (seconds > 0).then(|| Duration::from_secs(seconds.into()))
+    }
+
+    /// The name of its token; empty if it has none.
+    pub fn token_id(&self) -> &str {
+        self.more_ref().map_or("", |more| &more.token_id)
+    }
+
+    /// What back ends are told of it, and nobody else; empty for nothing.
+    pub fn meta(&self) -> &[u8] {
+        self.more_ref().map_or(&[], |more| &more.meta)
+    }
+
+    /// Its subscriptions that end unless they are prolonged.
+    pub(super) fn expiring(&self) -> &[Expiring] {
+        self.more_ref().map_or(&[], |more| &more.expiring)
+    }
+
+    /// What others are shown of it in this channel only; empty for nothing.
+    fn channel_info(&self, channel: &str) -> &[u8] {
+        let all = self.more_ref().map_or(&[][..], |more| &more.channel_infos);
+        all.iter().find(|(name, _)| **name == *channel).map_or(&[], |(_, info)| info)
+    }
+
+    /// In this channel others are shown this of it, too, as long as it is there.
+    pub(super) fn set_channel_info(&mut self, channel: &str, info: &[u8]) {
+        if info.is_empty() && self.channel_info(channel).is_empty() {
+            return;
+        }
+        let all = &mut self.more().channel_infos;
+        all.retain(|(name, _)| **name != *channel);
+        if !info.is_empty() {
+            all.push((channel.into(), info.into()));
+        }
+        self.finish();
+    }
+
+    /// The client as others are shown it in this channel.
+    pub(super) fn shown_in(&self, channel: &str, terms: &Terms) -> ClientInfo<'_> {
+        ClientInfo { channel_info: self.channel_info(channel), ..self.shown(terms) }
+    }
+
+    fn more_ref(&self) -> Option<&More> {
+        self.extra.as_ref()?.more.as_deref()
+    }
+
+    pub(super) fn more(&mut self) -> &mut More {
+        self.extra.get_or_insert_default().more.get_or_insert_default()
+    }
+
     pub(super) fn under_way(&self) -> Option<&UnderWay> {
-        self.extra.as_ref()?.under_way.as_deref()
+        self.more_ref()?.under_way.as_deref()
     }
 
     pub(super) fn under_way_mut(&mut self) -> Option<&mut UnderWay> {
-        self.extra.as_mut()?.under_way.as_deref_mut()
+        self.extra.as_mut()?.more.as_mut()?.under_way.as_deref_mut()
     }
 
     /// The same, where an answer was not awaited until now.
     pub(super) fn begin(&mut self) -> &mut UnderWay {
-        self.extra.get_or_insert_default().under_way.get_or_insert_default()
+        self.more().under_way.get_or_insert_default()
     }
 
     /// Gives back the memory of what is over.
     pub(super) fn finish(&mut self) {
         let Some(extra) = &mut self.extra else { return };
-        extra.under_way.take_if(|under_way| under_way.is_over());
-        let is_bound = extra.expires_s != 0 || extra.channels != 0;
-        if extra.texts.is_none() && !is_bound && extra.under_way.is_none() {
+        if let Some(more) = &mut extra.more {
+            more.under_way.take_if(|under_way| under_way.is_over());
+        }
+        extra.more.take_if(|more| more.is_empty());
+        let is_dated = extra.expires_s != 0 || extra.issued_s != 0;
+        if extra.texts.is_none() && !is_dated && extra.more.is_none() {
             self.extra = None;
         }
     }
@@ -197,7 +286,7 @@ mod tests {
     fn a_client_whose_home_is_too_slow_may_come_again() {
         let mut rig = rig();
         rig.frame(CONNECT_AND_ON);
-        rig.session.late(&mut rig.effects);
+        rig.session.late(&rig.terms, &mut rig.effects);
         let close = super::super::Effect::Close(DisconnectCode::Internal.into());
         assert_eq!(rig.effects.take(), Some(close));
     }

@@ -7,8 +7,41 @@ use crate::protocol::ErrorCode;
 /// What back ends decide. The names are those of [`Proxies`](crate::backend::Proxies).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hooks {
+    /// Who a client is that brings no token (`client.proxy.connect`).
+    pub connect: Option<String>,
+    /// Whether a connection that expires goes on (`client.proxy.refresh`).
+    pub refresh: Option<String>,
+    /// Who may subscribe (`subscribe_proxy_enabled` of channels).
+    pub subscribe: ChannelHooks,
+    /// What may be published (`publish_proxy_enabled` of channels).
+    pub publish: ChannelHooks,
     /// The procedures that clients may call (`rpc`).
     pub rpc: RpcHooks,
+}
+
+/// Who is asked about a channel, by the namespace of its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChannelHooks {
+    without_namespace: Option<String>,
+    namespaces: BTreeMap<String, String>,
+}
+
+impl ChannelHooks {
+    /// Asks this back end about the channels of a namespace, or about those without one.
+    pub fn set(&mut self, namespace: Option<&str>, proxy: String) {
+        match namespace {
+            None => self.without_namespace = Some(proxy),
+            Some(name) => drop(self.namespaces.insert(name.to_owned(), proxy)),
+        }
+    }
+
+    /// Who is asked about the channels of a namespace, if anybody is.
+    pub(super) fn of(&self, namespace: Option<&str>) -> Option<&str> {
+        match namespace {
+            None => self.without_namespace.as_deref(),
+            Some(name) => self.namespaces.get(name).map(String::as_str),
+        }
+    }
 }
 
 /// Who is called for a procedure, by the namespace that its name begins with.

@@ -157,7 +157,7 @@ impl Rig {
         result: Result<backend::Verdict, backend::Unanswered>,
     ) {
         let (slot, _) = self.consulted.remove(index);
-        let deferred = self.session.consulted(slot, result, &mut self.effects);
+        let deferred = self.session.consulted(slot, result, &self.terms, &mut self.effects);
         self.obey();
         self.resume(deferred);
         self.flush();
@@ -174,6 +174,13 @@ impl Rig {
         let deferred = self.session.signed_in(result, &self.terms, &mut self.effects);
         self.obey();
         self.resume(deferred);
+        self.flush();
+    }
+
+    /// Its alarm rings.
+    pub(super) fn late(&mut self) {
+        self.session.late(&self.terms, &mut self.effects);
+        self.obey();
         self.flush();
     }
 
@@ -267,14 +274,16 @@ impl Rig {
                     let was_in = self.members.remove(name).is_some() || was_joining;
                     assert!(was_in, "{name}: leaves without being in it");
                 }
-                Effect::Publish { id, channel, message, retention } => {
+                Effect::Publish { id, slot, channel, message, retention } => {
                     self.retention = retention;
                     let name = self.effects.name(&channel).to_owned();
                     let message = String::from_utf8(self.effects.bytes(&message).to_vec()).unwrap();
                     if self.publish.is_ok() {
                         self.published.push((name, message));
                     }
-                    self.session.published(id, self.publish, &mut self.effects);
+                    let deferred =
+                        self.session.published(id, slot, self.publish, &mut self.effects);
+                    self.resume(deferred);
                 }
                 Effect::ShowAnew => self.shown_anew += 1,
                 Effect::HoldDeliveries => {

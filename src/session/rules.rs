@@ -26,10 +26,15 @@ pub struct Rules {
     pub insecure: bool,
     /// Refuse tokens without a user (`client.disallow_anonymous_connection_tokens`).
     pub disallow_anonymous_connection_tokens: bool,
-    /// How connection tokens are verified (`client.token`).
+    /// How connection tokens are verified (`client.token`), and those of subscriptions as well if
+    /// there are no rules for them.
     pub token: TokenRules,
+    /// How subscription tokens are verified (`client.subscription_token`).
+    pub subscription_token: Option<TokenRules>,
     /// Time from the expiry of a connection to its end (`client.expired_close_delay`).
     pub expired_close_delay: Duration,
+    /// The same for a subscription (`client.expired_sub_close_delay`).
+    pub expired_sub_close_delay: Duration,
     /// Connections that one user may have, over all shards; 0 sets no limit
     /// (`client.user_connection_limit`). Anonymous ones are nobody's.
     pub user_connection_limit: u32,
@@ -76,7 +81,9 @@ impl Default for Rules {
             insecure: false,
             disallow_anonymous_connection_tokens: false,
             token: TokenRules::default(),
+            subscription_token: None,
             expired_close_delay: EXPIRED_CLOSE_DELAY_DEFAULT,
+            expired_sub_close_delay: EXPIRED_CLOSE_DELAY_DEFAULT,
             user_connection_limit: 0,
             channel_limit: CONNECTION_CHANNELS_DEFAULT,
             channel_bytes_max: CHANNEL_NAME_BYTES_MAX,

@@ -16,7 +16,7 @@ use super::entry::Membership;
 use super::extra::Extra;
 use super::rules::Rules;
 use super::session_key::SessionKey;
-use super::under_way::{Awaited, Taken};
+use super::under_way::{Awaited, SlotId, Taken};
 use crate::protocol::{
     ClientId, ClientInfo, Command, Disconnect, DisconnectCode, ErrorCode, Format, Lineage,
     Malformed, Reply, Transport,
@@ -187,10 +187,21 @@ impl Session {
         self.read_on()
     }
 
-    /// How a publish went.
-    pub fn published(&mut self, id: u32, result: Result<(), ErrorCode>, effects: &mut Effects) {
+    /// How a publish went. Returns what was deferred meanwhile, to be read now.
+    pub fn published(
+        &mut self,
+        id: u32,
+        slot: Option<SlotId>,
+        result: Result<(), ErrorCode>,
+        effects: &mut Effects,
+    ) -> Deferred {
         let reply = result.map_or_else(|code| Reply::Error(code.into()), |()| Reply::Publish);
+        if let Some(slot) = slot {
+            let taken = self.take(slot);
+            return self.answer(taken, &reply, effects);
+        }
         self.reply(id, &reply, effects);
+        Deferred::default()
     }
 
     /// A publication cannot be said in the client's format.
@@ -206,17 +217,16 @@ impl Session {
         }
     }
 
-    /// The time is over in which it was to connect, to leave, or to bring a new token.
-    pub fn late(&mut self, effects: &mut Effects) {
+    /// The time is over in which it was to connect, to leave, or to bring a new token. `terms` are
+    /// of this moment.
+    pub fn late(&mut self, terms: &Terms, effects: &mut Effects) {
         match self.phase {
             Phase::Waiting => self.close(DisconnectCode::Stale, effects),
             // It did what it could, and may try again.
             Phase::SigningIn | Phase::Entering => self.close(DisconnectCode::Internal, effects),
             Phase::Refused => self.close(DisconnectCode::Expired, effects),
-            Phase::Connected if self.expires().is_some() => {
-                self.close(DisconnectCode::Expired, effects);
-            }
-            Phase::Connected | Phase::Closed { .. } => {}
+            Phase::Connected => self.end_expired(terms, effects),
+            Phase::Closed { .. } => {}
         }
     }
 
@@ -295,11 +305,11 @@ mod tests {
     #[test]
     fn who_does_not_connect_in_time_is_stale_and_who_has_is_not() {
         let mut rig = Rig::new(Rules::default());
-        rig.session.late(&mut rig.effects);
+        rig.session.late(&rig.terms, &mut rig.effects);
         let close = Effect::Close(DisconnectCode::Stale.into());
         assert_eq!((rig.effects.take(), rig.effects.take()), (Some(close), None));
         let mut rig = Rig::open();
-        rig.session.late(&mut rig.effects);
+        rig.session.late(&rig.terms, &mut rig.effects);
         assert_eq!(rig.effects.take(), None);
     }
 

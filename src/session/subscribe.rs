@@ -1,17 +1,22 @@
 //! Subscribing, from the command to its reply (10, 15).
 
+use std::time::Duration;
+
 use super::command::Refusal;
 use super::deferred::Deferred;
 use super::effects::Effects;
 use super::entry::{Entered, Entrant, Entry, Membership, Recover, Since};
 use super::grants::{Grant, Wishes};
+use super::lifetimes::ttl_s;
 use super::options::{ChannelOptions, RecoveryMode};
 use super::rules::Rules;
 use super::state::{Phase, Session, Terms};
-use super::under_way::Awaited;
+use super::tokens::not_subscribed;
+use super::under_way::{Awaited, Entering};
 use crate::protocol::{
-    DisconnectCode, ErrorCode, Push, Reply, ReplyError, SubRefresh, Subscribe, UnsubscribeCode,
+    DisconnectCode, ErrorCode, Push, Reply, ReplyError, Subscribe, SubscribeResult, UnsubscribeCode,
 };
+use crate::token::Claimed;
 
 /// How a client is to enter a channel, as far as it is decided without the channel's home.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +32,17 @@ pub(super) struct Plan<'a> {
     pub(super) channel_info: &'a [u8],
 }
 
+/// That a client may be in a channel.
+#[derive(Default)]
+struct Permit {
+    /// The channel's options as they are for it.
+    options: ChannelOptions,
+    /// When that ends, if it does.
+    expires: Option<Duration>,
+    /// What its token says of it there.
+    said: Claimed,
+}
+
 impl Session {
     /// The checks stand in the order of the reference (10): a client sees the first that fails.
     pub(super) fn subscribe(
@@ -37,7 +53,7 @@ impl Session {
         terms: &Terms,
         effects: &mut Effects,
     ) -> Result<(), Refusal> {
-        let options = self.check_subscribe(request, is_member, &terms.rules)?;
+        let Permit { options, expires, said } = self.permit(request, is_member, terms)?;
         let wishes = Wishes {
             positioned: request.positioned,
             recoverable: request.recoverable,
@@ -49,13 +65,36 @@ impl Session {
             since: request.recover.then_some((request.offset, &*request.epoch)),
             is_server_side: false,
             replaces_others: false,
-            channel_info: &[],
+            channel_info: &said.info,
         };
         let entrant = Entrant { must_recover: request.must_recover(), ..plan.entrant() };
+        let entering = Entering { entrant, expires, data: said.data.as_slice().into() };
         self.channel_count += 1;
-        self.begin().await_answer(id, &request.channel, Awaited::Entry(entrant));
+        self.begin().await_answer(id, &request.channel, Awaited::Entry(Box::new(entering)));
+        self.set_channel_info(&request.channel, plan.channel_info);
         effects.enter(&request.channel, &plan, &terms.rules);
         Ok(())
+    }
+
+    /// Whether the client may be in the channel, and as what.
+    fn permit(
+        &mut self,
+        request: &Subscribe<'_>,
+        is_member: bool,
+        terms: &Terms,
+    ) -> Result<Permit, Refusal> {
+        let options = self.check_subscribe(request, is_member, &terms.rules)?;
+        if request.token.is_empty() {
+            return Ok(Permit { options, ..Permit::default() });
+        }
+        let token = self.subscription_token(&request.token, &request.channel, terms);
+        let token = token.map_err(not_subscribed)?;
+        if token.expires.is_some_and(|end| end <= terms.now) {
+            return Err(ErrorCode::Expired.into());
+        }
+        let said = token.claimed;
+        let options = options.overridden(said.overrides);
+        Ok(Permit { options, expires: token.expires, said })
     }
 
     fn check_subscribe(
@@ -82,10 +121,7 @@ impl Session {
             let message = "permission denied: only stream subscriptions are served";
             return Err(Refusal::Reply(ReplyError { code: ErrorCode::PermissionDenied, message }));
         }
-        if !request.token.is_empty() {
-            return Err(no_subscription_tokens());
-        }
-        if !rules.may_subscribe(options, self.user(), name) {
+        if request.token.is_empty() && !rules.may_subscribe(options, self.user(), name) {
             return Err(ErrorCode::PermissionDenied.into());
         }
         if !request.tags_filter.is_empty() {
@@ -111,23 +147,31 @@ impl Session {
             return self.entered_by_server(channel, result, terms, effects);
         }
         let slot = self.under_way().and_then(|under_way| under_way.awaited_entry(channel));
-        let taken = self.take(slot.expect("its entry is under way"));
-        let entrant = match &taken.awaited {
-            Awaited::Entry(entrant) => *entrant,
+        let mut taken = self.take(slot.expect("its entry is under way"));
+        let entering = match &mut taken.awaited {
+            Awaited::Entry(entering) => entering,
             Awaited::PutIn(put_in) => {
                 return self.was_put_into(taken.slot, put_in, channel, result, effects);
             }
             _ => unreachable!("no other command about the channel was begun"),
         };
+        let Entering { entrant, expires, data } = std::mem::take(&mut **entering);
         let reply = match &result {
             Ok(entered) if entrant.is_unrecoverable(entered) => {
-                self.channel_count -= 1;
-                effects.leave(channel);
+                self.leave(channel, effects);
                 Reply::Error(ErrorCode::UnrecoverablePosition.into())
             }
-            Ok(entered) => Reply::Subscribe(entrant.result(entered, &[])),
+            Ok(entered) => {
+                if expires.is_some() {
+                    self.set_end(channel, expires, false);
+                    self.await_expiry(terms, effects);
+                }
+                let ttl_s = ttl_s(expires, terms);
+                Reply::Subscribe(SubscribeResult { ttl_s, ..entrant.result(entered, &data) })
+            }
             Err(code) => {
                 self.channel_count -= 1;
+                self.set_channel_info(channel, &[]);
                 Reply::Error((*code).into())
             }
         };
@@ -145,8 +189,7 @@ impl Session {
             if membership.is_server_side {
                 return Err(ErrorCode::PermissionDenied.into());
             }
-            self.channel_count -= 1;
-            effects.leave(name);
+            self.leave(name, effects);
         }
         Ok(Reply::Unsubscribe)
     }
@@ -161,8 +204,7 @@ impl Session {
             self.close(DisconnectCode::InsufficientState, effects);
             return;
         }
-        self.channel_count -= 1;
-        effects.leave(channel);
+        self.leave(channel, effects);
         self.push(channel, &Push::Unsubscribe(UnsubscribeCode::InsufficientState), effects);
     }
 }
@@ -219,18 +261,6 @@ impl Effects {
         };
         self.push_entry(channel, entry);
     }
-}
-
-pub(super) fn no_subscription_tokens() -> Refusal {
-    let message = "permission denied: this server does not verify subscription tokens yet";
-    Refusal::Reply(ReplyError { code: ErrorCode::PermissionDenied, message })
-}
-
-pub(super) fn refuse_sub_refresh(request: &SubRefresh<'_>) -> Refusal {
-    if request.token.is_empty() {
-        return DisconnectCode::BadRequest.into();
-    }
-    no_subscription_tokens()
 }
 
 #[cfg(test)]

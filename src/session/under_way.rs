@@ -9,6 +9,7 @@
 //! slots, waits as the bytes it came in.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::back_end::PutIn;
 use super::deferred::Deferred;
@@ -77,13 +78,27 @@ pub(super) enum Awaited {
     /// Of the homes of the channels that it is put into as it connects.
     Entrances(Entrances),
     /// Of the home of the slot's channel: is it a member?
-    Entry(Entrant),
+    Entry(Box<Entering>),
     /// The same, where a back end has put it into the channel.
     PutIn(PutIn),
     /// Of the home of the slot's channel: what it was asked.
     Answer,
     /// Of a back end: what the procedure returns.
     Rpc,
+    /// Of a back end: may this be published in the slot's channel?
+    Publish(Box<[u8]>),
+    /// Of the shard: has it been published?
+    Published,
+}
+
+/// A client that subscribes, and what it is told if it may.
+#[derive(Debug, Default)]
+pub(super) struct Entering {
+    pub(super) entrant: Entrant,
+    /// When its subscription ends, if it does.
+    pub(super) expires: Option<Duration>,
+    /// What its token has for it.
+    pub(super) data: Box<[u8]>,
 }
 
 /// A command whose answer has come, and which has yet to be replied to.
@@ -169,6 +184,13 @@ impl UnderWay {
             Stage::Waits(awaited) => Taken { slot, id: *id, awaited },
             stage => unreachable!("{stage:?}: an answer comes once"),
         }
+    }
+
+    /// Awaits another answer for what was taken.
+    pub(super) fn await_more(&mut self, slot: SlotId, awaited: Awaited) -> &str {
+        let index = self.index(slot).expect("it was taken and has not left");
+        self.slots[index].stage = Stage::Waits(awaited);
+        &self.slots[index].channel
     }
 
     /// Whether no reply is ahead of this one.

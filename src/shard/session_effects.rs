@@ -50,12 +50,15 @@ impl Sessions {
                     peer.shard().counters().client_unsubscribes += 1;
                     peer.leave(self.effects.name(&channel));
                 }
-                Effect::Publish { id, channel, message, retention } => {
+                Effect::Publish { id, slot, channel, message, retention } => {
                     let result = self.publish(peer, &channel, &message, retention);
                     peer.shard().counters().client_publishes += u64::from(result.is_ok());
                     let result = result.map_err(client_codes::of_publish);
                     let Some(session) = peer.state() else { return };
-                    session.published(id, result, &mut self.effects);
+                    let deferred = session.published(id, slot, result, &mut self.effects);
+                    if slot.is_some() {
+                        self.resume(peer, deferred);
+                    }
                 }
                 Effect::Pong => self.take_pong(peer),
                 Effect::Close(why) => self.close_client(peer, why.code.code(), why.reason),
@@ -141,9 +144,7 @@ impl Sessions {
         let answer = answer.map_err(|error| client_codes::of_join(*error));
         count_entered(peer, result, fits);
         let Some(session) = peer.state() else { return Deferred::default() };
-        if !session.is_connected() {
-            self.terms.now = clock::since_epoch();
-        }
+        self.terms.now = clock::since_epoch();
         session.entered(channel, answer, &self.terms, &mut self.effects)
     }
 
@@ -222,7 +223,8 @@ impl Sessions {
             Err(ConsultError::Unanswered) => Err(Unanswered::Failed),
             Err(_) => Err(Unanswered::Busy),
         };
-        session.consulted(slot, verdict, &mut self.effects)
+        self.terms.now = clock::since_epoch();
+        session.consulted(slot, verdict, &self.terms, &mut self.effects)
     }
 
     fn publish(

@@ -294,8 +294,9 @@ impl Handler for Sessions {
 
     fn alarm(&mut self, peer: &mut Peer<'_, Self>) {
         self.begin(peer);
+        self.terms.now = clock::since_epoch();
         if let Some(session) = peer.state() {
-            session.late(&mut self.effects);
+            session.late(&self.terms, &mut self.effects);
             self.obey(peer);
         }
     }

@@ -10,12 +10,13 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::error::TokenError;
+use super::expected::Expected;
 use super::subscriptions::Claimed;
 
-use crate::limits::{CONNECTION_INFO_BYTES_MAX, USER_ID_BYTES_MAX};
+use crate::limits::{CONNECTION_INFO_BYTES_MAX, TOKEN_ID_BYTES_MAX, USER_ID_BYTES_MAX};
 
 /// What a connection is told by its token.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionToken {
     /// The user; empty for nobody.
     pub user: String,
@@ -23,8 +24,31 @@ pub struct ConnectionToken {
     pub expires: Option<Duration>,
     /// What others are shown of the connection; empty for nothing.
     pub info: Vec<u8>,
+    /// What back ends are told of it, and nobody else; empty for nothing.
+    pub meta: Vec<u8>,
     /// The channels that it puts the client into, in the order of their names.
     pub subscriptions: Vec<Claimed>,
+    /// The token's own name; empty if it has none.
+    pub id: String,
+    /// When it was issued, if it says so.
+    pub issued: Option<Duration>,
+}
+
+/// What a subscription is told by its token.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubscriptionToken {
+    /// The user; empty for nobody.
+    pub user: String,
+    /// The one client that it is for; empty for all of the user.
+    pub client: String,
+    /// When the subscription expires, since the Unix epoch, if it does.
+    pub expires: Option<Duration>,
+    /// The channel, and what is said of the client there.
+    pub claimed: Claimed,
+    /// The token's own name; empty if it has none.
+    pub id: String,
+    /// When it was issued, if it says so.
+    pub issued: Option<Duration>,
 }
 
 /// The claims of one token by their names. A claim that is `null` is not there.
@@ -48,25 +72,35 @@ impl<'a> Claims<'a> {
         serde_json::from_str(value.get()).map_err(|_| TokenError::Claims)
     }
 
-    /// Whether it is of the right kind, from the right issuer and for this server.
-    pub(super) fn check_origin(&self, audience: &str, issuer: &str) -> Result<(), TokenError> {
-        if self.claim::<IgnoredAny>("channel")?.is_some() {
-            return Err(TokenError::Channel);
+    /// Whether it is a connection token: one that names a channel is for that alone.
+    pub(super) fn check_is_of_connection(&self) -> Result<(), TokenError> {
+        match self.claim::<IgnoredAny>("channel")? {
+            Some(_) => Err(TokenError::Channel),
+            None => Ok(()),
         }
-        let is_ours = match self.claim("aud")? {
-            _ if audience.is_empty() => true,
-            None => false,
-            Some(Audience::One(name)) => name == audience,
-            Some(Audience::Several(names)) => names.iter().any(|name| name == audience),
+    }
+
+    /// Whether it is from the right issuer and for this server.
+    pub(super) fn check_origin(
+        &self,
+        audience: &Expected,
+        issuer: &Expected,
+    ) -> Result<(), TokenError> {
+        let names: Option<Audience> = self.claim("aud")?;
+        let is_ours = match &names {
+            None => audience.is_met(std::iter::empty()),
+            Some(Audience::One(name)) => audience.is_met(std::iter::once(&**name)),
+            Some(Audience::Several(names)) => audience.is_met(names.iter().map(String::as_str)),
         };
         if !is_ours {
             return Err(TokenError::Audience);
         }
         let from: Option<String> = self.claim("iss")?;
-        if !issuer.is_empty() && from.as_deref() != Some(issuer) {
-            return Err(TokenError::Issuer);
+        if issuer.is_met(from.iter().map(String::as_str)) {
+            Ok(())
+        } else {
+            Err(TokenError::Issuer)
         }
-        Ok(())
     }
 
     /// Whether it is valid at this time. A token that is not valid yet is of a server whose clock
@@ -79,35 +113,49 @@ impl<'a> Claims<'a> {
     }
 
     /// What it says of the connection, with the user in this claim.
-    pub(super) fn token(&self, user_claim: &str) -> Result<ConnectionToken, TokenError> {
-        self.claim::<String>("jti")?;
-        let user: String = self.claim(user_claim)?.unwrap_or_default();
-        if user.len() > USER_ID_BYTES_MAX {
-            return Err(TokenError::UserTooLong);
-        }
-        let info = self.info()?;
-        if info.len() > CONNECTION_INFO_BYTES_MAX {
-            return Err(TokenError::InfoTooLong);
-        }
+    pub(super) fn connection(&self, user_claim: &str) -> Result<ConnectionToken, TokenError> {
+        let meta: Option<&RawValue> = self.claim("meta")?;
         Ok(ConnectionToken {
-            user,
+            user: self.user(user_claim)?,
             expires: self.expires()?,
-            info,
+            info: short(bytes(self.claim("info")?, self.claim("b64info")?)?)?,
+            meta: short(meta.map_or_else(Vec::new, |meta| meta.get().into()))?,
             subscriptions: self.subscriptions()?,
+            id: self.id()?,
+            issued: self.time("iat")?,
         })
     }
 
-    /// When the connection expires: what `expire_at` says, where 0 is never, or else `exp`.
+    /// What it says of a subscription, with the user in this claim.
+    pub(super) fn subscription(&self, user_claim: &str) -> Result<SubscriptionToken, TokenError> {
+        let client: Option<String> = self.claim("client")?;
+        Ok(SubscriptionToken {
+            user: self.user(user_claim)?,
+            client: client.unwrap_or_default(),
+            expires: self.expires()?,
+            claimed: self.channel()?,
+            id: self.id()?,
+            issued: self.time("iat")?,
+        })
+    }
+
+    fn user(&self, user_claim: &str) -> Result<String, TokenError> {
+        let user: String = self.claim(user_claim)?.unwrap_or_default();
+        if user.len() > USER_ID_BYTES_MAX { Err(TokenError::UserTooLong) } else { Ok(user) }
+    }
+
+    fn id(&self) -> Result<String, TokenError> {
+        let id: String = self.claim("jti")?.unwrap_or_default();
+        if id.len() > TOKEN_ID_BYTES_MAX { Err(TokenError::IdTooLong) } else { Ok(id) }
+    }
+
+    /// When that expires which it is for: what `expire_at` says, where 0 is never, or else `exp`.
     fn expires(&self) -> Result<Option<Duration>, TokenError> {
         match self.claim::<i64>("expire_at")? {
             Some(0) => Ok(None),
             Some(seconds) => Ok(Some(Duration::from_secs(seconds.max(0).unsigned_abs()))),
             None => self.time("exp"),
         }
-    }
-
-    fn info(&self) -> Result<Vec<u8>, TokenError> {
-        bytes(self.claim("info")?, self.claim("b64info")?)
     }
 
     /// Seconds since the Unix epoch, which may have a fraction (RFC 7519 §2). What lies before it
@@ -119,14 +167,29 @@ impl<'a> Claims<'a> {
     }
 }
 
+impl SubscriptionToken {
+    /// Whether all that it says of the subscription is JSON, or nothing.
+    pub fn is_all_json(&self) -> bool {
+        [&self.claimed.info, &self.claimed.data].into_iter().all(|bytes| is_json(bytes))
+    }
+}
+
 impl ConnectionToken {
     /// Whether all that it says of the connection is JSON, or nothing.
     pub fn is_all_json(&self) -> bool {
         let claimed = self.subscriptions.iter();
         let said = claimed.flat_map(|claimed| [&claimed.info, &claimed.data]);
-        said.chain([&self.info])
-            .all(|bytes| bytes.is_empty() || serde_json::from_slice::<&RawValue>(bytes).is_ok())
+        said.chain([&self.info]).all(|bytes| is_json(bytes))
     }
+}
+
+fn is_json(bytes: &[u8]) -> bool {
+    bytes.is_empty() || serde_json::from_slice::<&RawValue>(bytes).is_ok()
+}
+
+/// What is kept with each connection has a bound.
+pub(super) fn short(said: Vec<u8>) -> Result<Vec<u8>, TokenError> {
+    if said.len() > CONNECTION_INFO_BYTES_MAX { Err(TokenError::InfoTooLong) } else { Ok(said) }
 }
 
 /// What a token says in JSON, or in base64, which counts for more.
@@ -145,7 +208,7 @@ mod tests {
     use super::*;
 
     fn claims(text: &str) -> Result<ConnectionToken, TokenError> {
-        Claims::read(text.as_bytes())?.token("sub")
+        Claims::read(text.as_bytes())?.connection("sub")
     }
 
     #[test]

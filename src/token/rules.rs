@@ -1,18 +1,14 @@
-//! How connection tokens are verified: JWTs that a back end has signed with a key it shares with
-//! the server.
+//! Which tokens are taken: by whose signature, from whom, for whom.
 
-use std::fmt;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-use sha2::Sha256;
-
-use super::claims::{Claims, ConnectionToken};
+use super::algorithm::Algorithm;
+use super::claims::{Claims, ConnectionToken, SubscriptionToken};
 use super::error::TokenError;
+use super::expected::Expected;
+use super::hmac_key::HmacKey;
+use super::jwt::{Fingerprint, Jwt, SignedClaims};
+use super::public_key::PublicKey;
 
 /// How tokens are verified. Without a key none is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,101 +21,137 @@ pub struct TokenRules {
     /// Until when the previous key counts, since the Unix epoch; `None` sets no end
     /// (`client.token.hmac_previous_secret_key_valid_until`).
     pub previous_key_until: Option<Duration>,
-    /// What `aud` must name; anything does if it is empty (`client.token.audience`).
-    pub audience: String,
-    /// What `iss` must be; anything does if it is empty (`client.token.issuer`).
-    pub issuer: String,
+    /// The other halves of keys that tokens are signed with (`client.token.rsa_public_key`,
+    /// `client.token.ecdsa_public_key`).
+    pub public_keys: Vec<PublicKey>,
+    /// Where more of them are to be had (`client.token.jwks_public_endpoint`).
+    pub key_set_url: Option<String>,
+    /// What `aud` must name (`client.token.audience`, `client.token.audience_regex`).
+    pub audience: Expected,
+    /// What `iss` must be (`client.token.issuer`, `client.token.issuer_regex`).
+    pub issuer: Expected,
     /// The claim with the user's id; `sub` if it is empty (`client.token.user_id_claim`).
     pub user_id_claim: String,
 }
 
-/// A key of HMAC. It is not shown, nor is its length.
-#[derive(Clone, PartialEq, Eq)]
-pub struct HmacKey(Box<[u8]>);
-
-impl HmacKey {
-    /// The bytes as the key; `None` if there are none, for then anybody could sign.
-    pub fn new(bytes: &[u8]) -> Option<Self> {
-        (!bytes.is_empty()).then(|| Self(bytes.into()))
-    }
-
-    /// Whether this key has signed it. Takes a time that says nothing about where they differ.
-    fn has_signed(&self, signed: &[u8], signature: &[u8]) -> bool {
-        let mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
-        mac.chain_update(signed).verify_slice(signature).is_ok()
-    }
-}
-
-impl fmt::Debug for HmacKey {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("HmacKey(hidden)")
-    }
-}
-
-/// What a header says. Its `typ` and `kid` change nothing.
-#[derive(Deserialize)]
-struct Header {
-    alg: String,
-    crit: Option<IgnoredAny>,
+/// What is known of a token at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// Its signature is right.
+    Signed(SignedClaims),
+    /// It is signed by a public key, which takes too long to check here.
+    Ask,
 }
 
 impl TokenRules {
-    /// What a token says, if it is to be believed at `now`, the time since the Unix epoch.
-    pub fn verify(&self, token: &str, now: Duration) -> Result<ConnectionToken, TokenError> {
-        let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
-        let (header, claims) = signed.split_once('.').ok_or(TokenError::Malformed)?;
-        if claims.contains('.') {
-            return Err(TokenError::Malformed);
+    /// Checks the signature at `now`, the time since the Unix epoch, if that takes no time worth
+    /// speaking of.
+    pub fn check(&self, token: &str, now: Duration) -> Result<Check, TokenError> {
+        let jwt = Jwt::new(token)?;
+        if let Algorithm::Public(_) = jwt.algorithm() {
+            self.admit(&jwt)?;
+            return Ok(Check::Ask);
         }
-        let header: Header =
-            serde_json::from_slice(&decode(header)?).map_err(|_| TokenError::Malformed)?;
-        if header.alg != "HS256" {
-            return Err(TokenError::Algorithm);
-        }
-        self.check_signature(signed, &decode(signature)?, now)?;
-        if header.crit.is_some() {
-            return Err(TokenError::Critical);
-        }
-        let claims = decode(claims)?;
-        let claims = Claims::read(&claims)?;
-        claims.check_origin(&self.audience, &self.issuer)?;
-        claims.check_time(now)?;
-        claims.token(Some(&*self.user_id_claim).filter(|name| !name.is_empty()).unwrap_or("sub"))
-    }
-
-    fn check_signature(
-        &self,
-        signed: &str,
-        signature: &[u8],
-        now: Duration,
-    ) -> Result<(), TokenError> {
         let is_over = self.previous_key_until.is_some_and(|until| until <= now);
         let previous = self.previous_key.as_ref().filter(|_| !is_over);
         let mut keys = self.key.iter().chain(previous).peekable();
-        keys.peek().ok_or(TokenError::NoKey)?;
-        if keys.any(|key| key.has_signed(signed.as_bytes(), signature)) {
+        keys.peek().ok_or(self.no_such_key())?;
+        if !keys.any(|key| jwt.is_signed_by_secret(key)) {
+            return Err(TokenError::Signature);
+        }
+        jwt.signed_claims().map(Check::Signed)
+    }
+
+    /// The claims of a token whose signature was found to be right elsewhere.
+    pub fn claims_of(&self, token: &str, known: Fingerprint) -> Result<SignedClaims, TokenError> {
+        if Fingerprint::of(token) != known {
+            return Err(TokenError::Signature);
+        }
+        Jwt::new(token)?.signed_claims()
+    }
+
+    /// Whether there may be a public key for such a token.
+    pub fn admit(&self, jwt: &Jwt<'_>) -> Result<(), TokenError> {
+        let algorithm = jwt.public_algorithm().ok_or(self.no_such_key())?;
+        if self.key_set_url.is_some() || self.public_keys.iter().any(|key| key.fits(algorithm)) {
             Ok(())
         } else {
-            Err(TokenError::Signature)
+            Err(self.no_such_key())
         }
     }
-}
 
-fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
-    URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)
+    /// Whether one of the keys that are always there has signed it.
+    pub fn is_signed(&self, jwt: &Jwt<'_>) -> bool {
+        self.public_keys.iter().any(|key| jwt.is_signed_by(key))
+    }
+
+    /// What a connection token says, if it is to be believed at `now`.
+    pub fn connection(
+        &self,
+        claims: &SignedClaims,
+        now: Duration,
+    ) -> Result<ConnectionToken, TokenError> {
+        let claims = Claims::read(&claims.0)?;
+        claims.check_is_of_connection()?;
+        self.check_claims(&claims, now)?;
+        claims.connection(self.user_claim())
+    }
+
+    /// What a subscription token says, if it is to be believed at `now`.
+    pub fn subscription(
+        &self,
+        claims: &SignedClaims,
+        now: Duration,
+    ) -> Result<SubscriptionToken, TokenError> {
+        let claims = Claims::read(&claims.0)?;
+        self.check_claims(&claims, now)?;
+        claims.subscription(self.user_claim())
+    }
+
+    fn check_claims(&self, claims: &Claims<'_>, now: Duration) -> Result<(), TokenError> {
+        claims.check_origin(&self.audience, &self.issuer)?;
+        claims.check_time(now)
+    }
+
+    /// Why a token finds no key: there is none at all, or none of its algorithm.
+    fn no_such_key(&self) -> TokenError {
+        let has_secret = self.key.is_some() || self.previous_key.is_some();
+        let has_public = !self.public_keys.is_empty() || self.key_set_url.is_some();
+        if has_secret || has_public { TokenError::Algorithm } else { TokenError::NoKey }
+    }
+
+    fn user_claim(&self) -> &str {
+        if self.user_id_claim.is_empty() { "sub" } else { &self.user_id_claim }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
     use super::super::rig::{KEY, signed, signed_with};
     use super::*;
     use crate::limits::USER_ID_BYTES_MAX;
 
     const NOW: Duration = Duration::from_secs(1_000_000);
+    fn base64(text: &str) -> Vec<u8> {
+        URL_SAFE_NO_PAD.decode(text).unwrap()
+    }
+
     const HEADER: &str = r#"{"alg":"HS256"}"#;
 
     fn rules() -> TokenRules {
         TokenRules { key: HmacKey::new(KEY), ..TokenRules::default() }
+    }
+
+    impl TokenRules {
+        fn verify(&self, token: &str, now: Duration) -> Result<ConnectionToken, TokenError> {
+            match self.check(token, now)? {
+                Check::Signed(claims) => self.connection(&claims, now),
+                Check::Ask => panic!("{token}: it is signed by a secret"),
+            }
+        }
     }
 
     fn verify(token: &str) -> Result<ConnectionToken, TokenError> {
@@ -138,8 +170,8 @@ mod tests {
         let token = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMD\
                      A4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-m\
                      B92K27uhbUJU1p1r_wW1gFWFOEjXk";
-        let key = HmacKey::new(&URL_SAFE_NO_PAD.decode(key).unwrap());
-        let rules = TokenRules { key, issuer: "joe".to_owned(), ..TokenRules::default() };
+        let key = HmacKey::new(&base64(key));
+        let rules = TokenRules { key, issuer: Expected::name("joe"), ..TokenRules::default() };
         let end = Duration::new(1_300_819_380, 0);
         let read = rules.verify(token, Duration::new(1_300_819_379, 0)).expect("it is valid");
         assert_eq!((&*read.user, read.expires), ("", Some(end)));
@@ -170,7 +202,7 @@ mod tests {
 
     #[test]
     fn the_algorithm_is_the_servers_choice() {
-        for alg in ["none", "None", "", "hs256", "HS384", "HS512", "RS256", "ES256"] {
+        for alg in ["none", "None", "", "hs256", "PS256", "RS256", "ES256", "EdDSA"] {
             let token = signed_with(KEY, &format!(r#"{{"alg":"{alg}"}}"#), r#"{"sub":"ann"}"#);
             assert_eq!(verify(&token), Err(TokenError::Algorithm), "{alg}");
             let (unsigned, _) = token.rsplit_once('.').unwrap();
@@ -229,7 +261,8 @@ mod tests {
 
     #[test]
     fn audience_and_issuer_are_asked_for_by_the_rules_alone() {
-        let strict = TokenRules { audience: "us".into(), issuer: "idp".into(), ..rules() };
+        let strict =
+            TokenRules { audience: Expected::name("us"), issuer: Expected::name("idp"), ..rules() };
         for (text, expected) in [
             (r#"{"aud":"us","iss":"idp"}"#, None),
             (r#"{"aud":["them","us"],"iss":"idp"}"#, None),

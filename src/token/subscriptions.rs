@@ -1,14 +1,14 @@
-//! The channels that a connection token puts its bearer into: its claims `channels` and `subs`
-//! (13, 14).
+//! The channels that a token is about: those that a connection token puts its bearer into, by its
+//! claims `channels` and `subs`, and the one of a subscription token (13, 14).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::claims::{Claims, bytes};
+use super::claims::{Claims, bytes, short};
 use super::error::TokenError;
-use crate::limits::{CHANNEL_NAME_BYTES_MAX, CONNECTION_INFO_BYTES_MAX};
+use crate::limits::CHANNEL_NAME_BYTES_MAX;
 
 /// One channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,21 +83,37 @@ impl Claims<'_> {
             let names = names.unwrap_or_default().into_iter();
             names.map(Claimed::plain).collect()
         };
-        let is_name = |name: &str| (1..=CHANNEL_NAME_BYTES_MAX).contains(&name.len());
         if claimed.iter().any(|claimed| !is_name(&claimed.channel)) {
             return Err(TokenError::ChannelName);
         }
         Ok(claimed)
     }
+
+    /// The channel of a subscription token.
+    pub(super) fn channel(&self) -> Result<Claimed, TokenError> {
+        let name: String = self.claim("channel")?.unwrap_or_default();
+        if !is_name(&name) {
+            return Err(TokenError::ChannelName);
+        }
+        let said = Subscription {
+            info: self.claim("info")?,
+            b64info: self.claim("b64info")?,
+            data: self.claim("data")?,
+            b64data: self.claim("b64data")?,
+            overrides: self.claim("override")?,
+        };
+        said.read(name)
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=CHANNEL_NAME_BYTES_MAX).contains(&name.len())
 }
 
 impl Subscription<'_> {
     fn read(self, channel: String) -> Result<Claimed, TokenError> {
-        let info = bytes(self.info, self.b64info)?;
+        let info = short(bytes(self.info, self.b64info)?)?;
         let data = bytes(self.data, self.b64data)?;
-        if info.len() > CONNECTION_INFO_BYTES_MAX {
-            return Err(TokenError::InfoTooLong);
-        }
         Ok(Claimed { channel, info, data, overrides: self.overrides.unwrap_or_default() })
     }
 }

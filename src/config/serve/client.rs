@@ -34,6 +34,8 @@ section! {
         stale_close_delay: Duration = STALE_CLOSE_DELAY_DEFAULT, in 1..=DAY_MS;
         /// Time that a client whose token has expired has to bring a new one.
         expired_close_delay: Duration = EXPIRED_CLOSE_DELAY_DEFAULT, in 1..=DAY_MS;
+        /// Time that a client whose subscription has expired has to bring a new token for it.
+        expired_sub_close_delay: Duration = EXPIRED_CLOSE_DELAY_DEFAULT, in 1..=DAY_MS;
         /// Channels that one client may be subscribed to.
         channel_limit: u16 = CONNECTION_CHANNELS_DEFAULT, in 1..=65_535;
         /// Publications that a client is sent at most when it comes back: one that has missed
@@ -70,6 +72,13 @@ impl HeaderName {
     pub fn name(&self) -> Option<&str> {
         (!self.0.is_empty()).then_some(&self.0)
     }
+
+    /// Whether a header can be called so (RFC 9110 §5.1).
+    pub(super) fn is_name(text: &str) -> bool {
+        let is_token =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        !text.is_empty() && text.bytes().all(is_token)
+    }
 }
 
 impl Setting for HeaderName {
@@ -77,9 +86,7 @@ impl Setting for HeaderName {
 
     fn read(value: &Value) -> Result<Self, String> {
         let text = value.text()?;
-        let is_token =
-            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if !text.bytes().all(is_token) {
+        if !text.is_empty() && !Self::is_name(text) {
             return Err("a header's name is letters, digits and -._ and the like".to_owned());
         }
         Ok(Self(text.to_owned()))

@@ -8,6 +8,7 @@ impl Serve {
     /// Finds options of channels that contradict each other.
     pub fn check_channels(&self) -> Result<(), Fault> {
         self.check_marks()?;
+        self.check_back_ends()?;
         check_options("channel.without_namespace", &self.without_namespace)?;
         for namespace in &self.channel.namespaces.0 {
             let place = format!("the namespace {:?}", namespace.name);

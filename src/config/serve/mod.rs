@@ -2,9 +2,11 @@
 //!
 //! Keys have Centrifugo's names and places where they mean the same.
 
+mod back_ends;
 mod channel;
 mod client;
 mod consistency;
+mod endpoint;
 mod host;
 mod http_api;
 mod http_server;
@@ -12,14 +14,17 @@ mod log;
 mod namespace;
 mod options;
 mod personal;
+mod proxy;
 mod shares;
 mod shutdown;
 mod streams;
+mod table;
 mod token;
 mod websocket;
 
 pub use channel::{Channel, Mark};
 pub use client::{Client, HeaderName, Origin};
+pub use endpoint::{Endpoint, StaticHeader, Told, Transform, Transforms};
 pub use host::Host;
 pub use http_api::{ErrorMode, HttpApi};
 pub use http_server::{Host as HostName, HttpServer};
@@ -27,9 +32,13 @@ pub use log::{Filter, Format as LogFormat, Log};
 pub use namespace::{Namespace, Namespaces};
 pub use options::{DataFormat, Overflow, Pattern, RecoveryMode, WithoutNamespace};
 pub use personal::Personal;
+pub use proxy::{
+    BackEnds, ConnectProxy, DEFAULT_PROXY, Proxies, ProxyKeys, PublishProxy, RefreshProxy, Rpc,
+    RpcNamespaces, RpcProxy, RpcWithoutNamespace, SubscribeProxy,
+};
 pub use shutdown::Shutdown;
 pub use streams::{Emulation, HttpStream, Sse};
-pub use token::Token;
+pub use token::{EcdsaKey, KeySetUrl, RsaKey, SubscriptionToken, Token};
 pub use websocket::{UrlPath, WebSocket};
 
 use std::net::SocketAddr;
@@ -52,12 +61,30 @@ pub struct Serve {
     pub client: Client,
     /// `client.token`.
     pub token: Token,
+    /// `client.subscription_token`.
+    pub subscription_token: SubscriptionToken,
     /// `client.subscribe_to_user_personal_channel`.
     pub personal: Personal,
     /// `channel`.
     pub channel: Channel,
     /// `channel.without_namespace`.
     pub without_namespace: WithoutNamespace,
+    /// `proxies`.
+    pub back_ends: BackEnds,
+    /// `client.proxy.connect`.
+    pub connect_proxy: ConnectProxy,
+    /// `client.proxy.refresh`.
+    pub refresh_proxy: RefreshProxy,
+    /// `channel.proxy.subscribe`.
+    pub subscribe_proxy: SubscribeProxy,
+    /// `channel.proxy.publish`.
+    pub publish_proxy: PublishProxy,
+    /// `rpc`.
+    pub rpc: Rpc,
+    /// `rpc.proxy`.
+    pub rpc_proxy: RpcProxy,
+    /// `rpc.without_namespace`.
+    pub rpc_without_namespace: RpcWithoutNamespace,
     /// `websocket`.
     pub websocket: WebSocket,
     /// `http_stream`.
@@ -78,12 +105,21 @@ pub struct Serve {
 pub fn keys() -> impl Iterator<Item = &'static Key> + Clone {
     let sections = [
         Host::KEYS,
+        BackEnds::KEYS,
         HttpServer::KEYS,
         Client::KEYS,
         Token::KEYS,
+        SubscriptionToken::KEYS,
         Personal::KEYS,
+        ConnectProxy::KEYS,
+        RefreshProxy::KEYS,
         Channel::KEYS,
         WithoutNamespace::KEYS,
+        SubscribeProxy::KEYS,
+        PublishProxy::KEYS,
+        Rpc::KEYS,
+        RpcProxy::KEYS,
+        RpcWithoutNamespace::KEYS,
         WebSocket::KEYS,
         HttpStream::KEYS,
         Sse::KEYS,
@@ -104,9 +140,18 @@ impl Serve {
                 http_server: HttpServer::read(reader),
                 client: Client::read(reader),
                 token: Token::read(reader),
+                subscription_token: SubscriptionToken::read(reader),
                 personal: Personal::read(reader),
                 channel: Channel::read(reader),
                 without_namespace: WithoutNamespace::read(reader),
+                back_ends: BackEnds::read(reader),
+                connect_proxy: ConnectProxy::read(reader),
+                refresh_proxy: RefreshProxy::read(reader),
+                subscribe_proxy: SubscribeProxy::read(reader),
+                publish_proxy: PublishProxy::read(reader),
+                rpc: Rpc::read(reader),
+                rpc_proxy: RpcProxy::read(reader),
+                rpc_without_namespace: RpcWithoutNamespace::read(reader),
                 websocket: WebSocket::read(reader),
                 http_stream: HttpStream::read(reader),
                 sse: Sse::read(reader),
@@ -116,6 +161,7 @@ impl Serve {
                 shutdown: Shutdown::read(reader),
             };
             serve.agree(reader);
+            serve.agree_on_tokens(reader);
             serve
         })
     }
@@ -190,9 +236,18 @@ impl Serve {
         self.http_server.adopt(&new.http_server, &mut changes);
         self.client.adopt(&new.client, &mut changes);
         self.token.adopt(&new.token, &mut changes);
+        self.subscription_token.adopt(&new.subscription_token, &mut changes);
         self.personal.adopt(&new.personal, &mut changes);
         self.channel.adopt(&new.channel, &mut changes);
         self.without_namespace.adopt(&new.without_namespace, &mut changes);
+        self.back_ends.adopt(&new.back_ends, &mut changes);
+        self.connect_proxy.adopt(&new.connect_proxy, &mut changes);
+        self.refresh_proxy.adopt(&new.refresh_proxy, &mut changes);
+        self.subscribe_proxy.adopt(&new.subscribe_proxy, &mut changes);
+        self.publish_proxy.adopt(&new.publish_proxy, &mut changes);
+        self.rpc.adopt(&new.rpc, &mut changes);
+        self.rpc_proxy.adopt(&new.rpc_proxy, &mut changes);
+        self.rpc_without_namespace.adopt(&new.rpc_without_namespace, &mut changes);
         self.websocket.adopt(&new.websocket, &mut changes);
         self.http_stream.adopt(&new.http_stream, &mut changes);
         self.sse.adopt(&new.sse, &mut changes);

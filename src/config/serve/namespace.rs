@@ -1,14 +1,10 @@
 //! `channel.namespaces`: what clients may do in the channels of each namespace.
 
-use crate::config::fault::{Fault, Source};
-use crate::config::format::Format;
 use crate::config::key::Kind;
-use crate::config::names::{is_foreign, nearest};
-use crate::config::raw::Raw;
 use crate::config::setting::Setting;
-use crate::config::value::{Entry, Value};
+use crate::config::value::Value;
 
-use super::WithoutNamespace;
+use super::{WithoutNamespace, table};
 
 /// All namespaces, in the order in which they are written.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,16 +29,9 @@ impl Setting for Namespaces {
     );
 
     fn read(value: &Value) -> Result<Self, String> {
-        let mut namespaces: Vec<Namespace> = Vec::new();
-        for table in value.tables()? {
-            let line = table.first().map_or(1, |entry| entry.line);
-            let namespace = Namespace::read(&table)?;
-            if namespaces.iter().any(|known| known.name == namespace.name) {
-                return Err(format!("line {line}: {:?} is there twice", namespace.name));
-            }
-            namespaces.push(namespace);
-        }
-        Ok(Self(namespaces))
+        let named = table::named(value, OPTIONS, WithoutNamespace::KEYS, WithoutNamespace::read)?;
+        let all = named.into_iter().map(|(name, options)| Namespace { name, options });
+        Ok(Self(all.collect()))
     }
 
     /// The default is none, and nothing else is ever written.
@@ -51,84 +40,10 @@ impl Setting for Namespaces {
     }
 }
 
-impl Namespace {
-    fn read(table: &[Entry]) -> Result<Self, String> {
-        let mut name = None;
-        let mut options = Raw::new();
-        for Entry { path, value, line } in table {
-            if path == "name" {
-                let text = value.text().map_err(|says| format!("line {line}: name: {says}"))?;
-                name = Some(text.to_owned());
-                continue;
-            }
-            let full_path = format!("{OPTIONS}{path}");
-            let Some(key) = WithoutNamespace::KEYS.iter().find(|key| key.path == full_path) else {
-                return Err(format!("line {line}: {}", unknown(path)));
-            };
-            let source = Source::File { name: String::new(), line: *line };
-            options.give(key, value.clone(), source);
-        }
-        let name = name.ok_or("a namespace has no name")?;
-        if !is_name(&name) {
-            let rule = "two characters at least, of letters, digits and -_.";
-            return Err(format!("{name:?} is no name of a namespace: {rule}"));
-        }
-        let options = options.read(WithoutNamespace::read).map_err(|faults| says(&faults[0]))?;
-        Ok(Self { name, options })
-    }
-}
-
-/// As Centrifugo has them: `^[-a-zA-Z0-9_.]{2,}$`.
-fn is_name(name: &str) -> bool {
-    let in_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    name.len() >= 2 && name.bytes().all(in_name)
-}
-
-fn unknown(path: &str) -> String {
-    if is_foreign(&format!("{OPTIONS}{path}")) {
-        return format!("{path} is a setting of Centrifugo that longwire does not have");
-    }
-    let known = WithoutNamespace::KEYS.iter().filter_map(|key| key.path.strip_prefix(OPTIONS));
-    match nearest(path, known.chain(["name"])) {
-        Some(meant) => format!("there is no {path}: did you mean {meant}?"),
-        None => format!("there is no {path}"),
-    }
-}
-
-/// A fault of one key, in the words of its namespace.
-fn says(fault: &Fault) -> String {
-    match fault {
-        Fault::Invalid { source: Source::File { line, .. }, key, value, says } => {
-            let name = key.path.strip_prefix(OPTIONS).unwrap_or(key.path);
-            format!("line {line}: {name} is {value}: {says}")
-        }
-        other => other.to_string(),
-    }
-}
-
-impl Value {
-    /// The tables of a list. One text is such a list as JSON, as the environment writes it.
-    fn tables(&self) -> Result<Vec<Vec<Entry>>, String> {
-        match self {
-            Self::Tables(tables) => Ok(tables.clone()),
-            Self::List(items) if items.is_empty() => Ok(Vec::new()),
-            Self::Text(text) if text.trim().is_empty() => Ok(Vec::new()),
-            Self::Text(text) => {
-                let wrapped = format!("{{\"list\":{text}}}");
-                let entries = Format::Json.entries(&wrapped).map_err(|error| error.says)?;
-                match entries.into_iter().next().map(|entry| entry.value) {
-                    Some(Self::Text(_)) | None => Err("this is no list of objects".to_owned()),
-                    Some(value) => value.tables(),
-                }
-            }
-            other => Err(other.is_not("a list of tables")),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::format::Format;
 
     fn read(format: Format, text: &str) -> Result<Namespaces, String> {
         let entries = format.entries(text).unwrap();

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use regex::RegexBuilder;
 
+use super::proxy::DEFAULT_PROXY;
+
 use crate::config::key::Kind;
 use crate::config::section::{YEAR_MS, section};
 use crate::config::setting::{Seconds, Setting, words};
@@ -74,6 +76,14 @@ section! {
         /// What may be published: any value, an object of JSON, or any bytes, none as well.
         /// Nothing is `channel.publication_data_format`.
         publication_data_format: DataFormat = DataFormat::NotEmpty;
+        /// Whether a back end is asked who may subscribe.
+        subscribe_proxy_enabled: bool = false;
+        /// Which: the name of one of `proxies`, or default for `channel.proxy.subscribe`.
+        subscribe_proxy_name: String = DEFAULT_PROXY.to_owned();
+        /// Whether a back end is asked what clients may publish.
+        publish_proxy_enabled: bool = false;
+        /// Which: the name of one of `proxies`, or default for `channel.proxy.publish`.
+        publish_proxy_name: String = DEFAULT_PROXY.to_owned();
         /// What becomes of publications for a client that does not read as fast as they come: it
         /// is disconnected as slow, loses the oldest that wait, or gets the latest only. It is not
         /// told what it has missed by that, not even where it recovers: only offsets show it.
@@ -134,7 +144,7 @@ words!(Overflow { "disconnect" => Disconnect, "drop_oldest" => DropOldest, "late
 
 /// A regular expression that can be compiled; empty for none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(String);
+pub struct Pattern(pub(super) String);
 
 impl Pattern {
     /// The expression, if there is one.

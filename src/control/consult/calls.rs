@@ -21,6 +21,14 @@ pub(in crate::control) struct Calls {
     room: Semaphore,
 }
 
+/// What a back end said.
+enum Said {
+    /// A body, with status 200.
+    Body(Vec<u8>),
+    /// What its status means.
+    Verdict(Verdict),
+}
+
 /// A call that came to nothing.
 #[derive(Debug)]
 enum CallError {
@@ -97,22 +105,25 @@ impl Calls {
         let called = async {
             let _room = self.room.acquire().await.expect("it is never closed");
             let endpoint = proxy.endpoints.first().ok_or(CallError::Unknown)?;
-            let answer = self.post(endpoint, proxy, body).await?;
-            Verdict::read(&call.event, &answer).map_err(CallError::Answer)
+            match self.post(endpoint, proxy, body).await? {
+                Said::Body(answer) => {
+                    Verdict::read(&call.event, &answer).map_err(CallError::Answer)
+                }
+                Said::Verdict(verdict) => Ok(verdict),
+            }
         };
         timeout_at(deadline, called).await.map_err(|_| CallError::Late)?
     }
 
-    async fn post(
-        &self,
-        endpoint: &str,
-        proxy: &Proxy,
-        body: Vec<u8>,
-    ) -> Result<Vec<u8>, CallError> {
+    async fn post(&self, endpoint: &str, proxy: &Proxy, body: Vec<u8>) -> Result<Said, CallError> {
         let request = self.client()?.post(endpoint).headers(headers(proxy)).body(body);
         let mut response = request.send().await.map_err(CallError::Http)?;
-        if response.status() != StatusCode::OK {
-            return Err(CallError::Status(response.status()));
+        let status = response.status();
+        if status != StatusCode::OK {
+            return match proxy.statuses.get(&status.as_u16()) {
+                Some(verdict) => Ok(Said::Verdict(verdict.clone())),
+                None => Err(CallError::Status(status)),
+            };
         }
         let mut answer = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(CallError::Http)? {
@@ -121,7 +132,7 @@ impl Calls {
             }
             answer.extend_from_slice(&chunk);
         }
-        Ok(answer)
+        Ok(Said::Body(answer))
     }
 }
 

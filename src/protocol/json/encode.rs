@@ -52,6 +52,11 @@ pub fn write_reply(out: &mut Vec<u8>, id: u32, reply: &Reply<'_>) {
             write_expiry(&mut object, result.ttl_s);
             object.end();
         }
+        Reply::SubRefresh(result) => {
+            let mut object = object.object("sub_refresh");
+            write_expiry(&mut object, result.ttl_s);
+            object.end();
+        }
     }
     object.end();
 }
@@ -113,6 +118,7 @@ fn write_connect_result(mut object: Object<'_>, result: &ConnectResult<'_>) {
 }
 
 fn write_subscribe_result(mut object: Object<'_>, result: &SubscribeResult<'_>) {
+    write_expiry(&mut object, result.ttl_s);
     object.flag("recoverable", result.recoverable);
     object.text("epoch", result.epoch);
     if !result.publications.is_empty() {

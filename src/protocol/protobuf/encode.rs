@@ -52,6 +52,11 @@ pub fn write_reply(out: &mut Vec<u8>, id: u32, reply: &Reply<'_>) {
             write_expiry(&mut message, result.ttl_s);
             message.end();
         }
+        Reply::SubRefresh(result) => {
+            let mut message = message.message(15);
+            write_subscription_expiry(&mut message, result.ttl_s);
+            message.end();
+        }
     }
     message.end();
 }
@@ -84,7 +89,13 @@ pub fn write_push(out: &mut Vec<u8>, channel: &str, push: &Push<'_>) {
     envelope.end();
 }
 
-/// Fields 3 and 4 of both results that have them.
+/// Fields 1 and 2 of the results about subscriptions.
+fn write_subscription_expiry(message: &mut Message<'_>, ttl_s: Option<u32>) {
+    message.flag(1, ttl_s.is_some());
+    message.number(2, ttl_s.unwrap_or(0).into());
+}
+
+/// Fields 3 and 4 of the results about connections.
 fn write_expiry(message: &mut Message<'_>, ttl_s: Option<u32>) {
     message.flag(3, ttl_s.is_some());
     message.number(4, ttl_s.unwrap_or(0).into());
@@ -111,6 +122,7 @@ fn write_connect_result(mut message: Message<'_>, result: &ConnectResult<'_>) {
 }
 
 fn write_subscribe_result(mut message: Message<'_>, result: &SubscribeResult<'_>) {
+    write_subscription_expiry(&mut message, result.ttl_s);
     message.flag(3, result.recoverable);
     message.text(6, result.epoch);
     message.encoded(result.publications);

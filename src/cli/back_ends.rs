@@ -1,0 +1,173 @@
+//! The back ends of a server, and what is asked of them, from its one configuration.
+
+use longwire::backend::{Disconnect, Fault, Proxies, Proxy, Verdict};
+use longwire::config::{Serve, serve};
+use longwire::session::{Boundary, ChannelHooks, Hooks, RpcHooks};
+
+/// The usual back ends, by the paths of their sections: no name that a namespace may have.
+const CONNECT: &str = "client.proxy.connect";
+const REFRESH: &str = "client.proxy.refresh";
+const SUBSCRIBE: &str = "channel.proxy.subscribe";
+const PUBLISH: &str = "channel.proxy.publish";
+const RPC: &str = "rpc.proxy";
+
+/// All back ends that are anywhere.
+pub(crate) fn proxies(serve: &Serve) -> Proxies {
+    let usual = [
+        (CONNECT, serve.connect_proxy.keys()),
+        (REFRESH, serve.refresh_proxy.keys()),
+        (SUBSCRIBE, serve.subscribe_proxy.keys()),
+        (PUBLISH, serve.publish_proxy.keys()),
+        (RPC, serve.rpc_proxy.keys()),
+    ];
+    let usual = usual.iter().map(|(name, keys)| ((*name).to_owned(), proxy(keys)));
+    let named = serve.back_ends.proxies.0.iter();
+    let named = named.map(|(name, keys)| (name.clone(), proxy(keys)));
+    Proxies(usual.chain(named).filter(|(_, proxy)| !proxy.endpoints.is_empty()).collect())
+}
+
+fn proxy(keys: &serve::ProxyKeys) -> Proxy {
+    let names = |headers: &[serve::HeaderName]| {
+        headers.iter().filter_map(|header| header.name().map(str::to_ascii_lowercase)).collect()
+    };
+    let fixed = keys.static_headers.iter();
+    let statuses = keys.status_to_code_transforms.0.iter();
+    Proxy {
+        endpoints: keys.endpoint.iter().map(|endpoint| endpoint.0.clone()).collect(),
+        timeout: keys.timeout,
+        http_headers: names(&keys.http_headers),
+        emulated_headers: names(&keys.emulated_headers),
+        static_headers: fixed.map(|one| (one.name.clone(), one.value.clone())).collect(),
+        has_meta: keys.include_connection_meta,
+        is_binary: keys.binary_encoding,
+        statuses: statuses.map(|one| (one.status, verdict(&one.told))).collect(),
+    }
+}
+
+fn verdict(told: &serve::Told) -> Verdict {
+    match told.clone() {
+        serve::Told::Error { code, message, temporary } => {
+            Verdict::Fault(Fault { code, message, temporary })
+        }
+        serve::Told::Disconnect { code, reason } => {
+            Verdict::Disconnect(Disconnect { code, reason })
+        }
+    }
+}
+
+/// Which questions are put to them.
+pub(crate) fn hooks(serve: &Serve) -> Hooks {
+    let namespaces = serve.channel.namespaces.0.iter();
+    let all = namespaces.map(|one| (Some(one.name.as_str()), &one.options));
+    let all = all.chain([(None, &serve.without_namespace)]);
+    let (mut subscribe, mut publish) = (ChannelHooks::default(), ChannelHooks::default());
+    for (namespace, options) in all {
+        if options.subscribe_proxy_enabled {
+            subscribe.set(namespace, named(&options.subscribe_proxy_name, SUBSCRIBE));
+        }
+        if options.publish_proxy_enabled {
+            publish.set(namespace, named(&options.publish_proxy_name, PUBLISH));
+        }
+    }
+    let procedures =
+        |rpc: &serve::RpcWithoutNamespace| rpc.proxy_enabled.then(|| named(&rpc.proxy_name, RPC));
+    let own = serve.rpc.namespaces.0.iter();
+    Hooks {
+        connect: serve.connect_proxy.enabled.then(|| CONNECT.to_owned()),
+        refresh: serve.refresh_proxy.enabled.then(|| REFRESH.to_owned()),
+        subscribe,
+        publish,
+        rpc: RpcHooks {
+            without_namespace: procedures(&serve.rpc_without_namespace),
+            namespaces: own.map(|(name, rpc)| (name.clone(), procedures(rpc))).collect(),
+            namespace_boundary: Boundary(serve.rpc.namespace_boundary.0),
+        },
+    }
+}
+
+fn named(name: &str, usual: &str) -> String {
+    if name == serve::DEFAULT_PROXY { usual } else { name }.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use longwire::config::{Format, Raw};
+
+    use super::*;
+
+    fn read(toml: &str) -> Serve {
+        let mut raw = Raw::new();
+        raw.lay_file("c.toml", Format::Toml, toml);
+        Serve::new(raw).unwrap_or_else(|faults| panic!("{}", faults[0]))
+    }
+
+    #[test]
+    fn keys_reach_the_back_ends_and_what_they_are_asked() {
+        let serve = read(
+            r#"
+            [[proxies]]
+            name = "other"
+            endpoint = ["http://127.0.0.1:1/a", "http://127.0.0.1:2/b"]
+            timeout = "3s"
+            http_headers = ["Cookie"]
+            emulated_headers = ["X-Key"]
+            static_headers = ["X-Me: longwire"]
+            include_connection_meta = true
+            binary_encoding = true
+            status_to_code_transforms = [{status_code = 404, to_error = {code = 404}}]
+            [client.proxy.connect]
+            enabled = true
+            endpoint = "http://127.0.0.1:3/c"
+            [rpc.proxy]
+            endpoint = "http://127.0.0.1:4/d"
+            [rpc.without_namespace]
+            proxy_enabled = true
+            [[rpc.namespaces]]
+            name = "own"
+            proxy_enabled = true
+            proxy_name = "other"
+            [channel.without_namespace]
+            publish_proxy_enabled = true
+            publish_proxy_name = "other"
+            "#,
+        );
+        serve.check_channels().expect("it is whole");
+        let proxies = proxies(&serve);
+        let fault = Fault { code: 404, ..Fault::default() };
+        let other = Proxy {
+            endpoints: vec!["http://127.0.0.1:1/a".into(), "http://127.0.0.1:2/b".into()],
+            timeout: std::time::Duration::from_secs(3),
+            http_headers: vec!["cookie".to_owned()],
+            emulated_headers: vec!["x-key".to_owned()],
+            static_headers: vec![("X-Me".to_owned(), "longwire".to_owned())],
+            has_meta: true,
+            is_binary: true,
+            statuses: [(404, Verdict::Fault(fault))].into(),
+        };
+        assert_eq!(proxies.0["other"], other);
+        assert_eq!(proxies.0.keys().collect::<Vec<_>>(), [CONNECT, "other", RPC]);
+        let hooks = hooks(&serve);
+        assert_eq!((hooks.connect.as_deref(), hooks.refresh), (Some(CONNECT), None));
+        let [rpc, own] = [&hooks.rpc.without_namespace, &hooks.rpc.namespaces["own"]];
+        assert_eq!((rpc.as_deref(), own.as_deref()), (Some(RPC), Some("other")));
+        let mut publish = ChannelHooks::default();
+        publish.set(None, "other".to_owned());
+        assert_eq!((hooks.publish, hooks.subscribe), (publish, ChannelHooks::default()));
+    }
+
+    #[test]
+    fn nobody_is_asked_who_is_nowhere() {
+        for toml in [
+            "client.proxy.connect.enabled = true",
+            "client.proxy.refresh.enabled = true",
+            "rpc.without_namespace.proxy_enabled = true",
+            "[rpc.without_namespace]\nproxy_enabled = true\nproxy_name = \"other\"",
+            "channel.without_namespace.subscribe_proxy_enabled = true",
+            "[[channel.namespaces]]\nname = \"chat\"\npublish_proxy_enabled = true",
+            "proxies = [{name = \"other\"}]",
+            "proxies = [{name = \"default\", endpoint = \"http://a\"}]",
+        ] {
+            assert!(read(toml).check_channels().is_err(), "{toml}");
+        }
+    }
+}
