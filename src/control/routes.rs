@@ -65,6 +65,7 @@ const LABELS: &[&str] = &[
     "/health/ready",
     "/metrics",
     "/debug",
+    "/swagger",
     "/api/publish",
     "/api/broadcast",
     "/api/info",
@@ -144,7 +145,8 @@ impl Routes {
         let internal = health
             .route("/metrics", get(exposition::scrape))
             .route("/debug", get(debug::debug))
-            .route("/", get("longwire, internal: /metrics /debug /health\n"));
+            .route("/swagger", get(api::describe))
+            .route("/", get("longwire, internal: /metrics /debug /health /swagger\n"));
         let finish = |routes: Router<Context>| routes.fallback(absent).with_state(context.clone());
         Self {
             public: finish(public),

@@ -64,8 +64,8 @@ pub(crate) enum Message {
     Consulted(Box<Consulted>),
     /// From the control thread: which channels have members here? A request.
     ListChannels(Box<ListChannels>),
-    /// The answer to [`Message::ListChannels`]: channels and their members here; `None` if there are
-    /// too many.
+    /// The answer to [`Message::ListChannels`]: channels with members here, unless they are too
+    /// many.
     ChannelsListed { ask: u64, found: Option<Arc<Vec<Listed>>> },
     /// From the control thread: tell this to all connections of a user. A request.
     TellUser(Box<TellUser>),

@@ -211,16 +211,14 @@ mod tests {
     use crate::metrics::{Counters, Details};
     use crate::ring::{Frame, Operation};
 
-    /// One of each kind, with a value of its own in every field.
-    fn messages() -> Vec<Message> {
-        let channel: Arc<str> = "news:größe".into();
-        let frame: Frame = Arc::from(&b"\x81\x02hi"[..]);
+    /// What a shard counts, with a value of its own everywhere.
+    fn counted() -> Counted {
         let (mut counters, mut details) = (Counters::default(), Details::default());
         let values = counters.values_mut().into_iter().chain(details.values_mut());
         for (value, number) in values.zip(1000..) {
             *value = number;
         }
-        let counted = Counted {
+        Counted {
             round: 1,
             shard: 8,
             counters,
@@ -238,7 +236,13 @@ mod tests {
             timers: 7,
             ready: u64::MAX,
             submitted: Operation::ALL.map(|operation| (operation, operation as u64 + 9)).into(),
-        };
+        }
+    }
+
+    /// One of each kind, with a value of its own in every field.
+    fn messages() -> Vec<Message> {
+        let channel: Arc<str> = "news:größe".into();
+        let frame: Frame = Arc::from(&b"\x81\x02hi"[..]);
         let answered =
             |answer| Message::InterestAnswered { channel: channel.clone(), ask: 8, answer };
         let listed = |channel: &str, members| Listed { channel: channel.into(), members };
@@ -277,7 +281,7 @@ mod tests {
             },
             Message::Stop,
             Message::Count { round: 77 },
-            Message::Counted(Box::new(counted)),
+            Message::Counted(Box::new(counted())),
         ];
         let signed_in = SIGN_IN_RESULTS.map(|result| Message::SignedIn {
             user: "cleo".into(),

@@ -9,6 +9,7 @@
 
 mod batch;
 mod channel;
+mod description;
 mod failure;
 mod info;
 mod key;
@@ -35,6 +36,7 @@ use super::routes::Context;
 use super::settings::ErrorMode;
 use failure::{ApiError, Code, Failure};
 
+pub(super) use description::describe;
 pub(super) use info::Identity;
 pub(super) use repeats::Repeats;
 
