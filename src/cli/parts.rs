@@ -171,6 +171,9 @@ fn channel_options(serve: &Serve, options: &serve::WithoutNamespace) -> ChannelO
             serve::RecoveryMode::Cache => RecoveryMode::Cache,
         },
         auto_cache_recover: options.auto_cache_recover,
+        allow_delta: options.allowed_delta_types.contains(&serve::DeltaType::Fossil),
+        delta_publish: options.delta_publish,
+        allow_tags_filter: options.allow_tags_filter,
         allow_user_limited_channels: options.allow_user_limited_channels,
         data_format: data_format(serve, options),
         overflow: match options.overflow {
@@ -215,6 +218,7 @@ fn channels(serve: &Serve) -> Channels {
         }),
         has_presence: options.presence,
         data_format: data_format(serve, options),
+        makes_deltas: options.delta_publish,
         has_pattern: options.channel_regex.text().is_some(),
     };
     let all = serve.channel.namespaces.0.iter();

@@ -62,6 +62,8 @@ pub struct Publication {
     pub is_binary: bool,
     /// How it is kept, if it is.
     pub kept: Option<Kept>,
+    /// Deltas are made of it, for those who take them.
+    pub makes_delta: bool,
     /// Which state of something it is: a number in an epoch. It is not made if it is no newer than
     /// what the channel keeps.
     pub version: Option<(u64, String)>,

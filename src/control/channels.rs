@@ -25,6 +25,8 @@ pub struct ChannelKind {
     pub has_presence: bool,
     /// What may be published.
     pub data_format: DataFormat,
+    /// Deltas are made of all publications.
+    pub makes_deltas: bool,
     /// Names have a pattern, to which clients are held: they need not be ASCII.
     pub has_pattern: bool,
 }

@@ -19,10 +19,12 @@ mod code;
 mod command;
 mod commands;
 mod data_format;
+pub mod delta;
 mod emulation;
 #[cfg(test)]
 mod examples;
 mod format;
+pub mod fossil;
 #[doc(hidden)]
 pub mod fuzz;
 mod glob;
@@ -31,6 +33,7 @@ mod lines;
 pub mod protobuf;
 mod push;
 mod reply;
+mod tags_filter;
 mod text;
 mod translate;
 mod transport;
@@ -52,6 +55,7 @@ pub use reply::{
     ConnectResult, Failure, HistoryResult, PresenceStats, RefreshResult, Reply, StreamNames,
     SubscribeResult,
 };
+pub use tags_filter::TagsFilterError;
 pub use text::{Entries, Raw, Text};
 pub use translate::translate;
 pub use transport::Transport;

@@ -15,7 +15,7 @@ use std::collections::{HashMap, VecDeque};
 use tokio::sync::oneshot;
 
 use crate::control::{Busy, Kept, Placed, Publication, Question, Told};
-use crate::handler::{self, AskError, AskedEpoch, MessageKind, Position, Retention, Since};
+use crate::handler::{self, AskError, AskedEpoch, Keep, MessageKind, Position, Retention, Since};
 use crate::limits::HOME_REQUESTS_MAX;
 use crate::mesh::{Class, Full, Member, MemberId};
 use crate::metrics::Counters;
@@ -83,17 +83,18 @@ impl Asking {
         (channel, publication): (&str, Publication),
         answer: oneshot::Sender<Result<Option<Placed>, Busy>>,
     ) {
-        let Publication { message, is_binary, kept, version } = publication;
+        let Publication { message, is_binary, kept, makes_delta, version } = publication;
         let kind = if is_binary { MessageKind::Binary } else { MessageKind::Text };
         let ask = self.next_ask();
         let home = self.back_end.home_of(channel);
         let frame = BackEnd::frame(kind, &message);
-        let (message, class) = match kept.map(retention) {
+        let keep = kept.map(|kept| Keep { retention: retention(kept), makes_delta });
+        let (message, class) = match keep {
             None => (Message::publication(channel.into(), frame, None), Class::Delivery),
-            Some(retention) => {
+            Some(keep) => {
                 let version =
                     version.map(|(number, epoch)| Version { number, epoch: epoch.into() });
-                (BackEnd::place(ask, channel, frame, retention, version), Class::Request)
+                (BackEnd::place(ask, channel, frame, keep, version), Class::Request)
             }
         };
         let asker = Asker::Publisher(answer);
@@ -254,7 +255,8 @@ mod tests {
         let kept = Kept { publications_max: 1, ttl_s: 1, meta_ttl_s: 1 };
         let message = data.to_string().into_bytes();
         let kept = is_kept.then_some(kept);
-        let publication = Publication { message, is_binary: false, kept, version: None };
+        let publication =
+            Publication { message, is_binary: false, kept, makes_delta: false, version: None };
         asking.publish(mesh, counters, ("a", publication), answer);
         answered
     }

@@ -61,6 +61,7 @@ impl Entrance {
             is_server_side: true,
             replaces_others: self.replaces_others,
             channel_info: &self.info,
+            filter: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Subscribing, from the command to its reply (10, 15).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::command::Refusal;
@@ -13,13 +14,14 @@ use super::rules::Rules;
 use super::state::{Phase, Session, Terms};
 use super::tokens::not_subscribed;
 use super::under_way::{Awaited, Entering};
+use crate::filter::{Filter, Reading};
 use crate::protocol::{
     DisconnectCode, ErrorCode, Push, Reply, ReplyError, Subscribe, SubscribeResult, UnsubscribeCode,
 };
 use crate::token::Claimed;
 
 /// How a client is to enter a channel, as far as it is decided without the channel's home.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Plan<'a> {
     pub(super) options: ChannelOptions,
     pub(super) grant: Grant,
@@ -30,6 +32,8 @@ pub(super) struct Plan<'a> {
     pub(super) replaces_others: bool,
     /// What others are shown of it there; empty for nothing.
     pub(super) channel_info: &'a [u8],
+    /// What it wants of the publications, if not all.
+    pub(super) filter: Option<Arc<Filter>>,
 }
 
 /// That a client may be in a channel.
@@ -54,10 +58,13 @@ impl Session {
         effects: &mut Effects,
     ) -> Result<(), Refusal> {
         let Permit { options, expires, said } = self.permit(request, is_member, terms)?;
+        let filter = self.tags_filter(request, options)?;
         let wishes = Wishes {
             positioned: request.positioned,
             recoverable: request.recoverable,
             join_leave: request.join_leave,
+            // What a filter holds back is no base for what it lets pass.
+            delta: !request.delta.is_empty() && filter.is_none(),
         };
         let plan = Plan {
             options,
@@ -66,9 +73,11 @@ impl Session {
             is_server_side: false,
             replaces_others: false,
             channel_info: &said.info,
+            filter,
         };
         let entrant = Entrant { must_recover: request.must_recover(), ..plan.entrant() };
-        let entering = Entering { entrant, expires, data: said.data.as_slice().into() };
+        let (data, reading) = (said.data.as_slice().into(), plan.reading());
+        let entering = Entering { entrant, expires, data, reading };
         self.channel_count += 1;
         self.begin().await_answer(id, &request.channel, Awaited::Entry(Box::new(entering)));
         self.set_channel_info(&request.channel, plan.channel_info);
@@ -124,11 +133,30 @@ impl Session {
         if request.token.is_empty() && !rules.may_subscribe(options, self.user(), name) {
             return Err(ErrorCode::PermissionDenied.into());
         }
-        if !request.tags_filter.is_empty() {
-            let message = "bad request: filters by tags are not served";
-            return Err(Refusal::Reply(ReplyError { code: ErrorCode::BadRequest, message }));
-        }
         Ok(options)
+    }
+
+    /// The filter by tags that a subscribe names.
+    fn tags_filter(
+        &self,
+        request: &Subscribe<'_>,
+        options: ChannelOptions,
+    ) -> Result<Option<Arc<Filter>>, Refusal> {
+        if request.tags_filter.is_empty() {
+            return Ok(None);
+        }
+        let refused = |message| Refusal::Reply(ReplyError { code: ErrorCode::BadRequest, message });
+        if !options.allow_tags_filter {
+            return Err(refused("bad request: filters by tags are not allowed here"));
+        }
+        let filter = self.format().tags_filter(request.tags_filter.bytes());
+        let filter = filter.map_err(|_| refused("bad request: the filter by tags is invalid"))?;
+        Ok(Some(Arc::new(filter)))
+    }
+
+    /// How the client wants to read a channel that it is about to enter.
+    pub fn reading(&self, channel: &str) -> Reading {
+        self.under_way().and_then(|under_way| under_way.reading(channel)).unwrap_or_default()
     }
 
     /// The home of a channel has answered, or there was no asking it. Returns what was deferred
@@ -155,7 +183,7 @@ impl Session {
             }
             _ => unreachable!("no other command about the channel was begun"),
         };
-        let Entering { entrant, expires, data } = std::mem::take(&mut **entering);
+        let Entering { entrant, expires, data, .. } = std::mem::take(&mut **entering);
         let reply = match &result {
             Ok(entered) if entrant.is_unrecoverable(entered) => {
                 self.leave(channel, effects);
@@ -226,6 +254,15 @@ impl<'a> Plan<'a> {
             is_recovering: since.is_some(),
             must_recover: false,
             asked_offset: since.map_or(0, |(offset, _)| offset),
+            takes_deltas: self.grant.takes_deltas,
+        }
+    }
+
+    fn reading(&self) -> Reading {
+        match &self.filter {
+            Some(filter) => Reading::Selected(Arc::clone(filter)),
+            None if self.grant.takes_deltas => Reading::Deltas,
+            None => Reading::Whole,
         }
     }
 }
@@ -254,6 +291,7 @@ impl Effects {
             hears_joins: plan.grant.hears_joins,
             replaces_others: plan.replaces_others,
             overflow: options.overflow,
+            reading: plan.reading(),
             membership: Membership {
                 is_positioned: plan.grant.retention.is_some(),
                 is_server_side: plan.is_server_side,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::message::{Ask, Message, Place, PublishKept, Version};
-use crate::handler::{ConnectionId, MessageKind, Question, Retention};
+use crate::handler::{ConnectionId, Keep, MessageKind, Question};
 use crate::hub::Homes;
 use crate::mesh::MemberId;
 use crate::ring::Frame;
@@ -37,10 +37,10 @@ impl BackEnd {
         ask: u32,
         channel: &str,
         frame: Frame,
-        retention: Retention,
+        keep: Keep,
         version: Option<Version>,
     ) -> Message {
-        let publication = PublishKept { channel: channel.into(), frame, retention };
+        let publication = PublishKept { channel: channel.into(), frame, keep };
         Message::Place(Box::new(Place { ask, version, publication }))
     }
 

@@ -16,15 +16,16 @@ use std::time::Instant;
 use super::absences::{Absence, Absences};
 use super::attendance::Tell;
 use super::entrances::Entering;
-use super::forms::{Joined, Number, Translate};
+use super::forms::{Joined, Words};
 use super::home::{Home, Mending};
 use super::message::{
     Answered, Ask, Enter, EnteredBy, Message, Place, PublishKept, ShowAnew, Version,
 };
 use super::replacing::Replaced;
 use super::requests::Requests;
+use super::selections::Selections;
 use super::slab::Index;
-use crate::handler::{ConnectionId, JoinError, Position, Present, PublishError, Retention};
+use crate::handler::{ConnectionId, JoinError, Keep, Position, Present, PublishError};
 use crate::hub::{
     Fanout, FanoutBounds, Homes, JoinError as HubJoinError, MemberId, ShardId, ShardSet, Standing,
     Told,
@@ -45,6 +46,7 @@ pub(crate) struct Channels {
     pub(super) requests: Requests,
     pub(crate) mesh: Member<Message>,
     pub(super) joined: Joined,
+    pub(super) selections: Selections,
     /// Publications that members here missed, and gaps told to other shards.
     pub(super) missed: u64,
     pub(super) gaps_sent: u64,
@@ -96,6 +98,7 @@ impl Channels {
             requests: Requests::new(shard_count),
             mesh,
             joined: Joined::default(),
+            selections: Selections::default(),
             missed: 0,
             gaps_sent: 0,
             outdated: 0,
@@ -107,11 +110,9 @@ impl Channels {
         }
     }
 
-    /// How publications are put into words: in the other kind of message, and with their place in
-    /// the stream; and how comings and goings are. Not at all, unless it is said.
-    pub(super) fn word_by(&mut self, translate: Translate, number: Number, tell: Tell) {
-        self.home.translate = translate;
-        self.home.number = number;
+    /// How publications are put into words, and comings and goings: not at all, unless it is said.
+    pub(super) fn word_by(&mut self, words: Words, tell: Tell) {
+        self.home.words = words;
         self.home.attendance.tell = tell;
     }
 
@@ -211,19 +212,19 @@ impl Channels {
         &mut self,
         channel: &str,
         frame: Frame,
-        retention: Option<Retention>,
+        keep: Option<Keep>,
     ) -> Result<(), PublishError> {
         let home = self.homes.home_of_channel(channel);
         self.tell_home(home);
         if home == self.here {
-            self.publish_in_order(&channel.into(), &frame, retention);
+            self.publish_in_order(&channel.into(), &frame, keep);
             return Ok(());
         }
         // A join whose news has not left yet must not be overtaken.
         if self.fanout.is_pending(channel) {
             return Err(PublishError::Full);
         }
-        let message = Message::publication(channel.into(), frame, retention);
+        let message = Message::publication(channel.into(), frame, keep);
         self.mesh.send(member(home), message, Class::Delivery).map_err(|_| PublishError::Full)
     }
 
@@ -345,8 +346,8 @@ impl Channels {
         match message {
             Message::Publish { channel, frame } => self.publish_in_order(&channel, &frame, None),
             Message::PublishKept(publish) => {
-                let PublishKept { channel, frame, retention } = *publish;
-                self.publish_in_order(&channel, &frame, Some(retention));
+                let PublishKept { channel, frame, keep } = *publish;
+                self.publish_in_order(&channel, &frame, Some(keep));
             }
             Message::Place(place) => {
                 let Place { ask, version, publication } = *place;
@@ -413,23 +414,19 @@ impl Channels {
 
     /// Publishes and keeps what is news, and says where the stream is then.
     fn place(&mut self, publication: PublishKept, version: Option<&Version>) -> Option<Position> {
-        let PublishKept { channel, frame, retention } = publication;
-        let is_news = version.is_none_or(|version| self.home.is_news(&channel, retention, version));
+        let PublishKept { channel, frame, keep } = publication;
+        let is_news =
+            version.is_none_or(|version| self.home.is_news(&channel, keep.retention, version));
         if is_news {
-            self.publish_in_order(&channel, &frame, Some(retention));
+            self.publish_in_order(&channel, &frame, Some(keep));
         } else {
             self.outdated += 1;
         }
         self.home.position(&channel)
     }
 
-    fn publish_in_order(
-        &mut self,
-        channel: &Arc<str>,
-        frame: &Frame,
-        retention: Option<Retention>,
-    ) {
-        let Some((frame, published)) = self.home.publish(channel, frame, retention) else { return };
+    fn publish_in_order(&mut self, channel: &Arc<str>, frame: &Frame, keep: Option<Keep>) {
+        let Some((frame, published)) = self.home.publish(channel, frame, keep) else { return };
         for shard in published.targets {
             if shard == self.here {
                 self.deliver(channel, Arc::clone(&frame));
@@ -463,6 +460,7 @@ impl Channels {
     /// Pieces of an earlier batch are not pieces of this one.
     pub(super) fn forget_pieces(&mut self) {
         self.joined = Joined::default();
+        self.selections = Selections::default();
     }
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::handler::{
-    self, AskError, ConnectionId, Entered, Entry, JoinError, Position, Present, Question,
-    Retention, SignInError,
+    self, AskError, ConnectionId, Entered, Entry, JoinError, Keep, Position, Present, Question,
+    SignInError,
 };
 use crate::hub::Answer;
 use crate::metrics::{Counters, Details};
@@ -83,16 +83,10 @@ const _: () = assert!(size_of::<Message>() <= 40);
 
 impl Message {
     /// To a channel's home: give this publication its place, and keep it if it is to be retained.
-    pub(crate) fn publication(
-        channel: Arc<str>,
-        frame: Frame,
-        retention: Option<Retention>,
-    ) -> Self {
-        match retention {
+    pub(crate) fn publication(channel: Arc<str>, frame: Frame, keep: Option<Keep>) -> Self {
+        match keep {
             None => Self::Publish { channel, frame },
-            Some(retention) => {
-                Self::PublishKept(Box::new(PublishKept { channel, frame, retention }))
-            }
+            Some(keep) => Self::PublishKept(Box::new(PublishKept { channel, frame, keep })),
         }
     }
 }
@@ -110,7 +104,7 @@ pub(crate) struct ShowAnew {
 pub(crate) struct PublishKept {
     pub(crate) channel: Arc<str>,
     pub(crate) frame: Frame,
-    pub(crate) retention: Retention,
+    pub(crate) keep: Keep,
 }
 
 /// A question for the names of channels.

@@ -21,7 +21,7 @@ use crate::limits::{
     ASK_TIMEOUT, BROADCAST_BYTES_MAX, BROADCAST_CHANNELS_MAX, BROADCAST_SLICE_BYTES,
     CHANNEL_NAME_BYTES_MAX, VERSION_EPOCH_BYTES_MAX,
 };
-use crate::protocol::{self, DataFormat, Format, Push};
+use crate::protocol::{self, Format, Push};
 
 /// A command of either kind.
 #[derive(Default, Deserialize)]
@@ -39,6 +39,8 @@ struct Command<'a> {
     idempotency_key: Option<Cow<'a, str>>,
     /// It is not to be kept, whatever the channel's options say.
     skip_history: bool,
+    /// Those who take deltas are sent what it differs by from the one before.
+    delta: bool,
     /// Which state of something it is; 0 for none.
     version: u64,
     #[serde(borrow)]
@@ -136,6 +138,7 @@ struct Payload<'a> {
     is_json: bool,
     tags: Vec<(&'a str, &'a str)>,
     skips_history: bool,
+    makes_delta: bool,
     key: &'a str,
     version: Option<(u64, &'a str)>,
 }
@@ -156,6 +159,7 @@ impl<'a> Payload<'a> {
             is_json: value.is_json,
             tags,
             skips_history: command.skip_history,
+            makes_delta: command.delta,
             key: command.idempotency_key.as_deref().unwrap_or_default(),
             version: (command.version > 0).then_some((command.version, epoch)),
         })
@@ -190,8 +194,7 @@ impl<'a> Payload<'a> {
 
     /// The message for the members of a channel.
     fn publication(&self, channel: &str, kind: ChannelKind) -> Result<Publication, ApiError> {
-        let is_empty = self.data.is_empty() && kind.data_format == DataFormat::Binary;
-        if !is_empty && !kind.data_format.admits(&self.data) {
+        if !kind.data_format.admits(&self.data) {
             return Err(bad("data is not what publication_data_format of its channel says"));
         }
         let tags = self.tags.as_slice();
@@ -202,7 +205,8 @@ impl<'a> Payload<'a> {
         format.write_push(&mut message, channel, &Push::Publication(publication));
         let kept = kind.kept.filter(|_| !self.skips_history);
         let version = self.version.map(|(number, epoch)| (number, epoch.to_owned()));
-        Ok(Publication { message, is_binary: !self.is_json, kept, version })
+        let makes_delta = self.makes_delta || kind.makes_deltas;
+        Ok(Publication { message, is_binary: !self.is_json, kept, makes_delta, version })
     }
 }
 
@@ -213,6 +217,7 @@ const ENVELOPE_BYTES: usize = 64;
 mod tests {
     use super::*;
     use crate::control::Kept;
+    use crate::protocol::DataFormat;
 
     #[test]
     fn a_publication_is_kept_as_its_channel_says_unless_the_back_end_says_no() {

@@ -8,8 +8,8 @@ use crate::shard::message::{
 
 impl Writer<'_> {
     pub(super) fn publish_kept(&mut self, publish: &PublishKept) -> &mut Self {
-        let PublishKept { channel, frame, retention } = publish;
-        self.text(channel).bytes(frame).retention(*retention)
+        let PublishKept { channel, frame, keep } = publish;
+        self.text(channel).bytes(frame).keep(*keep)
     }
 
     pub(super) fn place(&mut self, place: &Place) -> &mut Self {

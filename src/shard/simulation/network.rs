@@ -20,7 +20,7 @@ use super::super::{BackEnd, Channels, Jobs, Seats, Settings};
 use super::ledger::Position;
 use crate::address::SocketPeer;
 use crate::config::Config;
-use crate::handler::{Handler, MessageKind, Retention};
+use crate::handler::{Handler, Keep, MessageKind};
 use crate::hub::{StreamBounds, Streams};
 use crate::mesh::{Class, Member};
 use crate::metrics::Counters;
@@ -213,14 +213,9 @@ impl Network {
     }
 
     /// A back end publishes; false if the home's queue is full.
-    pub(super) fn publish(
-        &mut self,
-        channel: &str,
-        text: &[u8],
-        retention: Option<Retention>,
-    ) -> bool {
+    pub(super) fn publish(&mut self, channel: &str, text: &[u8], keep: Option<Keep>) -> bool {
         let frame = BackEnd::frame(MessageKind::Text, text);
-        let message = Message::publication(channel.into(), frame, retention);
+        let message = Message::publication(channel.into(), frame, keep);
         let home = self.back_end.home_of(channel);
         let sent = self.control.send(home, message, Class::Delivery).is_ok();
         self.control.flush(|_| {});
