@@ -797,7 +797,12 @@ const _: () = assert!(HTTP_WRITE_BYTES_MAX >= HTTP_READ_BYTES);
 
 /// Streams to clients over HTTP at the same time: one in a few hundred clients is behind a proxy
 /// that lets no WebSocket through. Each takes two descriptors of the control thread.
-pub const STREAMS_DEFAULT: u32 = 10_000;
+pub const STREAMS_DEFAULT: u32 = 5_000;
+
+/// Descriptors of the control thread that no request and no stream takes: pairs and bells of the
+/// shards, listeners, operators, and connections to back ends.
+pub const CONTROL_DESCRIPTORS_RESERVED: usize = 512;
+const _: () = assert!(CONTROL_DESCRIPTORS_RESERVED > 2 * INTERNAL_CONNECTIONS_MAX);
 
 /// Bytes of the request that begins a stream: a connect command with its token, and what the
 /// client subscribes to at once.
