@@ -771,6 +771,10 @@ pub const PATTERN_BYTES_MAX: usize = 1024;
 /// told all that it has of the user's. One more is refused.
 pub const USER_COMMANDS_MAX: usize = 1024;
 
+/// Bytes of one of them: it says one thing to one user, and each shard reads it anew for every 128
+/// of the user's connections. All of them together are 64 MiB.
+pub const USER_COMMAND_BYTES_MAX: usize = 64 * 1024;
+
 /// Time for one request head after its first byte, as on a shard.
 pub const HTTP_HEAD_TIMEOUT: Duration = HANDSHAKE_TIMEOUT_DEFAULT;
 

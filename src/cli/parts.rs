@@ -329,6 +329,7 @@ mod tests {
         let all = keys().filter(|key| key.path.starts_with("channel."));
         for key in all.filter(|key| !is_of_back_ends(key.path)) {
             let value = match key.kind {
+                _ if key.path.ends_with("allowed_delta_types") => "fossil",
                 Kind::Switch => "true",
                 Kind::Time => "59s",
                 Kind::Word(words) => words[1],

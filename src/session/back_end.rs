@@ -298,9 +298,11 @@ mod tests {
         refresh(&mut rig, Some(1060), Some(b"{\"n\":1}"));
         let delay = rig.terms.rules.expired_close_delay;
         assert_eq!(rig.alarm, Some(Duration::from_mins(1) + delay));
-        assert_eq!(rig.session.info(), b"{\"n\":1}");
+        assert_eq!((rig.session.info(), rig.shown_anew), (&b"{\"n\":1}"[..], 1));
         refresh(&mut rig, None, None);
         assert_eq!((rig.alarm, rig.session.info()), (None, &b"{\"n\":1}"[..]));
+        refresh(&mut rig, None, Some(b"{\"n\":1}"));
+        assert_eq!(rig.shown_anew, 1, "it says the same");
         refresh(&mut rig, Some(1000), None);
         assert_eq!(rig.closed.map(|why| why.code), Some(DisconnectCode::Expired));
     }

@@ -162,14 +162,18 @@ impl SessionRig {
             counts.push(Turn { core, batch: &mut batch }.tell_users(sessions, share));
         }
         core.channels.mesh.flush(|_| {});
-        let mesh = &mut self.core(1).channels.mesh;
-        let answers = std::iter::from_fn(|| mesh.receive()).map(|received| received.message);
-        let answers = answers.filter_map(|message| match message {
-            Message::UserTold { ask } => Some(ask),
-            _ => None,
-        });
-        let answers = answers.collect();
-        mesh.flush(|_| {});
+        let mut answers = Vec::new();
+        let (core, sessions) = &mut self.shards[1];
+        while let Some(received) = core.channels.mesh.receive() {
+            match received.message {
+                Message::UserTold { ask } => answers.push(ask),
+                message => {
+                    let mut turn = Turn { core, batch: &mut batch };
+                    turn.take(sessions, received.from, message);
+                }
+            }
+        }
+        core.channels.mesh.flush(|_| {});
         (counts, answers)
     }
 

@@ -13,6 +13,7 @@
 
 use std::collections::VecDeque;
 use std::hash::RandomState;
+use std::slice;
 
 use super::core::Turn;
 use super::guard;
@@ -91,9 +92,15 @@ impl<H: Handler> Turn<'_, H> {
         }
         self.core.called = true;
         let word = Word { user: &what.user, bytes: &what.word };
-        let told = guard(|| handler.told(&mut Shard::new(self), word, connections));
-        if told.is_none() {
-            self.core.counters.handler_panics += 1;
+        if guard(|| handler.told(&mut Shard::new(self), word, connections)).is_none() {
+            // Nobody knows how far it came: each hears it by itself, and one costs only itself.
+            for one in connections {
+                let told =
+                    guard(|| handler.told(&mut Shard::new(self), word, slice::from_ref(one)));
+                if told.is_none() {
+                    self.panicked(Index::new(one.index()));
+                }
+            }
         }
         self.tell_endings(handler);
     }

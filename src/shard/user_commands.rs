@@ -104,7 +104,7 @@ mod tests {
     use super::super::session_settings::SessionSettings;
     use crate::config::Config;
     use crate::protocol::{Selection, UserAction, UserCommand};
-    use crate::session::Rules;
+    use crate::session::{Retention, Rules};
 
     fn rig() -> SessionRig {
         rig_of(open_settings())
@@ -156,5 +156,32 @@ mod tests {
         assert_eq!(rig.counters().client_connects, 0, "its home has not answered");
         disconnect(&mut rig, &user, 9);
         assert!(!rig.is_open(client));
+    }
+
+    /// In a channel that keeps nothing it is a member while it waits for its reply; in others it is
+    /// not, and the home's answer to the first subscribe is still to come.
+    #[test]
+    fn who_is_put_out_on_its_way_in_is_told_so_and_may_come_back() {
+        for positioned in [false, true] {
+            let mut open = open_settings();
+            let options = &mut open.rules.without_namespace;
+            options.history = Some(Retention { publications_max: 1, ttl_s: 9, meta_ttl_s: 9 });
+            options.force_positioning = positioned;
+            let mut rig = rig_of(open);
+            let client = connect(&mut rig, 0, "ann");
+            let channel = names_at(1, 2).next().expect("there are names enough");
+            let subscribe = format!(r#"{{"id":2,"subscribe":{{"channel":"{channel}"}}}}"#);
+            rig.frame(client, &subscribe);
+            let action = UserAction::Unsubscribe { channel };
+            let word = UserCommand { clients: Selection::default(), action }.encode();
+            rig.tell_user(TellUser { ask: 7, user: "ann".into(), word: Arc::from(word) }, 9);
+            assert_eq!(rig.counters().errors_permission_denied, 1, "the subscribe is answered");
+            rig.frame(client, &subscribe);
+            rig.exchange();
+            let counters = rig.counters();
+            assert_eq!((counters.client_replies, counters.errors_permission_denied), (3, 1));
+            assert_eq!((counters.client_subscribes, counters.errors_already_subscribed), (1, 0));
+            assert!(rig.is_open(client));
+        }
     }
 }

@@ -10,7 +10,7 @@ use super::channel;
 use super::failure::{ApiError, Code, Failure};
 use super::object::{self, Given};
 use crate::control::routes::Context;
-use crate::limits::USER_ID_BYTES_MAX;
+use crate::limits::{USER_COMMAND_BYTES_MAX, USER_ID_BYTES_MAX};
 use crate::protocol::{
     DisconnectCode, OptionsForUser, Selection, UserAction, UserCommand, UserSubscription,
 };
@@ -48,6 +48,9 @@ impl Whom {
         }
         let clients = Selection { client: self.client, session: self.session, spared };
         let word = UserCommand { clients, action }.encode();
+        if word.len() > USER_COMMAND_BYTES_MAX {
+            return Err(bad("the command is longer than 64 KiB").into());
+        }
         let told = context.asks.tell(user, word).await;
         told.map_err(|_busy| ApiError::new(Code::Internal, "not all shards have answered"))?;
         Ok(Done {})

@@ -309,6 +309,7 @@ fn live(seed: u64, crowd: u64, steps: usize) -> Counts {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
     use std::panic::AssertUnwindSafe;
     use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -317,11 +318,7 @@ mod tests {
 
     /// Lives under these seeds, or under the one that is to be replayed; the first that fails
     /// ends it.
-    fn live_all(seeds: u64, live: impl Fn(u64) -> Counts + Sync) -> Result<Counts, u64> {
-        let seeds = match std::env::var("LONGWIRE_SEED") {
-            Ok(seed) => seed.parse().map(|seed| seed..seed + 1).expect("a number"),
-            Err(_) => 0..seeds,
-        };
+    fn live_all(seeds: Range<u64>, live: impl Fn(u64) -> Counts + Sync) -> Result<Counts, u64> {
         let (next, failed) = (AtomicU64::new(seeds.start), AtomicU64::new(u64::MAX));
         let work = || {
             let mut counts = Counts::default();
@@ -352,6 +349,10 @@ mod tests {
     }
 
     fn must_live(seeds: u64, live: impl Fn(u64) -> Counts + Sync) -> Counts {
+        let seeds = match std::env::var("LONGWIRE_SEED") {
+            Ok(seed) => seed.parse().map(|seed| seed..seed + 1).expect("a number"),
+            Err(_) => 0..seeds,
+        };
         let counts = live_all(seeds, live);
         let counts = counts.unwrap_or_else(|seed| panic!("replay with LONGWIRE_SEED={seed}"));
         println!("{counts:?}");
@@ -379,7 +380,7 @@ mod tests {
     #[test]
     fn faults_are_found() {
         for fault in [Fault::RecoveryOffByOne, Fault::EpochKept, Fault::LeaveToldTwice] {
-            let found = live_all(1000, |seed| with(fault, || live(seed, 0, STEPS)));
+            let found = live_all(0..1000, |seed| with(fault, || live(seed, 0, STEPS)));
             assert!(found.is_err(), "a thousand servers did not notice {fault:?}");
         }
     }
