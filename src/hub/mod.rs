@@ -35,6 +35,7 @@ mod joins;
 mod memberships;
 mod names;
 mod order;
+mod outstanding;
 #[cfg(test)]
 pub(crate) mod planted;
 mod position;
@@ -50,7 +51,7 @@ mod streams;
 mod turns;
 mod users;
 
-pub use bounds::{FanoutBounds, JoinBounds, StreamBounds};
+pub use bounds::{AckBounds, FanoutBounds, JoinBounds, StreamBounds};
 pub use bucket::{BUCKETS, Bucket, Homes, ShardId, bucket_of};
 pub use fanout::{
     Chain, ChannelId, Delivery, Fanout, FanoutCounters, JoinError, MemberId, QueueFull,
@@ -60,6 +61,7 @@ pub use joining::Announcement;
 pub use joins::{JoinBatch, JoinEvent, Joins};
 pub use memberships::Standing;
 pub use order::{Follows, HomeChannelId, Order, OrderCounters, OrderError, Published, Repair};
+pub use outstanding::{AckCounters, AckPolicy, MailboxesFull, Outstanding, Redelivery};
 pub use position::{AskedEpoch, Epoch, Position, Recover, Retention, Since};
 pub use presence::{Presence, PresenceError, PresenceStats};
 pub use reading::Wording;

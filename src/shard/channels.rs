@@ -19,6 +19,7 @@ use super::entrances::Entering;
 use super::forms::{Joined, Words};
 use super::home::{Home, Mending};
 use super::message::{Answered, Ask, Enter, EnteredBy, Message, PublishKept, ShowAnew};
+use super::redeliveries::Redeliveries;
 use super::replacing::Replaced;
 use super::requests::Requests;
 use super::selections::Selections;
@@ -43,6 +44,7 @@ pub(crate) struct Channels {
     pub(super) absences: Absences,
     pub(super) requests: Requests,
     pub(crate) mesh: Member<Message>,
+    pub(super) redeliveries: Redeliveries,
     pub(super) joined: Joined,
     pub(super) selections: Selections,
     /// Publications that members here missed, and gaps told to other shards.
@@ -93,6 +95,7 @@ impl Channels {
             absences: Absences::new(shard_count),
             requests: Requests::new(shard_count),
             mesh,
+            redeliveries: Redeliveries::default(),
             joined: Joined::default(),
             selections: Selections::default(),
             missed: 0,
@@ -117,6 +120,7 @@ impl Channels {
         counters.gaps_sent = self.gaps_sent;
         counters.publications_stale = self.stale;
         counters.publications_translated = self.translated;
+        counters.acks_put_off = self.redeliveries.put_off;
         counters.joins_dropped = self.joins_dropped;
         counters.presence_unheard = self.presence_unheard;
         counters.requests_refused = self.requests.refused();
@@ -124,7 +128,10 @@ impl Channels {
     }
 
     pub(super) fn has_work(&self) -> bool {
-        self.fanout.has_work() || self.fanout.has_announcements() || !self.replaced.is_empty()
+        self.fanout.has_work()
+            || self.fanout.has_announcements()
+            || !self.replaced.is_empty()
+            || !self.redeliveries.is_empty()
     }
 
     /// Makes a connection a member; false if it was one.
@@ -282,6 +289,7 @@ impl Channels {
     /// Once a turn: what did not fit earlier, and what has waited for its time.
     pub(crate) fn catch_up(&mut self) {
         self.tell_joins();
+        self.redeliver_due();
         for shard in (0..self.homes.shard_count()).map(ShardId::new) {
             self.tell_absences(shard);
             self.tell_home(shard);
@@ -348,6 +356,10 @@ impl Channels {
                 self.home.show(shard(), anew.connection, &anew.channel, &anew.present);
             }
             Message::Tell { channel, frame } => self.tell(&channel, frame),
+            Message::Redeliver(one) => self.redeliveries.add(*one),
+            Message::NotThere(one) => {
+                self.home.unlink(&one.channel, &one.user, shard(), one.connection);
+            }
             Message::Replaced { channel } => self.replace_here(&channel),
             Message::Gap { channel, missed } => {
                 if let Some(id) = self.fanout.receiving(&channel) {

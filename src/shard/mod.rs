@@ -55,6 +55,7 @@ mod positions;
 mod publisher;
 mod reading;
 mod ready;
+mod redeliveries;
 mod replacing;
 mod requests;
 mod seats;

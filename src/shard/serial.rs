@@ -60,10 +60,12 @@ const CONSULT: u8 = 23;
 const UNCONSULT: u8 = 24;
 const CONSULTED: u8 = 25;
 const SHOW_ANEW: u8 = 26;
+const REDELIVER: u8 = 27;
+const NOT_THERE: u8 = 28;
 
 /// The kind that was added last.
 #[cfg(test)]
-const LAST: u8 = SHOW_ANEW;
+const LAST: u8 = NOT_THERE;
 
 impl Message {
     /// Appends the serial form.
@@ -100,6 +102,8 @@ impl Message {
                 put.tag(ABSENT).text(channel).connection(*connection).bool(*is_announced)
             }
             Self::ShowAnew(anew) => put.tag(SHOW_ANEW).show_anew(anew),
+            Self::Redeliver(one) => put.tag(REDELIVER).redeliver(one),
+            Self::NotThere(one) => put.tag(NOT_THERE).not_there(one),
             Self::Tell { channel, frame } => put.tag(TELL).text(channel).bytes(frame),
             Self::Replaced { channel } => put.tag(REPLACED).text(channel),
             Self::SignIn { user, limit, connection } => {
@@ -159,6 +163,8 @@ impl Message {
                 is_announced: take.bool()?,
             },
             SHOW_ANEW => Self::ShowAnew(Box::new(take.show_anew()?)),
+            REDELIVER => Self::Redeliver(Box::new(take.redeliver()?)),
+            NOT_THERE => Self::NotThere(Box::new(take.not_there()?)),
             TELL => Self::Tell { channel: take.text()?, frame: take.frame()? },
             REPLACED => Self::Replaced { channel: take.text()? },
             SIGN_IN => Self::SignIn {
@@ -311,6 +317,8 @@ mod tests {
             Message::Answered(_) => ANSWERED,
             Message::Absent { .. } => ABSENT,
             Message::ShowAnew(_) => SHOW_ANEW,
+            Message::Redeliver(_) => REDELIVER,
+            Message::NotThere(_) => NOT_THERE,
             Message::Tell { .. } => TELL,
             Message::Replaced { .. } => REPLACED,
             Message::Consult(_) => CONSULT,
