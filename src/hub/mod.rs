@@ -32,6 +32,7 @@ mod holds;
 mod interest;
 mod joining;
 mod joins;
+mod listing;
 mod memberships;
 mod names;
 mod order;
@@ -50,6 +51,7 @@ mod stream;
 mod streams;
 mod turns;
 mod users;
+mod versions;
 
 pub use bounds::{AckBounds, FanoutBounds, JoinBounds, StreamBounds};
 pub use bucket::{BUCKETS, Bucket, Homes, ShardId, bucket_of};
@@ -59,6 +61,7 @@ pub use fanout::{
 pub use interest::{Answer, InterestChange, Told};
 pub use joining::Announcement;
 pub use joins::{JoinBatch, JoinEvent, Joins};
+pub use listing::Page;
 pub use memberships::Standing;
 pub use order::{Follows, HomeChannelId, Order, OrderCounters, OrderError, Published, Repair};
 pub use outstanding::{AckCounters, AckPolicy, MailboxesFull, Outstanding, Redelivery};

@@ -18,7 +18,7 @@ mod proxy;
 mod shares;
 mod shutdown;
 mod streams;
-mod table;
+pub(super) mod table;
 mod token;
 mod websocket;
 

@@ -45,7 +45,7 @@ impl Writer<'_> {
         self.u64(u64::from_le_bytes(epoch.0))
     }
 
-    fn position(&mut self, position: Position) -> &mut Self {
+    pub(super) fn position(&mut self, position: Position) -> &mut Self {
         self.u64(position.offset).epoch(position.epoch)
     }
 
@@ -147,8 +147,9 @@ impl Writer<'_> {
             }
             Question::Presence => self.tag(1),
             Question::PresenceStats => self.tag(2),
+            Question::RemoveHistory => self.tag(3),
             Question::Acknowledge { user, ids } => {
-                self.tag(3).text(user).count(ids.len());
+                self.tag(4).text(user).count(ids.len());
                 ids.iter().fold(self, |put, id| put.u64(*id))
             }
         }
@@ -166,7 +167,8 @@ impl Writer<'_> {
             }
             Ok(Answer::PresenceStats { clients, users }) => self.tag(3).u32(*clients).u32(*users),
             Err(error) => self.tag(4).one_of(&ASK_ERRORS, error),
-            Ok(Answer::Acknowledged) => self.tag(5),
+            Ok(Answer::HistoryRemoved) => self.tag(5),
+            Ok(Answer::Acknowledged) => self.tag(6),
         }
     }
 }
@@ -180,7 +182,7 @@ impl Reader<'_> {
         self.array().map(Epoch)
     }
 
-    fn position(&mut self) -> Result<Position, SerialError> {
+    pub(super) fn position(&mut self) -> Result<Position, SerialError> {
         Ok(Position { offset: self.u64()?, epoch: self.epoch()? })
     }
 
@@ -296,7 +298,8 @@ impl Reader<'_> {
             },
             1 => Question::Presence,
             2 => Question::PresenceStats,
-            3 => Question::Acknowledge {
+            3 => Question::RemoveHistory,
+            4 => Question::Acknowledge {
                 user: self.text()?,
                 ids: (0..self.u32()?).map(|_| self.u64()).collect::<Result<_, _>>()?,
             },
@@ -319,7 +322,8 @@ impl Reader<'_> {
             }
             3 => Ok(Answer::PresenceStats { clients: self.u32()?, users: self.u32()? }),
             4 => Err(self.one_of(&ASK_ERRORS)?),
-            5 => Ok(Answer::Acknowledged),
+            5 => Ok(Answer::HistoryRemoved),
+            6 => Ok(Answer::Acknowledged),
             other => return Err(SerialError::Tag(other)),
         };
         Ok(Answered { connection, id, result })
@@ -330,7 +334,7 @@ impl Reader<'_> {
 pub(super) mod tests {
     use super::*;
     use crate::handler::ConnectionId;
-    use crate::shard::message::Message;
+    use crate::shard::message::{Message, Place, Version};
 
     const EPOCH: Epoch = Epoch(*b"abcdEFGH");
     const RETENTION: Retention = Retention { publications_max: 1, ttl_s: 2, meta_ttl_s: 3 };
@@ -389,6 +393,7 @@ pub(super) mod tests {
             Answer::Acknowledged,
             Answer::History { position: POSITION, publications: publications() },
             Answer::Unrecoverable,
+            Answer::HistoryRemoved,
             Answer::Presence(Arc::new([present(), present()])),
             Answer::PresenceStats { clients: 5, users: 4 },
         ];
@@ -404,16 +409,22 @@ pub(super) mod tests {
             frame: (*b"kept").into(),
             keep: Keep { retention: RETENTION, makes_delta: true },
         };
+        let place = |version| {
+            Message::Place(Box::new(Place { ask: 17, version, publication: kept.clone() }))
+        };
+        let version = Version { number: u64::MAX - 9, epoch: "v1".into() };
+        let mut messages = vec![place(None), place(Some(version))];
+        for place in [None, Some(POSITION)] {
+            messages.push(Message::Placed { ask: u32::MAX, place });
+        }
+        messages.push(Message::PublishKept(Box::new(kept)));
         let anew = ShowAnew { channel: channel.clone(), connection, present: present().unlisted() };
+        messages.push(Message::ShowAnew(Box::new(anew)));
         let (of, user): (Arc<str>, Arc<str>) = (channel.clone(), "ann".into());
         let gone = NotThere { channel: of.clone(), user: user.clone(), connection };
         let again = Redeliver { channel: of, user, connection, frame: (*b"again").into() };
-        let mut messages = vec![
-            Message::PublishKept(Box::new(kept)),
-            Message::ShowAnew(Box::new(anew)),
-            Message::Redeliver(Box::new(again)),
-            Message::NotThere(Box::new(gone)),
-        ];
+        messages.push(Message::NotThere(Box::new(gone)));
+        messages.push(Message::Redeliver(Box::new(again)));
         for entry in entries() {
             let enter = Enter { channel: channel.clone(), connection, entry };
             messages.push(Message::Enter(Box::new(enter)));
@@ -425,7 +436,8 @@ pub(super) mod tests {
             retention: RETENTION,
         };
         let acknowledge = Question::Acknowledge { user: "ann".into(), ids: vec![1, u64::MAX] };
-        for question in [history, acknowledge, Question::Presence, Question::PresenceStats] {
+        let others = [Question::Presence, Question::PresenceStats, Question::RemoveHistory];
+        for question in others.into_iter().chain([history, acknowledge]) {
             let ask = Ask { channel: channel.clone(), connection, id: 6, question };
             messages.push(Message::Ask(Box::new(ask)));
         }
