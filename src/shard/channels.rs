@@ -372,12 +372,7 @@ impl Channels {
                 self.home.unlink(&one.channel, &one.user, shard(), one.connection);
             }
             Message::Replaced { channel } => self.replace_here(&channel),
-            Message::Gap { channel, missed } => {
-                if let Some(id) = self.fanout.receiving(&channel) {
-                    self.missed += missed;
-                    self.fanout.miss(id, missed);
-                }
-            }
+            Message::Gap { channel, missed } => self.miss(&channel, missed),
             Message::Interested { channel, ask } => {
                 let answer = self.home.interested(&channel, shard());
                 self.mesh.answer(from, Message::InterestAnswered { channel, ask, answer });
@@ -459,6 +454,14 @@ impl Channels {
         let bytes = frame.len();
         if self.fanout.deliver(id, frame, bytes).is_err() {
             self.missed += 1;
+        }
+    }
+
+    /// The home had no room for so many: members here are told.
+    fn miss(&mut self, channel: &str, missed: u64) {
+        if let Some(id) = self.fanout.receiving(channel) {
+            self.missed += missed;
+            self.fanout.miss(id, missed);
         }
     }
 
