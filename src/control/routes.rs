@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::ask::Asks;
 use super::body::Budget;
 use super::channels::Channels;
+use super::consult::Calls;
 use super::crowd::Guest;
 use super::request_id::RequestIds;
 use super::service::Service;
@@ -32,6 +33,7 @@ pub(super) struct Context {
     pub(super) traffic: Traffic,
     pub(super) identity: Arc<api::Identity>,
     pub(super) streams: Streams,
+    pub(super) calls: Arc<Calls>,
     pub(super) websocket_path: Arc<str>,
     /// Connections that the shards take; 0: unknown.
     pub(super) connections_max: u64,
@@ -99,6 +101,7 @@ impl Routes {
         settings: Settings,
         (api, pages): (watch::Receiver<HttpApi>, watch::Receiver<Pages>),
         (asks, shards): (Asks, mpsc::Sender<Introduced>),
+        calls: Arc<Calls>,
         stop: watch::Receiver<bool>,
         seeds: [u64; 2],
     ) -> Self {
@@ -128,6 +131,7 @@ impl Routes {
             traffic: traffic.clone(),
             identity: Arc::new(identity),
             streams,
+            calls,
             websocket_path,
             connections_max: settings.connections_max,
         };

@@ -12,6 +12,8 @@
 
 mod calls;
 mod desk;
+mod endpoints;
 
 pub(super) use calls::Calls;
 pub use desk::Desk;
+pub(super) use endpoints::Counts;
