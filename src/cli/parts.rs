@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use longwire::config::{Bytes, Secret, Serve, serve};
 use longwire::control::{
-    self, ChannelKind, Channels, Endpoint, ErrorMode, HttpApi, Kept, Pages, Streaming,
+    self, ChannelKind, Channels, Endpoint, ErrorMode, HttpApi, Kept, Pages, StreamTerms, Streaming,
 };
 use longwire::protocol::channel::Naming;
 use longwire::session::{
@@ -255,15 +255,17 @@ fn streaming(serve: &Serve) -> Streaming {
     streaming.sse = endpoint(sse.enabled, &sse.handler_prefix, sse.max_request_body_size);
     serve.emulation.handler_prefix.as_str().clone_into(&mut streaming.emulation_path);
     streaming.streams_max = serve.emulation.stream_limit as usize;
-    streaming.message_bytes_max = serve.websocket.message_size_limit.0;
-    streaming.pages = pages(serve);
+    streaming.terms = stream_terms(serve);
     streaming
 }
 
-/// The pages that may have streams: those that may have a WebSocket.
-pub(crate) fn pages(serve: &Serve) -> Pages {
+/// What holds for streams as it does for each WebSocket, and can be exchanged like it.
+pub(crate) fn stream_terms(serve: &Serve) -> StreamTerms {
     let origins = origins(&serve.client).expect("checked when they were read");
-    Pages::new(move |origin, host| origins.admits(origin, host))
+    StreamTerms {
+        pages: Pages::new(move |origin, host| origins.admits(origin, host)),
+        message_bytes_max: serve.websocket.message_size_limit.0,
+    }
 }
 
 /// The HTTP API, which can be exchanged while the server runs.

@@ -12,7 +12,7 @@ use longwire::{Hooks, LiveSettings, Server, Sessions, Snapshot};
 use super::back_ends::proxies;
 use super::load::Sources;
 use super::log::{Log, LogArgs, Refilter};
-use super::parts::{Parts, http_api, pages};
+use super::parts::{Parts, http_api, stream_terms};
 use super::screen::Screen;
 use super::{failure, print, stopped};
 
@@ -121,7 +121,7 @@ impl Reload {
         self.refilter.set(&self.running.log.level);
         self.live.set_http_api(http_api(&self.running));
         self.live.set_proxies(proxies(&self.running));
-        self.live.set_pages(pages(&self.running));
+        self.live.set_stream_terms(stream_terms(&self.running));
         for key in &changes.applied {
             tracing::info!(key = key.path, "changed");
         }

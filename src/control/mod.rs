@@ -41,4 +41,4 @@ pub use channels::{ChannelKind, Channels, Kept};
 pub use consult::Desk;
 pub use settings::{ErrorMode, HttpApi, Settings};
 pub use site::{Arrival, Live, Site, SiteError};
-pub use streaming::{Endpoint, Introduced, Pages, Streaming};
+pub use streaming::{Endpoint, Introduced, Pages, StreamTerms, Streaming};

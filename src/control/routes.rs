@@ -18,7 +18,7 @@ use super::crowd::Guest;
 use super::request_id::RequestIds;
 use super::service::Service;
 use super::settings::{HttpApi, Settings};
-use super::streaming::{Introduced, Pages, Streams};
+use super::streaming::{Introduced, StreamTerms, Streams};
 use super::traffic::{Port, Traffic};
 use super::{api, debug, exposition, health, page};
 use crate::address::OtherEnd;
@@ -99,7 +99,7 @@ impl Routes {
     /// Random `seeds` make the node's id and those of its requests.
     pub(super) fn new(
         settings: Settings,
-        (api, pages): (watch::Receiver<HttpApi>, watch::Receiver<Pages>),
+        (api, terms): (watch::Receiver<HttpApi>, watch::Receiver<StreamTerms>),
         (asks, shards): (Asks, mpsc::Sender<Introduced>),
         calls: Arc<Calls>,
         stop: watch::Receiver<bool>,
@@ -116,7 +116,7 @@ impl Routes {
         let websocket_path: Arc<str> = settings.websocket_path.into();
         let streams = Streams::new(
             settings.streaming,
-            pages,
+            terms,
             Arc::clone(&websocket_path),
             shards,
             bodies.clone(),

@@ -20,7 +20,7 @@ use super::consult::{Calls, Desk};
 use super::crowd::{Crowd, Guest};
 use super::routes::Routes;
 use super::settings::{HttpApi, Settings};
-use super::streaming::{Introduced, Pages};
+use super::streaming::{Introduced, StreamTerms};
 use crate::address::{OtherEnd, SocketPeer};
 use crate::backend::Proxies;
 use crate::limits::{ACCEPT_BACKOFF, HTTP_STOP_TIMEOUT, INTERNAL_CONNECTIONS_MAX};
@@ -48,7 +48,7 @@ impl fmt::Debug for Arrival {
 pub struct Site {
     settings: Settings,
     api: watch::Sender<HttpApi>,
-    pages: watch::Sender<Pages>,
+    terms: watch::Sender<StreamTerms>,
     proxies: watch::Sender<Arc<Proxies>>,
     calls: Arc<Calls>,
     internal: Option<TcpListener>,
@@ -64,7 +64,7 @@ impl fmt::Debug for Site {
 #[derive(Clone, Debug)]
 pub struct Live {
     api: watch::Sender<HttpApi>,
-    pages: watch::Sender<Pages>,
+    terms: watch::Sender<StreamTerms>,
     proxies: watch::Sender<Arc<Proxies>>,
 }
 
@@ -74,9 +74,9 @@ impl Live {
         self.api.send_replace(api);
     }
 
-    /// Exchanges which pages may have streams, from the next request on.
-    pub fn set_pages(&self, pages: Pages) {
-        self.pages.send_replace(pages);
+    /// Exchanges what streams are served by, from the next request on.
+    pub fn set_stream_terms(&self, terms: StreamTerms) {
+        self.terms.send_replace(terms);
     }
 
     /// Exchanges the back ends, from the next call on.
@@ -127,15 +127,15 @@ impl Site {
         };
         let internal = settings.internal_listen.map(listen).transpose()?;
         let api = watch::Sender::new(settings.http_api.clone());
-        let pages = watch::Sender::new(settings.streaming.pages.clone());
+        let terms = watch::Sender::new(settings.streaming.terms.clone());
         let proxies = watch::Sender::new(Arc::new(settings.proxies.clone()));
         let calls = Arc::new(Calls::new(proxies.subscribe()));
-        Ok(Self { settings, api, pages, proxies, calls, internal })
+        Ok(Self { settings, api, terms, proxies, calls, internal })
     }
 
     /// What can be changed while the site serves.
     pub fn live(&self) -> Live {
-        Live { api: self.api.clone(), pages: self.pages.clone(), proxies: self.proxies.clone() }
+        Live { api: self.api.clone(), terms: self.terms.clone(), proxies: self.proxies.clone() }
     }
 
     /// Where sessions ask what is beyond them.
@@ -170,7 +170,7 @@ impl Site {
         });
         let seeds = [seed(), seed()];
         let api = self.api.subscribe();
-        let live = (api, self.pages.subscribe());
+        let live = (api, self.terms.subscribe());
         let asks = (Asks::new(asks), shards);
         let routes = Routes::new(self.settings, live, asks, self.calls, stop, seeds);
         let mut connections = JoinSet::new();

@@ -213,8 +213,16 @@ counters! {
     wakes_sent,
     /// Clients of the protocol that connected.
     client_connects,
-    /// Of those, how many are gone.
+    /// Of those, who came over an HTTP stream.
+    client_connects_http_stream,
+    /// Of those, who came over an event stream.
+    client_connects_sse,
+    /// Of those that connected, how many are gone.
     client_ends,
+    /// Of those, who had an HTTP stream.
+    client_ends_http_stream,
+    /// Of those, who had an event stream.
+    client_ends_sse,
     /// Commands of theirs.
     client_commands,
     /// Replies to them, errors included.

@@ -55,6 +55,7 @@ impl Session {
         let put_in = PutIn { entrant: plan.entrant(), data: claimed.data.as_slice().into() };
         self.channel_count += 1;
         self.begin().await_answer(0, channel, Awaited::PutIn(put_in));
+        self.set_channel_info(channel, plan.channel_info);
         effects.enter(channel, &plan, &terms.rules);
     }
 
@@ -111,8 +112,7 @@ impl Session {
         }
         let Some(slot) = self.awaited_entry(channel) else { return Deferred::default() };
         let taken = self.take(slot);
-        self.channel_count -= 1;
-        effects.leave(channel);
+        self.leave(channel, effects);
         if let Taken { awaited: Awaited::Entry(_), .. } = taken {
             return self.answer(taken, &Reply::Error(ErrorCode::PermissionDenied.into()), effects);
         }

@@ -133,7 +133,7 @@ impl Session {
         }
         let publication = Publication {
             data: request.data.bytes(),
-            info: Some(self.shown(terms)),
+            info: Some(self.shown_in(name, terms)),
             ..Publication::default()
         };
         effects.publish((id, None), name, publication, options.history);

@@ -171,7 +171,7 @@ impl Session {
         let tags: Vec<_> = result.tags.iter().map(|(key, value)| (&**key, &**value)).collect();
         let publication = Publication {
             data: &result.data,
-            info: Some(self.shown(terms)),
+            info: Some(self.shown_in(&channel, terms)),
             tags: &tags,
             ..Publication::default()
         };

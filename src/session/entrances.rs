@@ -197,6 +197,7 @@ impl Session {
         // It is told of all of them at once, and must not hear from one before.
         effects.push(Effect::HoldDeliveries);
         for (channel, entrance) in &entrances.list {
+            self.set_channel_info(channel, &entrance.info);
             effects.enter(channel, &entrance.plan(), &terms.rules);
         }
         let under_way = self.begin();
@@ -319,6 +320,25 @@ mod tests {
         assert_eq!(subs(&mut rig), expected);
         assert!(rig.members.values().all(|membership| membership.is_server_side));
         assert_eq!((rig.joining_names(), rig.session.channel_count), (vec!["c"], 3));
+    }
+
+    #[test]
+    fn what_is_said_of_a_client_in_a_channel_is_shown_there_while_it_is_in_it() {
+        let claims = r#"{"sub":"ann","info":1,"subs":{"a":{"info":{"m":2}},"b":{}}}"#;
+        let mut rules = rules();
+        rules.without_namespace.allow_publish_for_client = true;
+        let mut rig = connecting(rules, claims, "");
+        rig.joined(Ok(()));
+        rig.joined(Ok(()));
+        rig.lines();
+        for (channel, info) in [("a", true), ("b", false), ("c", false)] {
+            rig.frame(&format!(r#"{{"id":2,"publish":{{"channel":"{channel}","data":7}}}}"#));
+            let (_, message) = rig.published.pop().expect("it may publish");
+            assert_eq!(message.contains(r#""chan_info":{"m":2}"#), info, "{message}");
+            assert!(message.contains(r#""conn_info":1"#), "{message}");
+        }
+        rig.session.leave("a", &mut rig.effects);
+        assert_eq!(rig.session.shown_in("a", &rig.terms).channel_info, b"");
     }
 
     #[test]

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lifetimes::Expiring;
-use super::state::Session;
+use super::state::{Session, Terms};
 use super::under_way::UnderWay;
 use crate::limits::USER_ID_BYTES_MAX;
+use crate::protocol::ClientInfo;
 use crate::token::{Claimed, ConnectionToken};
 
 /// The box of a session that is somebody's, or waits for an answer.
@@ -36,6 +37,8 @@ pub(super) struct More {
     headers: Option<Box<Headers>>,
     /// Its subscriptions that end unless they are prolonged.
     pub(super) expiring: Vec<Expiring>,
+    /// What others are shown of it in some channels, by their names.
+    channel_infos: Vec<(Box<str>, Box<[u8]>)>,
 }
 
 /// Headers by lower-case name.
@@ -55,6 +58,7 @@ impl More {
             && self.meta.is_empty()
             && self.headers.is_none()
             && self.expiring.is_empty()
+            && self.channel_infos.is_empty()
     }
 }
 
@@ -186,6 +190,30 @@ impl Session {
     /// Its subscriptions that end unless they are prolonged.
     pub(super) fn expiring(&self) -> &[Expiring] {
         self.more_ref().map_or(&[], |more| &more.expiring)
+    }
+
+    /// What others are shown of it in this channel only; empty for nothing.
+    fn channel_info(&self, channel: &str) -> &[u8] {
+        let all = self.more_ref().map_or(&[][..], |more| &more.channel_infos);
+        all.iter().find(|(name, _)| **name == *channel).map_or(&[], |(_, info)| info)
+    }
+
+    /// In this channel others are shown this of it, too, as long as it is there.
+    pub(super) fn set_channel_info(&mut self, channel: &str, info: &[u8]) {
+        if info.is_empty() && self.channel_info(channel).is_empty() {
+            return;
+        }
+        let all = &mut self.more().channel_infos;
+        all.retain(|(name, _)| **name != *channel);
+        if !info.is_empty() {
+            all.push((channel.into(), info.into()));
+        }
+        self.finish();
+    }
+
+    /// The client as others are shown it in this channel.
+    pub(super) fn shown_in(&self, channel: &str, terms: &Terms) -> ClientInfo<'_> {
+        ClientInfo { channel_info: self.channel_info(channel), ..self.shown(terms) }
     }
 
     fn more_ref(&self) -> Option<&More> {

@@ -135,6 +135,7 @@ impl Session {
     pub(super) fn leave(&mut self, channel: &str, effects: &mut Effects) {
         self.channel_count -= 1;
         self.set_end(channel, None, false);
+        self.set_channel_info(channel, &[]);
         effects.leave(channel);
     }
 

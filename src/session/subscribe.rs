@@ -93,7 +93,7 @@ impl Session {
 
     /// Asks a channel's home to let the client in; returns what its answer is waited for with.
     fn enter(
-        &self,
+        &mut self,
         channel: &str,
         wanted: &Wanted,
         permit: &Permit,
@@ -110,6 +110,7 @@ impl Session {
             channel_info: &said.info,
         };
         let entrant = Entrant { must_recover: wanted.must_recover, ..plan.entrant() };
+        self.set_channel_info(channel, plan.channel_info);
         effects.enter(channel, &plan, &terms.rules);
         Entering { entrant, expires: *expires, data: said.data.as_slice().into() }
     }
@@ -246,6 +247,7 @@ impl Session {
             }
             Err(code) => {
                 self.channel_count -= 1;
+                self.set_channel_info(channel, &[]);
                 Reply::Error((*code).into())
             }
         };

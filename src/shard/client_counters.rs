@@ -1,7 +1,27 @@
-//! Which counter each code of the client protocol has.
+//! Which counter each code of the client protocol has, and each transport.
 
 use crate::metrics::Counters;
-use crate::protocol::{DisconnectCode, ErrorCode};
+use crate::protocol::{DisconnectCode, ErrorCode, Transport};
+
+/// A client has connected.
+pub(super) fn connected(counters: &mut Counters, transport: Transport) {
+    counters.client_connects += 1;
+    match transport {
+        Transport::WebSocket => {}
+        Transport::HttpStream => counters.client_connects_http_stream += 1,
+        Transport::Sse => counters.client_connects_sse += 1,
+    }
+}
+
+/// A client that had connected is gone.
+pub(super) fn ended(counters: &mut Counters, transport: Transport) {
+    counters.client_ends += 1;
+    match transport {
+        Transport::WebSocket => {}
+        Transport::HttpStream => counters.client_ends_http_stream += 1,
+        Transport::Sse => counters.client_ends_sse += 1,
+    }
+}
 
 /// The counter of an error reply.
 pub(super) fn of_error(counters: &mut Counters, code: ErrorCode) -> &mut u64 {

@@ -5,7 +5,7 @@
 use serde::de::IgnoredAny;
 
 use super::client_codes;
-use super::client_counters::of_error;
+use super::client_counters::{self, of_error};
 use super::client_words::{entry, kind_of, position, question, retention};
 use super::sessions::Sessions;
 use crate::backend::{self, Unanswered, Verdict};
@@ -14,7 +14,7 @@ use crate::handler::{
     PublishError, SignIn, SignInError,
 };
 use crate::limits::REPLIES_WAITING_BYTES_MAX;
-use crate::protocol::{ErrorCode, Format, PresenceStats, PublicationList};
+use crate::protocol::{ErrorCode, Format, PresenceStats, PublicationList, Transport};
 use crate::session::{
     self, Deferred, Effect, Entry, Question, Retention, Session, SlotId, Span, Terms,
 };
@@ -327,10 +327,12 @@ fn shown(session: &Session, terms: &Terms, channel_info: &[u8]) -> Present {
 /// The client is told that it has connected.
 fn be_connected(peer: &mut Peer<'_, Sessions>) {
     peer.begin_heartbeat();
-    peer.shard().counters().client_connects += 1;
     let (connection, session) = (peer.id(), peer.state());
+    let session = session.as_deref();
+    let transport = session.map_or(Transport::WebSocket, session::Session::transport);
     let user = session.map_or("", |session| session.user());
-    tracing::info!(%connection, user, "authenticated");
+    tracing::info!(%connection, user, transport = transport.name(), "authenticated");
+    client_counters::connected(peer.shard().counters(), transport);
 }
 
 fn count_entered(peer: &mut Peer<'_, Sessions>, result: &Result<Entered, JoinError>, fits: bool) {

@@ -12,7 +12,7 @@
 use std::hash::{BuildHasher, RandomState};
 
 use super::client_codes;
-use super::client_counters::of_disconnect;
+use super::client_counters::{self, of_disconnect};
 use super::client_words::{format_of, joins, kind_of};
 use super::connection::Connection;
 use super::encodings::Encodings;
@@ -227,7 +227,9 @@ impl Handler for Sessions {
             shard.sign_out(session.user());
         }
         let counters = shard.counters();
-        counters.client_ends += u64::from(session.has_connected());
+        if session.has_connected() {
+            client_counters::ended(counters, session.transport());
+        }
         if let Some(code) = client_codes::of_closed(closed) {
             *of_disconnect(counters, code) += 1;
         }

@@ -2,14 +2,13 @@
 // network that fails.
 
 import assert from "node:assert/strict";
-import { once } from "node:events";
-import { connect, createServer } from "node:net";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
 import { chromium } from "playwright-core";
 
 import { FORMATS, hear, publish, Stage, subscribed } from "./clients.mjs";
+import { Wire } from "./wire.mjs";
 
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
   "--disable-background-networking", "--disable-component-update", "--disable-sync"];
@@ -19,40 +18,6 @@ const NAMESPACES = [{
   join_leave: true, force_push_join_leave: true,
   history_size: 50, history_ttl: "10m", allow_history_for_subscriber: true, force_recovery: true,
 }];
-const BUILDS = { JSON: "centrifuge.js", Protobuf: "centrifuge.protobuf.js" };
-
-/** The way to a server, which can be cut. */
-class Wire {
-  static async to(port) {
-    const wire = new Wire();
-    wire.isOpen = true;
-    wire.ends = new Set();
-    wire.server = createServer((socket) => wire.accept(socket, port)).listen(0, "127.0.0.1");
-    await once(wire.server, "listening");
-    wire.port = wire.server.address().port;
-    return wire;
-  }
-
-  accept(socket, port) {
-    if (!this.isOpen) return socket.destroy();
-    const there = connect(port, "127.0.0.1");
-    for (const [end, other] of [[socket, there], [there, socket]]) {
-      this.ends.add(end);
-      end.on("error", () => {});
-      end.on("close", () => { this.ends.delete(end); other.destroy(); });
-      end.pipe(other);
-    }
-  }
-
-  cut() {
-    this.isOpen = false;
-    for (const end of this.ends) end.destroy();
-  }
-
-  mend() {
-    this.isOpen = true;
-  }
-}
 
 let stage;
 let browser;
@@ -74,13 +39,16 @@ async function page(format, channel) {
   const one = await browser.newPage();
   // Any page will do; this one loads nothing from elsewhere.
   await one.goto(`http://127.0.0.1:${wire.port}/health/live`);
-  const build = new URL(`node_modules/centrifuge/dist/${BUILDS[format.name]}`, import.meta.url);
+  const build = new URL(`node_modules/centrifuge/dist/${format.build}`, import.meta.url);
   await one.addScriptTag({ path: fileURLToPath(build) });
-  const url = `ws://127.0.0.1:${wire.port}/connection/websocket`;
-  const given = { url, channel, token: stage.token({ sub: "ann", info: { name: "Ann" } }) };
-  await one.evaluate(async ({ url, channel, token }) => {
+  const host = `127.0.0.1:${wire.port}`;
+  const endpoint = `http://${host}/connection/${format.transport}`;
+  const websocket = `ws://${host}/connection/websocket`;
+  const way = format.transport ? [{ transport: format.transport, endpoint }] : websocket;
+  const given = { way, channel, token: stage.token({ sub: "ann", info: { name: "Ann" } }) };
+  await one.evaluate(async ({ way, channel, token }) => {
     const options = { token, minReconnectDelay: 50, maxReconnectDelay: 200 };
-    const client = new Centrifuge(url, options);
+    const client = new Centrifuge(way, options);
     const subscription = client.newSubscription(channel);
     Object.assign(window, { client, subscription, heard: [], came: [], states: [] });
     subscription.on("publication", ({ data, offset }) => {

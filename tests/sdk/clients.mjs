@@ -4,6 +4,7 @@ import { createHmac } from "node:crypto";
 
 import { Centrifuge as JsonClient } from "centrifuge";
 import { Centrifuge as ProtobufClient } from "centrifuge/build/protobuf";
+import EventSource from "eventsource";
 import WebSocket from "ws";
 
 import { freePort, next, Server } from "./server.mjs";
@@ -11,15 +12,28 @@ import { freePort, next, Server } from "./server.mjs";
 export const KEY = "a key of tests";
 
 /** The two builds, and how values are put into their publications and taken out. */
-export const FORMATS = [
-  { name: "JSON", Client: JsonClient, put: (value) => value, take: (data) => data },
+export const WEBSOCKETS = [
+  { name: "JSON", build: "centrifuge.js", Client: JsonClient, put: (value) => value, take: (data) => data },
   {
     name: "Protobuf",
+    build: "centrifuge.protobuf.js",
     Client: ProtobufClient,
     put: (value) => new TextEncoder().encode(JSON.stringify(value)),
     take: (data) => JSON.parse(new TextDecoder().decode(data)),
   },
 ];
+
+const [JSON_LINES, LENGTHS] = WEBSOCKETS;
+
+/** The same over what the SDK falls back on where no WebSocket gets through. */
+export const STREAMS = [
+  { ...JSON_LINES, name: "JSON/http_stream", transport: "http_stream" },
+  { ...LENGTHS, name: "Protobuf/http_stream", transport: "http_stream" },
+  { ...JSON_LINES, name: "JSON/sse", transport: "sse" },
+];
+
+/** Everything that a client can speak. */
+export const FORMATS = [...WEBSOCKETS, ...STREAMS];
 
 /** A token of these claims. */
 export function sign(claims, key = KEY) {
@@ -29,7 +43,47 @@ export function sign(claims, key = KEY) {
 }
 
 /** Nobody listens there: a client that is kept away is sent to it. */
-const NOWHERE = "ws://127.0.0.1:1/";
+const NOWHERE = "//127.0.0.1:1/";
+
+/** A client's way to its server, which can be cut as a network is. */
+class Gate {
+  isOpen = true;
+  /** The last WebSocket. */
+  socket = undefined;
+  /** What ends each connection that there is. */
+  ends = new Set();
+
+  cut() {
+    this.isOpen = false;
+    for (const end of this.ends) end();
+    this.ends.clear();
+  }
+
+  /** What the SDK is to connect with. */
+  ways() {
+    const gate = this;
+    class GatedSocket extends WebSocket {
+      constructor(url, ...rest) {
+        super(gate.isOpen ? url : `ws:${NOWHERE}`, ...rest);
+        gate.socket = this;
+        gate.ends.add(() => this.terminate());
+      }
+    }
+    class GatedSource extends EventSource {
+      constructor(url, ...rest) {
+        super(gate.isOpen ? url : `http:${NOWHERE}`, ...rest);
+        gate.ends.add(() => this.onerror?.({ message: "cut" }));
+      }
+    }
+    const gatedFetch = (url, { signal, ...rest }) => {
+      const breaker = new AbortController();
+      gate.ends.add(() => breaker.abort());
+      const both = AbortSignal.any([breaker.signal, ...(signal ? [signal] : [])]);
+      return fetch(gate.isOpen ? url : `http:${NOWHERE}`, { ...rest, signal: both });
+    };
+    return { websocket: GatedSocket, eventsource: GatedSource, fetch: gatedFetch };
+  }
+}
 
 /** A server, and the clients of its test, which end together. */
 export class Stage {
@@ -42,6 +96,7 @@ export class Stage {
   static async start(namespaces, ...flags) {
     const server = await Server.start(
       await freePort(), "--shards", "3", "--client-token-hmac-secret-key", KEY,
+      "--http-stream-enabled", "--sse-enabled",
       "--channel-namespaces", JSON.stringify(namespaces), ...flags,
     );
     return new Stage(server);
@@ -59,16 +114,13 @@ export class Stage {
 
   /** A client with this user's token, or with the claims of another one. */
   client(format, claims, options = {}) {
-    const gate = { isOpen: true, socket: undefined };
-    class Gated extends WebSocket {
-      constructor(url, ...rest) {
-        super(gate.isOpen ? url : NOWHERE, ...rest);
-        gate.socket = this;
-      }
-    }
+    const gate = new Gate();
+    const { transport } = format;
+    const endpoint = `${this.server.http}/connection/${transport}`;
     const token = sign(typeof claims === "string" ? { sub: claims } : claims);
-    const client = new format.Client(this.server.url, {
-      websocket: Gated, token, minReconnectDelay: 50, maxReconnectDelay: 200, ...options,
+    const client = new format.Client(transport ? [{ transport, endpoint }] : this.server.url, {
+      ...gate.ways(), emulationEndpoint: `${this.server.http}/emulation`, token,
+      minReconnectDelay: 50, maxReconnectDelay: 200, ...options,
     });
     client.gate = gate;
     this.clients.push(client);
@@ -85,9 +137,8 @@ export class Stage {
 
 /** Cuts a client's connection as a network does; it stays away until `letBack`. */
 export async function drop(client) {
-  client.gate.isOpen = false;
   const lost = next(client, "connecting");
-  client.gate.socket.terminate();
+  client.gate.cut();
   await lost;
 }
 

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { FORMATS, Stage, subscribed } from "./clients.mjs";
+import { Stage, subscribed, WEBSOCKETS } from "./clients.mjs";
 import { next } from "./server.mjs";
 
 const open = { allow_subscribe_for_client: true, allow_publish_for_client: true };
@@ -27,7 +27,7 @@ before(async () => {
 });
 after(async () => { assert.equal(await stage.end(), 0); });
 
-for (const format of FORMATS) {
+for (const format of WEBSOCKETS) {
   test(`${format.name}: who does not read is cut, and recovers what it missed`, async () => {
     const [wide, kept] = [`wide:${format.name}`, `kept:${format.name}`];
     const [reader] = await stage.connected(format, "ann");

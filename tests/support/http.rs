@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 
-use super::patient::Patient;
+use super::session::Patient;
 
 /// An answer whose body is still to be read.
 pub(crate) struct Answer {
@@ -97,6 +97,12 @@ impl Answer {
             }
         }
         String::from_utf8(body).expect("text")
+    }
+
+    /// Reads until the connection ends, in whatever way.
+    pub(crate) fn drain(&mut self) {
+        let mut bytes = [0; 16 * 1024];
+        while self.socket.read(&mut bytes).is_ok_and(|count| count > 0) {}
     }
 
     /// Whether the connection has ended behind what was read.

@@ -1,7 +1,10 @@
 //! The endpoints of back ends: which is called, and what is known of each.
 
 use std::collections::BTreeMap;
-#[expect(clippy::disallowed_types, reason = "one thread has it, but what scrapes must be Sync")]
+#[expect(
+    clippy::disallowed_types,
+    reason = "one thread has it, but what scrapes must be Sync"
+)]
 use std::sync::Mutex;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;

@@ -31,11 +31,16 @@ pub(super) fn encode(
     if snapshot.users > 0 {
         metrics.gauge("node_num_users", super::USERS_HELP, None, snapshot.users)?;
     }
+    let counters = &snapshot.counters;
     metrics.gauges(
         "client_connections_inflight",
         "Clients connected",
         "transport",
-        &[("websocket", snapshot.clients())],
+        &by_transport(
+            snapshot.clients(),
+            counters.client_connects_http_stream - counters.client_ends_http_stream,
+            counters.client_connects_sse - counters.client_ends_sse,
+        ),
     )?;
     for Counted { name, help, label, values } in families(&snapshot.counters) {
         metrics.counters(name, help, label, &values)?;
@@ -80,17 +85,21 @@ fn families(counters: &Counters) -> Vec<Counted> {
             "client_connections_accepted",
             "Clients that connected",
             "transport",
-            &[("websocket", counters.client_connects)],
+            &by_transport(
+                counters.client_connects,
+                counters.client_connects_http_stream,
+                counters.client_connects_sse,
+            ),
         ),
         family(
             "transport_messages_received",
-            "Messages from clients",
+            "Messages from clients, also of those over HTTP: a WebSocket carries them inside",
             "transport",
             &[("websocket", counters.messages_received)],
         ),
         family(
             "transport_messages_sent",
-            "Messages to clients, publications included",
+            "Messages to clients, publications included, also to those over HTTP",
             "transport",
             &[("websocket", sent)],
         ),
@@ -133,6 +142,12 @@ fn families(counters: &Counters) -> Vec<Counted> {
             &[("2500", counters.unsubscribes_insufficient_state)],
         ),
     ]
+}
+
+/// A count of clients by what carries them, from that of all and of those over HTTP.
+fn by_transport(all: u64, http_stream: u64, sse: u64) -> [(&'static str, u64); 3] {
+    let websocket = all - http_stream - sse;
+    [("websocket", websocket), ("http_stream", http_stream), ("sse", sse)]
 }
 
 fn actions(counters: &Counters) -> [(&'static str, u64); 3] {

@@ -44,11 +44,12 @@ impl Form {
     }
 
     /// What a stream begins with. An event stream begins with a blank line, so that proxies and
-    /// browsers have something to pass on.
+    /// browsers have something to pass on. With a line feed alone: there is a reader in the wild
+    /// that loses the event behind a carriage return.
     pub(super) fn preamble(self) -> &'static [u8] {
         match self {
             Self::Lines | Self::Lengths => b"",
-            Self::Events => b"\r\n",
+            Self::Events => b"\n",
         }
     }
 }

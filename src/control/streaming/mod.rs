@@ -47,7 +47,7 @@ use sessions::Sessions;
 use stream::Stream;
 
 pub use introduced::Introduced;
-pub use settings::{Endpoint, Pages, Streaming};
+pub use settings::{Endpoint, Pages, StreamTerms, Streaming};
 
 /// The parameter of an event stream's query in which the first frame stands.
 const FIRST_FRAME: &str = "cf_connect";
@@ -62,7 +62,7 @@ pub(super) struct Streams(Arc<Parts>);
 #[derive(Debug)]
 struct Parts {
     settings: Streaming,
-    pages: watch::Receiver<Pages>,
+    terms: watch::Receiver<StreamTerms>,
     websocket_path: Arc<str>,
     sessions: Sessions,
     shards: mpsc::Sender<Introduced>,
@@ -73,14 +73,14 @@ struct Parts {
 impl Streams {
     pub(super) fn new(
         settings: Streaming,
-        pages: watch::Receiver<Pages>,
+        terms: watch::Receiver<StreamTerms>,
         websocket_path: Arc<str>,
         shards: mpsc::Sender<Introduced>,
         bodies: Budget,
         traffic: Traffic,
     ) -> Self {
         let sessions = Sessions::new(settings.streams_max);
-        let parts = Parts { settings, pages, websocket_path, sessions, shards, bodies, traffic };
+        let parts = Parts { settings, terms, websocket_path, sessions, shards, bodies, traffic };
         Self(Arc::new(parts))
     }
 
@@ -162,7 +162,7 @@ impl Parts {
         methods: &[Method],
         serve: impl AsyncFnOnce(&HeaderMap, Method, &str, Body) -> Result<Response, Refusal>,
     ) -> Response {
-        let pages = self.pages.borrow().clone();
+        let pages = self.terms.borrow().pages.clone();
         let (head, body) = request.into_parts();
         if head.method == Method::OPTIONS {
             return cors::preflight(&pages, &head.headers);
@@ -188,7 +188,7 @@ impl Parts {
         frame: &[u8],
         caller: &Caller,
     ) -> Result<Response, Refusal> {
-        if frame.len() > self.settings.message_bytes_max {
+        if frame.len() > self.message_bytes_max() {
             return Err(Refusal::TooLong);
         }
         let place = self.sessions.place().ok_or(Refusal::Full)?;
@@ -208,9 +208,13 @@ impl Parts {
         Ok((stream_headers(form), Body::new(stream)).into_response())
     }
 
+    fn message_bytes_max(&self) -> usize {
+        self.terms.borrow().message_bytes_max
+    }
+
     /// Takes what a client says beside its stream.
     async fn say(&self, format: Format, body: Body) -> Result<Response, Refusal> {
-        let message_bytes_max = self.settings.message_bytes_max;
+        let message_bytes_max = self.message_bytes_max();
         let bytes_max = 2 * message_bytes_max + EMULATION_ENVELOPE_BYTES_MAX;
         let body = body::receive_short(body, &self.bodies, bytes_max).await?;
         let request = EmulationRequest::decode(format, body.bytes());

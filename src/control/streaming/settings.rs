@@ -18,12 +18,25 @@ pub struct Streaming {
     pub emulation_path: String,
     /// Streams at the same time; more are answered with 503.
     pub streams_max: usize,
-    /// Bytes of what a client says at a time.
-    pub message_bytes_max: usize,
     /// What this node is called, as its shards tell their clients.
     pub node: String,
-    /// The pages that may connect. They can be exchanged: see [`Live`](crate::control::Live).
+    /// What can be exchanged while streams are served: see [`Live`](crate::control::Live).
+    pub terms: StreamTerms,
+}
+
+/// What streams are served by, as each WebSocket is served by its shard.
+#[derive(Clone, Debug)]
+pub struct StreamTerms {
+    /// The pages that may connect.
     pub pages: Pages,
+    /// Bytes of what a client says at a time.
+    pub message_bytes_max: usize,
+}
+
+impl Default for StreamTerms {
+    fn default() -> Self {
+        Self { pages: Pages::default(), message_bytes_max: MESSAGE_BYTES_DEFAULT }
+    }
 }
 
 impl Default for Streaming {
@@ -33,9 +46,8 @@ impl Default for Streaming {
             sse: None,
             emulation_path: "/emulation".to_owned(),
             streams_max: STREAMS_DEFAULT as usize,
-            message_bytes_max: MESSAGE_BYTES_DEFAULT,
             node: String::new(),
-            pages: Pages::default(),
+            terms: StreamTerms::default(),
         }
     }
 }
