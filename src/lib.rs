@@ -84,6 +84,7 @@ pub mod backend;
 pub mod bench;
 pub mod config;
 pub mod control;
+pub mod filter;
 pub mod handler;
 pub mod hub;
 pub mod mesh;
@@ -101,10 +102,10 @@ pub use config::{Config, ConfigError};
 pub use handler::{
     Accept, Answer, AskError, Asked, AskedEpoch, Cancelled, Cause, Closed, ClosedConnection,
     ConnectionId, ConsultError, Entered, Entry, Epoch, Handler, Heartbeat, JobPanicked, JoinError,
-    JoinEvent, Limits, Message, MessageKind, Middleware, OffloadError, Origins, Overflow, Peer,
-    Position, Present, Publications, PublishError, Question, Recover, Recovered, Refuse, Request,
-    Retention, Route, Routes, SendError, Shard, ShardLimits, SignIn, SignInError, Since, Upgrade,
-    Word,
+    JoinEvent, Keep, Limits, Message, MessageKind, Middleware, OffloadError, Origins, Overflow,
+    Peer, Position, Present, Publications, PublishError, Question, Reading, Recover, Recovered,
+    Refuse, Request, Retention, Route, Routes, SendError, Shard, ShardLimits, SignIn, SignInError,
+    Since, Upgrade, Word,
 };
 pub use metrics::Counters;
 pub use server::{Hooks, Running, Server, Snapshot, StartError};

@@ -426,6 +426,25 @@ pub const PROGRAM_ASKERS_MAX: usize = 4 * COMMANDS_MAX;
 /// client takes.
 pub const MESSAGE_REPLIES_MAX: usize = 16;
 
+/// Bytes of a publication of which a delta is made, and of the one before it. Longer ones are sent
+/// whole: a delta of 64 KiB takes a fraction of a millisecond of its channel's home, and a turn is
+/// not to take longer.
+pub const DELTA_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of a filter by tags in the words of a client, before it is read. A list of a hundred
+/// names fits.
+pub const FILTER_BYTES_MAX: usize = 4 * 1024;
+
+/// Filters within a filter: deeper ones nobody writes, and they are walked by recursion.
+pub const FILTER_DEPTH_MAX: usize = 16;
+
+/// Bytes of all different filters of one shard, each charged for once.
+pub const FILTERS_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Filters that one run of publications was read by, for which it is kept what they leave of it;
+/// and as many ways to read it, put together, for the next member who reads it so.
+pub const SELECTIONS_KEPT_MAX: usize = 256;
+
 /// Lists for replies whose words a shard keeps for the next who ask for the same: a storm of
 /// reconnections comes back to its channels in any order. They are looked through within a
 /// microsecond.

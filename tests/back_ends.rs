@@ -226,9 +226,13 @@ fn a_back_end_says_who_a_client_is_where_it_may_be_and_what_it_may_say() {
 fn an_endpoint_that_fails_is_left_alone_and_called_again_when_it_works() {
     let works = Arc::new(AtomicBool::new(false));
     let is_working = Arc::clone(&works);
-    let backend = BackEnd::start(move |_| match is_working.load(Ordering::Relaxed) {
-        true => Reply::json(&json!({"result": {}})),
-        false => Reply::Say(500, String::new()),
+    let backend = BackEnd::start(move |_| {
+        let is_working = is_working.load(Ordering::Relaxed);
+        if is_working {
+            Reply::json(&json!({"result": {}}))
+        } else {
+            Reply::Say(500, String::new())
+        }
     });
     let server = rpc_to(&backend);
     let mut client = Client::connect(server.address());
@@ -265,9 +269,9 @@ fn under_load_nothing_piles_up_behind_a_back_end_that_hangs() {
     const CALLS: usize = 8;
     let works = Arc::new(AtomicBool::new(false));
     let is_working = Arc::clone(&works);
-    let backend = BackEnd::start(move |_| match is_working.load(Ordering::Relaxed) {
-        true => Reply::json(&json!({"result": {}})),
-        false => Reply::Hang,
+    let backend = BackEnd::start(move |_| {
+        let is_working = is_working.load(Ordering::Relaxed);
+        if is_working { Reply::json(&json!({"result": {}})) } else { Reply::Hang }
     });
     let server = rpc_by(vec![backend.url("/")], Duration::from_millis(500));
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::connect(server.address())).collect();

@@ -1,5 +1,6 @@
 //! `longwire check` and `longwire default-config`: the configuration without a server.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -7,17 +8,26 @@ use longwire::config::{Format, template};
 
 use super::load::Sources;
 use super::log::LogArgs;
-use super::{failure, print};
+use super::{centrifugo, failure, print};
 
 /// What is to be checked.
 #[derive(Args, Debug)]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     sources: Sources,
+
+    /// Read a configuration of Centrifugo 6 instead, write the same for longwire to standard
+    /// output, secrets included, and name on standard error what is left out; exit code 3 if any
+    /// of it matters
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "dev"])]
+    centrifugo: Option<PathBuf>,
 }
 
 /// Reads the configuration as `serve` would, and says what is wrong with it.
 pub(crate) fn check(args: &CheckArgs, log: &LogArgs) -> ExitCode {
+    if let Some(path) = &args.centrifugo {
+        return centrifugo::check(path);
+    }
     match args.sources.load(log) {
         Ok(serve) => {
             let listens: Vec<String> = serve.listens().iter().map(ToString::to_string).collect();

@@ -61,17 +61,7 @@ impl Sources {
         if self.dev && is_anywhere("listen") && is_anywhere("http_server.address") {
             lay_loopback(&mut raw);
         }
-        raw.open_secrets(|path| fs::read_to_string(path));
-        let origins_from = raw.source_of(ORIGINS).cloned();
-        let mut serve = Serve::new(raw).map_err(LoadError::Faults)?;
-        if let (Err(bad), Some(source)) = (origins(&serve.client), origins_from) {
-            return Err(LoadError::Faults(vec![bad_origin(&serve.client, bad, source)]));
-        }
-        if let Some(fault) = header_of_nobody(&serve) {
-            return Err(LoadError::Faults(vec![fault]));
-        }
-        serve.check_channels().map_err(|fault| LoadError::Faults(vec![fault]))?;
-        serve.check_shares(shard_count(&serve)).map_err(|fault| LoadError::Faults(vec![fault]))?;
+        let mut serve = checked(raw)?;
         if self.dev {
             serve.open_up();
             self.check_reach(&serve)?;
@@ -94,6 +84,22 @@ impl Sources {
             _ => Ok(()),
         }
     }
+}
+
+/// What is read from the layers, if a server could go by it.
+pub(crate) fn checked(mut raw: Raw) -> Result<Serve, LoadError> {
+    raw.open_secrets(|path| fs::read_to_string(path));
+    let origins_from = raw.source_of(ORIGINS).cloned();
+    let serve = Serve::new(raw).map_err(LoadError::Faults)?;
+    if let (Err(bad), Some(source)) = (origins(&serve.client), origins_from) {
+        return Err(LoadError::Faults(vec![bad_origin(&serve.client, bad, source)]));
+    }
+    if let Some(fault) = header_of_nobody(&serve) {
+        return Err(LoadError::Faults(vec![fault]));
+    }
+    serve.check_channels().map_err(|fault| LoadError::Faults(vec![fault]))?;
+    serve.check_shares(shard_count(&serve)).map_err(|fault| LoadError::Faults(vec![fault]))?;
+    Ok(serve)
 }
 
 /// Shards as far as they can be known before the limit of descriptors is.

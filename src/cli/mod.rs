@@ -12,6 +12,7 @@ use longwire::Snapshot;
 
 mod back_ends;
 mod bench;
+mod centrifugo;
 mod check;
 mod flags;
 mod load;

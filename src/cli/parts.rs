@@ -171,6 +171,9 @@ fn channel_options(serve: &Serve, options: &serve::WithoutNamespace) -> ChannelO
             serve::RecoveryMode::Cache => RecoveryMode::Cache,
         },
         auto_cache_recover: options.auto_cache_recover,
+        allow_delta: options.allowed_delta_types.contains(&serve::DeltaType::Fossil),
+        delta_publish: options.delta_publish,
+        allow_tags_filter: options.allow_tags_filter,
         allow_user_limited_channels: options.allow_user_limited_channels,
         data_format: data_format(serve, options),
         overflow: match options.overflow {
@@ -213,6 +216,7 @@ fn channels(serve: &Serve) -> Channels {
         kept: retention(serve, options).map(|Retention { publications_max, ttl_s, meta_ttl_s }| {
             Kept { publications_max, ttl_s, meta_ttl_s }
         }),
+        makes_deltas: options.delta_publish,
         has_pattern: options.channel_regex.text().is_some(),
     };
     let all = serve.channel.namespaces.0.iter();
@@ -319,6 +323,7 @@ mod tests {
                 Kind::Time => "59s",
                 Kind::Word(words) => words[1],
                 Kind::Text(_) => "!",
+                Kind::List(_) => "fossil",
                 Kind::Tables(_) => r#"[{"name":"chat"}]"#,
                 _ => "77",
             };

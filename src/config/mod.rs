@@ -6,6 +6,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod centrifugo;
 mod change;
 mod cidr;
 mod fault;

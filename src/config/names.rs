@@ -76,7 +76,7 @@ pub(super) fn is_foreign(path: &str) -> bool {
 
 /// Centrifugo 6's sections and keys that mean nothing here yet. To say so is kinder than to guess
 /// at a slip of the pen.
-const FOREIGN: [&str; 54] = [
+const FOREIGN: [&str; 51] = [
     "admin",
     "broker",
     "channel.proxy.map_publish",
@@ -85,15 +85,12 @@ const FOREIGN: [&str; 54] = [
     "channel.proxy.sub_refresh",
     "channel.proxy.subscribe_stream",
     "channel.without_namespace.allow_channel_compaction",
-    "channel.without_namespace.allow_tags_filter",
-    "channel.without_namespace.allowed_delta_types",
     "channel.without_namespace.batch_flush_latest",
     "channel.without_namespace.batch_max_delay",
     "channel.without_namespace.batch_max_size",
     "channel.without_namespace.cache_empty_proxy_enabled",
     "channel.without_namespace.cache_empty_proxy_name",
     "channel.without_namespace.client_publish_debounce_interval",
-    "channel.without_namespace.delta_publish",
     "channel.without_namespace.keep_latest_publication",
     "channel.without_namespace.map",
     "channel.without_namespace.map_clients_presence_channel_prefix",

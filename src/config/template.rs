@@ -113,7 +113,7 @@ fn comment(out: &mut String, indent: &str, text: &str) -> std::fmt::Result {
 }
 
 /// A value as all three formats take it: JSON's strings, numbers, switches and lists.
-fn literal(key: &Key, value: &Value) -> String {
+pub(super) fn literal(key: &Key, value: &Value) -> String {
     let quoted = |text: &str| serde_json::to_string(text).expect("a string is JSON");
     match value {
         Value::Text(text) if key.kind.is_bare(text) => text.clone(),

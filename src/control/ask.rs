@@ -42,6 +42,8 @@ pub struct Publication {
     pub text: Vec<u8>,
     /// How it is kept, if it is.
     pub kept: Option<Kept>,
+    /// Deltas are made of it, for those who take them.
+    pub makes_delta: bool,
 }
 
 /// The queue to a channel's home is full, or nobody answered in time: ask again later.

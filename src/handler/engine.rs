@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::{
-    Answer, AskError, Asked, Done, Entered, Entry, Handler, Job, MessageKind, Present, Question,
-    Retention,
+    Answer, AskError, Asked, Done, Entered, Entry, Handler, Job, Keep, MessageKind, Present,
+    Question,
 };
 use crate::metrics::Counters;
 
@@ -272,7 +272,7 @@ pub trait Engine<H: Handler> {
         channel: &str,
         kind: MessageKind,
         payload: &[u8],
-        retention: Option<Retention>,
+        keep: Option<Keep>,
     ) -> Result<(), PublishError>;
     /// Whether a message of so many bytes would find room in its output.
     fn has_room(&mut self, connection: ConnectionId, payload_bytes: usize) -> bool;

@@ -46,10 +46,13 @@ pub use request::{Accept, Params, Refuse, Request, Upgrade};
 pub use route::{Limits, Origins, Route, RouteMatch, Routes};
 pub use shard::{Peer, Shard};
 pub use stream::{
-    Answer, AskError, Asked, AskedEpoch, Entered, Entry, Epoch, JoinEvent, Overflow, Position,
-    Question, Recover, Recovered, Retention, Since,
+    Answer, AskError, Asked, AskedEpoch, Entered, Entry, Epoch, JoinEvent, Keep, Overflow,
+    Position, Question, Recover, Recovered, Retention, Since,
 };
 pub use word::Word;
+
+pub use crate::filter::Reading;
+use crate::filter::Tags;
 
 /// An application: one instance per shard.
 pub trait Handler: Sized + 'static {
@@ -89,6 +92,24 @@ pub trait Handler: Sized + 'static {
     /// it; `None` to have it kept as it is. Asked once for each, by the channel's home.
     fn numbered(_publication: Message<'_>, _position: Position) -> Option<Vec<u8>> {
         None
+    }
+
+    /// The payload of a publication for members who take deltas ([`Reading::Deltas`]), where it is
+    /// said whole; `None` if it is said to them as to everybody.
+    fn whole(_publication: Message<'_>) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// The same as what it differs by from the one before it in the same kind of message, which
+    /// they have; `None` to have it said whole. Asked once for each kind, by the channel's home.
+    fn delta(_publication: Message<'_>, _base: Message<'_>) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// The tags of a publication, for members who read by a filter. Asked once for each on every
+    /// shard with such members.
+    fn tags(_publication: Message<'_>) -> Tags {
+        Tags::new()
     }
 
     /// The payloads of text messages that tell these comings and goings in `channel`, for members

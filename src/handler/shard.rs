@@ -9,7 +9,7 @@ use super::engine::{
 use super::offload::halves;
 use super::{
     Answer, AskError, Asked, Cancelled, ConnectionId, Engine, Entered, Entry, Handler, JobPanicked,
-    Message, Present, Question, Retention,
+    Keep, Message, Present, Question,
 };
 use crate::metrics::Counters;
 
@@ -40,9 +40,9 @@ impl<'a, H: Handler> Shard<'a, H> {
         &mut self,
         channel: &str,
         message: Message<'_>,
-        retention: Retention,
+        keep: impl Into<Keep>,
     ) -> Result<(), PublishError> {
-        self.engine.publish(channel, message.kind(), message.payload(), Some(retention))
+        self.engine.publish(channel, message.kind(), message.payload(), Some(keep.into()))
     }
 
     /// Says that a connection of this shard that was counted for a user is gone
@@ -252,9 +252,9 @@ impl<'a, H: Handler> Peer<'a, H> {
         &mut self,
         channel: &str,
         message: Message<'_>,
-        retention: Retention,
+        keep: impl Into<Keep>,
     ) -> Result<(), PublishError> {
-        self.engine.publish(channel, message.kind(), message.payload(), Some(retention))
+        self.engine.publish(channel, message.kind(), message.payload(), Some(keep.into()))
     }
 
     /// Runs `job` on the pool, and `done` with its result back on this shard.

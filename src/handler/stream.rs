@@ -12,6 +12,8 @@
 
 use std::sync::Arc;
 
+use crate::filter::Reading;
+
 use super::{Present, Publications};
 
 /// For how long, and how many of, a channel's publications are kept.
@@ -23,6 +25,22 @@ pub struct Retention {
     pub ttl_s: u32,
     /// Seconds without use for which the stream's epoch and offset outlive its publications.
     pub meta_ttl_s: u32,
+}
+
+/// How its channel's home keeps a publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// For how long, and beside how many others.
+    pub retention: Retention,
+    /// Whether those who take deltas ([`Reading::Deltas`]) are sent what it differs by from the
+    /// publication before it ([`Handler::delta`](super::Handler::delta)).
+    pub makes_delta: bool,
+}
+
+impl From<Retention> for Keep {
+    fn from(retention: Retention) -> Self {
+        Self { retention, makes_delta: false }
+    }
 }
 
 /// Which life of a stream an offset belongs to: eight ASCII letters.
@@ -148,6 +166,8 @@ pub struct Entry {
     pub replaces_others: bool,
     /// What becomes of publications that it does not read in time.
     pub overflow: Overflow,
+    /// How it reads what is published. As deltas only where `stream` is asked for, too.
+    pub reading: Reading,
     /// The application's own, below 8: [`Peer::tag`](super::Peer::tag) returns it.
     pub tag: u8,
 }

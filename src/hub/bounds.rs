@@ -20,6 +20,8 @@ pub struct FanoutBounds {
     pub channel_queue_bytes_max: usize,
     /// `FANOUT_QUEUE_BYTES_MAX`
     pub shard_queue_bytes_max: usize,
+    /// `FILTERS_BYTES_MAX`
+    pub filters_bytes_max: usize,
     /// `FANOUT_SHARE`
     pub share: u32,
 }
@@ -34,6 +36,7 @@ impl Default for FanoutBounds {
             channel_queue_frames_max: limits::CHANNEL_QUEUE_FRAMES_MAX,
             channel_queue_bytes_max: limits::CHANNEL_QUEUE_BYTES_MAX,
             shard_queue_bytes_max: limits::FANOUT_QUEUE_BYTES_MAX,
+            filters_bytes_max: limits::FILTERS_BYTES_MAX,
             share: limits::FANOUT_SHARE,
         }
     }

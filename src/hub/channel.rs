@@ -9,26 +9,58 @@ use super::bucket::ShardId;
 use super::fanout::MemberId;
 use super::interest::Stance;
 use super::memberships::{Memberships, Standing};
+use crate::filter::Reading;
 
-/// A member as it stands in the list, and in the highest bit whether it hears of others' coming
-/// and going: of ten thousand who do not, none has to be looked up for that.
+/// A member as it stands in the list, and in the highest bits what is asked of each who is served:
+/// of ten thousand who want nothing but what is published, none has to be looked up for that.
 #[derive(Clone, Copy)]
 pub(super) struct Listed(u32);
 
 impl Listed {
+    /// It hears of others' coming and going.
     const HEARS_JOINS: u32 = 1 << 31;
+    /// It reads publications as deltas, where they can be made.
+    const TAKES_DELTAS: u32 = 1 << 30;
+    /// It has the last publication: the next one may be a delta.
+    const HAS_BASE: u32 = 1 << 29;
+    /// It has a filter.
+    const IS_SELECTIVE: u32 = 1 << 28;
+    const MEMBER: u32 = Self::IS_SELECTIVE - 1;
 
-    fn new(member: MemberId, hears_joins: bool) -> Self {
-        assert!(member.0 < Self::HEARS_JOINS, "a slab ends far below");
-        Self(member.0 | if hears_joins { Self::HEARS_JOINS } else { 0 })
+    fn new(member: MemberId, hears_joins: bool, reading: &Reading) -> Self {
+        assert!(member.0 <= Self::MEMBER, "a slab ends far below");
+        let hears_joins = if hears_joins { Self::HEARS_JOINS } else { 0 };
+        let reading = match reading {
+            Reading::Whole => 0,
+            Reading::Deltas => Self::TAKES_DELTAS,
+            Reading::Selected(_) => Self::IS_SELECTIVE,
+        };
+        Self(member.0 | hears_joins | reading)
     }
 
     pub(super) fn member(self) -> MemberId {
-        MemberId(self.0 & !Self::HEARS_JOINS)
+        MemberId(self.0 & Self::MEMBER)
     }
 
     pub(super) fn hears_joins(self) -> bool {
         self.0 & Self::HEARS_JOINS != 0
+    }
+
+    pub(super) fn takes_deltas(self) -> bool {
+        self.0 & Self::TAKES_DELTAS != 0
+    }
+
+    pub(super) fn has_base(self) -> bool {
+        self.0 & Self::HAS_BASE != 0
+    }
+
+    pub(super) fn is_selective(self) -> bool {
+        self.0 & Self::IS_SELECTIVE != 0
+    }
+
+    /// Notes whether it has the last publication.
+    pub(super) fn set_base(&mut self, has_base: bool) {
+        self.0 = self.0 & !Self::HAS_BASE | if has_base { Self::HAS_BASE } else { 0 };
     }
 }
 
@@ -73,6 +105,7 @@ impl<F> Channel<F> {
         key: Key,
         member: MemberId,
         standing: Option<Standing>,
+        reading: &Reading,
         memberships: &mut Memberships,
     ) {
         memberships.add(member, key, self.member_count(), standing);
@@ -81,7 +114,7 @@ impl<F> Channel<F> {
             self.members.reserve_exact(places / 4 + 1);
         }
         let hears_joins = standing.is_some_and(|standing| standing.hears_joins);
-        self.members.push(Listed::new(member, hears_joins));
+        self.members.push(Listed::new(member, hears_joins, reading));
     }
 
     /// Takes out the member who stood at `position`, whose membership has ended.

@@ -15,6 +15,7 @@ use super::fanout::{ChannelId, Fanout, JoinError, MemberId, at, at_mut};
 use super::interest::{Answer, InterestChange, Stance, Told};
 use super::joining::Announcement;
 use super::memberships::Standing;
+use crate::filter::{Filter, Reading};
 
 impl<F> Fanout<F> {
     // --- Members ----------------------------------------------------------------------------
@@ -37,7 +38,7 @@ impl<F> Fanout<F> {
             return Err(JoinError::AlreadyMember(ChannelId(key)));
         }
         let key = self.wanted(name, found)?;
-        self.append(key, member, None);
+        self.append(key, member, None, Reading::Whole);
         match at(&self.channels, key).stance {
             Stance::Here => self.joining.joined(member, key),
             // It is held still, so the refusal found nobody to tell.
@@ -64,11 +65,20 @@ impl<F> Fanout<F> {
         Ok(key)
     }
 
-    fn append(&mut self, key: Key, member: MemberId, standing: Option<Standing>) {
+    fn append(&mut self, key: Key, member: MemberId, standing: Option<Standing>, reading: Reading) {
         let channel = at_mut(&mut self.channels, key);
         let list_bytes = channel.list_bytes();
-        channel.append(key, member, standing, &mut self.memberships);
+        channel.append(key, member, standing, &reading, &mut self.memberships);
         self.list_bytes += channel.list_bytes() - list_bytes;
+        if let Reading::Selected(filter) = reading {
+            self.filters.add(key, member, filter);
+        }
+    }
+
+    /// Whether there is room for a filter beside those that memberships read by.
+    pub fn has_room_for(&self, filter: &Filter) -> bool {
+        let bytes = self.filters.bytes() + filter.bytes();
+        bytes <= self.bounds.filters_bytes_max || self.filters.is_known(filter)
     }
 
     /// Keeps the home's publications of the channel coming for a member to come: until
@@ -94,6 +104,7 @@ impl<F> Fanout<F> {
         channel: &str,
         member: MemberId,
         standing: Standing,
+        reading: Reading,
     ) -> Result<ChannelId, JoinError> {
         let key = self.channels.find(channel).expect("a channel that is held is kept");
         let stance = at(&self.channels, key).stance;
@@ -102,7 +113,7 @@ impl<F> Fanout<F> {
             self.release(channel);
             return Err(JoinError::AlreadyMember(ChannelId(key)));
         }
-        self.append(key, member, Some(standing));
+        self.append(key, member, Some(standing), reading);
         self.holds.end(key);
         Ok(ChannelId(key))
     }
@@ -110,6 +121,7 @@ impl<F> Fanout<F> {
     /// Ends a membership, and says how it was; `None` if there was none.
     pub fn leave(&mut self, channel: ChannelId, member: MemberId) -> Option<Standing> {
         let (position, standing) = self.memberships.remove(member, channel.0)?;
+        self.filters.remove(channel.0, member);
         self.vacate(channel.0, position);
         Some(standing)
     }
@@ -121,6 +133,7 @@ impl<F> Fanout<F> {
         while let Some(key) = self.memberships.any(member) {
             let (position, standing) =
                 self.memberships.remove(member, key).expect("it has just been found");
+            self.filters.remove(key, member);
             left(self.channels.name(key), standing);
             self.vacate(key, position);
             count += 1;
@@ -148,6 +161,22 @@ impl<F> Fanout<F> {
     /// How a connection stands in a channel; `None` if it is not in it.
     pub fn standing(&self, channel: ChannelId, member: MemberId) -> Option<Standing> {
         self.memberships.standing(member, channel.0)
+    }
+
+    /// Whether a member takes deltas.
+    pub fn takes_deltas(&self, channel: ChannelId, member: MemberId) -> bool {
+        let position = self.memberships.position(member, channel.0);
+        let listed = |position: u32| at(&self.channels, channel.0).members[position as usize];
+        position.is_some_and(|position| listed(position).takes_deltas())
+    }
+
+    /// A member does not get, or may not get, what it was last handed out: what it is handed next
+    /// has to be whole.
+    pub fn lose_base(&mut self, channel: ChannelId, member: MemberId) {
+        if let Some(position) = self.memberships.position(member, channel.0) {
+            let members = &mut at_mut(&mut self.channels, channel.0).members;
+            members[position as usize].set_base(false);
+        }
     }
 
     /// The name of a channel that has members here.

@@ -22,6 +22,7 @@ use super::interest::Interest;
 use super::joining::Joining;
 use super::memberships::Memberships;
 use super::names::{NameError, Names};
+use super::reading::{Filters, Wording, wording};
 use super::turns::Turns;
 use crate::limits;
 use std::hash::BuildHasher;
@@ -92,6 +93,8 @@ pub struct Delivery<'a, F> {
     pub frames: &'a [F],
     /// Whether they tell of others coming and going, and are no publications.
     pub tells_joins: bool,
+    /// How the member is to read them.
+    pub wording: Wording<'a>,
     /// Deliveries of equal chains have equal frames: joined once, sent to all.
     pub chain: Chain,
 }
@@ -127,6 +130,7 @@ pub struct Fanout<F> {
     pub(super) interest: Interest,
     pub(super) joining: Joining,
     pub(super) holds: Holds,
+    pub(super) filters: Filters,
     /// The number of the next question to a home.
     pub(super) next_ask: u32,
     pub(super) homes: Homes,
@@ -157,6 +161,7 @@ impl<F> Fanout<F> {
             interest: Interest::new(homes.shard_count()),
             joining: Joining::default(),
             holds: Holds::default(),
+            filters: Filters::default(),
             next_ask: 0,
             homes,
             bounds,
@@ -262,14 +267,16 @@ impl<F> Fanout<F> {
         };
         self.turns.spend();
         self.counters.deliveries += 1;
-        let channel = at(&self.channels, key);
-        let backlog = channel.backlog.as_ref().expect("it has just made a step");
+        let Channel { members, backlog, .. } = at_mut(&mut self.channels, key);
+        let listed = &mut members[step.position as usize];
+        let backlog = backlog.as_ref().expect("it has just made a step");
         Some(Delivery {
             channel: ChannelId(key),
-            member: channel.members[step.position as usize].member(),
+            member: listed.member(),
             missed: step.missed,
             frames: backlog.frames(step),
             tells_joins: step.for_hearers,
+            wording: wording(listed, step, |member| self.filters.of(key, member)),
             chain: Chain {
                 run: step.run,
                 start: u32::try_from(step.start).expect("a run has few frames"),

@@ -168,6 +168,12 @@ impl Memberships {
         Some(self.memberships.get(found).expect("linked memberships are in use").place.standing())
     }
 
+    /// Where the member stands in a channel's list; `None` if it is not in it.
+    pub(super) fn position(&self, member: MemberId, channel: Key) -> Option<u32> {
+        let (_, found) = self.find(member, channel)?;
+        Some(self.memberships.get(found).expect("linked memberships are in use").place.position())
+    }
+
     pub(super) fn contains(&self, member: MemberId, channel: Key) -> bool {
         self.find(member, channel).is_some()
     }

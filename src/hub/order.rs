@@ -66,6 +66,18 @@ pub struct Published {
     pub targets: ShardSet,
     /// Whether some of its members read another form of it than the published one.
     pub in_both_forms: bool,
+    /// If some of its members take deltas, whether there is what to compare it with.
+    pub deltas: Option<Follows>,
+}
+
+/// Whether a publication follows the channel's last one in its stream too. Then that is what all
+/// who got it have, and what it can be compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follows {
+    /// It does.
+    Last,
+    /// One of the two is not in the stream, or nobody has taken deltas before.
+    Nothing,
 }
 
 /// What a lagging shard is to be told, or sent, before it is in step again.
@@ -107,6 +119,9 @@ pub struct Order {
     lagging: Box<[Rotation]>,
     /// The channels whose publications are read in both of their forms, if there are any.
     both_forms: BTreeSet<Key>,
+    /// The channels with members who take deltas, and for each the offset of its last publication
+    /// if that is in its stream.
+    deltas: BTreeMap<Key, Option<u64>>,
     /// The shards with members who hear of others' coming and going, where there are any.
     hearers: BTreeMap<Key, ShardSet>,
     counters: OrderCounters,
@@ -140,6 +155,7 @@ impl Order {
             channels: Names::new(channels_max, hasher),
             lagging: (0..shard_count).map(|_| Rotation::default()).collect(),
             both_forms: BTreeSet::new(),
+            deltas: BTreeMap::new(),
             hearers: BTreeMap::new(),
             counters: OrderCounters::default(),
         }
@@ -189,6 +205,7 @@ impl Order {
         }
         if is_over {
             self.both_forms.remove(&key);
+            self.deltas.remove(&key);
             self.hearers.remove(&key);
             self.channels.forget(key);
         }
@@ -204,6 +221,13 @@ impl Order {
     /// Whether publications of the channel are read in both of their forms.
     pub fn is_read_in_both_forms(&self, channel: &str) -> bool {
         self.channels.find(channel).is_some_and(|key| self.both_forms.contains(&key))
+    }
+
+    /// Notes that members of the channel take deltas. It holds until the channel is forgotten.
+    pub fn needs_deltas(&mut self, channel: &str) {
+        if let Some(key) = self.channels.find(channel) {
+            self.deltas.entry(key).or_default();
+        }
     }
 
     /// The shards that are interested in a channel.
@@ -244,7 +268,12 @@ impl Order {
         let targets = ordered.in_step();
         let (channel, sequence) = (HomeChannelId(key), ordered.sequence);
         let in_both_forms = self.both_forms.contains(&key);
-        Some(Published { channel, sequence, offset, targets, in_both_forms })
+        let deltas = self.deltas.get_mut(&key).map(|last| {
+            let follows = last.is_some_and(|last| offset == Some(last + 1));
+            *last = offset;
+            if follows { Follows::Last } else { Follows::Nothing }
+        });
+        Some(Published { channel, sequence, offset, targets, in_both_forms, deltas })
     }
 
     /// The publication just made could not be queued to `shard`, one of its targets.

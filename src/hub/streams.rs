@@ -272,6 +272,11 @@ impl<F: Clone> Streams<F> {
         }
     }
 
+    /// The last publication of a stream, if it is kept.
+    pub fn last(&self, stream: StreamId) -> Option<&F> {
+        self.at(stream.0).kept.back().map(|kept| &kept.frame)
+    }
+
     // --- Reading ----------------------------------------------------------------------------
 
     /// The publications after `since`, or all, from the oldest on; in reverse those before it,

@@ -169,6 +169,9 @@ counters! {
     /// Publications, or runs of them, that were put into the other kind of message, by the home of
     /// their channel or by a shard whose home did not know yet that somebody reads it.
     publications_translated,
+    /// Publications that their channel's home has compared with the one before, for members who
+    /// take deltas.
+    publications_compared,
     /// Deliveries that were not made because the member reads another kind of message.
     publications_unreadable,
     /// Publications that were given an offset in their channel's stream.

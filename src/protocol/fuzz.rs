@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 
 use super::channel::{self, Naming};
 use super::{
-    ClientId, ClientInfo, Command, Commands, Format, Lineage, Publication, Push, Request, json,
-    protobuf, translate,
+    ClientId, ClientInfo, Command, Commands, Format, Lineage, Publication, Push, Request, fossil,
+    json, protobuf, translate,
 };
 
 /// Reads `data` as a JSON frame: lines are commands, an error ends it, and what a command holds
@@ -102,6 +102,28 @@ pub fn fuzz_pushes(data: &[u8]) {
     }
 }
 
+/// Takes what stands before the first zero for a base, and the rest for what follows it, and for a
+/// delta: one that is made gives what it was made of, in text if that is text, and any other bytes
+/// are refused or give something.
+#[doc(hidden)]
+pub fn fuzz_deltas(data: &[u8]) {
+    let end = memchr::memchr(0, data).unwrap_or(data.len());
+    let (base, rest) = data.split_at(end);
+    let target = rest.strip_prefix(&[0]).unwrap_or(rest);
+    if let Some(delta) = fossil::encode(base, target) {
+        assert!(delta.len() < target.len(), "it is worth it");
+        assert_eq!(fossil::decode(base, &delta).as_deref(), Ok(target));
+        let is_text = |bytes| std::str::from_utf8(bytes).is_ok();
+        assert!(is_text(&delta) || !is_text(base) || !is_text(target), "it can be a string");
+    }
+    if let Ok(made) = fossil::decode(base, target) {
+        assert!(
+            made.len() <= target.len().saturating_mul(base.len().max(1)),
+            "copies and literals"
+        );
+    }
+}
+
 /// Publishes what a command would publish, and says it in JSON if that can be done.
 fn publish_and_translate(command: &Command<'_>) {
     let Request::Publish(request) = &command.request else { return };
@@ -189,7 +211,21 @@ mod tests {
         assert!(count.count() >= 10);
     }
 
+    #[test]
+    fn the_corpus_of_deltas_holds() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus/deltas");
+        let files = fs::read_dir(&corpus).expect("the corpus is committed");
+        let count = files.map(|file| fuzz_deltas(&fs::read(file.unwrap().path()).unwrap()));
+        assert!(count.count() >= 8);
+    }
+
     proptest! {
+        #[test]
+        fn random_pairs_hold(text in "[ab]{0,60}\u{0}[ab]{0,60}", more in "\\PC{0,40}") {
+            fuzz_deltas(text.as_bytes());
+            fuzz_deltas(format!("{more}{more}\u{0}{more}ab{more}").as_bytes());
+        }
+
         #[test]
         fn names_hold(text in "([a#,]{0,3}\n)?[$]?[a:#,$é]{0,9}", any in ".{0,20}") {
             fuzz_channel_names(text.as_bytes());

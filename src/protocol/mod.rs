@@ -18,10 +18,12 @@ mod client_id;
 mod code;
 mod command;
 mod commands;
+pub mod delta;
 mod emulation;
 #[cfg(test)]
 mod examples;
 mod format;
+pub mod fossil;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod json;
@@ -29,6 +31,7 @@ mod lines;
 pub mod protobuf;
 mod push;
 mod reply;
+mod tags_filter;
 mod text;
 mod translate;
 mod transport;
@@ -48,6 +51,7 @@ pub use reply::{
     ConnectResult, Failure, HistoryResult, PresenceStats, RefreshResult, Reply, StreamNames,
     SubscribeResult,
 };
+pub use tags_filter::TagsFilterError;
 pub use text::{Entries, Raw, Text};
 pub use translate::translate;
 pub use transport::Transport;

@@ -42,6 +42,8 @@ pub struct Publication<'a> {
     pub tags: &'a [(&'a str, &'a str)],
     /// The history that the place is in; only said with the first place of one.
     pub epoch: &'a str,
+    /// The data is a delta to that of the publication before it (11).
+    pub delta: bool,
 }
 
 /// A subscription that the client did not ask for.

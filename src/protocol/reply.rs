@@ -100,6 +100,8 @@ pub struct SubscribeResult<'a> {
     pub data: &'a [u8],
     /// Whether the client had asked to recover.
     pub was_recovering: bool,
+    /// Whether publications come as deltas, where they can.
+    pub delta: bool,
 }
 
 /// What was published into a channel. All of it is always said.

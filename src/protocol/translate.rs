@@ -18,16 +18,24 @@ pub fn translate(message: &[u8], format: Format) -> Option<Vec<u8>> {
     let mut rest = Some(message);
     while let Some(pushes) = rest {
         let news;
-        (news, rest) = match format {
-            Format::Json => read_line(pushes)?,
-            Format::Protobuf => read_message(pushes)?,
-        };
+        (news, rest) = read(pushes, format)?;
+        if format == Format::Protobuf && !news.values().all(is_json) {
+            return None;
+        }
         if !out.is_empty() {
             out.extend_from_slice(format.other().separator());
         }
-        news.write(&mut out, format.other())?;
+        news.write(&mut out, format.other(), None)?;
     }
     Some(out)
+}
+
+/// The first push of a message, and the others.
+pub(super) fn read(pushes: &[u8], format: Format) -> Option<(News<'_>, Option<&[u8]>)> {
+    match format {
+        Format::Json => read_line(pushes),
+        Format::Protobuf => read_message(pushes),
+    }
 }
 
 /// The push on the first line, and the other lines.
@@ -39,13 +47,11 @@ fn read_line(lines: &[u8]) -> Option<(News<'_>, Option<&[u8]>)> {
     Some((serde_json::from_slice::<Envelope<'_>>(line).ok()?.push, rest))
 }
 
-/// The first push behind its length, and what follows it. It can be said in JSON.
+/// The first push behind its length, and what follows it.
 fn read_message(messages: &[u8]) -> Option<(News<'_>, Option<&[u8]>)> {
     let (reply, rest) = protobuf::split_first(messages).ok()?;
     let news = protobuf::read_push(reply).ok()?;
-    let rest = Some(rest).filter(|rest| !rest.is_empty());
-    let is_text = news.values().all(is_json);
-    is_text.then_some((news, rest))
+    Some((news, Some(rest).filter(|rest| !rest.is_empty())))
 }
 
 /// What JSON takes more than Protobuf for the names of the fields.
@@ -120,8 +126,14 @@ impl<'a> News<'a> {
         data.chain(infos).filter(|value| !value.is_empty())
     }
 
-    /// Appends the same news in `format`; `None` if there is none.
-    fn write(&self, out: &mut Vec<u8>, format: Format) -> Option<()> {
+    /// Appends the same news in `format`, or with other data, of which it is said whether they are
+    /// a delta; `None` if there is none.
+    pub(super) fn write(
+        &self,
+        out: &mut Vec<u8>,
+        format: Format,
+        instead: Option<(&[u8], bool)>,
+    ) -> Option<()> {
         let tags: Vec<(&str, &str)>;
         let push = match self {
             Self { publication: Some(one), .. } => {
@@ -130,8 +142,9 @@ impl<'a> News<'a> {
                     None => None,
                 };
                 tags = one.tags.iter().map(|(key, value)| (key, &**value)).collect();
-                let (data, offset, epoch) = (one.data.bytes(), one.offset, &*one.epoch);
-                Push::Publication(Publication { data, info, offset, tags: &tags, epoch })
+                let (data, delta) = instead.unwrap_or((one.data.bytes(), false));
+                let (offset, epoch) = (one.offset, &*one.epoch);
+                Push::Publication(Publication { data, info, offset, tags: &tags, epoch, delta })
             }
             Self { join: Some(one), .. } => Push::Join(one.info.as_ref()?.read()?),
             Self { leave: Some(one), .. } => Push::Leave(one.info.as_ref()?.read()?),
@@ -284,6 +297,7 @@ mod tests {
                 offset,
                 tags: &tags,
                 epoch: &epoch,
+                delta: false,
             };
             assert_translated(&Push::Publication(publication));
         }

@@ -6,7 +6,7 @@
 use tokio::sync::oneshot;
 
 use crate::control::{Busy, Kept, Publication};
-use crate::handler::Retention;
+use crate::handler::{Keep, Retention};
 use crate::mesh::{Class, Member};
 use crate::metrics::Counters;
 use crate::shard::{Message, Publisher};
@@ -33,8 +33,9 @@ impl Publishing {
             counters.publishes_late += 1;
             return;
         }
-        let retention = frame.kept.map(retention);
-        let (home, message) = self.publisher.publication(channel, &frame.text, retention);
+        let makes_delta = frame.makes_delta;
+        let keep = frame.kept.map(|kept| Keep { retention: retention(kept), makes_delta });
+        let (home, message) = self.publisher.publication(channel, &frame.text, keep);
         let sent = mesh.send(home, message, Class::Delivery).map_err(|_| Busy);
         match sent {
             Ok(()) => counters.published += 1,
@@ -61,7 +62,7 @@ mod tests {
         let (mut control, mut shard) = (members.pop().unwrap(), members.pop().unwrap());
         let publishing = Publishing::new(1);
         let mut counters = Counters::default();
-        let frame = Publication { text: b"{}".to_vec(), kept: None };
+        let frame = Publication { text: b"{}".to_vec(), kept: None, makes_delta: false };
         for is_late in [true, false] {
             let (answer, mut answered) = oneshot::channel();
             if is_late {

@@ -51,6 +51,7 @@ impl Session {
             is_server_side: true,
             replaces_others: false,
             channel_info: &claimed.info,
+            filter: None,
         };
         let put_in = PutIn { entrant: plan.entrant(), data: claimed.data.as_slice().into() };
         self.channel_count += 1;
@@ -113,7 +114,7 @@ impl Session {
         let Some(slot) = self.awaited_entry(channel) else { return Deferred::default() };
         let taken = self.take(slot);
         self.leave(channel, effects);
-        if let Taken { awaited: Awaited::Entry(_), .. } = taken {
+        if let Taken { awaited: Awaited::Entry(..), .. } = taken {
             return self.answer(taken, &Reply::Error(ErrorCode::PermissionDenied.into()), effects);
         }
         let written = effects.outbox.write_push(channel, &push);

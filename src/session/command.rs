@@ -136,7 +136,7 @@ impl Session {
             info: Some(self.shown_in(name, terms)),
             ..Publication::default()
         };
-        effects.publish((id, None), name, publication, options.history);
+        effects.publish((id, None), name, publication, options.keep());
         Ok(())
     }
 }

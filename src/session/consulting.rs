@@ -175,8 +175,8 @@ impl Session {
             tags: &tags,
             ..Publication::default()
         };
-        let retention = options.history.filter(|_| !result.skips_history);
-        effects.publish((taken.id, Some(taken.slot)), &channel, publication, retention);
+        let keep = options.keep().filter(|_| !result.skips_history);
+        effects.publish((taken.id, Some(taken.slot)), &channel, publication, keep);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Outbox;
 use super::entry::Entry;
-use super::options::Retention;
+use super::options::Keep;
 use super::questions::Question;
 use super::under_way::SlotId;
 use crate::backend;
@@ -80,7 +80,7 @@ pub enum Effect {
         /// A whole message.
         message: Span,
         /// How it is kept, if it is.
-        retention: Option<Retention>,
+        keep: Option<Keep>,
     },
     /// The client has answered a ping; if none was sent, tell `Session::unasked_pong`.
     Pong,
@@ -155,14 +155,14 @@ impl Effects {
         (id, slot): (u32, Option<SlotId>),
         name: &str,
         publication: Publication<'_>,
-        retention: Option<Retention>,
+        keep: Option<Keep>,
     ) {
         let channel = self.text(name.as_bytes());
         let start = self.text.len();
         let format = self.outbox.format();
         format.write_push(&mut self.text, name, &Push::Publication(publication));
         let message = Span(start..self.text.len());
-        self.push(Effect::Publish { id, slot, channel, message, retention });
+        self.push(Effect::Publish { id, slot, channel, message, keep });
     }
 
     pub(super) fn text(&mut self, text: &[u8]) -> Span {

@@ -73,6 +73,7 @@ impl Entrance {
             is_server_side: true,
             replaces_others: self.replaces_others,
             channel_info: &self.info,
+            filter: None,
         }
     }
 

@@ -3,6 +3,7 @@
 
 use super::effects::Span;
 use super::options::{Overflow, Retention};
+use crate::filter::Reading;
 use crate::protocol::SubscribeResult;
 
 /// What a membership is to its session; kept with it, where the channel's members are.
@@ -47,6 +48,8 @@ pub struct Entry {
     pub replaces_others: bool,
     /// What becomes of publications that it does not read in time.
     pub overflow: Overflow,
+    /// How the client reads what is published.
+    pub reading: Reading,
     /// What the membership is to be.
     pub membership: Membership,
 }
@@ -115,6 +118,8 @@ pub(super) struct Entrant {
     pub(super) must_recover: bool,
     /// The place in the stream from which it recovers.
     pub(super) asked_offset: u64,
+    /// It gets publications as deltas.
+    pub(super) takes_deltas: bool,
 }
 
 impl Entrant {
@@ -139,6 +144,7 @@ impl Entrant {
             positioned: self.is_positioned,
             data,
             was_recovering: self.is_recovering,
+            delta: self.takes_deltas,
         }
     }
 }
@@ -156,6 +162,7 @@ mod tests {
             is_recovering: true,
             must_recover,
             asked_offset: 5,
+            takes_deltas: false,
         }
     }
 

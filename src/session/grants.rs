@@ -9,6 +9,7 @@ pub(super) struct Wishes {
     pub(super) positioned: bool,
     pub(super) recoverable: bool,
     pub(super) join_leave: bool,
+    pub(super) delta: bool,
 }
 
 /// What it gets of it.
@@ -20,6 +21,8 @@ pub(super) struct Grant {
     pub(super) is_recoverable: bool,
     /// It hears who comes and goes.
     pub(super) hears_joins: bool,
+    /// It gets publications as deltas: it is told when it has missed one.
+    pub(super) takes_deltas: bool,
 }
 
 impl Rules {
@@ -35,10 +38,12 @@ impl Rules {
             || (wishes.positioned && (options.allow_positioning || sees_history));
         let hears_joins = options.join_leave
             && (options.force_push_join_leave || (wishes.join_leave && sees_presence));
+        let retention = options.history.filter(|_| is_positioned);
         Grant {
-            retention: options.history.filter(|_| is_positioned),
+            retention,
             is_recoverable: is_recoverable && options.history.is_some(),
             hears_joins,
+            takes_deltas: wishes.delta && options.allow_delta && retention.is_some(),
         }
     }
 }
@@ -51,7 +56,7 @@ mod tests {
     fn a_subscription_gets_what_is_forced_and_what_it_may_wish_for() {
         let history = Some(Retention { publications_max: 10, ttl_s: 60, meta_ttl_s: 600 });
         let kept = ChannelOptions { history, ..ChannelOptions::default() };
-        let all = Wishes { positioned: true, recoverable: true, join_leave: true };
+        let all = Wishes { positioned: true, recoverable: true, join_leave: true, delta: true };
         let none = Wishes::default();
         let joins = ChannelOptions { join_leave: true, ..kept };
         let see = ChannelOptions { allow_presence_for_subscriber: true, ..joins };
@@ -78,6 +83,20 @@ mod tests {
             let got = (granted.retention.is_some(), granted.is_recoverable, granted.hears_joins);
             assert_eq!(got, grant, "{options:?} {wishes:?}");
         }
+    }
+
+    #[test]
+    fn deltas_are_for_those_who_know_their_position() {
+        let history = Some(Retention { publications_max: 10, ttl_s: 60, meta_ttl_s: 600 });
+        let options = ChannelOptions { history, allow_delta: true, ..ChannelOptions::default() };
+        let positioned = ChannelOptions { force_positioning: true, ..options };
+        let wishes = Wishes { delta: true, ..Wishes::default() };
+        let granted = |options, wishes| rules(options).grant(options, "42", wishes).takes_deltas;
+        assert!(granted(positioned, wishes));
+        assert!(!granted(positioned, Wishes::default()), "nobody has asked");
+        assert!(!granted(options, wishes), "it would not be told of a gap");
+        assert!(!granted(ChannelOptions { allow_delta: false, ..positioned }, wishes));
+        assert!(!granted(ChannelOptions { history: None, ..positioned }, wishes));
     }
 
     fn rules(without_namespace: ChannelOptions) -> Rules {

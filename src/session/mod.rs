@@ -50,7 +50,7 @@ pub use deferred::Deferred;
 pub use effects::{Effect, Effects, Span};
 pub use entry::{Entered, Entry, Membership, Position, Recover, Recovered, Since};
 pub use hooks::{Boundary, ChannelHooks, Hooks, RpcHooks};
-pub use options::{ChannelOptions, DataFormat, Overflow, RecoveryMode, Retention};
+pub use options::{ChannelOptions, DataFormat, Keep, Overflow, RecoveryMode, Retention};
 pub use outbox::Outbox;
 pub use patterns::{Pattern, Patterns};
 pub use questions::{Answer, Question};

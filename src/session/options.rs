@@ -50,6 +50,12 @@ pub struct ChannelOptions {
     pub recovery_mode: RecoveryMode,
     /// In the mode of a cache, every subscription begins with the latest publication.
     pub auto_cache_recover: bool,
+    /// Subscriptions that ask for it get publications as deltas (`allowed_delta_types`).
+    pub allow_delta: bool,
+    /// Deltas are made of what clients publish.
+    pub delta_publish: bool,
+    /// Subscriptions may name a filter by tags.
+    pub allow_tags_filter: bool,
     /// Channels whose names list users are open to these.
     pub allow_user_limited_channels: bool,
     /// What a publication may be (`publication_data_format`).
@@ -84,6 +90,15 @@ pub struct Retention {
     pub meta_ttl_s: u32,
 }
 
+/// How one publication is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// For how long, and beside how many others.
+    pub retention: Retention,
+    /// Deltas are made of it.
+    pub makes_delta: bool,
+}
+
 /// What recovering brings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RecoveryMode {
@@ -106,6 +121,13 @@ pub enum DataFormat {
     JsonObject,
     /// Anything, and nothing as well.
     Binary,
+}
+
+impl ChannelOptions {
+    /// How what a client publishes is kept, if it is.
+    pub(super) fn keep(&self) -> Option<Keep> {
+        self.history.map(|retention| Keep { retention, makes_delta: self.delta_publish })
+    }
 }
 
 impl DataFormat {

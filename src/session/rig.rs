@@ -274,8 +274,8 @@ impl Rig {
                     let was_in = self.members.remove(name).is_some() || was_joining;
                     assert!(was_in, "{name}: leaves without being in it");
                 }
-                Effect::Publish { id, slot, channel, message, retention } => {
-                    self.retention = retention;
+                Effect::Publish { id, slot, channel, message, keep } => {
+                    self.retention = keep.map(|keep| keep.retention);
                     let name = self.effects.name(&channel).to_owned();
                     let message = String::from_utf8(self.effects.bytes(&message).to_vec()).unwrap();
                     if self.publish.is_ok() {

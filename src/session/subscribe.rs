@@ -1,5 +1,6 @@
 //! Subscribing, from the command to its reply (10, 15).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::command::Refusal;
@@ -15,13 +16,14 @@ use super::tokens::{end_of, not_subscribed};
 use super::under_way::{Awaited, Entering, Taken};
 use super::vouching::moment;
 use crate::backend::{self, Event};
+use crate::filter::{Filter, Reading};
 use crate::protocol::{
     DisconnectCode, ErrorCode, Push, Reply, ReplyError, Subscribe, SubscribeResult, UnsubscribeCode,
 };
 use crate::token::Claimed;
 
 /// How a client is to enter a channel, as far as it is decided without the channel's home.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Plan<'a> {
     pub(super) options: ChannelOptions,
     pub(super) grant: Grant,
@@ -32,6 +34,8 @@ pub(super) struct Plan<'a> {
     pub(super) replaces_others: bool,
     /// What others are shown of it there; empty for nothing.
     pub(super) channel_info: &'a [u8],
+    /// What it wants of the publications, if not all.
+    pub(super) filter: Option<Arc<Filter>>,
 }
 
 /// What a client wants of a channel, beside being in it.
@@ -41,6 +45,25 @@ pub(super) struct Wanted {
     /// The place that it recovers from, if it recovers.
     since: Option<(u64, Box<str>)>,
     must_recover: bool,
+    /// What it wants of the publications, if not all.
+    filter: Option<Arc<Filter>>,
+}
+
+impl Wanted {
+    fn of(request: &Subscribe<'_>, filter: Option<Arc<Filter>>) -> Self {
+        Self {
+            wishes: Wishes {
+                positioned: request.positioned,
+                recoverable: request.recoverable,
+                join_leave: request.join_leave,
+                // What a filter holds back is no base for what it lets pass.
+                delta: !request.delta.is_empty() && filter.is_none(),
+            },
+            since: request.recover.then(|| (request.offset, (*request.epoch).into())),
+            must_recover: request.must_recover(),
+            filter,
+        }
+    }
 }
 
 /// That a client may be in a channel.
@@ -65,17 +88,9 @@ impl Session {
         effects: &mut Effects,
     ) -> Result<(), Refusal> {
         let name = &*request.channel;
-        let wanted = Wanted {
-            wishes: Wishes {
-                positioned: request.positioned,
-                recoverable: request.recoverable,
-                join_leave: request.join_leave,
-            },
-            since: request.recover.then(|| (request.offset, (*request.epoch).into())),
-            must_recover: request.must_recover(),
-        };
         if let Some(proxy) = terms.rules.asks_to_subscribe(request) {
-            self.check_subscribe(request, is_member, true, &terms.rules)?;
+            let options = self.check_subscribe(request, is_member, true, &terms.rules)?;
+            let wanted = Wanted::of(request, self.tags_filter(request, options)?);
             let data = request.data.bytes().to_vec();
             let event = Event::Subscribe { channel: name.to_owned(), data };
             let question = self.call(proxy, event, terms);
@@ -85,6 +100,7 @@ impl Session {
             return Ok(());
         }
         let permit = self.permit(request, is_member, terms)?;
+        let wanted = Wanted::of(request, self.tags_filter(request, permit.options)?);
         self.channel_count += 1;
         let entering = self.enter(name, &wanted, &permit, terms, effects);
         self.begin().await_answer(id, name, Awaited::Entry(Box::new(entering)));
@@ -108,11 +124,13 @@ impl Session {
             is_server_side: false,
             replaces_others: false,
             channel_info: &said.info,
+            filter: wanted.filter.clone(),
         };
         let entrant = Entrant { must_recover: wanted.must_recover, ..plan.entrant() };
+        let reading = plan.reading();
         self.set_channel_info(channel, plan.channel_info);
         effects.enter(channel, &plan, &terms.rules);
-        Entering { entrant, expires: *expires, data: said.data.as_slice().into() }
+        Entering { entrant, expires: *expires, data: said.data.as_slice().into(), reading }
     }
 
     /// The back end has said that the client may be in the channel, and as what.
@@ -200,11 +218,30 @@ impl Session {
         if is_decided_here && !rules.may_subscribe(options, self.user(), name) {
             return Err(ErrorCode::PermissionDenied.into());
         }
-        if !request.tags_filter.is_empty() {
-            let message = "bad request: filters by tags are not served";
-            return Err(Refusal::Reply(ReplyError { code: ErrorCode::BadRequest, message }));
-        }
         Ok(options)
+    }
+
+    /// The filter by tags that a subscribe names.
+    fn tags_filter(
+        &self,
+        request: &Subscribe<'_>,
+        options: ChannelOptions,
+    ) -> Result<Option<Arc<Filter>>, Refusal> {
+        if request.tags_filter.is_empty() {
+            return Ok(None);
+        }
+        let refused = |message| Refusal::Reply(ReplyError { code: ErrorCode::BadRequest, message });
+        if !options.allow_tags_filter {
+            return Err(refused("bad request: filters by tags are not allowed here"));
+        }
+        let filter = self.format().tags_filter(request.tags_filter.bytes());
+        let filter = filter.map_err(|_| refused("bad request: the filter by tags is invalid"))?;
+        Ok(Some(Arc::new(filter)))
+    }
+
+    /// How the client wants to read a channel that it is about to enter.
+    pub fn reading(&self, channel: &str) -> Reading {
+        self.under_way().and_then(|under_way| under_way.reading(channel)).unwrap_or_default()
     }
 
     /// The home of a channel has answered, or there was no asking it. Returns what was deferred
@@ -231,7 +268,7 @@ impl Session {
             }
             _ => unreachable!("no other command about the channel was begun"),
         };
-        let Entering { entrant, expires, data } = std::mem::take(&mut **entering);
+        let Entering { entrant, expires, data, .. } = std::mem::take(&mut **entering);
         let reply = match &result {
             Ok(entered) if entrant.is_unrecoverable(entered) => {
                 self.leave(channel, effects);
@@ -314,6 +351,15 @@ impl<'a> Plan<'a> {
             is_recovering: since.is_some(),
             must_recover: false,
             asked_offset: since.map_or(0, |(offset, _)| offset),
+            takes_deltas: self.grant.takes_deltas,
+        }
+    }
+
+    fn reading(&self) -> Reading {
+        match &self.filter {
+            Some(filter) => Reading::Selected(Arc::clone(filter)),
+            None if self.grant.takes_deltas => Reading::Deltas,
+            None => Reading::Whole,
         }
     }
 }
@@ -342,6 +388,7 @@ impl Effects {
             hears_joins: plan.grant.hears_joins,
             replaces_others: plan.replaces_others,
             overflow: options.overflow,
+            reading: plan.reading(),
             membership: Membership {
                 is_positioned: plan.grant.retention.is_some(),
                 is_server_side: plan.is_server_side,

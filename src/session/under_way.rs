@@ -17,6 +17,7 @@ use super::entrances::{Entrances, HeldChannels};
 use super::entry::Entrant;
 use super::outbox::Written;
 use super::subscribe::Wanted;
+use crate::filter::Reading;
 use crate::limits::COMMANDS_UNDER_WAY_MAX;
 
 /// The place of one command among those of its session that are under way.
@@ -107,6 +108,8 @@ pub(super) struct Entering {
     pub(super) expires: Option<Duration>,
     /// What its token has for it.
     pub(super) data: Box<[u8]>,
+    /// How it reads what is published.
+    pub(super) reading: Reading,
 }
 
 /// A command whose answer has come, and which has yet to be replied to.
@@ -160,10 +163,19 @@ impl UnderWay {
         Some(self.at(index))
     }
 
+    /// How the client wants to read a channel that it is about to enter.
+    pub(super) fn reading(&self, channel: &str) -> Option<Reading> {
+        let index = self.index(self.awaited_entry(channel)?)?;
+        match &self.slots[index].stage {
+            Stage::Waits(Awaited::Entry(entering)) => Some(entering.reading.clone()),
+            _ => None,
+        }
+    }
+
     /// The slot of an entry into a channel, until the channel's home has answered.
     pub(super) fn awaited_entry(&self, channel: &str) -> Option<SlotId> {
         let is_entry = |slot: &Slot| {
-            let is_it = matches!(slot.stage, Stage::Waits(Awaited::Entry(_) | Awaited::PutIn(_)));
+            let is_it = matches!(slot.stage, Stage::Waits(Awaited::Entry(..) | Awaited::PutIn(_)));
             is_it && *slot.channel == *channel
         };
         self.slots.iter().rposition(is_entry).map(|index| self.at(index))

@@ -16,13 +16,14 @@ use std::time::Instant;
 use super::absences::{Absence, Absences};
 use super::attendance::Tell;
 use super::entrances::Entering;
-use super::forms::{Joined, Number, Translate};
+use super::forms::{Joined, Words};
 use super::home::{Home, Mending};
 use super::message::{Answered, Ask, Enter, EnteredBy, Message, PublishKept, ShowAnew};
 use super::replacing::Replaced;
 use super::requests::Requests;
+use super::selections::Selections;
 use super::slab::Index;
-use crate::handler::{ConnectionId, JoinError, Present, PublishError, Retention};
+use crate::handler::{ConnectionId, JoinError, Keep, Present, PublishError};
 use crate::hub::{
     Fanout, FanoutBounds, Homes, JoinError as HubJoinError, MemberId, ShardId, ShardSet, Standing,
     Told,
@@ -43,6 +44,7 @@ pub(crate) struct Channels {
     pub(super) requests: Requests,
     pub(crate) mesh: Member<Message>,
     pub(super) joined: Joined,
+    pub(super) selections: Selections,
     /// Publications that members here missed, and gaps told to other shards.
     pub(super) missed: u64,
     pub(super) gaps_sent: u64,
@@ -92,6 +94,7 @@ impl Channels {
             requests: Requests::new(shard_count),
             mesh,
             joined: Joined::default(),
+            selections: Selections::default(),
             missed: 0,
             gaps_sent: 0,
             stale: 0,
@@ -102,11 +105,9 @@ impl Channels {
         }
     }
 
-    /// How publications are put into words: in the other kind of message, and with their place in
-    /// the stream; and how comings and goings are. Not at all, unless it is said.
-    pub(super) fn word_by(&mut self, translate: Translate, number: Number, tell: Tell) {
-        self.home.translate = translate;
-        self.home.number = number;
+    /// How publications are put into words, and comings and goings: not at all, unless it is said.
+    pub(super) fn word_by(&mut self, words: Words, tell: Tell) {
+        self.home.words = words;
         self.home.attendance.tell = tell;
     }
 
@@ -205,19 +206,19 @@ impl Channels {
         &mut self,
         channel: &str,
         frame: Frame,
-        retention: Option<Retention>,
+        keep: Option<Keep>,
     ) -> Result<(), PublishError> {
         let home = self.homes.home_of_channel(channel);
         self.tell_home(home);
         if home == self.here {
-            self.publish_in_order(&channel.into(), &frame, retention);
+            self.publish_in_order(&channel.into(), &frame, keep);
             return Ok(());
         }
         // A join whose news has not left yet must not be overtaken.
         if self.fanout.is_pending(channel) {
             return Err(PublishError::Full);
         }
-        let message = Message::publication(channel.into(), frame, retention);
+        let message = Message::publication(channel.into(), frame, keep);
         self.mesh.send(member(home), message, Class::Delivery).map_err(|_| PublishError::Full)
     }
 
@@ -339,8 +340,8 @@ impl Channels {
         match message {
             Message::Publish { channel, frame } => self.publish_in_order(&channel, &frame, None),
             Message::PublishKept(publish) => {
-                let PublishKept { channel, frame, retention } = *publish;
-                self.publish_in_order(&channel, &frame, Some(retention));
+                let PublishKept { channel, frame, keep } = *publish;
+                self.publish_in_order(&channel, &frame, Some(keep));
             }
             Message::Deliver { channel, frame } => self.deliver(&channel, frame),
             Message::ShowAnew(anew) => {
@@ -397,13 +398,8 @@ impl Channels {
         }
     }
 
-    fn publish_in_order(
-        &mut self,
-        channel: &Arc<str>,
-        frame: &Frame,
-        retention: Option<Retention>,
-    ) {
-        let Some((frame, published)) = self.home.publish(channel, frame, retention) else { return };
+    fn publish_in_order(&mut self, channel: &Arc<str>, frame: &Frame, keep: Option<Keep>) {
+        let Some((frame, published)) = self.home.publish(channel, frame, keep) else { return };
         for shard in published.targets {
             if shard == self.here {
                 self.deliver(channel, Arc::clone(&frame));
@@ -437,6 +433,7 @@ impl Channels {
     /// Pieces of an earlier batch are not pieces of this one.
     pub(super) fn forget_pieces(&mut self) {
         self.joined = Joined::default();
+        self.selections = Selections::default();
     }
 }
 

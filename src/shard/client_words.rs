@@ -30,6 +30,12 @@ pub(super) fn retention(retention: session::Retention) -> handler::Retention {
     handler::Retention { publications_max, ttl_s, meta_ttl_s }
 }
 
+/// How one publication is kept.
+pub(super) fn keep(keep: session::Keep) -> handler::Keep {
+    let session::Keep { retention: kept, makes_delta } = keep;
+    handler::Keep { retention: retention(kept), makes_delta }
+}
+
 /// How a connection enters a channel, with what others are shown of it.
 pub(super) fn entry(
     entry: &session::Entry,
@@ -57,6 +63,7 @@ pub(super) fn entry(
             session::Overflow::DropOldest => handler::Overflow::DropOldest,
             session::Overflow::Latest => handler::Overflow::Latest,
         },
+        reading: entry.reading.clone(),
         tag: entry.membership.bits(),
     }
 }

@@ -23,6 +23,7 @@ use super::channels::Channels;
 use super::connection::{AddressOf, Connection, Flags};
 use super::consultations::Consultations;
 use super::ending::Ending;
+use super::forms::Words;
 use super::guard;
 use super::handover::Leaver;
 use super::heartbeat::Heartbeats;
@@ -118,11 +119,16 @@ impl<H: Handler> Core<H> {
         now: Instant,
         address_of: AddressOf,
     ) -> Self {
-        channels.word_by(
-            |message| guard(|| H::translate(message)).flatten(),
-            |message, position| guard(|| H::numbered(message, position)).flatten(),
-            |channel, events| guard(|| H::joins(channel, events)).unwrap_or_default(),
-        );
+        let words = Words {
+            translate: |message| guard(|| H::translate(message)).flatten(),
+            number: |message, position| guard(|| H::numbered(message, position)).flatten(),
+            whole: |message| guard(|| H::whole(message)).flatten(),
+            delta: |message, base| guard(|| H::delta(message, base)).flatten(),
+            tags: |message| guard(|| H::tags(message)).unwrap_or_default(),
+        };
+        channels.word_by(words, |channel, events| {
+            guard(|| H::joins(channel, events)).unwrap_or_default()
+        });
         let wheel = Wheel::new(now);
         let tick = wheel.tick_of(now);
         let sign_ins = SignIns::new(settings.number, settings.shard_count);

@@ -4,13 +4,15 @@
 
 use super::channels::{Channels, member};
 use super::core::{Core, Turn};
-use super::forms::Readable;
+use super::forms::{Readable, Sections};
 use super::guard;
 use super::message::Message;
+use super::sections::Section;
+use super::selections::Selected;
 use super::set_aside::Behind;
 use super::slab::Index;
 use crate::handler::{ConnectionId, Handler, JoinError, MessageKind, Peer};
-use crate::hub::{Announcement, ChannelId};
+use crate::hub::{Announcement, ChannelId, Delivery, Wording};
 use crate::limits::MISSED_SHARE;
 use crate::mesh::Class;
 use crate::ring::{Batch, Frame, Piece};
@@ -40,22 +42,36 @@ impl Channels {
         reads: impl FnOnce(Index) -> Option<MessageKind>,
         is_behind: impl FnOnce(Index, &[Frame]) -> bool,
     ) -> Option<Next> {
-        let delivery = self.fanout.next()?;
-        let (index, channel) = (Index::new(delivery.member.0), delivery.channel);
-        let (missed, count) = (delivery.missed, delivery.frames.len());
-        let behind = is_behind(index, delivery.frames).then(|| Behind {
+        let Self { fanout, home, joined, selections, .. } = self;
+        let delivery = fanout.next()?;
+        let Delivery { channel, missed, frames, tells_joins, .. } = delivery;
+        let index = Index::new(delivery.member.0);
+        let (run, words) = ((delivery.chain, frames), home.words);
+        let selected = match delivery.wording {
+            Wording::Selected(filter) => Some(selections.select(run, filter, words)),
+            _ => None,
+        };
+        let count = selected.map_or(frames.len(), Selected::count);
+        let behind = (count > 0 && is_behind(index, frames)).then(|| Behind {
             channel,
-            frames: delivery.frames.to_vec(),
-            tells_joins: delivery.tells_joins,
+            frames: selected.map_or_else(|| frames.to_vec(), |selected| selected.of(frames)),
+            tells_joins,
         });
-        let run = (delivery.chain, delivery.frames);
-        let (piece, is_new) = match run {
-            (_, []) => (Ok(None), false),
-            run => match self.joined.of(run, reads(index), self.home.translate, batch) {
-                (Readable::Here(piece), _) => (Ok(Some(piece)), false),
-                (Readable::Translated(piece), is_new) => (Ok(Some(piece)), is_new),
-                (Readable::No, _) => (Err(Unreadable), false),
-            },
+        let readable = match selected {
+            _ if count == 0 => None,
+            Some(selected) => {
+                Some(selections.piece((selected, frames), reads(index), words, batch))
+            }
+            None => {
+                let sections = sections(delivery.wording);
+                Some(joined.of(run, reads(index), sections, words, batch))
+            }
+        };
+        let (piece, is_new) = match readable {
+            None => (Ok(None), false),
+            Some((Readable::Here(piece), _)) => (Ok(Some(piece)), false),
+            Some((Readable::Translated(piece), is_new)) => (Ok(Some(piece)), is_new),
+            Some((Readable::No, _)) => (Err(Unreadable), false),
         };
         if is_new {
             self.translated += 1;
@@ -77,6 +93,15 @@ impl Channels {
             let message = Message::BothForms { channel: name.into() };
             let _or_later = self.mesh.send(member(home), message, Class::Delivery);
         }
+    }
+}
+
+/// In which sections of its frames a member reads a run.
+pub(super) fn sections(wording: Wording<'_>) -> Sections {
+    match wording {
+        Wording::Plain | Wording::Selected(_) => [Section::Plain; 2],
+        Wording::FromWhole => [Section::Whole, Section::Deltas],
+        Wording::FromDelta => [Section::Deltas; 2],
     }
 }
 

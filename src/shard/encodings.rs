@@ -12,9 +12,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::client_words::{format_of, kind_of, shown};
+use crate::filter::Reading;
 use crate::handler::{Message, Present, Publications};
 use crate::limits::{ENCODING_BYTES_MAX, ENCODINGS_BYTES_MAX, ENCODINGS_KEPT_MAX};
-use crate::protocol::{Format, PublicationList, translate};
+use crate::protocol::{Format, PublicationList, delta, translate};
 
 /// The lists that were put into words last.
 #[derive(Default)]
@@ -37,7 +38,11 @@ struct Encoding {
 
 /// What was put into words.
 enum Source {
-    Publications(Publications, PublicationList),
+    /// Of a history.
+    History(Publications),
+    /// Of what a client has missed, as it reads the channel.
+    Recovered(Publications, Reading),
+    /// As they are pushed.
     Pushes(Publications),
     Clients(Arc<[Present]>),
 }
@@ -45,10 +50,11 @@ enum Source {
 impl Source {
     fn is(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Publications(one, list), Self::Publications(other, of)) => {
-                list == of && one.is_same(other)
+            (Self::History(one), Self::History(other))
+            | (Self::Pushes(one), Self::Pushes(other)) => one.is_same(other),
+            (Self::Recovered(one, reading), Self::Recovered(other, of)) => {
+                one.is_same(other) && reading == of
             }
-            (Self::Pushes(one), Self::Pushes(other)) => one.is_same(other),
             (Self::Clients(one), Self::Clients(other)) => Arc::ptr_eq(one, other),
             _ => false,
         }
@@ -56,12 +62,16 @@ impl Source {
 
     fn encode(&self, format: Format) -> Option<Vec<u8>> {
         match self {
-            Self::Publications(publications, list) => {
-                write_publications(publications, *list, format)
+            Self::History(publications) => {
+                let all = payloads(publications, format)?;
+                write(&all, PublicationList::History, format)
+            }
+            Self::Recovered(publications, reading) => {
+                let all = payloads(publications, format)?;
+                write(&as_read(all, reading, format), PublicationList::Subscribe, format)
             }
             Self::Pushes(publications) => {
-                let payloads: Option<Vec<_>> = payloads(publications, format).collect();
-                Some(payloads?.join(format.separator()))
+                Some(payloads(publications, format)?.join(format.separator()))
             }
             Self::Clients(clients) => {
                 let mut bytes = Vec::new();
@@ -73,17 +83,29 @@ impl Source {
 }
 
 impl Encodings {
-    /// Publications as a list for a result; `None` if one cannot be said in this format.
-    pub(super) fn publications(
+    /// Publications as the list of a history; `None` if one cannot be said in this format.
+    pub(super) fn history(
         &mut self,
         publications: &Publications,
-        list: PublicationList,
         format: Format,
     ) -> Option<Rc<[u8]>> {
         if publications.is_empty() {
             return Some(Rc::default());
         }
-        self.words(Source::Publications(publications.clone(), list), format)
+        self.words(Source::History(publications.clone()), format)
+    }
+
+    /// The same as the list of what a client has missed, as it reads the channel.
+    pub(super) fn recovered(
+        &mut self,
+        publications: &Publications,
+        reading: Reading,
+        format: Format,
+    ) -> Option<Rc<[u8]>> {
+        if publications.is_empty() {
+            return Some(Rc::default());
+        }
+        self.words(Source::Recovered(publications.clone(), reading), format)
     }
 
     /// Publications as pushes of their channel, behind each other.
@@ -127,24 +149,35 @@ impl Encodings {
     }
 }
 
-/// The message of each, in this format.
-fn payloads(
-    publications: &Publications,
-    format: Format,
-) -> impl Iterator<Item = Option<Cow<'_, [u8]>>> {
+/// The messages of publications in one format; `None` if one cannot be said in it.
+fn payloads(publications: &Publications, format: Format) -> Option<Vec<Cow<'_, [u8]>>> {
     let into = |message: Message<'_>| translate(message.payload(), format_of(message.kind()));
-    publications.payloads(kind_of(format), into)
+    publications.payloads(kind_of(format), into).collect()
 }
 
-fn write_publications(
-    publications: &Publications,
-    list: PublicationList,
-    format: Format,
-) -> Option<Vec<u8>> {
-    let payloads: Option<Vec<_>> = payloads(publications, format).collect();
-    let payloads = payloads?;
+/// Those of them that a client reads, in its way. Of those that are deltas the first is whole.
+fn as_read<'a>(all: Vec<Cow<'a, [u8]>>, reading: &Reading, format: Format) -> Vec<Cow<'a, [u8]>> {
+    match reading {
+        Reading::Whole => all,
+        Reading::Selected(filter) => {
+            let is_admitted = |one: &Cow<'_, [u8]>| filter.admits(&delta::tags(one, format));
+            all.into_iter().filter(is_admitted).collect()
+        }
+        Reading::Deltas => {
+            let said = |place: usize| {
+                let before = place.checked_sub(1).map(|before| &all[before]);
+                let patch = before.and_then(|before| delta::delta(&all[place], before, format));
+                let said = patch.or_else(|| delta::whole(&all[place], format));
+                said.map_or_else(|| all[place].clone(), Cow::Owned)
+            };
+            (0..all.len()).map(said).collect()
+        }
+    }
+}
+
+fn write(all: &[Cow<'_, [u8]>], list: PublicationList, format: Format) -> Option<Vec<u8>> {
     let parts =
-        payloads.iter().map(|payload| format.publication_part(payload).map(|part| &payload[part]));
+        all.iter().map(|payload| format.publication_part(payload).map(|part| &payload[part]));
     let parts: Option<Vec<_>> = parts.collect();
     let mut bytes = Vec::new();
     format.write_publications(&mut bytes, list, parts?.into_iter());

@@ -7,8 +7,8 @@ use super::core::Turn;
 use super::slab::Index;
 use crate::handler::{
     Answer, AskError, Asked, Cause, ConnectionId, ConsultError, Done, Engine, Entered, Entry,
-    Handler, Job, JoinError, MessageKind, OffloadError, Peer, Present, PublishError, Question,
-    Retention, SendError, ShardLimits, SignIn, SignInError,
+    Handler, Job, JoinError, Keep, MessageKind, OffloadError, Peer, Present, PublishError,
+    Question, SendError, ShardLimits, SignIn, SignInError,
 };
 use crate::hub::MemberId;
 use crate::limits::{CHANNEL_NAME_BYTES_MAX, PUBLICATION_BYTES_MAX};
@@ -184,7 +184,7 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
         channel: &str,
         kind: MessageKind,
         payload: &[u8],
-        retention: Option<Retention>,
+        keep: Option<Keep>,
     ) -> Result<(), PublishError> {
         check_name(channel).map_err(|()| PublishError::Name)?;
         if payload.len() > PUBLICATION_BYTES_MAX {
@@ -192,7 +192,7 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
         }
         let header = encode_header(true, kind.into(), payload.len(), None);
         let frame = [&header, payload].concat().into();
-        let published = self.core.channels.publish(channel, frame, retention);
+        let published = self.core.channels.publish(channel, frame, keep);
         match published {
             Ok(()) => self.core.counters.published += 1,
             Err(_) => self.core.counters.publishes_refused += 1,

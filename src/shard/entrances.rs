@@ -22,7 +22,7 @@ use super::requests::TooMany;
 use super::slab::Index;
 use crate::handler::{
     Answer, AskError, Asked, ConnectionId, Entered, Entry, Handler, JoinError, Overflow, Peer,
-    Question,
+    Question, Reading,
 };
 use crate::hub::{ChannelId, JoinError as HubJoinError, MemberId, ShardId, Standing};
 
@@ -31,11 +31,18 @@ use crate::hub::{ChannelId, JoinError as HubJoinError, MemberId, ShardId, Standi
 pub(super) struct Entering(BTreeMap<(ConnectionId, Arc<str>), Expected>);
 
 /// What becomes of a connection when the home lets it in.
-#[derive(Clone, Copy)]
 struct Expected {
     standing: Standing,
+    reading: Reading,
     /// It has left before the answer.
     has_left: bool,
+}
+
+impl Expected {
+    fn of(entry: &Entry) -> Self {
+        let (standing, reading) = (standing_of(entry), entry.reading.clone());
+        Self { standing, reading, has_left: false }
+    }
 }
 
 impl Entering {
@@ -77,10 +84,15 @@ impl Channels {
         {
             return Err(JoinError::Member);
         }
+        if let Reading::Selected(filter) = &entry.reading
+            && !self.fanout.has_room_for(filter)
+        {
+            return Err(JoinError::ShardFull);
+        }
         let home = self.homes.home_of_channel(channel);
         self.fanout.hold(channel).map_err(refusal)?;
         self.tell_home(home);
-        let expected = Expected { standing: standing_of(&entry), has_left: false };
+        let expected = Expected::of(&entry);
         if home == self.here {
             let entered = self.enter_at_home(home, connection, channel, &entry);
             return self.settle(connection, channel, expected, entered).map(Asked::Done);
@@ -127,12 +139,12 @@ impl Channels {
         self.absences.send(&mut self.mesh, home);
         // The home must have heard of the interest before, and of an earlier presence that ended.
         let is_free = !self.fanout.is_pending(channel) && !self.absences.owes(home);
-        let standing = standing_of(&entry);
+        let expected = Expected::of(&entry);
         let name: Arc<str> = channel.into();
         let enter = Enter { channel: name.clone(), connection, entry };
         let message = Message::Enter(Box::new(enter));
         self.requests.ask(&mut self.mesh, home, message, is_free)?;
-        self.entering.0.insert((connection, name), Expected { standing, has_left: false });
+        self.entering.0.insert((connection, name), expected);
         Ok(())
     }
 
@@ -144,10 +156,10 @@ impl Channels {
         expected: Expected,
         result: Result<Entered, JoinError>,
     ) -> Result<Entered, JoinError> {
-        let Expected { standing, has_left } = expected;
+        let Expected { standing, reading, has_left } = expected;
         if result.is_ok() && !has_left {
             let index = MemberId(connection.index());
-            let admitted = self.fanout.admit(channel, index, standing);
+            let admitted = self.fanout.admit(channel, index, standing, reading);
             admitted.expect("who is on its way in cannot join otherwise");
             return result;
         }
@@ -172,8 +184,9 @@ impl Channels {
         let expected = self.entering.0.remove(&(connection, channel.clone()));
         let mut expected = expected.expect("an answer belongs to an entry");
         expected.has_left |= !is_open;
+        let has_left = expected.has_left;
         let result = self.settle(connection, &channel, expected, result);
-        (!expected.has_left).then_some((channel, result))
+        (!has_left).then_some((channel, result))
     }
 
     /// Asks a channel's home.

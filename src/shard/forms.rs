@@ -14,35 +14,53 @@
 
 use std::ops::Range;
 
+use super::sections::{Section, part};
+use crate::filter::Tags;
 use crate::handler::{Form, Message, MessageKind, Position};
 use crate::hub::Chain;
 use crate::limits::RUN_FRAMES_MAX;
 use crate::ring::{Batch, Frame, Piece};
 use crate::ws::{OpCode, encode_header, encode_message};
 
-/// Puts a publication into the other kind of message, if that can be done.
-pub(super) type Translate = fn(Message<'_>) -> Option<Vec<u8>>;
+/// How an application puts publications into words. By default it does not.
+#[derive(Clone, Copy)]
+pub(super) struct Words {
+    /// Puts a publication into the other kind of message, if that can be done.
+    pub(super) translate: fn(Message<'_>) -> Option<Vec<u8>>,
+    /// Puts its place in the stream into a publication, if that can be done.
+    pub(super) number: fn(Message<'_>, Position) -> Option<Vec<u8>>,
+    /// Says it whole to those who take deltas, if that is said in another way.
+    pub(super) whole: fn(Message<'_>) -> Option<Vec<u8>>,
+    /// Says what it differs by from the one before, if that is worth it.
+    pub(super) delta: fn(Message<'_>, Message<'_>) -> Option<Vec<u8>>,
+    /// Its tags.
+    pub(super) tags: fn(Message<'_>) -> Tags,
+}
 
-/// Puts its place in the stream into a publication, if that can be done.
-pub(super) type Number = fn(Message<'_>, Position) -> Option<Vec<u8>>;
+impl Default for Words {
+    fn default() -> Self {
+        Self {
+            translate: |_| None,
+            number: |_, _| None,
+            whole: |_| None,
+            delta: |_, _| None,
+            tags: |_| Tags::new(),
+        }
+    }
+}
 
 /// The only message of a frame with its place in the stream; `None` if it cannot be put into it.
-pub(super) fn numbered(frame: &Frame, position: Position, number: Number) -> Option<Frame> {
+pub(super) fn numbered(frame: &Frame, position: Position, words: Words) -> Option<Frame> {
     let form = Form::at(frame, 0)?;
-    let payload = number(Message::validated(form.kind, &frame[form.payload]), position)?;
+    let payload = (words.number)(Message::validated(form.kind, &frame[form.payload]), position)?;
     let header = encode_header(true, form.kind.into(), payload.len(), None);
     Some([&header, &payload[..]].concat().into())
 }
 
-/// Where the message of this kind stands in a frame, if it is there.
-fn part(frame: &[u8], kind: MessageKind) -> Option<Range<usize>> {
-    Form::all(frame).find(|form| form.kind == kind).map(|form| form.whole)
-}
-
 /// The only message of a frame in the other kind, with its header.
-fn translated(frame: &[u8], translate: Translate) -> Option<Vec<u8>> {
+pub(super) fn translated(frame: &[u8], words: Words) -> Option<Vec<u8>> {
     let form = Form::at(frame, 0)?;
-    let payload = translate(Message::validated(form.kind, &frame[form.payload]))?;
+    let payload = (words.translate)(Message::validated(form.kind, &frame[form.payload]))?;
     let opcode = match form.kind {
         MessageKind::Text => OpCode::Binary,
         MessageKind::Binary => OpCode::Text,
@@ -52,16 +70,25 @@ fn translated(frame: &[u8], translate: Translate) -> Option<Vec<u8>> {
     Some(other)
 }
 
+/// A message with its header as those read it who take deltas; `None` if they read it as it is.
+fn said_whole(message: &[u8], words: Words) -> Option<Vec<u8>> {
+    let form = Form::at(message, 0)?;
+    let payload = (words.whole)(Message::validated(form.kind, &message[form.payload]))?;
+    let mut whole = Vec::with_capacity(payload.len() + HEADER_BYTES);
+    encode_message(&mut whole, form.kind.into(), &payload);
+    Some(whole)
+}
+
 /// Bytes that a header of ours takes at most.
 const HEADER_BYTES: usize = 10;
 
 /// A frame of one message and, behind it, the same in the other kind; `None` if it holds both
 /// already, or there is no translation.
-pub(super) fn with_both(frame: &Frame, translate: Translate) -> Option<Frame> {
+pub(super) fn with_both(frame: &Frame, words: Words) -> Option<Frame> {
     if Form::all(frame).nth(1).is_some() {
         return None;
     }
-    let other = translated(frame, translate)?;
+    let other = translated(frame, words)?;
     Some([frame, &other[..]].concat().into())
 }
 
@@ -76,9 +103,12 @@ pub(super) enum Readable {
     No,
 }
 
+/// In which sections a member reads the first frame of a run, and those behind it.
+pub(super) type Sections = [Section; 2];
+
 /// The runs at hand, one for each way to read them, as pieces of the present batch.
 #[derive(Default)]
-pub(super) struct Joined([Option<(Chain, Readable)>; 3]);
+pub(super) struct Joined([Option<(Chain, Readable)>; 9]);
 
 impl Joined {
     /// What a member who reads `kind`, or everything as it was published, is sent of a run.
@@ -87,65 +117,101 @@ impl Joined {
         &mut self,
         (chain, frames): (Chain, &[Frame]),
         kind: Option<MessageKind>,
-        translate: Translate,
+        sections: Sections,
+        words: Words,
         batch: &mut Batch,
     ) -> (Readable, bool) {
-        let place = match kind {
+        let of_kind = match kind {
             None => 0,
             Some(MessageKind::Text) => 1,
             Some(MessageKind::Binary) => 2,
         };
-        match self.0[place] {
+        let of_first = match sections[0] {
+            Section::Plain => 0,
+            Section::Whole => 3,
+            Section::Deltas => 6,
+        };
+        let known = &mut self.0[of_kind + of_first];
+        match *known {
             Some((known, readable)) if known == chain => (readable, false),
             _ => {
-                let readable = joined(frames, kind, translate, batch);
-                self.0[place] = Some((chain, readable));
+                let readable = of_frames(frames, kind, sections, words, batch);
+                *known = Some((chain, readable));
                 (readable, true)
             }
         }
     }
 }
 
-/// A frame by itself, as a member who reads `kind` is sent it.
-pub(super) fn readable(
-    frame: &Frame,
-    kind: Option<MessageKind>,
-    translate: Translate,
-    batch: &mut Batch,
-) -> Readable {
-    joined(std::slice::from_ref(frame), kind, translate, batch)
+/// What is said of one frame.
+enum Said {
+    /// What stands there.
+    There(Range<usize>),
+    /// What was made now.
+    Made { bytes: Vec<u8>, is_translated: bool },
+}
+
+/// A frame as it is read in a section; `None` if it cannot be said in this kind.
+fn said(frame: &Frame, kind: Option<MessageKind>, section: Section, words: Words) -> Option<Said> {
+    // Where there is no delta it is said whole, and where that is not made yet it is made here.
+    let sections: &[Section] = match section {
+        Section::Plain => &[Section::Plain],
+        Section::Whole => &[Section::Whole],
+        Section::Deltas => &[Section::Deltas, Section::Whole],
+    };
+    if let Some(range) = sections.iter().find_map(|&section| part(frame, section, kind)) {
+        return Some(Said::There(range));
+    }
+    let plain = part(frame, Section::Plain, kind);
+    let translated = match plain {
+        Some(_) => None,
+        None => Some(translated(frame, words)?),
+    };
+    let message = match (&plain, &translated) {
+        (Some(range), _) => &frame[range.clone()],
+        (None, made) => made.as_deref().expect("made above"),
+    };
+    let whole = (section != Section::Plain).then(|| said_whole(message, words)).flatten();
+    let is_translated = translated.is_some();
+    match (whole.or(translated), plain) {
+        (Some(bytes), _) => Some(Said::Made { bytes, is_translated }),
+        (None, plain) => plain.map(Said::There),
+    }
 }
 
 /// The frames of a run as one piece.
-fn joined(
+pub(super) fn of_frames(
     frames: &[Frame],
     kind: Option<MessageKind>,
-    translate: Translate,
+    [first, rest]: Sections,
+    words: Words,
     batch: &mut Batch,
 ) -> Readable {
-    let range = |frame: &Frame| kind.map_or(Some(0..frame.len()), |kind| part(frame, kind));
-    if let [frame] = frames
-        && let Some(range) = range(frame)
-    {
-        return Readable::Here(batch.share(Frame::clone(frame)).part(range));
+    let mut all = [const { None }; RUN_FRAMES_MAX];
+    for (place, frame) in frames.iter().enumerate() {
+        let section = if place == 0 { first } else { rest };
+        match said(frame, kind, section, words) {
+            Some(Said::There(range)) if frames.len() == 1 => {
+                return Readable::Here(batch.share(Frame::clone(frame)).part(range));
+            }
+            Some(said) => all[place] = Some(said),
+            None => return Readable::No,
+        }
     }
-    // What has to be translated is, first, so that it can be lent below.
-    let mut made = Vec::new();
-    for frame in frames.iter().filter(|frame| range(frame).is_none()) {
-        let Some(other) = translated(frame, translate) else { return Readable::No };
-        made.push(other);
-    }
-    let mut lent = made.iter();
     let mut parts: [&[u8]; RUN_FRAMES_MAX] = [&[]; RUN_FRAMES_MAX];
-    for (part, frame) in parts.iter_mut().zip(frames) {
-        *part = match range(frame) {
-            Some(range) => &frame[range],
-            None => lent.next().expect("one was made for each"),
+    let mut is_translated = false;
+    for ((part, frame), said) in parts.iter_mut().zip(frames).zip(&all) {
+        *part = match said.as_ref().expect("each was said above") {
+            Said::There(range) => &frame[range.clone()],
+            Said::Made { bytes, is_translated: now } => {
+                is_translated |= *now;
+                bytes
+            }
         };
     }
     let parts = &parts[..frames.len()];
     let piece = batch.copy(parts).unwrap_or_else(|| batch.share(parts.concat().into()));
-    if made.is_empty() { Readable::Here(piece) } else { Readable::Translated(piece) }
+    if is_translated { Readable::Translated(piece) } else { Readable::Here(piece) }
 }
 
 #[cfg(test)]
@@ -154,6 +220,12 @@ mod tests {
 
     use super::*;
     use crate::hub::{Fanout, FanoutBounds, Homes, MemberId};
+
+    const PLAIN: Sections = [Section::Plain; 2];
+
+    fn words() -> Words {
+        Words { translate: swap, ..Words::default() }
+    }
 
     /// Upper case is text, lower case is binary; what holds a digit cannot be translated.
     fn swap(message: Message<'_>) -> Option<Vec<u8>> {
@@ -191,7 +263,7 @@ mod tests {
                 Readable::Translated(piece) => Some((batch.bytes(piece).to_vec(), true)),
                 Readable::No => None,
             };
-            let readable = joined(&frames, kind, swap, &mut batch);
+            let readable = of_frames(&frames, kind, PLAIN, words(), &mut batch);
             if arena_bytes > 1 {
                 return of(readable, &batch);
             }
@@ -205,8 +277,8 @@ mod tests {
             let (upper, lower) = ("A".repeat(length), "a".repeat(length));
             for published in [text(&upper), binary(&lower)] {
                 let one: Frame = published.clone().into();
-                let both = with_both(&one, swap).expect("it can be translated");
-                assert_eq!(with_both(&both, swap), None, "it holds both");
+                let both = with_both(&one, words()).expect("it can be translated");
+                assert_eq!(with_both(&both, words()), None, "it holds both");
                 assert!(both.starts_with(&published), "first as it was published");
                 let cases =
                     [(MessageKind::Text, text(&upper)), (MessageKind::Binary, binary(&lower))];
@@ -225,7 +297,7 @@ mod tests {
     #[test]
     fn a_run_of_mixed_forms_stays_in_order() {
         let both: Frame = text("B").into();
-        let both = with_both(&both, swap).unwrap().to_vec();
+        let both = with_both(&both, words()).unwrap().to_vec();
         let run = [text("A"), both, binary("c"), text("D")];
         let all = |parts: [Vec<u8>; 4]| Some((parts.concat(), true));
         let texts = ["A", "B", "C", "D"].map(text);
@@ -239,7 +311,7 @@ mod tests {
         let run = [text("A"), text("1")];
         assert_eq!(read(&run, Some(MessageKind::Binary)), None);
         assert_eq!(read(&run, Some(MessageKind::Text)), Some((run.concat(), false)));
-        assert_eq!(with_both(&text("1").into(), swap), None);
+        assert_eq!(with_both(&text("1").into(), words()), None);
     }
 
     #[test]
@@ -254,7 +326,7 @@ mod tests {
         for is_new in [true, false] {
             for kind in [None, Some(MessageKind::Text), Some(MessageKind::Binary)] {
                 let run = (delivery.chain, delivery.frames);
-                let (readable, was_made) = runs.of(run, kind, swap, &mut batch);
+                let (readable, was_made) = runs.of(run, kind, PLAIN, words(), &mut batch);
                 assert_eq!(was_made, is_new, "{kind:?}");
                 assert_eq!(
                     matches!(readable, Readable::Translated(_)),

@@ -16,14 +16,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::attendance::{Attendance, Attendant};
-use super::forms::{Number, Translate, numbered, with_both};
+use super::forms::{Words, numbered, with_both};
+use super::sections::with_deltas;
 use crate::handler::{
-    Answer as Said, AskError, ConnectionId, Entered, Entry, JoinError, Present, Publications,
-    Question, Recover, Recovered, Retention,
+    Answer as Said, AskError, ConnectionId, Entered, Entry, JoinError, Keep, Present, Publications,
+    Question, Reading, Recover, Recovered, Retention,
 };
 use crate::hub::{
-    Answer, HomeChannelId, Order, Published, Recovery, ShardId, ShardSet, StreamBounds, StreamId,
-    Streams,
+    Answer, Follows, HomeChannelId, Order, Published, Recovery, ShardId, ShardSet, StreamBounds,
+    StreamId, Streams,
 };
 use crate::limits::{EXPIRY_SHARE, REPAIR_SHARE};
 use crate::metrics::Counters;
@@ -34,8 +35,7 @@ pub(super) struct Home {
     pub(super) order: Order,
     pub(super) streams: Streams<Frame>,
     pub(super) attendance: Attendance,
-    pub(super) translate: Translate,
-    pub(super) number: Number,
+    pub(super) words: Words,
     pub(super) now: Instant,
     began: Instant,
     /// Seconds since the start.
@@ -45,6 +45,8 @@ pub(super) struct Home {
     unkept: u64,
     /// Publications that were put into the other kind of message here.
     pub(super) translated: u64,
+    /// Publications of which deltas were made, or tried.
+    compared: u64,
 }
 
 /// What a shard is to be sent for what it has missed.
@@ -69,14 +71,14 @@ impl Home {
             order: Order::new(shard_count, channels_max, hasher.clone()),
             streams: Streams::new(StreamBounds::default(), seed, hasher.clone()),
             attendance: Attendance::new(hasher),
-            translate: |_| None,
-            number: |_, _| None,
+            words: Words::default(),
             now,
             began: now,
             now_s: 0,
             interest_refused: 0,
             unkept: 0,
             translated: 0,
+            compared: 0,
         }
     }
 
@@ -100,6 +102,7 @@ impl Home {
         let streams = self.streams.counters();
         counters.interest_refused = self.interest_refused;
         counters.publications_translated += self.translated;
+        counters.publications_compared = self.compared;
         counters.publications_kept = streams.appended;
         counters.publications_evicted =
             streams.publications_evicted + streams.publications_oversized + self.unkept;
@@ -140,36 +143,52 @@ impl Home {
         &mut self,
         channel: &str,
         frame: &Frame,
-        retention: Option<Retention>,
+        keep: Option<Keep>,
     ) -> Option<(Frame, Published)> {
-        let place = retention.and_then(|retention| {
-            let Some(stream) = self.open(channel, retention) else {
+        let place = keep.and_then(|keep| {
+            let Some(stream) = self.open(channel, keep.retention) else {
                 self.unkept += 1;
                 return None;
             };
-            Some((stream, self.streams.next(stream), retention))
+            Some((stream, self.streams.next(stream), keep))
         });
         let numbered =
-            place.and_then(|(_, position, _)| numbered(frame, position.into(), self.number));
+            place.and_then(|(_, position, _)| numbered(frame, position.into(), self.words));
         let frame = numbered.as_ref().unwrap_or(frame);
         let published = self.order.publish(channel, place.map(|(_, position, _)| position.offset));
         let is_read_in_both = published.is_some_and(|published| published.in_both_forms);
-        let both = is_read_in_both.then(|| with_both(frame, self.translate)).flatten();
+        let both = is_read_in_both.then(|| with_both(frame, self.words)).flatten();
         self.translated += u64::from(both.is_some());
         let frame = both.as_ref().unwrap_or(frame);
-        if let Some((stream, _, retention)) = place {
-            self.streams.append(
-                stream,
-                Frame::clone(frame),
-                frame.len(),
-                retention.into(),
-                self.now_s,
-            );
+        let to_send = published.and_then(|published| published.deltas).map(|follows| {
+            let place = place.map(|(stream, _, keep)| (stream, keep.makes_delta));
+            self.with_deltas(frame, follows, place)
+        });
+        if let Some((stream, _, Keep { retention, .. })) = place {
+            let (kept, bytes) = (Frame::clone(frame), frame.len());
+            self.streams.append(stream, kept, bytes, retention.into(), self.now_s);
             if published.is_some() {
                 self.streams.pin(stream, retention.meta_ttl_s);
             }
         }
-        Some((Frame::clone(frame), published?))
+        Some((to_send.unwrap_or_else(|| Frame::clone(frame)), published?))
+    }
+
+    /// A publication that is about to be kept, for members who take deltas, too. Those of them who
+    /// have the last one that was sent are sent what it differs by from that, if it is to be
+    /// compared and the last one is kept.
+    fn with_deltas(
+        &mut self,
+        frame: &Frame,
+        follows: Follows,
+        place: Option<(StreamId, bool)>,
+    ) -> Frame {
+        let base = match (follows, place) {
+            (Follows::Last, Some((stream, true))) => self.streams.last(stream),
+            _ => None,
+        };
+        self.compared += u64::from(base.is_some());
+        with_deltas(frame, base, self.words)
     }
 
     /// What a shard that lags is to be sent next.
@@ -205,6 +224,9 @@ impl Home {
             Some(retention) => self.bring_up(from, channel, retention, entry.recover)?,
             None => Entered::default(),
         };
+        if entry.reading == Reading::Deltas {
+            self.order.needs_deltas(channel);
+        }
         if entry.hears_joins {
             self.order.hears_joins(channel, from);
         }
@@ -249,7 +271,7 @@ impl Home {
         let (channel, mut frames) = self.attendance.next(self.now)?;
         if self.order.is_read_in_both_forms(&channel) {
             for frame in &mut frames {
-                if let Some(both) = with_both(frame, self.translate) {
+                if let Some(both) = with_both(frame, self.words) {
                     self.translated += 1;
                     *frame = both;
                 }

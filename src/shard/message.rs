@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use crate::handler::{
-    self, AskError, ConnectionId, Entered, Entry, JoinError, Present, Question, Retention,
-    SignInError,
+    self, AskError, ConnectionId, Entered, Entry, JoinError, Keep, Present, Question, SignInError,
 };
 use crate::hub::Answer;
 use crate::metrics::{Counters, Details};
@@ -74,16 +73,10 @@ const _: () = assert!(size_of::<Message>() <= 40);
 
 impl Message {
     /// To a channel's home: give this publication its place, and keep it if it is to be retained.
-    pub(crate) fn publication(
-        channel: Arc<str>,
-        frame: Frame,
-        retention: Option<Retention>,
-    ) -> Self {
-        match retention {
+    pub(crate) fn publication(channel: Arc<str>, frame: Frame, keep: Option<Keep>) -> Self {
+        match keep {
             None => Self::Publish { channel, frame },
-            Some(retention) => {
-                Self::PublishKept(Box::new(PublishKept { channel, frame, retention }))
-            }
+            Some(keep) => Self::PublishKept(Box::new(PublishKept { channel, frame, keep })),
         }
     }
 }
@@ -101,7 +94,7 @@ pub(crate) struct ShowAnew {
 pub(crate) struct PublishKept {
     pub(crate) channel: Arc<str>,
     pub(crate) frame: Frame,
-    pub(crate) retention: Retention,
+    pub(crate) keep: Keep,
 }
 
 /// A word for all connections of a user.

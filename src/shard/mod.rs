@@ -58,6 +58,8 @@ mod ready;
 mod replacing;
 mod requests;
 mod seats;
+mod sections;
+mod selections;
 mod serial;
 mod session_effects;
 mod session_reading;

@@ -1,6 +1,6 @@
 //! Publications of a member of the mesh that has no connections of its own.
 
-use crate::handler::Retention;
+use crate::handler::Keep;
 use crate::hub::Homes;
 use crate::mesh::MemberId;
 use crate::ws::{OpCode, encode_header};
@@ -23,11 +23,11 @@ impl Publisher {
         &self,
         channel: &str,
         text: &[u8],
-        retention: Option<Retention>,
+        keep: Option<Keep>,
     ) -> (MemberId, Message) {
         let home = MemberId::new(self.homes.home_of_channel(channel).index());
         let header = encode_header(true, OpCode::Text, text.len(), None);
         let frame = [&header, text].concat().into();
-        (home, Message::publication(channel.into(), frame, retention))
+        (home, Message::publication(channel.into(), frame, keep))
     }
 }

@@ -80,8 +80,8 @@ impl Message {
             Self::Uninterested { channel } => put.tag(UNINTERESTED).text(channel),
             Self::BothForms { channel } => put.tag(BOTH_FORMS).text(channel),
             Self::PublishKept(publish) => {
-                let PublishKept { channel, frame, retention } = &**publish;
-                put.tag(PUBLISH_KEPT).text(channel).bytes(frame).retention(*retention)
+                let PublishKept { channel, frame, keep } = &**publish;
+                put.tag(PUBLISH_KEPT).text(channel).bytes(frame).keep(*keep)
             }
             Self::Enter(enter) => {
                 let Enter { channel, connection, entry } = &**enter;

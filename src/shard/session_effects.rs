@@ -6,7 +6,7 @@ use serde::de::IgnoredAny;
 
 use super::client_codes;
 use super::client_counters::{self, of_error};
-use super::client_words::{entry, kind_of, position, question, retention};
+use super::client_words::{entry, keep, kind_of, position, question};
 use super::sessions::Sessions;
 use crate::backend::{self, Unanswered, Verdict};
 use crate::handler::{
@@ -14,10 +14,8 @@ use crate::handler::{
     PublishError, SignIn, SignInError,
 };
 use crate::limits::REPLIES_WAITING_BYTES_MAX;
-use crate::protocol::{ErrorCode, Format, PresenceStats, PublicationList, Transport};
-use crate::session::{
-    self, Deferred, Effect, Entry, Question, Retention, Session, SlotId, Span, Terms,
-};
+use crate::protocol::{ErrorCode, Format, PresenceStats, Transport};
+use crate::session::{self, Deferred, Effect, Entry, Keep, Question, Session, SlotId, Span, Terms};
 use crate::sys::clock;
 
 /// Room for what a reply says beside its list: numbers, an epoch, a word or two.
@@ -50,8 +48,8 @@ impl Sessions {
                     peer.shard().counters().client_unsubscribes += 1;
                     peer.leave(self.effects.name(&channel));
                 }
-                Effect::Publish { id, slot, channel, message, retention } => {
-                    let result = self.publish(peer, &channel, &message, retention);
+                Effect::Publish { id, slot, channel, message, keep } => {
+                    let result = self.publish(peer, &channel, &message, keep);
                     peer.shard().counters().client_publishes += u64::from(result.is_ok());
                     let result = result.map_err(client_codes::of_publish);
                     let Some(session) = peer.state() else { return };
@@ -123,8 +121,8 @@ impl Sessions {
             if is_put_in {
                 return self.encodings.pushes(&recovered.publications, format);
             }
-            let list = PublicationList::Subscribe;
-            self.encodings.publications(&recovered.publications, list, format)
+            let reading = peer.state().map(|session| session.reading(channel)).unwrap_or_default();
+            self.encodings.recovered(&recovered.publications, reading, format)
         });
         let list = match list {
             Some(None) => return self.say_unreadable(peer),
@@ -179,7 +177,7 @@ impl Sessions {
         let format = self.effects.outbox.format();
         let list = match result {
             Ok(Answer::History { publications, .. }) => {
-                self.encodings.publications(publications, PublicationList::History, format)
+                self.encodings.history(publications, format)
             }
             Ok(Answer::Presence(clients)) => Some(self.encodings.clients(clients, format)),
             _ => Some([].into()),
@@ -231,14 +229,14 @@ impl Sessions {
         peer: &mut Peer<'_, Self>,
         channel: &Span,
         message: &Span,
-        kept: Option<Retention>,
+        kept: Option<Keep>,
     ) -> Result<(), PublishError> {
         let kind = kind_of(self.effects.outbox.format());
         let message = Message::validated(kind, self.effects.bytes(message));
         let name = self.effects.name(channel);
-        match kept.map(retention) {
+        match kept.map(keep) {
             None => peer.publish(name, message),
-            Some(retention) => peer.publish_kept(name, message, retention),
+            Some(keep) => peer.publish_kept(name, message, keep),
         }
     }
 
@@ -361,9 +359,8 @@ fn sayable(info: &[u8], format: Format) -> &[u8] {
 mod tests {
     use super::super::session_rig::{SessionRig, open_settings};
     use super::super::session_settings::SessionSettings;
-    use super::*;
     use crate::config::Config;
-    use crate::session::{ChannelOptions, Rules};
+    use crate::session::{ChannelOptions, Retention, Rules};
 
     /// Each of the lists could be sent by itself, and two of them together; with all three the
     /// connect reply would be more than the client may have unsent, and end it.

@@ -18,6 +18,7 @@ use super::connection::Connection;
 use super::encodings::Encodings;
 use super::live_settings::{InForce, LiveSettings};
 use super::session_settings::{SessionSettings, SessionSettingsError};
+use crate::filter::Tags;
 use crate::handler::{
     Accept, Answer, AskError, Closed, ConnectionId, ConsultError, Entered, Handler, Heartbeat,
     JoinError, JoinEvent, Limits, Message, MessageKind, Origins, Peer, Position, Request, Route,
@@ -25,7 +26,7 @@ use crate::handler::{
 };
 use crate::limits::USER_ID_BYTES_MAX;
 use crate::protocol::{
-    Commands, DisconnectCode, Format, Lineage, Transport, json, protobuf, translate,
+    Commands, DisconnectCode, Format, Lineage, Transport, delta, json, protobuf, translate,
 };
 use crate::session::{Effects, Membership, Session, SessionKey, SlotId, Terms};
 use crate::sys::clock;
@@ -246,6 +247,18 @@ impl Handler for Sessions {
     fn numbered(publication: Message<'_>, position: Position) -> Option<Vec<u8>> {
         let format = format_of(publication.kind());
         format.numbered(publication.payload(), position.offset, position.epoch.as_str())
+    }
+
+    fn whole(publication: Message<'_>) -> Option<Vec<u8>> {
+        delta::whole(publication.payload(), format_of(publication.kind()))
+    }
+
+    fn delta(publication: Message<'_>, base: Message<'_>) -> Option<Vec<u8>> {
+        delta::delta(publication.payload(), base.payload(), format_of(publication.kind()))
+    }
+
+    fn tags(publication: Message<'_>) -> Tags {
+        delta::tags(publication.payload(), format_of(publication.kind()))
     }
 
     fn joins(channel: &str, events: &[JoinEvent<'_>]) -> Vec<Vec<u8>> {

@@ -16,12 +16,13 @@ use std::collections::VecDeque;
 
 use super::connection::Connection;
 use super::core::{Core, Turn};
-use super::forms::{Readable, readable};
+use super::forms::{Readable, of_frames};
 use super::guard;
 use super::output::{NONE, Output};
+use super::sections::Section;
 use super::slab::Index;
 use crate::handler::{ConnectionId, Handler, Overflow};
-use crate::hub::ChannelId;
+use crate::hub::{ChannelId, MemberId};
 use crate::limits::{SET_ASIDE_BYTES_MAX, SET_ASIDE_FRAMES_MAX, SET_ASIDE_SHARE};
 use crate::ring::Frame;
 
@@ -131,6 +132,8 @@ impl<H: Handler> Core<H> {
         if overflow == Overflow::Close {
             return false;
         }
+        // What waits is sent whole, and some of it may never be.
+        self.channels.fanout.lose_base(channel, MemberId(index.as_u32()));
         let budget = self.settings.backlog_bytes_max / SET_ASIDE_SHARE;
         let one = self.connections.get_mut(index).expect("a member is a connection");
         let aside = one.busy().set_aside.get_or_insert_default();
@@ -232,10 +235,13 @@ impl<H: Handler> Turn<'_, H> {
             let bytes = aside.bytes;
             aside.take_first();
             core.set_aside_bytes -= bytes - aside.bytes;
-            let translate = core.channels.home.translate;
+            let words = core.channels.home.words;
+            let member = MemberId(index.as_u32());
+            let takes_deltas = core.channels.fanout.takes_deltas(channel, member);
+            let section = if takes_deltas { Section::Whole } else { Section::Plain };
             // What it could not read, it was told when it came.
             let (Readable::Here(piece) | Readable::Translated(piece)) =
-                readable(&frame, reads, translate, self.batch)
+                of_frames(&[frame], reads, [section; 2], words, self.batch)
             else {
                 continue;
             };
@@ -251,7 +257,7 @@ impl<H: Handler> Turn<'_, H> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::{Fanout, FanoutBounds, Homes, MemberId};
+    use crate::hub::{Fanout, FanoutBounds, Homes};
     use proptest::prelude::*;
     use std::hash::RandomState;
 

@@ -41,18 +41,20 @@ pub(crate) const RULES: [Rule; 11] = [
 
 /// Which modules a module may name beside itself and `limits`. Complete: what is not here is an
 /// offence.
-const ARROWS: [(&str, &[&str]); 20] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("limits", &[]),
     ("sys", &[]),
     ("ring", &["sys"]),
     ("mesh", &["sys", "ring"]),
-    ("protocol", &[]),
+    // Pure, beside the agreed modules: which publications a subscription gets.
+    ("filter", &[]),
+    ("protocol", &["filter"]),
     // Pure: what back ends are asked, and tokens, which sessions and those who answer them have in
     // common.
     ("token", &[]),
     ("backend", &["token", "protocol"]),
-    ("session", &["protocol", "token", "backend"]),
-    ("hub", &["protocol"]),
+    ("session", &["protocol", "filter", "token", "backend"]),
+    ("hub", &["protocol", "filter"]),
     ("ws", &[]),
     ("metrics", &[]),
     ("config", &["token", "backend"]),
@@ -60,14 +62,14 @@ const ARROWS: [(&str, &[&str]); 20] = [
     ("address", &["config", "protocol"]),
     // Beside the agreed arrow: `metrics`, because an application counts where its shard does, and
     // `address`, because a request is somebody's.
-    ("handler", &["ws", "metrics", "address"]),
+    ("handler", &["ws", "metrics", "address", "filter"]),
     // `sys` beside the agreed arrows: a shard's loop shuts sockets down, passes them on and reads
     // the clock, none of which is the ring's.
     (
         "shard",
         &[
             "handler", "session", "hub", "ws", "protocol", "ring", "mesh", "metrics", "config",
-            "sys", "address", "token", "backend",
+            "sys", "address", "filter", "token", "backend",
         ],
     ),
     // `ws` beside the agreed arrows: a request head must mean the same to the shard that hands its
@@ -166,7 +168,7 @@ const IMPURE: [(&str, &str); 15] = [
 ];
 
 fn is_pure(source: &Source) -> bool {
-    ["address", "token", "backend", "ws", "protocol", "session", "hub", "metrics"]
+    ["address", "filter", "token", "backend", "ws", "protocol", "session", "hub", "metrics"]
         .contains(&source.module())
         || source.path.starts_with("src/shard/core")
         || ["src/shard/slab.rs", "src/shard/wheel.rs"].contains(&source.path.as_str())

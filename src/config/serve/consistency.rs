@@ -62,6 +62,7 @@ fn check_options(place: &str, options: &WithoutNamespace) -> Result<(), Fault> {
         ("force_recovery", options.force_recovery),
         ("force_positioning", options.force_positioning),
         ("auto_cache_recover", options.auto_cache_recover),
+        ("allowed_delta_types", !options.allowed_delta_types.is_empty()),
     ];
     if let Some((name, _)) = needs_history.iter().find(|(_, is_on)| *is_on)
         && !options.has_history()

@@ -18,7 +18,7 @@ mod proxy;
 mod shares;
 mod shutdown;
 mod streams;
-mod table;
+pub(super) mod table;
 mod token;
 mod websocket;
 
@@ -30,7 +30,7 @@ pub use http_api::{ErrorMode, HttpApi};
 pub use http_server::{Host as HostName, HttpServer};
 pub use log::{Filter, Format as LogFormat, Log};
 pub use namespace::{Namespace, Namespaces};
-pub use options::{DataFormat, Overflow, Pattern, RecoveryMode, WithoutNamespace};
+pub use options::{DataFormat, DeltaType, Overflow, Pattern, RecoveryMode, WithoutNamespace};
 pub use personal::Personal;
 pub use proxy::{
     BackEnds, ConnectProxy, DEFAULT_PROXY, Proxies, ProxyKeys, PublishProxy, RefreshProxy, Rpc,

@@ -78,7 +78,7 @@ mod tests {
         let cases = [
             (with("allow_publish_for_clients = true"), "line 3: there is no allow_publish_for_cl"),
             (with("allow_publish_for_clients = true"), "did you mean allow_publish_for_client?"),
-            (with("delta_publish = true"), "line 3: delta_publish is a setting of Centrifugo"),
+            (with("subscription_type = 1"), "line 3: subscription_type is a setting of Centrifugo"),
             (with("history_ttl = \"1500ms\""), "this is not a number of whole seconds"),
             (with("allow_publish_for_client = \"yes\""), "line 3: allow_publish_for_client is"),
             (with("[[list]]\nname = \"chat\""), "line 4: \"chat\" is there twice"),

@@ -9,7 +9,7 @@ use super::proxy::DEFAULT_PROXY;
 
 use crate::config::key::Kind;
 use crate::config::section::{YEAR_MS, section};
-use crate::config::setting::{Seconds, Setting, words};
+use crate::config::setting::{Item, Seconds, Setting, words};
 use crate::config::value::Value;
 use crate::limits::{CHANNEL_REGEX_BYTES_MAX, HISTORY_SIZE_MAX};
 
@@ -68,6 +68,15 @@ section! {
         force_recovery_mode: RecoveryMode = RecoveryMode::Stream;
         /// Whether every subscription begins with the latest publication, in the mode `cache`.
         auto_cache_recover: bool = false;
+        /// The kinds of deltas in which subscriptions that ask for it get publications: what they
+        /// differ by from the one before. There is one kind, `fossil`. Those get it that know
+        /// their position, so with history and positioning or recovery.
+        allowed_delta_types: Vec<DeltaType> = Vec::new();
+        /// Whether deltas are made of everything that is published, and not only where the
+        /// publisher says so.
+        delta_publish: bool = false;
+        /// Whether subscriptions may name a filter by the tags of publications.
+        allow_tags_filter: bool = false;
         /// Whether channels with a list of users in their name are open to those users.
         allow_user_limited_channels: bool = false;
         /// What the name of a channel must match, without its namespace and the colon. Without
@@ -108,6 +117,28 @@ pub enum RecoveryMode {
 }
 
 words!(RecoveryMode { "stream" => Stream, "cache" => Cache });
+
+/// A kind of delta.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeltaType {
+    /// That of the version control system Fossil, which all SDKs know.
+    Fossil,
+}
+
+impl Item for DeltaType {
+    const WHAT: &str = "kinds of deltas: fossil";
+
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "fossil" => Ok(Self::Fossil),
+            _ => Err("there is no such kind of delta".to_owned()),
+        }
+    }
+
+    fn write(&self) -> String {
+        "fossil".to_owned()
+    }
+}
 
 /// What may be published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

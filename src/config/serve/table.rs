@@ -81,7 +81,7 @@ fn says(fault: &Fault, section: &str) -> String {
 }
 
 /// The tables of a list. One text is such a list as JSON, as the environment writes it.
-pub(super) fn tables(value: &Value) -> Result<Vec<Vec<Entry>>, String> {
+pub(in crate::config) fn tables(value: &Value) -> Result<Vec<Vec<Entry>>, String> {
     match value {
         Value::Tables(tables) => Ok(tables.clone()),
         Value::List(items) if items.is_empty() => Ok(Vec::new()),

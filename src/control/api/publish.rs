@@ -14,7 +14,7 @@ use super::channel;
 use super::failure::{ApiError, Code, Failure};
 use super::object::{self, Given};
 use crate::control::ask::Publication;
-use crate::control::channels::{Channels, Kept};
+use crate::control::channels::{ChannelKind, Channels};
 use crate::control::routes::Context;
 use crate::limits::{
     ASK_TIMEOUT, BROADCAST_BYTES_MAX, BROADCAST_CHANNELS_MAX, BROADCAST_SLICE_BYTES,
@@ -22,8 +22,8 @@ use crate::limits::{
 };
 use crate::protocol::{self, Push, json};
 
-/// A command of either kind. Options that only mean something to what is not there yet, `delta`
-/// and `version`, are passed over, as the reference does in channels without a history.
+/// A command of either kind. An option that only means something to what is not there yet,
+/// `version`, is passed over, as the reference does in channels without a history.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Command<'a> {
@@ -39,6 +39,8 @@ struct Command<'a> {
     idempotency_key: Option<Cow<'a, str>>,
     /// It is not to be kept, whatever the channel's options say.
     skip_history: bool,
+    /// Those who take deltas are sent what it differs by from the one before.
+    delta: bool,
 }
 
 fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
@@ -123,11 +125,11 @@ fn busy() -> ApiError {
     ApiError::new(Code::Internal, "the channel's queue is full, try again")
 }
 
-/// A channel that can be published to, and how its publications are kept.
-type Valid<'n> = (&'n str, Option<Kept>);
+/// A channel that can be published to, and of what kind it is.
+type Valid<'n> = (&'n str, ChannelKind);
 
 fn valid<'n>(name: &'n str, channels: &Channels) -> Result<Valid<'n>, ApiError> {
-    Ok((name, channel::check(name, channels)?.kept))
+    Ok((name, channel::check(name, channels)?))
 }
 
 /// What is published, whatever the channel.
@@ -136,6 +138,7 @@ struct Payload<'a> {
     data: Cow<'a, [u8]>,
     tags: Vec<(&'a str, &'a str)>,
     skips_history: bool,
+    makes_delta: bool,
 }
 
 impl<'a> Payload<'a> {
@@ -150,7 +153,8 @@ impl<'a> Payload<'a> {
         let data = given.value()?.ok_or_else(|| refused("data is missing"))?;
         let tags = command.tags.iter().flatten();
         let tags = tags.map(|(key, value)| (&**key, &**value)).collect();
-        Ok(Self { data, tags, skips_history: command.skip_history })
+        let (skips_history, makes_delta) = (command.skip_history, command.delta);
+        Ok(Self { data, tags, skips_history, makes_delta })
     }
 
     /// Bytes that the message has at most: a byte of a name may become an escape of six.
@@ -161,13 +165,14 @@ impl<'a> Payload<'a> {
     }
 
     /// The message for the members of `channel`.
-    fn publication(&self, (channel, kept): Valid<'_>) -> Publication {
+    fn publication(&self, (channel, kind): Valid<'_>) -> Publication {
         let tags = self.tags.as_slice();
         let publication =
             protocol::Publication { data: &self.data, tags, ..protocol::Publication::default() };
         let mut text = Vec::with_capacity(self.data.len() + channel.len() + ENVELOPE_BYTES);
         json::write_push(&mut text, channel, &Push::Publication(publication));
-        Publication { text, kept: kept.filter(|_| !self.skips_history) }
+        let kept = kind.kept.filter(|_| !self.skips_history);
+        Publication { text, kept, makes_delta: self.makes_delta || kind.makes_deltas }
     }
 }
 
@@ -177,12 +182,12 @@ const ENVELOPE_BYTES: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::ChannelKind;
+    use crate::control::Kept;
 
     #[test]
     fn a_publication_is_kept_as_its_channel_says_unless_the_back_end_says_no() {
         let kept = Some(Kept { publications_max: 1, ttl_s: 2, meta_ttl_s: 3 });
-        let keeping = ChannelKind { kept, has_pattern: false };
+        let keeping = ChannelKind { kept, ..ChannelKind::default() };
         let channels =
             Channels { namespaces: [("ns".to_owned(), keeping)].into(), ..Channels::default() };
         for (body, expected) in [

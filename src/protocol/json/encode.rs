@@ -129,6 +129,7 @@ fn write_subscribe_result(mut object: Object<'_>, result: &SubscribeResult<'_>) 
     object.flag("positioned", result.positioned);
     object.raw("data", result.data);
     object.flag("was_recovering", result.was_recovering);
+    object.flag("delta", result.delta);
     object.end();
 }
 
@@ -152,6 +153,7 @@ fn write_publication(mut object: Object<'_>, publication: &Publication<'_>) {
         }
         tags.end();
     }
+    object.flag("delta", publication.delta);
     write_place(&mut object, publication.offset, publication.epoch);
     object.end();
 }

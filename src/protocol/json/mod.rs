@@ -13,6 +13,7 @@ mod part;
 mod tests;
 
 pub use encode::{write_clients, write_publications, write_push, write_reply};
+pub(super) use object::quoted;
 pub use part::{numbered, publication_part};
 
 /// A ping, and its answer: an empty object.

@@ -128,6 +128,13 @@ fn write_number(out: &mut Vec<u8>, mut value: u64) {
     out.extend_from_slice(&digits[start..]);
 }
 
+/// A text as a JSON string.
+pub(in super::super) fn quoted(text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_string(&mut out, text);
+    out
+}
+
 /// A JSON string (RFC 8259 §7): what must be escaped is, and nothing else.
 fn write_string(out: &mut Vec<u8>, text: &str) {
     out.reserve(text.len() + 2);

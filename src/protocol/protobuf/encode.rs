@@ -131,6 +131,7 @@ fn write_subscribe_result(mut message: Message<'_>, result: &SubscribeResult<'_>
     message.flag(10, result.positioned);
     message.bytes(11, result.data);
     message.flag(12, result.was_recovering);
+    message.flag(13, result.delta);
     message.end();
 }
 
@@ -153,6 +154,7 @@ fn write_publication(mut message: Message<'_>, publication: &Publication<'_>) {
         tag.text(2, value);
         tag.end();
     }
+    message.flag(8, publication.delta);
     write_place(&mut message, publication.offset, publication.epoch);
     message.end();
 }

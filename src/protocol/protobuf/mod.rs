@@ -11,6 +11,7 @@
 mod decode;
 mod emulation;
 mod encode;
+mod filter;
 mod part;
 mod push;
 mod reader;
@@ -21,6 +22,7 @@ mod writer;
 pub(super) use decode::split_first;
 pub(super) use emulation::read_emulation;
 pub use encode::{write_clients, write_publications, write_push, write_reply};
+pub(super) use filter::read_filter;
 pub use part::{numbered, publication_part};
 pub(super) use push::read_push;
 pub use reader::WireError;

@@ -34,6 +34,8 @@ pub enum WireError {
         /// The field.
         field: u32,
     },
+    /// Messages within messages beyond the bound.
+    TooDeep,
 }
 
 impl fmt::Display for WireError {
@@ -47,6 +49,7 @@ impl fmt::Display for WireError {
             Self::Key { key } => write!(out, "no field has the key {key}"),
             Self::WireType { field } => write!(out, "field {field} has the wrong wire type"),
             Self::Text { field } => write!(out, "field {field} is not UTF-8"),
+            Self::TooDeep => out.write_str("too many messages within each other"),
         }
     }
 }

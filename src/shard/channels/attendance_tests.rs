@@ -9,7 +9,7 @@ use crate::limits::{JOINS_PER_TICK_MAX, JOINS_TICK};
 fn telling() -> [Channels; 2] {
     let mut shards = shards();
     for shard in &mut shards {
-        shard.word_by(|_| None, |_, _| None, tell);
+        shard.word_by(Words::default(), tell);
     }
     shards
 }

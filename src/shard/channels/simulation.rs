@@ -1,13 +1,17 @@
 //! Claim: whatever the interleaving of publications, entries, exits, ends of connections, turns of
 //! the shards and refusals of queues far too small, a member that has entered gets every
 //! publication behind its position, once and in order, or is told that it missed some; what it
-//! recovers begins right behind what it has seen; and when all have left, nothing is left.
+//! recovers begins right behind what it has seen; a delta comes only to those who were sent what
+//! it was made of just before; and when all have left, nothing is left.
 
 use std::collections::BTreeMap;
 
+use super::super::deliveries::sections;
+use super::super::sections::{Section, part};
 use super::*;
 use crate::handler::{
-    Asked, AskedEpoch, Entered, Entry, Message as Words, Position, Recover, Since,
+    Asked, AskedEpoch, Entered, Entry, Message as Said, MessageKind, Position, Reading, Recover,
+    Retention, Since,
 };
 use crate::sys::clock;
 use proptest::prelude::*;
@@ -52,6 +56,8 @@ struct Client {
     /// What it asked to recover from.
     asked: Option<Position>,
     is_member: bool,
+    /// The publication that it was sent last.
+    base: Option<u64>,
 }
 
 struct Simulation {
@@ -66,20 +72,35 @@ struct Simulation {
     retention: Retention,
     recovered: u64,
     told_of_gaps: u64,
+    deltas: u64,
+    /// Publications that were tried, each of which has its own number.
+    stamp: u64,
 }
 
-/// A binary message of eight bytes: its offset, once it has one.
-fn blank() -> Frame {
-    [&[0x82, 8][..], &[0; 8]].concat().into()
+/// A binary message of two numbers: its offset, once it has one, and a number of its own.
+fn blank(stamp: u64) -> Frame {
+    [&[0x82, 16][..], &[0; 8], &stamp.to_le_bytes()].concat().into()
 }
 
-fn offset_in(frame: &[u8]) -> u64 {
-    u64::from_le_bytes(frame[2..].try_into().expect("eight bytes"))
+/// One of the numbers of a message.
+fn number_at(message: &[u8], place: usize) -> u64 {
+    let bytes = &message[2 + 8 * place..][..8];
+    u64::from_le_bytes(bytes.try_into().expect("eight bytes"))
+}
+
+fn offset_in(message: &[u8]) -> u64 {
+    number_at(message, 0)
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "some publications cannot be numbered")]
-fn number(_: Words<'_>, position: Position) -> Option<Vec<u8>> {
-    Some(position.offset.to_le_bytes().into())
+fn number(publication: Said<'_>, position: Position) -> Option<Vec<u8>> {
+    Some([&position.offset.to_le_bytes(), &publication.payload()[8..]].concat())
+}
+
+/// A delta is the message itself, and behind it the number of what it was made of.
+#[expect(clippy::unnecessary_wraps, reason = "some publications have no delta")]
+fn delta(publication: Said<'_>, base: Said<'_>) -> Option<Vec<u8>> {
+    Some([publication.payload(), &base.payload()[8..16]].concat())
 }
 
 impl Simulation {
@@ -88,7 +109,7 @@ impl Simulation {
         let members = crate::mesh::build_with_slots(SHARDS, MESH_SLOTS).expect("a mesh");
         let shards = members.into_iter().zip(0..).map(|(mesh, here)| {
             let mut shard = Channels::new(here, SHARDS, CONNECTIONS, mesh, clock::now(), &hasher);
-            shard.word_by(|_| None, number, |_, _| Vec::new());
+            shard.word_by(Words { number, delta, ..Words::default() }, |_, _| Vec::new());
             shard
         });
         let homes = Homes::dealt(SHARDS);
@@ -105,7 +126,14 @@ impl Simulation {
             retention: Retention { publications_max, ttl_s: 60, meta_ttl_s: 600 },
             recovered: 0,
             told_of_gaps: 0,
+            deltas: 0,
+            stamp: 0,
         }
+    }
+
+    fn blank(&mut self) -> Frame {
+        self.stamp += 1;
+        blank(self.stamp)
     }
 
     fn id(&self, at: usize, who: u32) -> ConnectionId {
@@ -115,12 +143,14 @@ impl Simulation {
     fn step(&mut self, step: Step) {
         match step {
             Step::Publish { at, channel } => {
-                let retention = Some(self.retention);
-                let taken = self.shards[at].publish(&self.names[channel], blank(), retention);
+                let (frame, retention) = (self.blank(), self.retention);
+                let keep = Some(Keep { retention, makes_delta: !self.stamp.is_multiple_of(8) });
+                let taken = self.shards[at].publish(&self.names[channel], frame, keep);
                 self.kept[channel] += u64::from(taken.is_ok());
             }
             Step::PublishUnkept { at, channel } => {
-                let _full = self.shards[at].publish(&self.names[channel], blank(), None);
+                let frame = self.blank();
+                let _full = self.shards[at].publish(&self.names[channel], frame, None);
             }
             Step::Enter { at, who, channel, recovers } => self.enter(at, who, channel, recovers),
             Step::Leave { at, who, channel } => {
@@ -156,7 +186,9 @@ impl Simulation {
         };
         let recover = asked
             .map(|position| Recover::Missed { since: since(position), publications_max: 1000 });
-        let entry = Entry { stream: Some(self.retention), recover, ..Entry::default() };
+        let reading = if who == 0 { Reading::Whole } else { Reading::Deltas };
+        let stream = Some(self.retention);
+        let entry = Entry { stream, recover, reading, ..Entry::default() };
         match self.shards[at].enter(id, &self.names[channel], entry) {
             Ok(Asked::Waits) => client.asked = asked,
             Ok(Asked::Done(entered)) => {
@@ -183,7 +215,7 @@ impl Simulation {
                 assert!(offsets.is_empty());
             }
         }
-        *client = Client { seen: Some(position), asked: None, is_member: true };
+        *client = Client { seen: Some(position), is_member: true, ..Client::default() };
     }
 
     /// The shard takes so many messages; returns how many there were.
@@ -215,7 +247,18 @@ impl Simulation {
         for _ in 0..count {
             let Some(delivery) = self.shards[at].fanout.next() else { return };
             let (who, missed) = (delivery.member.0, delivery.missed);
-            let offsets: Vec<u64> = delivery.frames.iter().map(|one| offset_in(one)).collect();
+            let sections = sections(delivery.wording);
+            let messages: Vec<Vec<u8>> = delivery
+                .frames
+                .iter()
+                .enumerate()
+                .map(|(place, frame)| {
+                    let section = sections[usize::from(place > 0)];
+                    let there = part(frame, section, Some(MessageKind::Binary));
+                    let plain = || part(frame, Section::Plain, None).expect("it is there");
+                    frame[there.unwrap_or_else(plain)].to_vec()
+                })
+                .collect();
             let channel = delivery.channel;
             let name = self.shards[at].fanout.name(channel).to_owned();
             let channel = self.names.iter().position(|known| *known == name).expect("one of two");
@@ -228,7 +271,16 @@ impl Simulation {
                 assert!(self.shards[at].leave(id, &name));
                 continue;
             }
-            for offset in offsets.into_iter().filter(|offset| *offset > 0) {
+            for message in messages {
+                if message.len() > 2 + 16 {
+                    assert_eq!(client.base, Some(number_at(&message, 2)), "it has the base");
+                    self.deltas += 1;
+                }
+                client.base = Some(number_at(&message, 1));
+                let offset = offset_in(&message);
+                if offset == 0 {
+                    continue;
+                }
                 let seen = client.seen.as_mut().expect("it has entered");
                 assert_eq!(offset, seen.offset + 1, "the one that comes next");
                 seen.offset = offset;
@@ -307,4 +359,23 @@ fn a_shard_that_stood_still_is_sent_all_it_missed_from_the_stream() {
     // Where less is kept than was missed, the member is told of it.
     let simulation = run(100, &steps);
     assert_eq!((simulation.told_of_gaps, simulation.shards[0].gaps_sent), (1, 1));
+}
+
+/// One who takes deltas gets the first publication whole, and from there on what it differs by,
+/// but for those that are not marked, and those behind one that is not kept.
+#[test]
+fn a_delta_is_made_of_what_was_sent_just_before() {
+    let mut steps = vec![Step::Enter { at: 2, who: 1, channel: 0, recovers: false }];
+    steps.extend((0..6).map(|at| Step::Receive { at: at % 3, count: 9 }));
+    let deltas_of = |publications: &[Step]| {
+        let each = publications.iter().flat_map(|one| {
+            [*one, Step::Receive { at: 2, count: 9 }, Step::Deliver { at: 2, count: 9 }]
+        });
+        run(1000, &steps.iter().copied().chain(each).collect::<Vec<_>>()).deltas
+    };
+    let (kept, unkept) =
+        (Step::Publish { at: 0, channel: 0 }, Step::PublishUnkept { at: 0, channel: 0 });
+    assert_eq!(deltas_of(&[kept; 7]), 6);
+    assert_eq!(deltas_of(&[kept; 9]), 7, "the eighth is not marked");
+    assert_eq!(deltas_of(&[kept, kept, unkept, kept, kept]), 2);
 }

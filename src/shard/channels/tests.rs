@@ -3,7 +3,7 @@
 use super::*;
 use crate::handler::{
     Answer, Asked, AskedEpoch, Entered, Entry, Message as HandlerMessage, MessageKind, Position,
-    Question, Recover, Since,
+    Question, Recover, Retention, Since,
 };
 use crate::ring::Batch;
 use crate::sys::clock;
@@ -118,7 +118,7 @@ fn a_shard_translates_until_its_question_reaches_the_home() {
     let mut shards = shards();
     for shard in &mut shards {
         let upper = |message: HandlerMessage<'_>| Some(message.payload().to_ascii_uppercase());
-        shard.word_by(upper, |_, _| None, |_, _| Vec::new());
+        shard.word_by(Words { translate: upper, ..Words::default() }, |_, _| Vec::new());
     }
     let [name, other] = names_at(1);
     assert_eq!(shards[0].join(id(4), &name), Ok(true));
@@ -212,14 +212,14 @@ fn who_enters_gets_what_it_missed_and_then_what_follows() {
         let start = first.position.expect("it was asked for");
         assert_eq!((start.offset, first.recovered), (0, None), "home {home}");
         for number in 1..=3 {
-            assert_eq!(shards[home].publish(&name, frame(number), Some(RETENTION)), Ok(()));
+            assert_eq!(shards[home].publish(&name, frame(number), Some(RETENTION.into())), Ok(()));
         }
         exchange(&mut shards);
         let recover = Recover::Missed { since: since(start), publications_max: 10 };
         let second = enter(&mut shards, 5, &name, positioned(Some(recover))).expect("let in");
         assert_eq!(names(&second), [1, 2, 3], "home {home}");
         assert_eq!(second.position, Some(Position { offset: 3, ..start }));
-        assert_eq!(shards[1 - home].publish(&name, frame(4), Some(RETENTION)), Ok(()));
+        assert_eq!(shards[1 - home].publish(&name, frame(4), Some(RETENTION.into())), Ok(()));
         exchange(&mut shards);
         // Member 5 came while 1 to 3 were on their way to member 4.
         let all = delivered(&mut shards[0]);
@@ -236,7 +236,7 @@ fn what_is_on_its_way_when_somebody_enters_is_its_once() {
     let [name, _] = names_at(1);
     // The home publishes before it hears of the entry, and after it has answered.
     assert_eq!(shards[0].enter(id(4), &name, positioned(None)), Ok(Asked::Waits));
-    assert_eq!(shards[1].publish(&name, frame(1), Some(RETENTION)), Ok(()));
+    assert_eq!(shards[1].publish(&name, frame(1), Some(RETENTION.into())), Ok(()));
     let heard = exchange(&mut shards);
     let [(4, Ok(entered))] = &heard[..] else { panic!("{heard:?}") };
     assert_eq!(entered.position.expect("asked for").offset, 1);
@@ -246,7 +246,7 @@ fn what_is_on_its_way_when_somebody_enters_is_its_once() {
     shards[0].mesh.flush(|_| {});
     let request = shards[1].mesh.receive().expect("the entry");
     shards[1].take(request.from, request.message);
-    assert_eq!(shards[1].publish(&name, frame(2), Some(RETENTION)), Ok(()));
+    assert_eq!(shards[1].publish(&name, frame(2), Some(RETENTION.into())), Ok(()));
     let heard = exchange(&mut shards);
     let [(5, Ok(entered))] = &heard[..] else { panic!("{heard:?}") };
     assert_eq!((names(entered), entered.position.expect("asked for").offset), (vec![1], 1));
@@ -314,7 +314,7 @@ fn history_is_answered_here_and_elsewhere() {
     let mut shards = shards();
     let [name, _] = names_at(0);
     for number in 1..=3 {
-        assert_eq!(shards[1].publish(&name, frame(number), Some(RETENTION)), Ok(()));
+        assert_eq!(shards[1].publish(&name, frame(number), Some(RETENTION.into())), Ok(()));
     }
     exchange(&mut shards);
     let question = Question::History {

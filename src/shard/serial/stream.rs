@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::SerialError;
 use super::fields::{Reader, Writer};
 use crate::handler::{
-    Answer, AskError, AskedEpoch, Entered, Entry, Epoch, JoinError, Overflow, Position, Present,
-    Publications, Question, Recover, Recovered, Retention, Since,
+    Answer, AskError, AskedEpoch, Entered, Entry, Epoch, JoinError, Keep, Overflow, Position,
+    Present, Publications, Question, Reading, Recover, Recovered, Retention, Since,
 };
 use crate::shard::message::{Answered, Ask, Enter, EnteredBy, PublishKept, ShowAnew, TellUser};
 
@@ -29,7 +29,12 @@ const ASK_ERRORS: [AskError; 4] =
     [AskError::Gone, AskError::Busy, AskError::HomeFull, AskError::Name];
 
 impl Writer<'_> {
-    pub(super) fn retention(&mut self, retention: Retention) -> &mut Self {
+    pub(super) fn keep(&mut self, keep: Keep) -> &mut Self {
+        let Keep { retention, makes_delta } = keep;
+        self.retention(retention).bool(makes_delta)
+    }
+
+    fn retention(&mut self, retention: Retention) -> &mut Self {
         let Retention { publications_max, ttl_s, meta_ttl_s } = retention;
         self.u32(publications_max).u32(ttl_s).u32(meta_ttl_s)
     }
@@ -93,11 +98,14 @@ impl Writer<'_> {
             hears_joins,
             replaces_others,
             overflow,
+            reading,
             tag,
         } = entry;
         self.option(*stream, Self::retention).option(*recover, Self::recover);
         self.option(presence.as_ref(), Self::present).bool(*is_announced).bool(*hears_joins);
-        self.bool(*replaces_others).one_of(&OVERFLOWS, overflow).tag(*tag)
+        self.bool(*replaces_others).one_of(&OVERFLOWS, overflow).tag(*tag);
+        // A filter stays with the shard that asks: its home has no part in it.
+        self.bool(*reading == Reading::Deltas)
     }
 
     pub(super) fn entered(&mut self, result: &Result<Entered, JoinError>) -> &mut Self {
@@ -197,6 +205,7 @@ impl Reader<'_> {
             replaces_others: self.bool()?,
             overflow: self.one_of(&OVERFLOWS)?,
             tag: self.u8()?,
+            reading: if self.bool()? { Reading::Deltas } else { Reading::Whole },
         })
     }
 
@@ -204,7 +213,7 @@ impl Reader<'_> {
         Ok(PublishKept {
             channel: self.text()?,
             frame: self.frame()?,
-            retention: self.retention()?,
+            keep: Keep { retention: self.retention()?, makes_delta: self.bool()? },
         })
     }
 
@@ -301,6 +310,7 @@ pub(super) mod tests {
             hears_joins: true,
             replaces_others: true,
             overflow: Overflow::Latest,
+            reading: Reading::Deltas,
             tag: Entry::TAG_MAX,
         };
         let latest = |epoch| Some(Recover::Latest { since: since(1, epoch) });
@@ -336,7 +346,7 @@ pub(super) mod tests {
         let kept = PublishKept {
             channel: channel.clone(),
             frame: (*b"kept").into(),
-            retention: RETENTION,
+            keep: Keep { retention: RETENTION, makes_delta: true },
         };
         let anew = ShowAnew { channel: channel.clone(), connection, present: present().unlisted() };
         let mut messages =

@@ -136,13 +136,13 @@ impl World {
         let all = [&CHANNELS[..], &BY_SERVER[..]].concat();
         let channel = self.random.one_of(&all);
         let retention = self.kept.get(channel.split_once(':').map_or("", |(name, _)| name));
-        let retention = retention.copied();
+        let keep = retention.map(|&kept| kept.into());
         let count = if self.random.one_in(8) { BURST } else { 1 };
         for _ in 0..count {
             self.published += 1;
             let number = self.published;
             let text = format!(r#"{{"push":{{"channel":"{channel}","pub":{{"data":{number}}}}}}}"#);
-            let _refused_if_full = self.network.publish(channel, text.as_bytes(), retention);
+            let _refused_if_full = self.network.publish(channel, text.as_bytes(), keep);
             if count > 1 {
                 self.turn();
             }

@@ -20,7 +20,7 @@ use super::super::{Channels, Jobs, Publisher, Seats, Settings};
 use super::ledger::Position;
 use crate::address::SocketPeer;
 use crate::config::Config;
-use crate::handler::{Handler, Retention};
+use crate::handler::{Handler, Keep};
 use crate::hub::{StreamBounds, Streams};
 use crate::mesh::{Class, Member};
 use crate::metrics::Counters;
@@ -213,13 +213,8 @@ impl Network {
     }
 
     /// A back end publishes; false if the home's queue is full.
-    pub(super) fn publish(
-        &mut self,
-        channel: &str,
-        text: &[u8],
-        retention: Option<Retention>,
-    ) -> bool {
-        let (home, message) = self.publisher.publication(channel, text, retention);
+    pub(super) fn publish(&mut self, channel: &str, text: &[u8], keep: Option<Keep>) -> bool {
+        let (home, message) = self.publisher.publication(channel, text, keep);
         let sent = self.control.send(home, message, Class::Delivery).is_ok();
         self.control.flush(|_| {});
         sent
