@@ -323,6 +323,10 @@ pub const JOINS_SHARE: usize = 1024;
 /// takes some microseconds.
 pub const TELLINGS_SHARE: usize = 128;
 
+/// Places of channels looked at in one turn for who asks which there are: well under a
+/// millisecond, also where each of them matches.
+pub const LISTING_SHARE: u32 = 1024;
+
 /// Messages of other shards taken in one turn.
 pub const MESH_SHARE: usize = 256;
 
@@ -704,6 +708,36 @@ pub const BENCH_DESCRIPTORS_SPARE: u64 = 16;
 /// that is stalled for longer is what the caller should hear of.
 pub const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Publications and questions of back ends that are on their way to channels' homes at once: what
+/// some tens of connections ask in batches. One more is refused.
+pub const HOME_REQUESTS_MAX: usize = 8192;
+
+/// Time in which a publication with the same key as an earlier one is not made again: the
+/// reference's.
+pub const IDEMPOTENCY_PERIOD: Duration = Duration::from_mins(5);
+
+/// Bytes of the keys that are known in that time, and of what was answered: some 60,000. Beyond
+/// them the oldest is forgotten.
+pub const IDEMPOTENCY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes that a key is charged for beside its own and the channel's.
+pub const IDEMPOTENCY_ENTRY_BYTES: usize = 192;
+
+/// Commands in one batch.
+pub const BATCH_COMMANDS_MAX: usize = 10_000;
+
+/// Bytes of the name of an epoch that a publisher counts its versions in.
+pub const VERSION_EPOCH_BYTES_MAX: usize = 64;
+
+/// Channels that one list names: some megabytes. Who asks for more is told to ask for fewer.
+pub const CHANNELS_LISTED_MAX: usize = 65_536;
+
+/// Lists of channels that are made at once; one more is refused.
+pub const LISTINGS_MAX: usize = 4;
+
+/// Bytes of a pattern of channels' names.
+pub const PATTERN_BYTES_MAX: usize = 1024;
+
 /// Commands for users' connections that are under way at once: each waits until every shard has
 /// told all that it has of the user's. One more is refused.
 pub const USER_COMMANDS_MAX: usize = 1024;
@@ -763,7 +797,12 @@ const _: () = assert!(HTTP_WRITE_BYTES_MAX >= HTTP_READ_BYTES);
 
 /// Streams to clients over HTTP at the same time: one in a few hundred clients is behind a proxy
 /// that lets no WebSocket through. Each takes two descriptors of the control thread.
-pub const STREAMS_DEFAULT: u32 = 10_000;
+pub const STREAMS_DEFAULT: u32 = 5_000;
+
+/// Descriptors of the control thread that no request and no stream takes: pairs and bells of the
+/// shards, listeners, operators, and connections to back ends.
+pub const CONTROL_DESCRIPTORS_RESERVED: usize = 512;
+const _: () = assert!(CONTROL_DESCRIPTORS_RESERVED > 2 * INTERNAL_CONNECTIONS_MAX);
 
 /// Bytes of the request that begins a stream: a connect command with its token, and what the
 /// client subscribes to at once.

@@ -73,6 +73,7 @@ impl Keeper {
                 format!("{id}: {} {}", position.offset, text_of(&publications))
             }
             Answer::Unrecoverable => format!("{id}: unrecoverable"),
+            Answer::HistoryRemoved => format!("{id}: removed"),
             Answer::Presence(present) => {
                 let mut users: Vec<_> = present.iter().map(Present::user).collect();
                 users.sort_unstable();

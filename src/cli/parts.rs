@@ -216,6 +216,8 @@ fn channels(serve: &Serve) -> Channels {
         kept: retention(serve, options).map(|Retention { publications_max, ttl_s, meta_ttl_s }| {
             Kept { publications_max, ttl_s, meta_ttl_s }
         }),
+        has_presence: options.presence,
+        data_format: data_format(serve, options),
         makes_deltas: options.delta_publish,
         has_pattern: options.channel_regex.text().is_some(),
     };

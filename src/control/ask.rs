@@ -1,5 +1,7 @@
 //! What the control thread asks the shards for, and how long it waits for an answer.
 
+use std::collections::BTreeMap;
+
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -16,8 +18,24 @@ pub enum Ask {
         channel: String,
         /// What its members are sent.
         frame: Publication,
-        /// `Ok` as soon as it is queued to the channel's home.
-        answer: oneshot::Sender<Result<(), Busy>>,
+        /// Its place, if it is kept, when it has one; `None` as soon as it is queued elsewhere.
+        answer: oneshot::Sender<Result<Option<Placed>, Busy>>,
+    },
+    /// Ask a channel's home.
+    Question {
+        /// The channel's name.
+        channel: String,
+        /// What is asked.
+        question: Question,
+        /// What the home says.
+        answer: oneshot::Sender<Result<Told, Busy>>,
+    },
+    /// Which channels have members?
+    Channels {
+        /// A pattern of names, of those that have a meaning.
+        pattern: String,
+        /// Channels, and their members on all shards.
+        answer: oneshot::Sender<Result<BTreeMap<String, u32>, ListError>>,
     },
     /// Tell this to all connections of a user, on all shards.
     Tell {
@@ -35,20 +53,92 @@ pub enum Ask {
     },
 }
 
-/// One text message of the client protocol, whole; the shard puts it into a WebSocket frame once.
+/// One message of the client protocol, whole; it is put into a WebSocket frame once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
-    /// UTF-8, and one line.
-    pub text: Vec<u8>,
+    /// UTF-8 and one line, or binary.
+    pub message: Vec<u8>,
+    /// It is Protobuf, since its data cannot be said in JSON.
+    pub is_binary: bool,
     /// How it is kept, if it is.
     pub kept: Option<Kept>,
     /// Deltas are made of it, for those who take them.
     pub makes_delta: bool,
+    /// Which state of something it is: a number in an epoch. It is not made if it is no newer than
+    /// what the channel keeps.
+    pub version: Option<(u64, String)>,
+}
+
+/// A place in the stream of a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// The publication's, or the last one's.
+    pub offset: u64,
+    /// The epoch that the offset counts in.
+    pub epoch: String,
+}
+
+/// What may be asked of a channel's home.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// The publications that are kept.
+    History {
+        /// Only those after this offset in this epoch, or before it in reverse.
+        since: Option<(u64, String)>,
+        /// So many at most; 0 asks for the end of the stream alone.
+        publications_max: u32,
+        /// From the latest to the oldest.
+        is_reverse: bool,
+        /// How the channel keeps them.
+        kept: Kept,
+    },
+    /// To drop them.
+    RemoveHistory,
+    /// Who is in the channel.
+    Presence,
+    /// How many are.
+    PresenceStats,
+}
+
+/// What a home says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// To [`Question::History`].
+    History {
+        /// A list in JSON.
+        publications: String,
+        /// The end of the stream.
+        end: Placed,
+    },
+    /// To the same: the epoch that was asked for is over.
+    Unrecoverable,
+    /// To the same: a publication cannot be said in JSON.
+    Unreadable,
+    /// To [`Question::RemoveHistory`].
+    HistoryRemoved,
+    /// To [`Question::Presence`]: clients by their names, in JSON.
+    Presence(String),
+    /// To [`Question::PresenceStats`].
+    PresenceStats {
+        /// Clients in the channel.
+        clients: u32,
+        /// Users that they belong to.
+        users: u32,
+    },
 }
 
 /// The queue to a channel's home is full, or nobody answered in time: ask again later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Busy;
+
+/// There is no list of channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListError {
+    /// Too many are made at once, or nobody answered in time.
+    Busy,
+    /// They are more than a list may name.
+    TooMany,
+}
 
 /// The asking side: never waits for longer than it is told, or [`ASK_TIMEOUT`].
 #[derive(Clone, Debug)]
@@ -71,30 +161,36 @@ impl Asks {
         self.ask(Ask::Tell { user, word, answer }, answered).await.unwrap_or(Err(Busy))
     }
 
-    /// Publishes in this order, and says of each in this order whether it was queued in time.
+    /// Publishes, and says where it is kept, if it is.
     pub(super) async fn publish(
         &self,
-        publications: Vec<(String, Publication)>,
+        channel: String,
+        frame: Publication,
         deadline: Instant,
-    ) -> Vec<Result<(), Busy>> {
-        let mut answers = Vec::with_capacity(publications.len());
-        for (channel, frame) in publications {
-            let (answer, answered) = oneshot::channel();
-            let asking = self.0.send(Ask::Publish { channel, frame, answer });
-            // What could not be asked drops its sender, and so is answered "no".
-            if Instant::now() < deadline {
-                let _unasked = timeout_at(deadline, asking).await;
-            }
-            answers.push(answered);
-        }
-        let mut published = Vec::with_capacity(answers.len());
-        for answered in answers {
-            published.push(match timeout_at(deadline, answered).await {
-                Ok(Ok(answer)) => answer,
-                _ => Err(Busy),
-            });
-        }
-        published
+    ) -> Result<Option<Placed>, Busy> {
+        let (answer, answered) = oneshot::channel();
+        let asking = async {
+            self.0.send(Ask::Publish { channel, frame, answer }).await.ok()?;
+            answered.await.ok()
+        };
+        timeout_at(deadline, asking).await.ok().flatten().unwrap_or(Err(Busy))
+    }
+
+    /// The channels with members whose names are of this pattern.
+    pub(super) async fn channels(
+        &self,
+        pattern: String,
+    ) -> Result<BTreeMap<String, u32>, ListError> {
+        let (answer, answered) = oneshot::channel();
+        let ask = self.ask(Ask::Channels { pattern, answer }, answered).await;
+        ask.unwrap_or(Err(ListError::Busy))
+    }
+
+    /// Asks a channel's home.
+    pub(super) async fn question(&self, channel: String, question: Question) -> Result<Told, Busy> {
+        let (answer, answered) = oneshot::channel();
+        let ask = Ask::Question { channel, question, answer };
+        self.ask(ask, answered).await.unwrap_or(Err(Busy))
     }
 
     async fn ask<A>(&self, ask: Ask, answered: oneshot::Receiver<A>) -> Option<A> {

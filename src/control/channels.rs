@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::protocol::DataFormat;
 use crate::protocol::channel::{Naming, is_well_formed};
 
 /// All channels, by their namespaces.
@@ -20,6 +21,10 @@ pub struct Channels {
 pub struct ChannelKind {
     /// How publications are kept, if they are.
     pub kept: Option<Kept>,
+    /// Who is in them can be told.
+    pub has_presence: bool,
+    /// What may be published.
+    pub data_format: DataFormat,
     /// Deltas are made of all publications.
     pub makes_deltas: bool,
     /// Names have a pattern, to which clients are held: they need not be ASCII.
@@ -65,7 +70,7 @@ mod tests {
     #[test]
     fn a_channel_is_of_the_kind_of_its_namespace() {
         let kept = Some(Kept { publications_max: 1, ttl_s: 2, meta_ttl_s: 3 });
-        let keeping = ChannelKind { kept, makes_deltas: false, has_pattern: true };
+        let keeping = ChannelKind { kept, has_pattern: true, ..ChannelKind::default() };
         let namespaces = [("ns".to_owned(), keeping)].into();
         let mut channels = Channels { namespaces, ..Channels::default() };
         let plain = ChannelKind::default();

@@ -36,7 +36,7 @@ mod traffic;
 mod tests;
 
 pub use crate::metrics::Snapshot;
-pub use ask::{Ask, Busy, Publication};
+pub use ask::{Ask, Busy, ListError, Placed, Publication, Question, Told};
 pub use channels::{ChannelKind, Channels, Kept};
 pub use consult::Desk;
 pub use settings::{ErrorMode, HttpApi, Settings};

@@ -30,6 +30,7 @@ pub(super) struct Context {
     pub(super) stop: watch::Receiver<bool>,
     pub(super) api: watch::Receiver<HttpApi>,
     pub(super) bodies: Budget,
+    pub(super) repeats: api::Repeats,
     pub(super) traffic: Traffic,
     pub(super) identity: Arc<api::Identity>,
     pub(super) streams: Streams,
@@ -66,6 +67,7 @@ const LABELS: &[&str] = &[
     "/health/ready",
     "/metrics",
     "/debug",
+    "/swagger",
     "/api/publish",
     "/api/broadcast",
     "/api/info",
@@ -128,6 +130,7 @@ impl Routes {
             stop: stop.clone(),
             api,
             bodies,
+            repeats: api::Repeats::default(),
             traffic: traffic.clone(),
             identity: Arc::new(identity),
             streams,
@@ -141,11 +144,13 @@ impl Routes {
             .route("/health/ready", get(health::ready));
         let page = if settings.dev { page::routes() } else { Router::new().route("/", get(plain)) };
         let public = health.clone().merge(page).merge(streaming);
-        let public = public.route("/api/{method}", any(api::serve));
+        let public =
+            public.route("/api/{method}", any(api::serve)).route("/api", any(api::serve_legacy));
         let internal = health
             .route("/metrics", get(exposition::scrape))
             .route("/debug", get(debug::debug))
-            .route("/", get("longwire, internal: /metrics /debug /health\n"));
+            .route("/swagger", get(api::describe))
+            .route("/", get("longwire, internal: /metrics /debug /health /swagger\n"));
         let finish = |routes: Router<Context>| routes.fallback(absent).with_state(context.clone());
         Self {
             public: finish(public),

@@ -133,6 +133,18 @@ impl Site {
         Ok(Self { settings, api, terms, proxies, calls, internal })
     }
 
+    /// Has no more streams than so many, whatever its settings say: the descriptors that are left
+    /// for them.
+    pub fn limit_streams(&mut self, streams_max: usize) {
+        let streaming = &mut self.settings.streaming;
+        let is_on = streaming.http_stream.is_some() || streaming.sse.is_some();
+        if is_on && streaming.streams_max > streams_max {
+            let wanted = streaming.streams_max;
+            tracing::warn!(wanted, streams_max, "the limit of descriptors leaves fewer streams");
+        }
+        streaming.streams_max = streaming.streams_max.min(streams_max);
+    }
+
     /// What can be changed while the site serves.
     pub fn live(&self) -> Live {
         Live { api: self.api.clone(), terms: self.terms.clone(), proxies: self.proxies.clone() }

@@ -78,6 +78,8 @@ pub(super) struct Traffic {
     request_seconds: HistogramOf<RouteLabel>,
     refusals: Family<StatusLabel, Counter>,
     evictions: Counter,
+    repeats: Counter,
+    keys_forgotten: Counter,
     streams: Family<TransportLabel, Gauge>,
     streams_opened: Family<TransportLabel, Counter>,
     said_to_nobody: Counter,
@@ -93,6 +95,8 @@ impl Traffic {
             request_seconds: Family::new_with_constructor(histogram),
             refusals: Family::default(),
             evictions: Counter::default(),
+            repeats: Counter::default(),
+            keys_forgotten: Counter::default(),
             streams: Family::default(),
             streams_opened: Family::default(),
             said_to_nobody: Counter::default(),
@@ -132,6 +136,16 @@ impl Traffic {
             "emulation_unknown_sessions",
             "Requests beside a stream that had ended",
             self.said_to_nobody.clone(),
+        );
+        registry.register(
+            "api_publications_repeated",
+            "Publications of back ends that were not made again, because their key was known",
+            self.repeats.clone(),
+        );
+        registry.register(
+            "api_idempotency_keys_forgotten",
+            "Keys of publications that were forgotten before their time, for want of room",
+            self.keys_forgotten.clone(),
         );
         registry.register_with_unit(
             "api_command_duration",
@@ -187,6 +201,16 @@ impl Traffic {
     /// A client has said something beside a stream that had ended.
     pub(super) fn said_to_nobody(&self) {
         self.said_to_nobody.inc();
+    }
+
+    /// A publication was not made again.
+    pub(super) fn repeated(&self) {
+        self.repeats.inc();
+    }
+
+    /// A key of one was forgotten for want of room.
+    pub(super) fn key_forgotten(&self) {
+        self.keys_forgotten.inc();
     }
 
     /// A command of the API was carried out, or not.

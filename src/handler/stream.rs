@@ -224,6 +224,8 @@ pub enum Question {
         /// How long the stream's epoch lives, if it is made by this.
         retention: Retention,
     },
+    /// To drop the publications that are kept: the position stays.
+    RemoveHistory,
     /// Who is in the channel.
     Presence,
     /// How many are.
@@ -242,6 +244,8 @@ pub enum Answer {
     },
     /// To [`Question::History`] of another epoch.
     Unrecoverable,
+    /// To [`Question::RemoveHistory`].
+    HistoryRemoved,
     /// To [`Question::Presence`]. Lists that are the same object have the same content.
     Presence(Arc<[Present]>),
     /// To [`Question::PresenceStats`].

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
+use std::ops::Range;
 
 /// Slots of one chunk. It grows by doubling up to here, so a small arena stays small.
 const CHUNK_SLOTS: u32 = 1024;
@@ -86,6 +87,18 @@ impl<T> Arena<T> {
             Slot::Used(value) => Some(value),
             Slot::Vacant { .. } => None,
         }
+    }
+
+    /// Places that there are, with a value or vacant.
+    pub(super) fn places(&self) -> u32 {
+        let chunks = u32::try_from(self.chunks.len()).expect("keys are u32");
+        chunks * CHUNK_SLOTS
+    }
+
+    /// The values in some of the places.
+    pub(super) fn in_places(&self, places: Range<u32>) -> impl Iterator<Item = &T> {
+        let places = places.start..places.end.min(self.places());
+        places.filter_map(|place| self.get(Key::new(place / CHUNK_SLOTS, place % CHUNK_SLOTS)))
     }
 
     pub(super) fn remove(&mut self, key: Key) -> T {

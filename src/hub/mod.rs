@@ -32,6 +32,7 @@ mod holds;
 mod interest;
 mod joining;
 mod joins;
+mod listing;
 mod memberships;
 mod names;
 mod order;
@@ -49,6 +50,7 @@ mod stream;
 mod streams;
 mod turns;
 mod users;
+mod versions;
 
 pub use bounds::{FanoutBounds, JoinBounds, StreamBounds};
 pub use bucket::{BUCKETS, Bucket, Homes, ShardId, bucket_of};
@@ -58,6 +60,7 @@ pub use fanout::{
 pub use interest::{Answer, InterestChange, Told};
 pub use joining::Announcement;
 pub use joins::{JoinBatch, JoinEvent, Joins};
+pub use listing::Page;
 pub use memberships::Standing;
 pub use order::{Follows, HomeChannelId, Order, OrderCounters, OrderError, Published, Repair};
 pub use position::{AskedEpoch, Epoch, Position, Recover, Retention, Since};

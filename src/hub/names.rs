@@ -9,6 +9,7 @@ use super::arena::{Arena, Key};
 use crate::limits::CHANNEL_NAME_BYTES_MAX;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
+use std::ops::Range;
 
 /// Tables by hash: a million channels are 4,096 in each, rehashed in well under a millisecond.
 const TABLES: usize = 256;
@@ -85,6 +86,16 @@ impl<T> Names<T> {
             table.shrink_to(room, |&key| name_hash(name_of(channels, key)));
         }
         state
+    }
+
+    /// Places of channels, some of them vacant.
+    pub(super) fn places(&self) -> u32 {
+        self.channels.places()
+    }
+
+    /// The channels in some of the places.
+    pub(super) fn in_places(&self, places: Range<u32>) -> impl Iterator<Item = (&str, &T)> {
+        self.channels.in_places(places).map(|one| (&*one.name, &one.state))
     }
 
     pub(super) fn name(&self, key: Key) -> &str {

@@ -19,6 +19,7 @@ use super::position::{Epochs, Position, Recover, Retention, Since};
 use super::reads::{Read, Reads};
 use super::recency::Recency;
 use super::stream::{Found, Kept, NEVER_S, Stream};
+use super::versions::Versions;
 use crate::limits::CHANNEL_NAME_BYTES_MAX;
 use std::collections::BTreeSet;
 use std::hash::BuildHasher;
@@ -83,6 +84,7 @@ pub struct Streams<F> {
     /// When each stream is to be looked at. One that lives on by then is put back.
     looks: BTreeSet<(u32, Key)>,
     reads: Reads<F>,
+    versions: Versions,
     nothing: Arc<[F]>,
     /// What all publications are charged for.
     bytes: usize,
@@ -102,6 +104,7 @@ impl<F: Clone> Streams<F> {
             by_publication: Recency::new(|stream| &mut stream.publication_links),
             looks: BTreeSet::new(),
             reads: Reads::new(),
+            versions: Versions::default(),
             nothing: Arc::from([]),
             bytes: 0,
             bounds,
@@ -190,6 +193,7 @@ impl<F: Clone> Streams<F> {
         self.by_use.remove(&mut self.channels, key);
         let stream = self.channels.forget(key);
         self.looks.remove(&(stream.look_s, key));
+        self.versions.forget(key);
     }
 
     // --- Publications -----------------------------------------------------------------------
@@ -198,6 +202,12 @@ impl<F: Clone> Streams<F> {
     pub fn next(&self, stream: StreamId) -> Position {
         let Position { offset, epoch } = self.position(stream, u64::MAX);
         Position { offset: offset + 1, epoch }
+    }
+
+    /// Notes the version of what is about to be appended; false if the stream has had one of the
+    /// same epoch that is as new.
+    pub fn is_news(&mut self, stream: StreamId, number: u64, epoch: &str) -> bool {
+        self.versions.note(stream.0, number, epoch)
     }
 
     /// Appends a publication, numbered by [`next`](Self::next), and drops what is too old by that.

@@ -157,13 +157,16 @@ counters! {
     joins_refused,
     /// Publications taken from the application.
     published,
-    /// Publications refused because the queue to the home was full.
+    /// Publications, and questions of back ends, refused because too many waited for homes.
     publishes_refused,
     /// Publications of back ends that nobody waited for any more when their turn came: answered
     /// as refused, and not made.
     publishes_late,
     /// Publications that members on this shard missed, because a queue was full.
     publications_missed,
+    /// Publications of back ends that were not made, because their version was no newer than the
+    /// last one of the channel.
+    publications_outdated,
     /// Publications that reached this shard for an interest that had ended, and were nobody's.
     publications_stale,
     /// Publications, or runs of them, that were put into the other kind of message, by the home of

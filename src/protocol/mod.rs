@@ -18,6 +18,7 @@ mod client_id;
 mod code;
 mod command;
 mod commands;
+mod data_format;
 pub mod delta;
 mod emulation;
 #[cfg(test)]
@@ -26,6 +27,7 @@ mod format;
 pub mod fossil;
 #[doc(hidden)]
 pub mod fuzz;
+mod glob;
 pub mod json;
 mod lines;
 pub mod protobuf;
@@ -44,8 +46,10 @@ pub use command::{
     SubRefresh, Subscribe,
 };
 pub use commands::{Commands, Malformed};
+pub use data_format::DataFormat;
 pub use emulation::EmulationRequest;
 pub use format::{Format, PublicationList};
+pub use glob::Glob;
 pub use push::{ClientInfo, Farewell, Publication, Push, Subscription};
 pub use reply::{
     ConnectResult, Failure, HistoryResult, PresenceStats, RefreshResult, Reply, StreamNames,

@@ -16,7 +16,8 @@ use super::door::Door;
 use super::start::StartError;
 use super::unix::UnixPlace;
 use crate::control::{Ask, Site};
-use crate::limits::INTRODUCTIONS_MAX;
+use crate::limits::{CONTROL_DESCRIPTORS_RESERVED, INTRODUCTIONS_MAX};
+use crate::sys::rlimit;
 
 /// The tasks, and what they are told by.
 #[derive(Default)]
@@ -38,7 +39,7 @@ impl Companions {
     /// Starts the site and its door.
     pub(super) fn add_site(
         &mut self,
-        site: Site,
+        mut site: Site,
         control: &mut Control,
         asks: mpsc::Sender<Ask>,
     ) -> Result<(), StartError> {
@@ -50,6 +51,7 @@ impl Companions {
         let (arrivals_in, arrivals) = mpsc::channel(seat_count);
         let door = door.map(|door| Door::new(door, arrivals_in.clone()));
         let door = door.transpose().map_err(StartError::Descriptor)?;
+        site.limit_streams(streams_max(rlimit::nofile().soft, seat_count));
         let (shards, introduced) = mpsc::channel(INTRODUCTIONS_MAX);
         self.add(site.serve(arrivals, seat_count, asks, shards, stopped));
         let dealer = self.add(Dealer::new(control.pass.clone()).introduce(introduced));
@@ -93,5 +95,26 @@ impl Companions {
     /// The next end of one of them, by itself, by a panic or as it was told; `None` without any.
     pub(super) async fn ended(&mut self) -> Option<Result<(), JoinError>> {
         self.tasks.join_next().await
+    }
+}
+
+/// Streams for which there are descriptors of this thread beside the requests' seats: each has the
+/// client's socket, and one that leads to its shard.
+fn streams_max(nofile: Option<u64>, seat_count: usize) -> usize {
+    let nofile = nofile.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    nofile.saturating_sub(seat_count + CONTROL_DESCRIPTORS_RESERVED) / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_get_the_descriptors_that_are_left() {
+        let all = CONTROL_DESCRIPTORS_RESERVED + 100 + 2 * 7;
+        assert_eq!(streams_max(Some(all as u64), 100), 7);
+        assert_eq!(streams_max(Some(all as u64 - 1), 100), 6);
+        assert_eq!(streams_max(Some(3), 100), 0);
+        assert!(streams_max(None, 100) > 1_000_000);
     }
 }

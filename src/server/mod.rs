@@ -10,15 +10,16 @@
 //! Start is a sequence of steps that all shards take together (`start`); a fault in any of them
 //! ends all, and is returned with its cause and the command that mends it.
 
+mod asking;
 pub mod checks;
 mod companions;
 mod consulting;
 mod control;
 mod dealer;
 mod door;
+mod listing;
 pub mod plan;
 mod pool;
-mod publishing;
 mod rounds;
 mod serving;
 mod snapshot;

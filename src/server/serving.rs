@@ -17,10 +17,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinError;
 
+use super::asking::Asking;
 use super::companions::Companions;
 use super::consulting::{Answered, Consulting};
 use super::control::{Command, Control};
-use super::publishing::Publishing;
+use super::listing::Listing;
 use super::rounds::{Asker, Rounds};
 use super::start::{Report, StartError};
 use super::telling::Telling;
@@ -63,7 +64,8 @@ pub(super) struct Serving {
     companions: Companions,
     hooks: Hooks,
     rounds: Rounds,
-    publishing: Publishing,
+    asking: Asking,
+    listing: Listing,
     consulting: Consulting,
     telling: Telling,
     /// What the control thread itself has counted.
@@ -105,7 +107,8 @@ impl Serving {
             companions.add_dealer(place, control.pass.clone());
         }
         Ok(Self {
-            publishing: Publishing::new(control.shard_count()),
+            asking: Asking::new(control.shard_count()),
+            listing: Listing::default(),
             consulting: Consulting::new(desk),
             telling: Telling::new(),
             control,
@@ -135,6 +138,8 @@ impl Serving {
             self.take_messages();
             self.rounds.advance(&mut self.control.mesh);
             self.consulting.advance(&mut self.control.mesh);
+            self.asking.advance(&mut self.control.mesh, &mut self.counters);
+            self.listing.advance(&mut self.control.mesh);
             self.telling.advance(&mut self.control.mesh, &mut self.counters);
             self.tell_stop();
             self.control.flush();
@@ -249,6 +254,15 @@ impl Serving {
                     self.consulting.call_off(received.from, connection, id);
                 }
                 Message::UserTold { ask } => self.telling.told(ask),
+                Message::ChannelsListed { ask, found } => {
+                    self.listing.found(ask, found.as_ref().map(|found| found.as_slice()));
+                }
+                Message::Placed { ask, place } => {
+                    self.asking.placed(ask, place, &mut self.counters);
+                }
+                Message::Answered(answered) => {
+                    self.asking.answered(answered.id, answered.result);
+                }
                 _ => unreachable!("shards say these to each other"),
             }
         }
@@ -281,7 +295,14 @@ impl Serving {
         match ask {
             Ask::Publish { channel, frame, answer } => {
                 let (mesh, counters) = (&mut self.control.mesh, &mut self.counters);
-                self.publishing.publish(mesh, counters, (&channel, &frame), answer);
+                self.asking.publish(mesh, counters, (&channel, frame), answer);
+            }
+            Ask::Question { channel, question, answer } => {
+                let (mesh, counters) = (&mut self.control.mesh, &mut self.counters);
+                self.asking.ask(mesh, counters, (&channel, &question), answer);
+            }
+            Ask::Channels { pattern, answer } => {
+                self.listing.list(&self.control.mesh, &pattern, answer);
             }
             Ask::Tell { user, word, answer } => {
                 let (mesh, counters) = (&self.control.mesh, &mut self.counters);

@@ -1,7 +1,6 @@
 //! What the channels of one namespace are like, and what clients may do there (15).
 
-use serde::de::IgnoredAny;
-
+pub use crate::protocol::DataFormat;
 use crate::token::{Override, Overrides};
 
 /// The options of a namespace. The names are those of Centrifugo's configuration where there is
@@ -109,39 +108,10 @@ pub enum RecoveryMode {
     Cache,
 }
 
-/// What the data of a publication may be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DataFormat {
-    /// Anything but nothing.
-    #[default]
-    NotEmpty,
-    /// A value in JSON.
-    Json,
-    /// An object in JSON.
-    JsonObject,
-    /// Anything, and nothing as well.
-    Binary,
-}
-
 impl ChannelOptions {
     /// How what a client publishes is kept, if it is.
     pub(super) fn keep(&self) -> Option<Keep> {
         self.history.map(|retention| Keep { retention, makes_delta: self.delta_publish })
-    }
-}
-
-impl DataFormat {
-    /// Whether this may be published.
-    pub(super) fn admits(self, data: &[u8]) -> bool {
-        match self {
-            Self::NotEmpty => !data.is_empty(),
-            Self::Binary => true,
-            Self::Json => serde_json::from_slice::<IgnoredAny>(data).is_ok(),
-            Self::JsonObject => {
-                let start = data.iter().find(|byte| !byte.is_ascii_whitespace());
-                start == Some(&b'{') && Self::Json.admits(data)
-            }
-        }
     }
 }
 

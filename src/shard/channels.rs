@@ -18,12 +18,14 @@ use super::attendance::Tell;
 use super::entrances::Entering;
 use super::forms::{Joined, Words};
 use super::home::{Home, Mending};
-use super::message::{Answered, Ask, Enter, EnteredBy, Message, PublishKept, ShowAnew};
+use super::message::{
+    Answered, Ask, Enter, EnteredBy, Message, Place, PublishKept, ShowAnew, Version,
+};
 use super::replacing::Replaced;
 use super::requests::Requests;
 use super::selections::Selections;
 use super::slab::Index;
-use crate::handler::{ConnectionId, JoinError, Keep, Present, PublishError};
+use crate::handler::{ConnectionId, JoinError, Keep, Position, Present, PublishError};
 use crate::hub::{
     Fanout, FanoutBounds, Homes, JoinError as HubJoinError, MemberId, ShardId, ShardSet, Standing,
     Told,
@@ -48,6 +50,8 @@ pub(crate) struct Channels {
     /// Publications that members here missed, and gaps told to other shards.
     pub(super) missed: u64,
     pub(super) gaps_sent: u64,
+    /// Publications that were not made, because they were no newer than the last one.
+    outdated: u64,
     /// Publications that came for an interest that had ended.
     pub(super) stale: u64,
     /// Messages that tell of others' coming and going, and found no room.
@@ -97,6 +101,7 @@ impl Channels {
             selections: Selections::default(),
             missed: 0,
             gaps_sent: 0,
+            outdated: 0,
             stale: 0,
             joins_dropped: 0,
             presence_unheard: 0,
@@ -116,6 +121,7 @@ impl Channels {
         counters.publications_missed = self.missed;
         counters.gaps_sent = self.gaps_sent;
         counters.publications_stale = self.stale;
+        counters.publications_outdated = self.outdated;
         counters.publications_translated = self.translated;
         counters.joins_dropped = self.joins_dropped;
         counters.presence_unheard = self.presence_unheard;
@@ -343,6 +349,11 @@ impl Channels {
                 let PublishKept { channel, frame, keep } = *publish;
                 self.publish_in_order(&channel, &frame, Some(keep));
             }
+            Message::Place(place) => {
+                let Place { ask, version, publication } = *place;
+                let place = self.place(publication, version.as_ref());
+                self.mesh.answer(from, Message::Placed { ask, place });
+            }
             Message::Deliver { channel, frame } => self.deliver(&channel, frame),
             Message::ShowAnew(anew) => {
                 self.home.show(shard(), anew.connection, &anew.channel, &anew.present);
@@ -380,7 +391,8 @@ impl Channels {
             Message::Absent { channel, connection, is_announced } => {
                 self.home.absent(shard(), connection, &channel, is_announced);
             }
-            Message::Entered(_)
+            Message::Placed { .. }
+            | Message::Entered(_)
             | Message::Answered(_)
             | Message::SignIn { .. }
             | Message::SignedIn { .. }
@@ -390,12 +402,27 @@ impl Channels {
             | Message::Consulted(_)
             | Message::TellUser(_)
             | Message::UserTold { .. }
+            | Message::ListChannels(_)
+            | Message::ChannelsListed { .. }
             | Message::Stop
             | Message::Count { .. }
             | Message::Counted(_) => {
                 unreachable!("others take these")
             }
         }
+    }
+
+    /// Publishes and keeps what is news, and says where the stream is then.
+    fn place(&mut self, publication: PublishKept, version: Option<&Version>) -> Option<Position> {
+        let PublishKept { channel, frame, keep } = publication;
+        let is_news =
+            version.is_none_or(|version| self.home.is_news(&channel, keep.retention, version));
+        if is_news {
+            self.publish_in_order(&channel, &frame, Some(keep));
+        } else {
+            self.outdated += 1;
+        }
+        self.home.position(&channel)
     }
 
     fn publish_in_order(&mut self, channel: &Arc<str>, frame: &Frame, keep: Option<Keep>) {

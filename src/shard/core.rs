@@ -28,6 +28,7 @@ use super::guard;
 use super::handover::Leaver;
 use super::heartbeat::Heartbeats;
 use super::jobs::Jobs;
+use super::listings::Listings;
 use super::message::Counted;
 use super::output::Output;
 use super::phase::Phase;
@@ -74,6 +75,7 @@ pub(crate) struct Core<H: Handler> {
     pub(super) sign_ins: SignIns,
     pub(super) consultations: Consultations,
     pub(super) tellings: Tellings,
+    pub(super) listings: Listings,
     pub(super) jobs: Jobs<H>,
     pub(super) heartbeats: Heartbeats,
     /// Connections that left `Open`, until the handler has heard of it.
@@ -137,6 +139,7 @@ impl<H: Handler> Core<H> {
             shard_count: settings.shard_count,
             connections: Slab::new(settings.entries_max()),
             tellings: Tellings::new(settings.entries_max()),
+            listings: Listings::default(),
             settings,
             routes,
             wheel,
@@ -327,6 +330,7 @@ impl<H: Handler> Core<H> {
             || !self.retired.is_empty()
             || !self.caught_up.is_empty()
             || self.tellings.has_work()
+            || self.listings.has_work()
             || self.channels.has_work()
     }
 

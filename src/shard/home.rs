@@ -17,10 +17,11 @@ use std::time::{Duration, Instant};
 
 use super::attendance::{Attendance, Attendant};
 use super::forms::{Words, numbered, with_both};
+use super::message::Version;
 use super::sections::with_deltas;
 use crate::handler::{
-    Answer as Said, AskError, ConnectionId, Entered, Entry, JoinError, Keep, Present, Publications,
-    Question, Reading, Recover, Recovered, Retention,
+    Answer as Said, AskError, ConnectionId, Entered, Entry, JoinError, Keep, Position, Present,
+    Publications, Question, Reading, Recover, Recovered, Retention,
 };
 use crate::hub::{
     Answer, Follows, HomeChannelId, Order, Published, Recovery, ShardId, ShardSet, StreamBounds,
@@ -191,6 +192,24 @@ impl Home {
         with_deltas(frame, base, self.words)
     }
 
+    /// Whether a publication is newer than what its channel has, by its publisher's count; it is
+    /// about to be published then.
+    pub(super) fn is_news(
+        &mut self,
+        channel: &str,
+        retention: Retention,
+        version: &Version,
+    ) -> bool {
+        let stream = self.open(channel, retention);
+        stream.is_none_or(|stream| self.streams.is_news(stream, version.number, &version.epoch))
+    }
+
+    /// Where the stream of a channel is, if it has one.
+    pub(super) fn position(&self, channel: &str) -> Option<Position> {
+        let stream = self.streams.find(channel)?;
+        Some(self.streams.position(stream, u64::MAX).into())
+    }
+
     /// What a shard that lags is to be sent next.
     pub(super) fn next_mending(&self, shard: ShardId) -> Option<Mending> {
         let repair = self.order.next_repair(shard)?;
@@ -322,6 +341,10 @@ impl Home {
                     }
                     Err(_) => Said::Unrecoverable,
                 })
+            }
+            Question::RemoveHistory => {
+                self.streams.remove(channel);
+                Ok(Said::HistoryRemoved)
             }
             Question::Presence => Ok(self.attendance.list(channel)),
             Question::PresenceStats => Ok(self.attendance.stats(channel)),

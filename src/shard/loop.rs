@@ -19,8 +19,8 @@ use super::unarmed::is_refusal;
 use crate::address::SocketPeer;
 use crate::handler::Handler;
 use crate::limits::{
-    FANOUT_TURN_SHARE, JOBS_SHARE, JOINS_SHARE, MESH_SHARE, RECEIVE_BUFFER_BYTES, SPIN_PERIOD,
-    TELLINGS_SHARE, WHEEL_SHARE,
+    FANOUT_TURN_SHARE, JOBS_SHARE, JOINS_SHARE, LISTING_SHARE, MESH_SHARE, RECEIVE_BUFFER_BYTES,
+    SPIN_PERIOD, TELLINGS_SHARE, WHEEL_SHARE,
 };
 use crate::mesh::{Class, Received as MeshReceived};
 use crate::ring::{Completion, Operation, Ring, Token};
@@ -261,6 +261,7 @@ impl<H: Handler> Loop<H> {
         }
         let (mut turn, handler) = self.turn_parts();
         worked |= turn.tell_users(handler, TELLINGS_SHARE) > 0;
+        worked |= turn.list_channels(LISTING_SHARE);
         self.time("user command");
         worked |= self.admit();
         worked |= self.take_passed();
@@ -306,7 +307,6 @@ impl<H: Handler> Loop<H> {
                 Message::Interested { .. }
                 | Message::Uninterested { .. }
                 | Message::Enter(_)
-                | Message::Ask(_)
                 | Message::Absent { .. }
                 | Message::ShowAnew(_)
                     if from.as_usize() >= self.core.shard_count =>

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::handler::{
-    self, AskError, ConnectionId, Entered, Entry, JoinError, Keep, Present, Question, SignInError,
+    self, AskError, ConnectionId, Entered, Entry, JoinError, Keep, Position, Present, Question,
+    SignInError,
 };
 use crate::hub::Answer;
 use crate::metrics::{Counters, Details};
@@ -16,6 +17,10 @@ pub(crate) enum Message {
     Publish { channel: Arc<str>, frame: Frame },
     /// To a channel's home: the same, and keep it.
     PublishKept(Box<PublishKept>),
+    /// To a channel's home: keep this publication, and say where. A request.
+    Place(Box<Place>),
+    /// The home's answer to [`Message::Place`]; nowhere, if there is no room for the stream.
+    Placed { ask: u32, place: Option<Position> },
     /// From a channel's home: deliver this to the members you have.
     Deliver { channel: Arc<str>, frame: Frame },
     /// From a channel's home: deliver this to those of your members who hear of others' coming and
@@ -57,6 +62,11 @@ pub(crate) enum Message {
     Unconsult { connection: ConnectionId, id: u32 },
     /// The control thread's answer to [`Message::Consult`].
     Consulted(Box<Consulted>),
+    /// From the control thread: which channels have members here? A request.
+    ListChannels(Box<ListChannels>),
+    /// The answer to [`Message::ListChannels`]: channels with members here, unless they are too
+    /// many.
+    ChannelsListed { ask: u64, found: Option<Arc<Vec<Listed>>> },
     /// From the control thread: tell this to all connections of a user. A request.
     TellUser(Box<TellUser>),
     /// The answer to [`Message::TellUser`]: all that are here have been told.
@@ -97,6 +107,22 @@ pub(crate) struct PublishKept {
     pub(crate) keep: Keep,
 }
 
+/// A question for the names of channels.
+#[derive(Clone, Debug)]
+pub(crate) struct ListChannels {
+    /// The asking thread's own.
+    pub(crate) ask: u64,
+    /// A pattern of names, of those that have a meaning.
+    pub(crate) pattern: Arc<str>,
+}
+
+/// A channel, and its members on one shard.
+#[derive(Clone, Debug)]
+pub(crate) struct Listed {
+    pub(crate) channel: Arc<str>,
+    pub(crate) members: u32,
+}
+
 /// A word for all connections of a user.
 #[derive(Clone, Debug)]
 pub(crate) struct TellUser {
@@ -105,6 +131,24 @@ pub(crate) struct TellUser {
     pub(crate) user: Arc<str>,
     /// What only the application understands.
     pub(crate) word: Arc<[u8]>,
+}
+
+/// A publication whose place is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// The asking thread's own.
+    pub(crate) ask: u32,
+    /// Of what it is a state, if it is one.
+    pub(crate) version: Option<Version>,
+    pub(crate) publication: PublishKept,
+}
+
+/// Which state of something a publication is, by the publisher's own count.
+#[derive(Clone, Debug)]
+pub(crate) struct Version {
+    pub(crate) number: u64,
+    /// Numbers of different epochs do not compare.
+    pub(crate) epoch: Box<str>,
 }
 
 /// A connection that enters a channel.

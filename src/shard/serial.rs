@@ -12,11 +12,14 @@
 
 #![forbid(unsafe_code)]
 
+mod boxed;
 mod fields;
 mod stream;
 
+use std::sync::Arc;
+
 use self::fields::{ANSWERS, Reader, SIGN_IN_RESULTS, Writer};
-use super::message::{Consult, Consulted, Enter, Message, PublishKept};
+use super::message::Message;
 
 /// Bytes that are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,10 +63,14 @@ const CONSULT: u8 = 23;
 const UNCONSULT: u8 = 24;
 const CONSULTED: u8 = 25;
 const SHOW_ANEW: u8 = 26;
+const PLACE: u8 = 27;
+const PLACED: u8 = 28;
+const LIST_CHANNELS: u8 = 29;
+const CHANNELS_LISTED: u8 = 30;
 
 /// The kind that was added last.
 #[cfg(test)]
-const LAST: u8 = SHOW_ANEW;
+const LAST: u8 = CHANNELS_LISTED;
 
 impl Message {
     /// Appends the serial form.
@@ -79,23 +86,15 @@ impl Message {
             }
             Self::Uninterested { channel } => put.tag(UNINTERESTED).text(channel),
             Self::BothForms { channel } => put.tag(BOTH_FORMS).text(channel),
-            Self::PublishKept(publish) => {
-                let PublishKept { channel, frame, keep } = &**publish;
-                put.tag(PUBLISH_KEPT).text(channel).bytes(frame).keep(*keep)
+            Self::PublishKept(publish) => put.tag(PUBLISH_KEPT).publish_kept(publish),
+            Self::Place(place) => put.tag(PLACE).place(place),
+            Self::Placed { ask, place } => {
+                put.tag(PLACED).u32(*ask).option(*place, Writer::position)
             }
-            Self::Enter(enter) => {
-                let Enter { channel, connection, entry } = &**enter;
-                put.tag(ENTER).text(channel).connection(*connection).entry(entry)
-            }
-            Self::Entered(entered) => {
-                put.tag(ENTERED).text(&entered.channel).connection(entered.connection);
-                put.entered(&entered.result)
-            }
+            Self::Enter(enter) => put.tag(ENTER).enter(enter),
+            Self::Entered(entered) => put.tag(ENTERED).entered_by(entered),
             Self::Ask(ask) => put.tag(ASK).ask(ask),
-            Self::Answered(answered) => {
-                put.tag(ANSWERED).connection(answered.connection).u32(answered.id);
-                put.answer(&answered.result)
-            }
+            Self::Answered(answered) => put.tag(ANSWERED).answered(answered),
             Self::Absent { channel, connection, is_announced } => {
                 put.tag(ABSENT).text(channel).connection(*connection).bool(*is_announced)
             }
@@ -111,20 +110,17 @@ impl Message {
                 .connection(*connection)
                 .one_of(&SIGN_IN_RESULTS, result),
             Self::SignOut { user } => put.tag(SIGN_OUT).text(user),
-            Self::Consult(consult) => {
-                let Consult { connection, id, question } = &**consult;
-                put.tag(CONSULT).connection(*connection).u32(*id).bytes(question)
-            }
+            Self::Consult(consult) => put.tag(CONSULT).consult(consult),
             Self::Unconsult { connection, id } => {
                 put.tag(UNCONSULT).connection(*connection).u32(*id)
             }
-            Self::Consulted(consulted) => {
-                let Consulted { connection, id, answer } = &**consulted;
-                put.tag(CONSULTED).connection(*connection).u32(*id);
-                put.option(answer.as_deref(), Writer::bytes)
-            }
+            Self::Consulted(consulted) => put.tag(CONSULTED).consulted(consulted),
             Self::TellUser(tell) => {
                 put.tag(TELL_USER).u64(tell.ask).text(&tell.user).bytes(&tell.word)
+            }
+            Self::ListChannels(list) => put.tag(LIST_CHANNELS).u64(list.ask).text(&list.pattern),
+            Self::ChannelsListed { ask, found } => {
+                put.tag(CHANNELS_LISTED).u64(*ask).option(found.as_ref(), Writer::members)
             }
             Self::UserTold { ask } => put.tag(USER_TOLD).u64(*ask),
             Self::Stop => put.tag(STOP),
@@ -149,6 +145,8 @@ impl Message {
             UNINTERESTED => Self::Uninterested { channel: take.text()? },
             BOTH_FORMS => Self::BothForms { channel: take.text()? },
             PUBLISH_KEPT => Self::PublishKept(Box::new(take.publish_kept()?)),
+            PLACE => Self::Place(Box::new(take.place()?)),
+            PLACED => Self::Placed { ask: take.u32()?, place: take.option(Reader::position)? },
             ENTER => Self::Enter(Box::new(take.enter()?)),
             ENTERED => Self::Entered(Box::new(take.entered_by()?)),
             ASK => Self::Ask(Box::new(take.ask()?)),
@@ -176,6 +174,11 @@ impl Message {
             UNCONSULT => Self::Unconsult { connection: take.connection()?, id: take.u32()? },
             CONSULTED => Self::Consulted(Box::new(take.consulted()?)),
             TELL_USER => Self::TellUser(Box::new(take.tell_user()?)),
+            LIST_CHANNELS => Self::ListChannels(Box::new(take.list_channels()?)),
+            CHANNELS_LISTED => Self::ChannelsListed {
+                ask: take.u64()?,
+                found: take.option(Reader::members)?.map(Arc::new),
+            },
             USER_TOLD => Self::UserTold { ask: take.u64()? },
             STOP => Self::Stop,
             COUNT => Self::Count { round: take.u64()? },
@@ -201,24 +204,21 @@ impl Message {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::{Counted, TellUser};
+    use super::super::message::{Consult, Consulted, Counted, ListChannels, Listed, TellUser};
     use super::*;
     use crate::handler::ConnectionId;
     use crate::hub::Answer;
     use crate::metrics::{Counters, Details};
     use crate::ring::{Frame, Operation};
-    use std::sync::Arc;
 
-    /// One of each kind, with a value of its own in every field.
-    fn messages() -> Vec<Message> {
-        let channel: Arc<str> = "news:größe".into();
-        let frame: Frame = Arc::from(&b"\x81\x02hi"[..]);
+    /// What a shard counts, with a value of its own everywhere.
+    fn counted() -> Counted {
         let (mut counters, mut details) = (Counters::default(), Details::default());
         let values = counters.values_mut().into_iter().chain(details.values_mut());
         for (value, number) in values.zip(1000..) {
             *value = number;
         }
-        let counted = Counted {
+        Counted {
             round: 1,
             shard: 8,
             counters,
@@ -236,9 +236,16 @@ mod tests {
             timers: 7,
             ready: u64::MAX,
             submitted: Operation::ALL.map(|operation| (operation, operation as u64 + 9)).into(),
-        };
+        }
+    }
+
+    /// One of each kind, with a value of its own in every field.
+    fn messages() -> Vec<Message> {
+        let channel: Arc<str> = "news:größe".into();
+        let frame: Frame = Arc::from(&b"\x81\x02hi"[..]);
         let answered =
             |answer| Message::InterestAnswered { channel: channel.clone(), ask: 8, answer };
+        let listed = |channel: &str, members| Listed { channel: channel.into(), members };
         let connection = ConnectionId::new(5, 0xffff_fff0);
         let answer = Some([9].into());
         let consulted = Message::Consulted(Box::new(Consulted { connection, id: 7, answer }));
@@ -266,9 +273,15 @@ mod tests {
                 word: Arc::from(&b"{}"[..]),
             })),
             Message::UserTold { ask: 12 },
+            Message::ListChannels(Box::new(ListChannels { ask: 13, pattern: "a*".into() })),
+            Message::ChannelsListed { ask: 14, found: None },
+            Message::ChannelsListed {
+                ask: 15,
+                found: Some(Arc::new(vec![listed("a", 1), listed("ab", u32::MAX)])),
+            },
             Message::Stop,
             Message::Count { round: 77 },
-            Message::Counted(Box::new(counted)),
+            Message::Counted(Box::new(counted())),
         ];
         let signed_in = SIGN_IN_RESULTS.map(|result| Message::SignedIn {
             user: "cleo".into(),
@@ -306,6 +319,8 @@ mod tests {
             Message::SignOut { .. } => SIGN_OUT,
             Message::PublishKept(_) => PUBLISH_KEPT,
             Message::Enter(_) => ENTER,
+            Message::Place(_) => PLACE,
+            Message::Placed { .. } => PLACED,
             Message::Entered(_) => ENTERED,
             Message::Ask(_) => ASK,
             Message::Answered(_) => ANSWERED,
@@ -318,6 +333,8 @@ mod tests {
             Message::Consulted(_) => CONSULTED,
             Message::TellUser(_) => TELL_USER,
             Message::UserTold { .. } => USER_TOLD,
+            Message::ListChannels(_) => LIST_CHANNELS,
+            Message::ChannelsListed { .. } => CHANNELS_LISTED,
         });
         let kinds: std::collections::BTreeSet<_> = kinds.collect();
         assert!(kinds.into_iter().eq(PUBLISH..=LAST));

@@ -193,6 +193,7 @@ impl Sessions {
                 Ok(session::Answer::PresenceStats(stats))
             }
             Ok(Answer::Unrecoverable) => Err(ErrorCode::UnrecoverablePosition),
+            Ok(Answer::HistoryRemoved) => unreachable!("only back ends ask for it"),
             Err(error) => Err(client_codes::of_ask(*error)),
         };
         let Some(session) = peer.state() else { return Deferred::default() };

@@ -136,6 +136,7 @@ impl<H: Handler> Turn<'_, H> {
             Message::Entered(entered) => self.entered(handler, *entered),
             Message::Answered(answered) => self.answered(handler, *answered),
             Message::Consulted(consulted) => self.consulted(handler, *consulted),
+            Message::ListChannels(list) => self.core.listings.take(from, &list),
             Message::TellUser(tell) => self.core.tellings.take(from, tell),
             message => self.core.channels.take(from, message),
         }

@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 
 import { chromium } from "playwright-core";
 
-import { FORMATS, hear, publish, Stage, subscribed } from "./clients.mjs";
+import { FORMATS, hear, publish, Stage, STREAMS, subscribed } from "./clients.mjs";
 import { Wire } from "./wire.mjs";
 
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -110,3 +110,38 @@ for (const format of FORMATS) {
     await one.close();
   });
 }
+
+/** Whether a page of `origin` connects over this transport to a server of another host. */
+async function connectsAcross(origin, { transport, build }, http) {
+  const one = await browser.newPage();
+  await one.goto(`${origin}/health/live`);
+  const script = new URL(`node_modules/centrifuge/dist/${build}`, import.meta.url);
+  await one.addScriptTag({ path: fileURLToPath(script) });
+  const given = { http, transport, token: stage.token({ sub: "ann" }) };
+  const outcome = await one.evaluate(async ({ http, transport, token }) => {
+    const ways = [{ transport, endpoint: `${http}/connection/${transport}` }];
+    const client = new Centrifuge(ways, { emulationEndpoint: `${http}/emulation`, token });
+    const turnedAway = new Promise((resolve) => client.once("error", () => resolve("refused")));
+    const subscription = client.newSubscription("all:across");
+    // Said beside the stream, which takes a second permission.
+    const subscribed = new Promise((resolve) => subscription.once("subscribed", () => resolve("in")));
+    client.once("connected", () => subscription.subscribe());
+    client.connect();
+    const outcome = await Promise.race([turnedAway, subscribed]);
+    client.disconnect();
+    return outcome;
+  }, given);
+  await one.close();
+  return outcome;
+}
+
+test("Chromium: pages of other hosts connect over streams if they are listed", async () => {
+  const ours = stage.server.http;
+  const theirs = `http://127.0.0.1:${wire.port}`;
+  const other = await Stage.start(NAMESPACES, "--client-allowed-origins", ours);
+  for (const format of STREAMS) {
+    assert.equal(await connectsAcross(ours, format, other.server.http), "in", format.name);
+    assert.equal(await connectsAcross(theirs, format, other.server.http), "refused", format.name);
+  }
+  assert.equal(await other.end(), 0);
+});

@@ -20,6 +20,8 @@ pub(super) enum Code {
     BadRequest,
     /// A feature that is not there.
     NotAvailable,
+    /// What was missed cannot be told from this position.
+    Unrecoverable,
 }
 
 impl Code {
@@ -30,6 +32,7 @@ impl Code {
             Self::NotFound => 104,
             Self::BadRequest => 107,
             Self::NotAvailable => 108,
+            Self::Unrecoverable => 112,
         }
     }
 
@@ -40,6 +43,7 @@ impl Code {
             Self::NotFound => "not found",
             Self::BadRequest => "bad request",
             Self::NotAvailable => "not available",
+            Self::Unrecoverable => "unrecoverable position",
         }
     }
 
@@ -49,6 +53,7 @@ impl Code {
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::UnknownChannel | Self::NotFound => StatusCode::NOT_FOUND,
             Self::BadRequest | Self::NotAvailable => StatusCode::BAD_REQUEST,
+            Self::Unrecoverable => StatusCode::RANGE_NOT_SATISFIABLE,
         }
     }
 }
@@ -77,6 +82,17 @@ impl ApiError {
         let message = format!("{}: {about}", code.text());
         Self { code: code.number(), message, status: code.status() }
     }
+
+    /// It as the whole reply to one of several commands.
+    pub(super) fn reply(self) -> String {
+        serde_json::to_string(&Reply { error: self }).expect("plain data")
+    }
+}
+
+/// An error in the body of an answer.
+#[derive(Serialize)]
+struct Reply {
+    error: ApiError,
 }
 
 impl From<ApiError> for Failure {
@@ -100,20 +116,21 @@ impl Failure {
         }
     }
 
-    pub(super) fn answer(self, mode: ErrorMode) -> Response {
-        #[derive(Serialize)]
-        struct Answer {
-            error: ApiError,
+    /// It as an error of the API, where a command stands among others.
+    pub(super) fn into_error(self) -> ApiError {
+        match self {
+            Self::NoCommand(why) => ApiError::new(Code::BadRequest, &why),
+            Self::Error(error) => error,
         }
+    }
+
+    pub(super) fn answer(self, mode: ErrorMode) -> Response {
         match (self, mode) {
             (Self::NoCommand(why), _) => {
                 (StatusCode::BAD_REQUEST, format!("the body is no command: {why}\n"))
                     .into_response()
             }
-            (Self::Error(error), ErrorMode::Body) => {
-                let body = serde_json::to_string(&Answer { error });
-                json(StatusCode::OK, body.expect("plain data"))
-            }
+            (Self::Error(error), ErrorMode::Body) => json(StatusCode::OK, error.reply()),
             (Self::Error(error), ErrorMode::Transport) => {
                 let body = serde_json::to_string(&error);
                 json(error.status, body.expect("plain data"))

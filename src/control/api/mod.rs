@@ -7,12 +7,20 @@
 //! Invariant: nothing of a request's body is looked at, and none of it is received, before its
 //! key was found right.
 
+mod batch;
 mod channel;
+mod description;
 mod failure;
 mod info;
 mod key;
+mod legacy;
+mod listing;
 mod object;
 mod publish;
+mod questions;
+mod repeats;
+mod rpc;
+mod together;
 mod users;
 
 use axum::body::Body;
@@ -28,19 +36,20 @@ use super::routes::Context;
 use super::settings::ErrorMode;
 use failure::{ApiError, Code, Failure};
 
+pub(super) use description::describe;
 pub(super) use info::Identity;
+pub(super) use repeats::Repeats;
 
 /// What the reference can do and this version cannot: the difference between a typing error and
 /// a missing feature is worth a word.
-const ABSENT: [&str; 8] = [
-    "presence",
-    "presence_stats",
-    "history",
-    "history_remove",
-    "channels",
-    "rpc",
-    "batch",
+const ABSENT: [&str; 7] = [
     "map_publish",
+    "map_remove",
+    "map_read_state",
+    "map_read_stream",
+    "map_stats",
+    "map_clear",
+    "shared_poll_publish",
 ];
 
 /// What can be asked for.
@@ -52,18 +61,32 @@ enum Command {
     Unsubscribe,
     Disconnect,
     Refresh,
+    Presence,
+    PresenceStats,
+    History,
+    HistoryRemove,
+    Channels,
     Info,
+    Rpc,
+    Batch,
 }
 
 /// All of them, by their names.
-const COMMANDS: [(&str, Command); 7] = [
+const COMMANDS: [(&str, Command); 14] = [
     ("publish", Command::Publish),
     ("broadcast", Command::Broadcast),
     ("subscribe", Command::Subscribe),
     ("unsubscribe", Command::Unsubscribe),
     ("disconnect", Command::Disconnect),
     ("refresh", Command::Refresh),
+    ("presence", Command::Presence),
+    ("presence_stats", Command::PresenceStats),
+    ("history", Command::History),
+    ("history_remove", Command::HistoryRemove),
+    ("channels", Command::Channels),
     ("info", Command::Info),
+    ("rpc", Command::Rpc),
+    ("batch", Command::Batch),
 ];
 
 impl Command {
@@ -79,17 +102,10 @@ pub(super) async fn serve(
     Path(name): Path<String>,
     request: Request<Body>,
 ) -> Response {
-    if request.method() != Method::POST {
-        let allow = [(header::ALLOW, "POST")];
-        return (StatusCode::METHOD_NOT_ALLOWED, allow, "use POST\n").into_response();
-    }
-    let (admitted, mode) = {
-        let api = context.api.borrow();
-        (key::admit(&api, &request), failure::mode(&api, request.headers()))
+    let mode = match admitted(&context, &request) {
+        Ok(mode) => mode,
+        Err(refusal) => return *refusal,
     };
-    if let Err(denied) = admitted {
-        return denied.into_response();
-    }
     let Some((known, command)) = Command::named(&name) else {
         return absent(&name);
     };
@@ -101,28 +117,72 @@ pub(super) async fn serve(
     let done = carry_out(&context, command, body.bytes()).await;
     let error = done.as_ref().err().map(Failure::code);
     context.traffic.command(known, error, since.elapsed());
-    done.unwrap_or_else(|failure| failure.answer(mode))
+    match done {
+        // Its replies stand in no result.
+        Ok(replies) if command == Command::Batch => json(StatusCode::OK, replies),
+        Ok(result) => json(StatusCode::OK, format!(r#"{{"result":{result}}}"#)),
+        Err(failure) => failure.answer(mode),
+    }
 }
 
-async fn carry_out(context: &Context, command: Command, body: &[u8]) -> Result<Response, Failure> {
+/// Answers `/api`, where commands say what they are themselves.
+pub(super) async fn serve_legacy(
+    State(context): State<Context>,
+    request: Request<Body>,
+) -> Response {
+    let mode = match admitted(&context, &request) {
+        Ok(mode) => mode,
+        Err(refusal) => return *refusal,
+    };
+    let body = match body::receive(request.into_body(), &context.bodies).await {
+        Ok(body) => body,
+        Err(error) => return error.into_response(),
+    };
+    let since = Instant::now();
+    let done = legacy::replies(&context, body.bytes()).await;
+    let error = done.as_ref().err().map(Failure::code);
+    context.traffic.command("legacy", error, since.elapsed());
+    match done {
+        Ok(replies) => json(StatusCode::OK, replies),
+        Err(failure) => failure.answer(mode),
+    }
+}
+
+/// Where this request wants its errors, if it may make any.
+fn admitted(context: &Context, request: &Request<Body>) -> Result<ErrorMode, Box<Response>> {
+    if request.method() != Method::POST {
+        let allow = [(header::ALLOW, "POST")];
+        let refusal = (StatusCode::METHOD_NOT_ALLOWED, allow, "use POST\n").into_response();
+        return Err(Box::new(refusal));
+    }
+    let api = context.api.borrow();
+    key::admit(&api, request).map_err(|denied| Box::new(denied.into_response()))?;
+    Ok(failure::mode(&api, request.headers()))
+}
+
+/// Carries out one command; returns its result in JSON.
+async fn carry_out(context: &Context, command: Command, body: &[u8]) -> Result<String, Failure> {
     match command {
-        Command::Publish => publish::publish(context, body).await.map(|done| result(&done)),
-        Command::Broadcast => publish::broadcast(context, body).await.map(|done| result(&done)),
-        Command::Subscribe => users::subscribe(context, body).await.map(|done| result(&done)),
-        Command::Unsubscribe => users::unsubscribe(context, body).await.map(|done| result(&done)),
-        Command::Disconnect => users::disconnect(context, body).await.map(|done| result(&done)),
-        Command::Refresh => users::refresh(context, body).await.map(|done| result(&done)),
-        Command::Info => info::info(context).await.map(|done| result(&done)),
+        Command::Publish => publish::publish(context, body).await.map(words),
+        Command::Broadcast => publish::broadcast(context, body).await.map(words),
+        Command::Subscribe => users::subscribe(context, body).await.map(words),
+        Command::Unsubscribe => users::unsubscribe(context, body).await.map(words),
+        Command::Disconnect => users::disconnect(context, body).await.map(words),
+        Command::Refresh => users::refresh(context, body).await.map(words),
+        Command::Presence => questions::presence(context, body).await.map(words),
+        Command::PresenceStats => questions::presence_stats(context, body).await.map(words),
+        Command::History => questions::history(context, body).await.map(words),
+        Command::HistoryRemove => questions::history_remove(context, body).await.map(words),
+        Command::Channels => listing::channels(context, body).await.map(words),
+        Command::Info => info::info(context).await.map(words),
+        Command::Rpc => Err(rpc::rpc(body)),
+        // A batch has no batches, but to the compiler.
+        Command::Batch => Box::pin(batch::batch(context, body)).await,
     }
 }
 
-fn result(done: &impl Serialize) -> Response {
-    #[derive(Serialize)]
-    struct Answer<'a, R> {
-        result: &'a R,
-    }
-    let body = serde_json::to_string(&Answer { result: done });
-    json(StatusCode::OK, body.expect("plain data"))
+fn words(result: impl Serialize) -> String {
+    serde_json::to_string(&result).expect("plain data")
 }
 
 /// A method that is not there, and whether it ever will be.

@@ -27,24 +27,38 @@ pub(super) struct Given<'a> {
     pub(super) base64: Option<&'a str>,
 }
 
+/// What was given.
+#[derive(Clone, Debug)]
+pub(super) struct Value<'a> {
+    pub(super) bytes: Cow<'a, [u8]>,
+    /// What is given in base64 need not be.
+    pub(super) is_json: bool,
+}
+
 impl<'a> Given<'a> {
-    /// The value; `None` if there is none. It is sent to clients within JSON, and has to be some.
-    pub(super) fn value(self) -> Result<Option<Cow<'a, [u8]>>, ApiError> {
+    /// The value, if there is one.
+    pub(super) fn value(self) -> Result<Option<Value<'a>>, ApiError> {
         let Some(base64) = self.base64.filter(|base64| !base64.is_empty()) else {
-            return Ok(self.json.map(|json| Cow::Borrowed(json.get().as_bytes())));
+            let bytes = self.json.map(|json| Cow::Borrowed(json.get().as_bytes()));
+            return Ok(bytes.map(|bytes| Value { bytes, is_json: true }));
         };
-        let refused =
-            |what: &str| ApiError::new(Code::BadRequest, &format!("{} {what}", self.name));
-        let bytes = STANDARD.decode(base64).map_err(|_| refused("is not base64"))?;
-        if serde_json::from_slice::<&RawValue>(&bytes).is_err() {
-            return Err(refused("is not JSON"));
-        }
-        Ok(Some(Cow::Owned(bytes)))
+        let bytes = STANDARD.decode(base64).map_err(|_| self.refused("is not base64"))?;
+        let is_json = serde_json::from_slice::<&RawValue>(&bytes).is_ok();
+        Ok(Some(Value { bytes: Cow::Owned(bytes), is_json }))
     }
 
-    /// The same to be kept.
+    /// The value to be kept, if it is one, and JSON: it is sent to clients within some.
     pub(super) fn owned(self) -> Result<Option<Box<RawValue>>, ApiError> {
-        let value = self.value()?.filter(|value| **value != *b"null");
-        Ok(value.map(|value| serde_json::from_slice(&value).expect("it was read before")))
+        match self.value()? {
+            Some(Value { is_json: false, .. }) => Err(self.refused("is not JSON")),
+            Some(Value { bytes, .. }) if *bytes != *b"null" => {
+                Ok(Some(serde_json::from_slice(&bytes).expect("it was read before")))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn refused(self, what: &str) -> ApiError {
+        ApiError::new(Code::BadRequest, &format!("{} {what}", self.name))
     }
 }

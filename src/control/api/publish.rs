@@ -13,17 +13,17 @@ use tokio::time::Instant;
 use super::channel;
 use super::failure::{ApiError, Code, Failure};
 use super::object::{self, Given};
-use crate::control::ask::Publication;
+use super::together::together;
+use crate::control::ask::{Placed, Publication};
 use crate::control::channels::{ChannelKind, Channels};
 use crate::control::routes::Context;
 use crate::limits::{
     ASK_TIMEOUT, BROADCAST_BYTES_MAX, BROADCAST_CHANNELS_MAX, BROADCAST_SLICE_BYTES,
-    CHANNEL_NAME_BYTES_MAX,
+    CHANNEL_NAME_BYTES_MAX, VERSION_EPOCH_BYTES_MAX,
 };
-use crate::protocol::{self, Push, json};
+use crate::protocol::{self, Format, Push};
 
-/// A command of either kind. An option that only means something to what is not there yet,
-/// `version`, is passed over, as the reference does in channels without a history.
+/// A command of either kind.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Command<'a> {
@@ -41,15 +41,35 @@ struct Command<'a> {
     skip_history: bool,
     /// Those who take deltas are sent what it differs by from the one before.
     delta: bool,
+    /// Which state of something it is; 0 for none.
+    version: u64,
+    #[serde(borrow)]
+    version_epoch: Option<Cow<'a, str>>,
 }
 
 fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(from).map(Some)
 }
 
-/// A publication is answered when it is on its way to its home, before it has a place there.
-#[derive(Serialize)]
-pub(super) struct Published {}
+/// Where a publication is kept; nothing is said of one that is not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Published {
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) offset: u64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) epoch: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(offset: &u64) -> bool {
+    *offset == 0
+}
+
+impl From<Option<Placed>> for Published {
+    fn from(placed: Option<Placed>) -> Self {
+        placed.map(|Placed { offset, epoch }| Self { offset, epoch }).unwrap_or_default()
+    }
+}
 
 /// One answer per channel, in the order of the request.
 #[derive(Serialize)]
@@ -66,20 +86,11 @@ enum Response {
 
 /// One publication to one channel.
 pub(super) async fn publish(context: &Context, body: &[u8]) -> Result<Published, Failure> {
-    let channels = context.channels();
-    let publication = single(body, &channels)?;
-    let deadline = Instant::now() + ASK_TIMEOUT;
-    match context.asks.publish(vec![publication], deadline).await[..] {
-        [Ok(())] => Ok(Published {}),
-        _ => Err(busy().into()),
-    }
-}
-
-fn single(body: &[u8], channels: &Channels) -> Result<(String, Publication), Failure> {
     let command: Command<'_> = object::read(body)?;
     let payload = Payload::of(&command)?;
-    let channel = valid(command.channel.as_deref().unwrap_or_default(), channels)?;
-    Ok((channel.0.to_owned(), payload.publication(channel)))
+    let name = command.channel.as_deref().unwrap_or_default();
+    let deadline = Instant::now() + ASK_TIMEOUT;
+    Ok(payload.publish_to(name, context, &context.channels(), deadline).await?)
 }
 
 /// The same publication to many channels.
@@ -93,68 +104,65 @@ pub(super) async fn broadcast(context: &Context, body: &[u8]) -> Result<Broadcas
     let mut responses = Vec::with_capacity(names.len());
     // In slices, so that many broadcasts at a time do not hold all their messages at a time.
     for slice in names.chunks(BROADCAST_SLICE_BYTES.div_ceil(payload.bytes_max())) {
-        let verdicts: Vec<_> = slice.iter().map(|name| valid(name, &channels)).collect();
-        let valid = verdicts.iter().flatten();
-        let publications = valid.map(|&one| (one.0.to_owned(), payload.publication(one)));
-        let published = context.asks.publish(publications.collect(), deadline).await;
-        let mut published = published.into_iter();
-        for verdict in verdicts {
-            let queued = verdict.and_then(|_| match published.next() {
-                Some(Ok(())) => Ok(Published {}),
-                _ => Err(busy()),
-            });
-            responses.push(queued.map_or_else(Response::Error, Response::Result));
-        }
+        let publishing =
+            slice.iter().map(|name| payload.publish_to(name, context, &channels, deadline));
+        let published = together(publishing).await.into_iter();
+        responses.extend(published.map(|one| one.map_or_else(Response::Error, Response::Result)));
     }
     Ok(Broadcasted { responses })
 }
 
 fn check_extent(channel_count: usize, message_bytes: usize) -> Result<(), ApiError> {
-    let refused = |about: &str| Err(ApiError::new(Code::BadRequest, about));
     if channel_count == 0 {
-        return refused("channels is empty");
+        return Err(bad("channels is empty"));
     }
     let bytes = channel_count.saturating_mul(message_bytes);
     if channel_count > BROADCAST_CHANNELS_MAX || bytes > BROADCAST_BYTES_MAX {
-        return refused("too many channels for one broadcast of this size");
+        return Err(bad("too many channels for one broadcast of this size"));
     }
     Ok(())
 }
 
-fn busy() -> ApiError {
-    ApiError::new(Code::Internal, "the channel's queue is full, try again")
+fn bad(about: &str) -> ApiError {
+    ApiError::new(Code::BadRequest, about)
 }
 
-/// A channel that can be published to, and of what kind it is.
-type Valid<'n> = (&'n str, ChannelKind);
-
-fn valid<'n>(name: &'n str, channels: &Channels) -> Result<Valid<'n>, ApiError> {
-    Ok((name, channel::check(name, channels)?))
+/// It was not published in time, or perhaps was and nobody says so.
+pub(super) fn busy() -> ApiError {
+    ApiError::new(Code::Internal, "the channel's queue is full, try again")
 }
 
 /// What is published, whatever the channel.
 struct Payload<'a> {
-    /// One JSON value.
     data: Cow<'a, [u8]>,
+    is_json: bool,
     tags: Vec<(&'a str, &'a str)>,
     skips_history: bool,
     makes_delta: bool,
+    key: &'a str,
+    version: Option<(u64, &'a str)>,
 }
 
 impl<'a> Payload<'a> {
     fn of(command: &'a Command<'_>) -> Result<Self, ApiError> {
-        let refused = |about| ApiError::new(Code::BadRequest, about);
-        if command.idempotency_key.as_deref().is_some_and(|key| !key.is_empty()) {
-            let about = "idempotency_key is not in this version of longwire yet";
-            return Err(ApiError::new(Code::NotAvailable, about));
-        }
         let base64 = command.b64data.as_deref();
         let given = Given { name: "b64data", json: command.data, base64 };
-        let data = given.value()?.ok_or_else(|| refused("data is missing"))?;
+        let value = given.value()?.ok_or_else(|| bad("data is missing"))?;
         let tags = command.tags.iter().flatten();
         let tags = tags.map(|(key, value)| (&**key, &**value)).collect();
-        let (skips_history, makes_delta) = (command.skip_history, command.delta);
-        Ok(Self { data, tags, skips_history, makes_delta })
+        let epoch = command.version_epoch.as_deref().unwrap_or_default();
+        if epoch.len() > VERSION_EPOCH_BYTES_MAX {
+            return Err(bad("version_epoch is longer than 64 bytes"));
+        }
+        Ok(Self {
+            data: value.bytes,
+            is_json: value.is_json,
+            tags,
+            skips_history: command.skip_history,
+            makes_delta: command.delta,
+            key: command.idempotency_key.as_deref().unwrap_or_default(),
+            version: (command.version > 0).then_some((command.version, epoch)),
+        })
     }
 
     /// Bytes that the message has at most: a byte of a name may become an escape of six.
@@ -164,15 +172,41 @@ impl<'a> Payload<'a> {
         self.data.len() + 6 * text + ENVELOPE_BYTES
     }
 
-    /// The message for the members of `channel`.
-    fn publication(&self, (channel, kind): Valid<'_>) -> Publication {
+    /// Publishes to a channel, once for its key if it has one.
+    async fn publish_to(
+        &self,
+        name: &str,
+        context: &Context,
+        channels: &Channels,
+        deadline: Instant,
+    ) -> Result<Published, ApiError> {
+        let kind = channel::check(name, channels)?;
+        let publication = self.publication(name, kind)?;
+        let publishing = async {
+            let placed = context.asks.publish(name.to_owned(), publication, deadline).await;
+            placed.map(Published::from).map_err(|_busy| busy())
+        };
+        if self.key.is_empty() {
+            return publishing.await;
+        }
+        context.repeats.once((name, self.key), &context.traffic, publishing).await
+    }
+
+    /// The message for the members of a channel.
+    fn publication(&self, channel: &str, kind: ChannelKind) -> Result<Publication, ApiError> {
+        if !kind.data_format.admits(&self.data) {
+            return Err(bad("data is not what publication_data_format of its channel says"));
+        }
         let tags = self.tags.as_slice();
         let publication =
             protocol::Publication { data: &self.data, tags, ..protocol::Publication::default() };
-        let mut text = Vec::with_capacity(self.data.len() + channel.len() + ENVELOPE_BYTES);
-        json::write_push(&mut text, channel, &Push::Publication(publication));
+        let mut message = Vec::with_capacity(self.data.len() + channel.len() + ENVELOPE_BYTES);
+        let format = if self.is_json { Format::Json } else { Format::Protobuf };
+        format.write_push(&mut message, channel, &Push::Publication(publication));
         let kept = kind.kept.filter(|_| !self.skips_history);
-        Publication { text, kept, makes_delta: self.makes_delta || kind.makes_deltas }
+        let version = self.version.map(|(number, epoch)| (number, epoch.to_owned()));
+        let makes_delta = self.makes_delta || kind.makes_deltas;
+        Ok(Publication { message, is_binary: !self.is_json, kept, makes_delta, version })
     }
 }
 
@@ -183,22 +217,43 @@ const ENVELOPE_BYTES: usize = 64;
 mod tests {
     use super::*;
     use crate::control::Kept;
+    use crate::protocol::DataFormat;
 
     #[test]
     fn a_publication_is_kept_as_its_channel_says_unless_the_back_end_says_no() {
         let kept = Some(Kept { publications_max: 1, ttl_s: 2, meta_ttl_s: 3 });
         let keeping = ChannelKind { kept, ..ChannelKind::default() };
-        let channels =
-            Channels { namespaces: [("ns".to_owned(), keeping)].into(), ..Channels::default() };
-        for (body, expected) in [
-            (r#"{"channel":"ns:a","data":1}"#, kept),
-            (r#"{"channel":"ns:a","data":1,"skip_history":false}"#, kept),
-            (r#"{"channel":"ns:a","data":1,"skip_history":true}"#, None),
-            (r#"{"channel":"a","data":1}"#, None),
+        for (body, kind, expected) in [
+            (r#"{"data":1}"#, keeping, kept),
+            (r#"{"data":1,"skip_history":false}"#, keeping, kept),
+            (r#"{"data":1,"skip_history":true}"#, keeping, None),
+            (r#"{"data":1}"#, ChannelKind::default(), None),
         ] {
-            let published = single(body.as_bytes(), &channels);
-            let Ok((_, publication)) = published else { panic!("{body} is refused") };
-            assert_eq!(publication.kept, expected, "{body}");
+            let command: Command<'_> = object::read(body.as_bytes()).unwrap();
+            let publication = Payload::of(&command).unwrap().publication("a", kind);
+            assert_eq!(publication.unwrap().kept, expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn data_is_what_the_channel_says_it_is() {
+        use DataFormat::{Binary, Json, JsonObject, NotEmpty};
+        // "text", {} and no JSON at all, in base64.
+        for (data, formats, is_binary) in [
+            (r#""data":[1]"#, &[NotEmpty, Json, Binary][..], false),
+            (r#""data":{}"#, &[NotEmpty, Json, JsonObject, Binary], false),
+            (r#""b64data":"e30=""#, &[NotEmpty, Json, JsonObject, Binary], false),
+            (r#""b64data":"AAEC""#, &[NotEmpty, Binary], true),
+        ] {
+            for data_format in [NotEmpty, Json, JsonObject, Binary] {
+                let body = format!("{{{data}}}");
+                let command: Command<'_> = object::read(body.as_bytes()).unwrap();
+                let kind = ChannelKind { data_format, ..ChannelKind::default() };
+                let publication = Payload::of(&command).unwrap().publication("a", kind);
+                let is_taken = formats.contains(&data_format);
+                let got = publication.map(|publication| publication.is_binary).ok();
+                assert_eq!(got, is_taken.then_some(is_binary), "{data} {data_format:?}");
+            }
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::super::{ChannelKind, Channels};
+use super::super::{ChannelKind, Channels, Kept, Question};
 use super::{HttpApi, Shards, Snapshot, settings, stage, stage_with};
 use crate::limits::BROADCAST_CHANNELS_MAX;
+use crate::protocol::DataFormat;
 
 fn keyed() -> super::Settings {
     let mut settings = settings();
@@ -48,7 +49,11 @@ async fn a_publication_becomes_a_push() {
 
 #[tokio::test]
 async fn a_command_that_makes_no_sense_is_an_error_in_the_body() {
-    let mut stage = stage(keyed());
+    let mut settings = keyed();
+    let json = ChannelKind { data_format: DataFormat::Json, ..ChannelKind::default() };
+    let namespaces = [("json".to_owned(), json)].into();
+    settings.http_api.channels = Arc::new(Channels { namespaces, ..Channels::default() });
+    let mut stage = stage(settings);
     let long = format!(r#"{{"channel":"{}","data":1}}"#, "c".repeat(256));
     for (method, body, code) in [
         ("publish", "{}", 107),
@@ -59,8 +64,16 @@ async fn a_command_that_makes_no_sense_is_an_error_in_the_body() {
         ("publish", &long, 107),
         ("publish", r#"{"channel":"ns:a","data":1}"#, 102),
         ("publish", r#"{"channel":"a","b64data":"?"}"#, 107),
-        ("publish", r#"{"channel":"a","b64data":"bm8ganNvbg=="}"#, 107),
-        ("publish", r#"{"channel":"a","data":1,"idempotency_key":"k"}"#, 108),
+        ("publish", r#"{"channel":"json:a","b64data":"bm8ganNvbg=="}"#, 107),
+        ("history", r#"{"channel":"a"}"#, 108),
+        ("history", r#"{"channel":"ns:a"}"#, 102),
+        ("history_remove", r#"{"channel":"a"}"#, 108),
+        ("history", r#"{"channel":"full","limit":1}"#, 108),
+        ("presence", r#"{"channel":"a"}"#, 108),
+        ("presence_stats", r#"{"channel":"a"}"#, 108),
+        ("presence", r#"{"channel":""}"#, 107),
+        ("rpc", r#"{"method":"x"}"#, 104),
+        ("rpc", "{}", 107),
         ("publish", r#"{"channel":"full","data":1}"#, 100),
         ("broadcast", "{}", 107),
         ("broadcast", r#"{"channels":[],"data":1}"#, 107),
@@ -77,7 +90,7 @@ async fn a_command_that_makes_no_sense_is_an_error_in_the_body() {
         let answer = stage.post(&format!("/api/{method}"), &mode, body).await;
         let status = match code {
             100 => 500,
-            102 => 404,
+            102 | 104 => 404,
             _ => 400,
         };
         assert_eq!(answer.status, status, "{body}");
@@ -222,9 +235,10 @@ async fn info_counts_clients_that_have_connected_and_are_there() {
 #[tokio::test]
 async fn a_method_that_is_not_there_yet_is_told_from_one_that_never_was() {
     let stage = stage(keyed());
-    for (method, code, part) in
-        [("presence", 108, "presence is not in this version"), ("nonsense", 104, "no such method")]
-    {
+    for (method, code, part) in [
+        ("map_publish", 108, "map_publish is not in this version"),
+        ("nonsense", 104, "no such method"),
+    ] {
         let answer = stage.post(&format!("/api/{method}"), KEY, "{}").await;
         assert_eq!(answer.status, 404);
         let error: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
@@ -237,4 +251,121 @@ async fn a_method_that_is_not_there_yet_is_told_from_one_that_never_was() {
 async fn a_key_never_stands_in_a_description_of_the_settings() {
     let settings = keyed();
     assert!(!format!("{settings:?}").contains("secret"));
+}
+
+/// A site whose channels `kept:…` keep what is published, and show who is there.
+fn keeping() -> super::Settings {
+    let mut settings = keyed();
+    let kept = Some(Kept { publications_max: 10, ttl_s: 60, meta_ttl_s: 600 });
+    let keeping = ChannelKind { kept, has_presence: true, ..ChannelKind::default() };
+    let namespaces = [("kept".to_owned(), keeping)].into();
+    settings.http_api.channels = Arc::new(Channels { namespaces, ..Channels::default() });
+    settings
+}
+
+#[tokio::test]
+async fn what_is_kept_is_answered_with_its_place_and_once_under_one_key() {
+    let mut stage = stage(keeping());
+    let placed = r#"{"result":{"offset":7,"epoch":"e"}}"#;
+    let body = r#"{"channel":"kept:a","data":1,"idempotency_key":"k"}"#;
+    for _ in 0..3 {
+        assert_eq!(stage.post("/api/publish", KEY, body).await.body, placed);
+    }
+    assert_eq!(stage.published().len(), 1);
+    let body = r#"{"channels":["kept:a","kept:b","a"],"data":1,"idempotency_key":"k"}"#;
+    let answer = stage.post("/api/broadcast", KEY, body).await.body;
+    let all = format!(r#"{{"result":{{"responses":[{placed},{placed},{{"result":{{}}}}]}}}}"#);
+    assert_eq!(answer, all);
+    let channels: Vec<String> = stage.published().into_iter().map(|(channel, _)| channel).collect();
+    assert_eq!(channels, ["kept:b", "a"]);
+}
+
+#[tokio::test]
+async fn channels_are_asked_and_their_homes_answer() {
+    let mut stage = stage(keeping());
+    let kept = Kept { publications_max: 10, ttl_s: 60, meta_ttl_s: 600 };
+    let history = |since: Option<(u64, &str)>, publications_max, is_reverse| Question::History {
+        since: since.map(|(offset, epoch)| (offset, epoch.to_owned())),
+        publications_max,
+        is_reverse,
+        kept,
+    };
+    let list = r#"{"publications":[{"data":1,"offset":9}],"epoch":"e","offset":9}"#;
+    for (method, fields, question, result) in [
+        ("history", "", history(None, 0, false), list),
+        ("history", r#","limit":-1"#, history(None, u32::MAX, false), list),
+        (
+            "history",
+            r#","limit":5,"since":{"offset":3,"epoch":"e"},"reverse":true"#,
+            history(Some((3, "e")), 5, true),
+            list,
+        ),
+        ("history_remove", "", Question::RemoveHistory, "{}"),
+        ("presence", "", Question::Presence, r#"{"presence":{"c":{"user":"u","client":"c"}}}"#),
+        ("presence_stats", "", Question::PresenceStats, r#"{"num_clients":3,"num_users":2}"#),
+    ] {
+        let body = format!(r#"{{"channel":"kept:a"{fields}}}"#);
+        let answer = stage.post(&format!("/api/{method}"), KEY, &body).await;
+        assert_eq!(answer.body, format!(r#"{{"result":{result}}}"#), "{method} {fields}");
+        let asked = stage.questions.try_recv().expect("the home was asked");
+        assert_eq!(asked, ("kept:a".to_owned(), question), "{method} {fields}");
+    }
+    let over = r#"{"channel":"kept:a","limit":1,"since":{"offset":1,"epoch":"over"}}"#;
+    let mode = format!("{KEY}X-Centrifugo-Error-Mode: transport\r\n");
+    let answer = stage.post("/api/history", &mode, over).await;
+    assert!(answer.status == 416 && answer.body.contains(r#""code":112"#), "{answer:?}");
+    let nowhere = r#"{"channel":"kept:a","reverse":true,"since":{"offset":0}}"#;
+    assert!(stage.post("/api/history", KEY, nowhere).await.body.contains(r#""code":107"#));
+}
+
+#[tokio::test]
+async fn a_batch_is_carried_out_in_order_and_answered_for_each() {
+    let mut stage = stage(keeping());
+    for parallel in [false, true] {
+        let body = format!(
+            r#"{{"parallel":{parallel},"commands":[{{"publish":{{"channel":"a","data":1}}}},
+            {{"publish":{{"channel":"kept:a","data":2}}}},{{"publish":{{"channel":"","data":3}}}},
+            {{"disconnect":{{"user":"ann"}}}},{{"presence_stats":{{"channel":"kept:a"}}}},
+            {{"nonsense":{{}}}},{{"batch":{{}}}},{{}},{{"publish":[]}}]}}"#
+        );
+        let answer = stage.post("/api/batch", KEY, &body).await.body;
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        let replies = answer["replies"].as_array().unwrap();
+        assert_eq!(replies[0], serde_json::json!({ "publish": {} }));
+        assert_eq!(replies[1], serde_json::json!({ "publish": { "offset": 7, "epoch": "e" } }));
+        assert_eq!(replies[3], serde_json::json!({ "disconnect": {} }));
+        assert_eq!(replies[4]["presence_stats"]["num_users"], 2);
+        let codes: Vec<_> = [2, 5, 6, 7, 8].map(|at| replies[at]["error"]["code"].clone()).into();
+        assert_eq!(codes, [107, 104, 107, 107, 107]);
+        let published: Vec<String> = stage.published().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(published, ["a", "kept:a"]);
+    }
+}
+
+#[tokio::test]
+async fn commands_without_a_path_say_what_they_are() {
+    let mut stage = stage(keeping());
+    let body = "{\"method\":\"publish\",\"params\":{\"channel\":\"a\",\"data\":1}}\n\
+                {\"method\":\"presence_stats\",\"params\":{\"channel\":\"kept:a\"}}\
+                {\"method\":\"nonsense\"}";
+    let answer = stage.post("/api", KEY, body).await.body;
+    let lines: Vec<&str> = answer.split('\n').collect();
+    let stats = r#"{"result":{"num_clients":3,"num_users":2}}"#;
+    assert_eq!(lines[..2], [r#"{"result":{}}"#, stats]);
+    assert!(lines[2].contains(r#""code":104"#), "{answer}");
+    assert_eq!(stage.published().len(), 1);
+    assert_eq!(stage.post("/api", "", body).await.status, 401);
+    assert_eq!(stage.post("/api", KEY, "").await.status, 400);
+}
+
+#[tokio::test]
+async fn channels_are_listed_by_a_pattern_that_has_a_meaning() {
+    let stage = stage(keeping());
+    let answer = stage.post("/api/channels", KEY, r#"{"pattern":"a*"}"#).await;
+    assert_eq!(answer.body, r#"{"result":{"channels":{"a*":{"num_clients":3}}}}"#);
+    for pattern in ["[a", "{", &"a".repeat(2000)] {
+        let body = format!(r#"{{"pattern":"{pattern}"}}"#);
+        let answer = stage.post("/api/channels", KEY, &body).await;
+        assert!(answer.body.contains(r#""code":107"#), "{pattern}: {}", answer.body);
+    }
 }

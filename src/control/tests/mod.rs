@@ -15,7 +15,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::{Arrival, Ask, Busy, HttpApi, Live, Settings, Site, Snapshot};
+use super::{Arrival, Ask, Busy, HttpApi, Live, Placed, Question, Settings, Site, Snapshot, Told};
 use crate::address::{OtherEnd, SocketPeer};
 
 /// Connections that a site may have here.
@@ -29,6 +29,8 @@ struct Stage {
     internal: Option<std::net::SocketAddr>,
     /// What users were told: the user and the word.
     told: mpsc::UnboundedReceiver<(String, Vec<u8>)>,
+    /// What channels' homes were asked.
+    questions: mpsc::UnboundedReceiver<(String, Question)>,
     /// What was published: channel and message.
     published: mpsc::UnboundedReceiver<(String, String)>,
     serving: JoinHandle<()>,
@@ -63,16 +65,30 @@ fn stage_with(settings: Settings, shards: Shards) -> Stage {
     let (asks, mut asked) = mpsc::channel(4);
     let (stop, stopping) = watch::channel(false);
     let (publish, published) = mpsc::unbounded_channel();
-    let (tell, told) = mpsc::unbounded_channel();
+    let (tell, words) = mpsc::unbounded_channel();
+    let (note, questions) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         let mut unanswered = Vec::new();
         while let Some(ask) = asked.recv().await {
             match (ask, &shards) {
                 (ask, Shards::Mute) => unanswered.push(ask),
                 (Ask::Publish { channel, frame, answer }, _) => {
-                    let queued = if channel == "full" { Err(Busy) } else { Ok(()) };
-                    let _ = publish.send((channel, String::from_utf8(frame.text).unwrap()));
+                    let placed = frame.kept.map(|_| Placed { offset: 7, epoch: "e".to_owned() });
+                    let queued = if channel == "full" { Err(Busy) } else { Ok(placed) };
+                    let _ = publish.send((channel, String::from_utf8(frame.message).unwrap()));
                     let _ = answer.send(queued);
+                }
+                (Ask::Question { channel, question, answer }, _) => {
+                    let _ = answer.send(if channel == "full" {
+                        Err(Busy)
+                    } else {
+                        Ok(told(&question))
+                    });
+                    let _ = note.send((channel, question));
+                }
+                (Ask::Channels { pattern, answer }, _) => {
+                    let list = [(pattern, 3)].into();
+                    let _ = answer.send(Ok(list));
                 }
                 (Ask::Tell { user, word, answer }, _) => {
                     let done = if user == "full" { Err(Busy) } else { Ok(()) };
@@ -87,7 +103,21 @@ fn stage_with(settings: Settings, shards: Shards) -> Stage {
     });
     let (shards, _introduced) = mpsc::channel(1);
     let serving = tokio::spawn(site.serve(arrive, SEATS, asks, shards, stopping));
-    Stage { arrivals, stop, live, internal, told, published, serving }
+    Stage { arrivals, stop, live, internal, told: words, questions, published, serving }
+}
+
+/// What a home says.
+fn told(question: &Question) -> Told {
+    match question {
+        Question::History { since: Some((_, epoch)), .. } if epoch == "over" => Told::Unrecoverable,
+        Question::History { .. } => Told::History {
+            publications: r#"[{"data":1,"offset":9}]"#.to_owned(),
+            end: Placed { offset: 9, epoch: "e".to_owned() },
+        },
+        Question::RemoveHistory => Told::HistoryRemoved,
+        Question::Presence => Told::Presence(r#"{"c":{"user":"u","client":"c"}}"#.to_owned()),
+        Question::PresenceStats => Told::PresenceStats { clients: 3, users: 2 },
+    }
 }
 
 impl Stage {

@@ -49,7 +49,7 @@ async fn a_mute_shard_is_told_in_time() {
 #[tokio::test]
 async fn unknown_paths_are_not_found_and_operators_pages_not_public() {
     let stage = stage(settings());
-    for path in ["/x", "/metrics", "/debug", "/dev/app.js", "/dev/counters", "/health/", "/api"] {
+    for path in ["/x", "/metrics", "/debug", "/dev/app.js", "/dev/counters", "/health/"] {
         assert_eq!(stage.get(path).await.status, 404, "{path}");
     }
     let root = stage.get("/").await;

@@ -7,7 +7,7 @@ use crate::handler::{ConnectionId, SignInError};
 use crate::hub::Answer;
 use crate::metrics::{Counters, Details};
 use crate::ring::{Frame, Operation};
-use crate::shard::message::{Consult, Consulted, Counted};
+use crate::shard::message::{Consult, Consulted, Counted, Listed};
 
 /// The results of a sign-in, by their tags.
 pub(super) const SIGN_IN_RESULTS: [Result<(), SignInError>; 6] = [
@@ -81,6 +81,12 @@ impl Writer<'_> {
         self.bytes(text.as_bytes())
     }
 
+    /// Channels and their members.
+    pub(super) fn members(&mut self, list: &Arc<Vec<Listed>>) -> &mut Self {
+        self.count(list.len());
+        list.iter().fold(self, |put, listed| put.text(&listed.channel).u32(listed.members))
+    }
+
     pub(super) fn counted(&mut self, counted: &Counted) -> &mut Self {
         let Counted { round, shard, counters, details, connections, open, .. } = counted;
         let Counted { channels, subscriptions, users, submitted, .. } = counted;
@@ -121,6 +127,13 @@ impl Writer<'_> {
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
+    /// Channels and their members.
+    pub(super) fn members(&mut self) -> Result<Vec<Listed>, SerialError> {
+        let count = self.u32()?;
+        let listed = |_| Ok(Listed { channel: self.text()?, members: self.u32()? });
+        (0..count).map(listed).collect()
+    }
+
     pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8], SerialError> {
         let (taken, rest) = self.0.split_at_checked(count).ok_or(SerialError::Short)?;
         self.0 = rest;

@@ -43,7 +43,7 @@ impl Writer<'_> {
         self.u64(u64::from_le_bytes(epoch.0))
     }
 
-    fn position(&mut self, position: Position) -> &mut Self {
+    pub(super) fn position(&mut self, position: Position) -> &mut Self {
         self.u64(position.offset).epoch(position.epoch)
     }
 
@@ -128,6 +128,7 @@ impl Writer<'_> {
             }
             Question::Presence => self.tag(1),
             Question::PresenceStats => self.tag(2),
+            Question::RemoveHistory => self.tag(3),
         }
     }
 
@@ -143,6 +144,7 @@ impl Writer<'_> {
             }
             Ok(Answer::PresenceStats { clients, users }) => self.tag(3).u32(*clients).u32(*users),
             Err(error) => self.tag(4).one_of(&ASK_ERRORS, error),
+            Ok(Answer::HistoryRemoved) => self.tag(5),
         }
     }
 }
@@ -156,7 +158,7 @@ impl Reader<'_> {
         self.array().map(Epoch)
     }
 
-    fn position(&mut self) -> Result<Position, SerialError> {
+    pub(super) fn position(&mut self) -> Result<Position, SerialError> {
         Ok(Position { offset: self.u64()?, epoch: self.epoch()? })
     }
 
@@ -252,6 +254,7 @@ impl Reader<'_> {
             },
             1 => Question::Presence,
             2 => Question::PresenceStats,
+            3 => Question::RemoveHistory,
             other => return Err(SerialError::Tag(other)),
         };
         Ok(Ask { channel, connection, id, question })
@@ -271,6 +274,7 @@ impl Reader<'_> {
             }
             3 => Ok(Answer::PresenceStats { clients: self.u32()?, users: self.u32()? }),
             4 => Err(self.one_of(&ASK_ERRORS)?),
+            5 => Ok(Answer::HistoryRemoved),
             other => return Err(SerialError::Tag(other)),
         };
         Ok(Answered { connection, id, result })
@@ -281,7 +285,7 @@ impl Reader<'_> {
 pub(super) mod tests {
     use super::*;
     use crate::handler::ConnectionId;
-    use crate::shard::message::Message;
+    use crate::shard::message::{Message, Place, Version};
 
     const EPOCH: Epoch = Epoch(*b"abcdEFGH");
     const RETENTION: Retention = Retention { publications_max: 1, ttl_s: 2, meta_ttl_s: 3 };
@@ -333,6 +337,7 @@ pub(super) mod tests {
         let answers = [
             Answer::History { position: POSITION, publications: publications() },
             Answer::Unrecoverable,
+            Answer::HistoryRemoved,
             Answer::Presence(Arc::new([present(), present()])),
             Answer::PresenceStats { clients: 5, users: 4 },
         ];
@@ -348,9 +353,17 @@ pub(super) mod tests {
             frame: (*b"kept").into(),
             keep: Keep { retention: RETENTION, makes_delta: true },
         };
+        let place = |version| {
+            Message::Place(Box::new(Place { ask: 17, version, publication: kept.clone() }))
+        };
+        let version = Version { number: u64::MAX - 9, epoch: "v1".into() };
+        let mut messages = vec![place(None), place(Some(version))];
+        for place in [None, Some(POSITION)] {
+            messages.push(Message::Placed { ask: u32::MAX, place });
+        }
+        messages.push(Message::PublishKept(Box::new(kept)));
         let anew = ShowAnew { channel: channel.clone(), connection, present: present().unlisted() };
-        let mut messages =
-            vec![Message::PublishKept(Box::new(kept)), Message::ShowAnew(Box::new(anew))];
+        messages.push(Message::ShowAnew(Box::new(anew)));
         for entry in entries() {
             let enter = Enter { channel: channel.clone(), connection, entry };
             messages.push(Message::Enter(Box::new(enter)));
@@ -361,7 +374,8 @@ pub(super) mod tests {
             is_reverse: true,
             retention: RETENTION,
         };
-        for question in [history, Question::Presence, Question::PresenceStats] {
+        let others = [Question::Presence, Question::PresenceStats, Question::RemoveHistory];
+        for question in others.into_iter().chain([history]) {
             let ask = Ask { channel: channel.clone(), connection, id: 6, question };
             messages.push(Message::Ask(Box::new(ask)));
         }

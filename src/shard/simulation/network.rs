@@ -16,11 +16,11 @@ use super::super::ready::Rank;
 use super::super::session_settings::SessionSettings;
 use super::super::sessions::Sessions;
 use super::super::slab::Index;
-use super::super::{Channels, Jobs, Publisher, Seats, Settings};
+use super::super::{BackEnd, Channels, Jobs, Seats, Settings};
 use super::ledger::Position;
 use crate::address::SocketPeer;
 use crate::config::Config;
-use crate::handler::{Handler, Keep};
+use crate::handler::{Handler, Keep, MessageKind};
 use crate::hub::{StreamBounds, Streams};
 use crate::mesh::{Class, Member};
 use crate::metrics::Counters;
@@ -107,7 +107,7 @@ impl Budget {
 pub(super) struct Network {
     nodes: Vec<Node>,
     control: Member<Message>,
-    publisher: Publisher,
+    back_end: BackEnd,
     now: Instant,
     next_number: u64,
     shape: Shape,
@@ -145,7 +145,7 @@ impl Network {
         Self {
             nodes: nodes.collect(),
             control,
-            publisher: Publisher::new(shard_count),
+            back_end: BackEnd::new(shard_count),
             now,
             next_number: 0,
             shape,
@@ -214,7 +214,9 @@ impl Network {
 
     /// A back end publishes; false if the home's queue is full.
     pub(super) fn publish(&mut self, channel: &str, text: &[u8], keep: Option<Keep>) -> bool {
-        let (home, message) = self.publisher.publication(channel, text, keep);
+        let frame = BackEnd::frame(MessageKind::Text, text);
+        let message = Message::publication(channel.into(), frame, keep);
+        let home = self.back_end.home_of(channel);
         let sent = self.control.send(home, message, Class::Delivery).is_ok();
         self.control.flush(|_| {});
         sent

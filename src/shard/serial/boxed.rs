@@ -1,0 +1,59 @@
+//! Messages with fields of their own, which travel in a box, as they are written.
+
+use super::SerialError;
+use super::fields::{Reader, Writer};
+use crate::shard::message::{
+    Answered, Consult, Consulted, Enter, EnteredBy, ListChannels, Place, PublishKept, Version,
+};
+
+impl Writer<'_> {
+    pub(super) fn publish_kept(&mut self, publish: &PublishKept) -> &mut Self {
+        let PublishKept { channel, frame, keep } = publish;
+        self.text(channel).bytes(frame).keep(*keep)
+    }
+
+    pub(super) fn place(&mut self, place: &Place) -> &mut Self {
+        self.u32(place.ask).option(place.version.as_ref(), |put, version| {
+            put.u64(version.number).text(&version.epoch)
+        });
+        self.publish_kept(&place.publication)
+    }
+
+    pub(super) fn enter(&mut self, enter: &Enter) -> &mut Self {
+        let Enter { channel, connection, entry } = enter;
+        self.text(channel).connection(*connection).entry(entry)
+    }
+
+    pub(super) fn entered_by(&mut self, entered: &EnteredBy) -> &mut Self {
+        self.text(&entered.channel).connection(entered.connection).entered(&entered.result)
+    }
+
+    pub(super) fn answered(&mut self, answered: &Answered) -> &mut Self {
+        self.connection(answered.connection).u32(answered.id).answer(&answered.result)
+    }
+
+    pub(super) fn consult(&mut self, consult: &Consult) -> &mut Self {
+        let Consult { connection, id, question } = consult;
+        self.connection(*connection).u32(*id).bytes(question)
+    }
+
+    pub(super) fn consulted(&mut self, consulted: &Consulted) -> &mut Self {
+        let Consulted { connection, id, answer } = consulted;
+        self.connection(*connection).u32(*id).option(answer.as_deref(), Writer::bytes)
+    }
+}
+
+impl Reader<'_> {
+    pub(super) fn place(&mut self) -> Result<Place, SerialError> {
+        let ask = self.u32()?;
+        let version = self.option(|take| {
+            let (number, epoch) = (take.u64()?, take.text()?);
+            Ok(Version { number, epoch: (*epoch).into() })
+        })?;
+        Ok(Place { ask, version, publication: self.publish_kept()? })
+    }
+
+    pub(super) fn list_channels(&mut self) -> Result<ListChannels, SerialError> {
+        Ok(ListChannels { ask: self.u64()?, pattern: self.text()? })
+    }
+}
