@@ -25,5 +25,5 @@ pub use proxy::{Proxies, Proxy};
 pub use question::{Call, Caller, Event, Question};
 pub use verdict::{
     ConnectResult, Disconnect, Fault, PublishResult, RefreshResult, RpcResult, SubscribeResult,
-    Unanswered, Verdict,
+    TokenVerdict, Unanswered, Verdict,
 };

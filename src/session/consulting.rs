@@ -36,7 +36,7 @@ impl Session {
             Format::Json => "json",
             Format::Protobuf => "protobuf",
         };
-        Question::Call(Call {
+        Question::Call(Box::new(Call {
             proxy: proxy.to_owned(),
             caller: Caller {
                 client: self.client_id(terms).to_string(),
@@ -51,7 +51,7 @@ impl Session {
                     .unwrap_or_default(),
             },
             event,
-        })
+        }))
     }
 
     /// A question was answered, or there was no asking it. Returns what was deferred meanwhile, to
@@ -71,6 +71,9 @@ impl Session {
             return Deferred::default();
         }
         let taken = self.take(slot);
+        if let Awaited::Token = taken.awaited {
+            return self.token_checked(slot, &result, effects);
+        }
         match result {
             Err(_) => self.refuse(taken, &Reply::Error(ErrorCode::Internal.into()), effects),
             Ok(Verdict::Fault(fault)) => {
@@ -231,7 +234,9 @@ mod tests {
         let mut rig = rig(procedures());
         for (method, proxy) in [("sum", "first"), ("", "first"), ("own:sum", "second")] {
             rig.frame(&rpc(2, method));
-            let (_, Question::Call(call)) = rig.consulted.pop().expect("it is asked");
+            let Some((_, Question::Call(call))) = rig.consulted.pop() else {
+                panic!("it is asked")
+            };
             assert_eq!((&*call.proxy, &*call.caller.protocol), (proxy, "json"));
             let event = Event::Rpc { method: method.to_owned(), data: br#"{"a": 1}"#.to_vec() };
             assert_eq!(call.event, event);

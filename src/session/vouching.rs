@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn a_client_is_who_the_back_end_says() {
         let mut rig = rig();
-        let Question::Call(call) = &rig.consulted[0].1;
+        let Question::Call(call) = &rig.consulted[0].1 else { panic!("a call") };
         assert_eq!((&*call.proxy, &*call.caller.user), ("who", ""));
         let event = Event::Connect {
             data: br#"{"k":1}"#.to_vec(),
@@ -269,7 +269,7 @@ mod tests {
         rig.lines();
         rig.terms.now += Duration::from_mins(1);
         rig.late();
-        let Question::Call(call) = &rig.consulted[0].1;
+        let Question::Call(call) = &rig.consulted[0].1 else { panic!("a call") };
         assert_eq!((&*call.proxy, &call.event), ("on", &Event::Refresh));
         assert_eq!((&*call.caller.user, &*call.caller.meta), ("ann", &b"{\"m\":2}"[..]));
         rig
