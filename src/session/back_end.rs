@@ -52,6 +52,7 @@ impl Session {
             replaces_others: false,
             channel_info: &claimed.info,
             filter: None,
+            has_user: !self.user().is_empty(),
         };
         let put_in = PutIn { entrant: plan.entrant(), data: claimed.data.as_slice().into() };
         self.channel_count += 1;
@@ -187,8 +188,11 @@ mod tests {
         rig.end_step(deferred);
     }
 
-    const AT_NINE: Entered<'_> =
-        Entered { position: Some(Position { offset: 9, epoch: "abcdefgh" }), recovered: None };
+    const AT_NINE: Entered<'_> = Entered {
+        position: Some(Position { offset: 9, epoch: "abcdefgh" }),
+        recovered: None,
+        lost: 0,
+    };
 
     #[test]
     fn a_client_is_put_in_once_and_told_where_it_is() {
