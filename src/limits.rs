@@ -926,3 +926,29 @@ pub const BACKEND_CALLS_MAX: usize = 128;
 pub const BACKEND_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 const _: () = assert!(CONSULTS_BYTES_MAX / CONSULTS_PER_SHARD_MAX >= 4096);
+
+/// Failures behind each other that open the breaker of an endpoint.
+pub const BREAKER_FAILURES_MAX: u32 = 5;
+
+/// Calls of which more than half must fail for that, without as many behind each other: fewer say
+/// nothing.
+pub const BREAKER_CALLS_MIN: u32 = 10;
+
+/// For so long an endpoint is not called whose breaker is open; then one call tries it.
+pub const BREAKER_OPEN_PERIOD: Duration = Duration::from_secs(3);
+
+/// The time in which calls are counted is this long, this many times: 5 s.
+pub const BREAKER_WINDOW_PART: Duration = Duration::from_millis(500);
+
+/// See [`BREAKER_WINDOW_PART`].
+pub const BREAKER_WINDOW_PARTS: usize = 10;
+
+/// Endpoints whose breakers are remembered: more than anybody configures. Those that a reload has
+/// taken away are forgotten when there are more.
+pub const BREAKERS_MAX: usize = 256;
+
+/// Time for which a connection goes on that has expired, while a back end is asked about it and
+/// does not answer: no shorter than an answer may take.
+pub const REFRESH_RETRY_PERIOD: Duration = Duration::from_mins(1);
+
+const _: () = assert!(BACKEND_TIMEOUT_MAX_MS <= REFRESH_RETRY_PERIOD.as_secs() * 1000);

@@ -1,9 +1,13 @@
 //! A server of sessions and a back end of the test's own: what clients ask reaches it, what it
 //! answers reaches them, and nobody is asked in vain.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
 use longwire::backend::{Proxies, Proxy};
 use longwire::control::{Settings, Site};
-use longwire::session::{Hooks, RpcHooks, Rules};
+use longwire::session::{ChannelHooks, Hooks, RpcHooks, Rules};
 use longwire::{Running, Server, SessionSettings, Sessions};
 use serde_json::{Value, json};
 
@@ -12,7 +16,7 @@ mod backend;
 #[path = "support/session.rs"]
 mod session;
 
-use backend::{BackEnd, Reply};
+use backend::{Asked, BackEnd, Reply};
 use session::{Client, PATIENCE, config};
 
 /// A server whose clients may do everything, with these hooks and back ends.
@@ -34,11 +38,28 @@ fn serve(hooks: Hooks, proxies: Vec<(&str, Proxy)>) -> Running {
 
 /// Calls without a namespace go to this back end.
 fn rpc_to(backend: &BackEnd) -> Running {
+    rpc_by(vec![backend.url("/rpc")], PATIENCE)
+}
+
+fn rpc_by(endpoints: Vec<String>, timeout: Duration) -> Running {
     let without_namespace = Some("rpc".to_owned());
     let rpc = RpcHooks { without_namespace, ..RpcHooks::default() };
     let hooks = Hooks { rpc, ..Hooks::default() };
-    let endpoints = vec![backend.url("/rpc")];
-    serve(hooks, vec![("rpc", Proxy { endpoints, timeout: PATIENCE, ..Proxy::default() })])
+    serve(hooks, vec![("rpc", Proxy { endpoints, timeout, ..Proxy::default() })])
+}
+
+/// Asks until the back end answers; returns how often it did not.
+fn ask_until_answered(client: &mut Client) -> u64 {
+    let deadline = Instant::now() + PATIENCE;
+    for count in 0.. {
+        let reply = client.ask(r#""rpc":{"method":"again"}"#);
+        if reply.get("rpc").is_some() {
+            return count;
+        }
+        assert_eq!(reply["error"]["code"], 100, "{reply}");
+        assert!(Instant::now() < deadline, "the breaker never closes");
+    }
+    unreachable!("the loop has no end of its own")
 }
 
 #[test]
@@ -95,18 +116,184 @@ fn a_back_end_that_says_nothing_of_use_costs_its_client_an_error_and_nobody_else
     });
     let server = rpc_to(&backend);
     let mut client = Client::connect(server.address());
-    for method in ["dies", "garbage", "no json", "fails", "floods"] {
+    // Of five failures one behind the other the endpoint would be left alone.
+    for method in ["dies", "garbage", "no json", "refuses", "fails", "floods"] {
         let reply = client.ask(&format!(r#""rpc":{{"method":"{method}"}}"#));
-        assert_eq!(
-            (&reply["error"]["code"], &reply["error"]["temporary"]),
-            (&json!(100), &json!(true))
-        );
+        let error = &reply["error"];
+        if method == "refuses" {
+            assert_eq!(*error, json!({"code": 404, "message": "who?", "temporary": true}));
+        } else {
+            assert_eq!((&error["code"], &error["temporary"]), (&json!(100), &json!(true)));
+        }
     }
-    let reply = client.ask(r#""rpc":{"method":"refuses"}"#);
-    assert_eq!(reply["error"], json!({"code": 404, "message": "who?", "temporary": true}));
     assert_eq!(client.ask(r#""rpc":{"method":"works"}"#)["rpc"], json!({}));
     drop(client);
     let counters = server.join().counters;
     assert_eq!((counters.consults, counters.consults_unanswered), (7, 5));
     assert_eq!((counters.errors_internal, counters.errors_application), (5, 1));
+}
+
+/// A channel that the censor has for who says the word, and nobody else.
+fn decide(asked: &Asked) -> Reply {
+    let body = &asked.body;
+    let verdict = match asked.path.as_str() {
+        "/connect" if body["data"]["key"] == "right" => json!({"result": {
+            "user": "ann", "info": {"n": 1}, "data": {"hello": true},
+            "channels": ["own"], "meta": {"secret": 7},
+        }}),
+        "/connect" => json!({"disconnect": {"code": 4501, "reason": "wrong key"}}),
+        "/subscribe" if body["channel"] == "open" => {
+            json!({"result": {"data": {"rank": 1}, "info": {"c": 2}}})
+        }
+        "/subscribe" => json!({"error": {"code": 403, "message": "not you"}}),
+        "/publish" if body["data"]["word"] == "bad" => return Reply::Say(451, String::new()),
+        "/publish" => json!({"result": {"data": {"censored": body["data"]}}}),
+        other => panic!("{other}"),
+    };
+    Reply::json(&verdict)
+}
+
+#[test]
+fn a_back_end_says_who_a_client_is_where_it_may_be_and_what_it_may_say() {
+    let backend = BackEnd::start(decide);
+    let mut channels = [ChannelHooks::default(), ChannelHooks::default()];
+    let names = ["subscribe", "publish"];
+    for (hook, name) in channels.iter_mut().zip(names) {
+        hook.set(None, name.to_owned());
+    }
+    let [subscribe, publish] = channels;
+    let hooks = Hooks {
+        connect: Some("connect".to_owned()),
+        subscribe,
+        publish,
+        http_headers: vec!["cookie".to_owned()],
+        emulated_headers: vec!["x-key".to_owned()],
+        ..Hooks::default()
+    };
+    let fault = longwire::backend::Fault { code: 451, ..Default::default() };
+    let proxy = |name: &str| Proxy {
+        endpoints: vec![backend.url(&format!("/{name}"))],
+        timeout: PATIENCE,
+        http_headers: vec!["cookie".to_owned()],
+        emulated_headers: vec!["x-key".to_owned()],
+        static_headers: vec![("X-From".to_owned(), "longwire".to_owned())],
+        has_meta: name != "connect",
+        statuses: [(451, longwire::backend::Verdict::Fault(fault.clone()))].into(),
+        ..Proxy::default()
+    };
+    let proxies = ["connect", "subscribe", "publish"].map(|name| (name, proxy(name)));
+    let server = serve(hooks, proxies.into());
+
+    let mut stranger = Client::dial(server.address());
+    stranger.send(r#"{"id":1,"connect":{"data":{"key":"wrong"}}}"#);
+    let end = stranger.end();
+    assert_eq!((end.code, &*end.reason), (4501, "wrong key"));
+    backend.asked();
+
+    let headers = [("Cookie", "a=b"), ("X-Other", "private")];
+    let mut ann = Client::dial_with(server.address(), &headers);
+    ann.command(r#""connect":{"data":{"key":"right"},"headers":{"X-Key":"k"}}"#);
+    let connected = ann.line();
+    assert_eq!(connected["connect"]["data"], json!({"hello": true}), "{connected}");
+    assert!(connected["connect"]["subs"].get("own").is_some(), "{connected}");
+    let asked = backend.asked();
+    let told = ["cookie", "x-key", "x-from"].map(|name| asked.headers[name].as_str());
+    assert_eq!(told, ["a=b", "k", "longwire"]);
+    assert!(!asked.headers.contains_key("x-other"), "{asked:?}");
+
+    let reply = ann.ask(r#""subscribe":{"channel":"closed"}"#);
+    assert_eq!(reply["error"]["code"], 403, "{reply}");
+    let asked = backend.asked();
+    assert_eq!((&asked.body["user"], &asked.body["meta"]), (&json!("ann"), &json!({"secret": 7})));
+    let reply = ann.ask(r#""subscribe":{"channel":"open"}"#);
+    assert_eq!(reply["subscribe"]["data"], json!({"rank": 1}), "{reply}");
+
+    let reply = ann.ask(r#""publish":{"channel":"open","data":{"word":"bad"}}"#);
+    assert_eq!(reply["error"]["code"], 451, "{reply}");
+    ann.command(r#""publish":{"channel":"open","data":{"word":"good"}}"#);
+    let mut lines = [ann.line(), ann.line()];
+    lines.sort_by_key(|line| line.get("push").is_some());
+    let publication = &lines[1]["push"]["pub"];
+    assert_eq!(publication["data"], json!({"censored": {"word": "good"}}), "{lines:?}");
+    assert_eq!(publication["info"]["user"], "ann");
+    assert_eq!(
+        (&publication["info"]["conn_info"], &publication["info"]["chan_info"]),
+        (&json!({"n": 1}), &json!({"c": 2}))
+    );
+}
+
+#[test]
+fn an_endpoint_that_fails_is_left_alone_and_called_again_when_it_works() {
+    let works = Arc::new(AtomicBool::new(false));
+    let is_working = Arc::clone(&works);
+    let backend = BackEnd::start(move |_| {
+        let is_working = is_working.load(Ordering::Relaxed);
+        if is_working {
+            Reply::json(&json!({"result": {}}))
+        } else {
+            Reply::Say(500, String::new())
+        }
+    });
+    let server = rpc_to(&backend);
+    let mut client = Client::connect(server.address());
+    for _ in 0..8 {
+        assert_eq!(client.ask(r#""rpc":{}"#)["error"]["code"], 100);
+    }
+    assert_eq!(backend.asked_count(), 5, "the breaker keeps the others away");
+    works.store(true, Ordering::Relaxed);
+    let refused = ask_until_answered(&mut client);
+    assert!(refused > 0, "it is left alone for a while");
+    assert_eq!(backend.asked_count(), 1, "one call has decided");
+    for _ in 0..8 {
+        assert_eq!(ask_until_answered(&mut client), 0);
+    }
+}
+
+#[test]
+fn where_one_endpoint_is_dead_the_next_answers() {
+    let backend = BackEnd::start(|_| Reply::json(&json!({"result": {}})));
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr();
+    let dead = format!("http://{}/", dead.expect("it was bound"));
+    let server = rpc_by(vec![dead, backend.url("/")], PATIENCE);
+    let mut client = Client::connect(server.address());
+    for _ in 0..12 {
+        assert_eq!(ask_until_answered(&mut client), 0);
+    }
+    assert_eq!(backend.asked_count(), 12);
+}
+
+/// Many clients ask at once, and more than one thing each, of a back end that says nothing.
+#[test]
+fn under_load_nothing_piles_up_behind_a_back_end_that_hangs() {
+    const CLIENTS: usize = 32;
+    const CALLS: usize = 8;
+    let works = Arc::new(AtomicBool::new(false));
+    let is_working = Arc::clone(&works);
+    let backend = BackEnd::start(move |_| {
+        let is_working = is_working.load(Ordering::Relaxed);
+        if is_working { Reply::json(&json!({"result": {}})) } else { Reply::Hang }
+    });
+    let server = rpc_by(vec![backend.url("/")], Duration::from_millis(500));
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::connect(server.address())).collect();
+    for client in &mut clients {
+        for _ in 0..CALLS {
+            client.command(r#""rpc":{"method":"slow"}"#);
+        }
+        // What nobody is asked about is answered behind it, in its order.
+        client.command(r#""publish":{"channel":"a","data":1}"#);
+    }
+    for client in &mut clients {
+        for _ in 0..CALLS {
+            assert_eq!(client.line()["error"]["code"], 100);
+        }
+        assert!(client.line().get("publish").is_some());
+    }
+    let counters = server.snapshot().expect("it runs").counters;
+    let all = (CLIENTS * CALLS) as u64;
+    assert_eq!((counters.consults, counters.consults_unanswered), (all, all));
+    assert_eq!(counters.consults_refused, 0);
+    works.store(true, Ordering::Relaxed);
+    for client in &mut clients {
+        ask_until_answered(client);
+    }
 }

@@ -9,7 +9,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::{Disconnect, Event, Fault, PublishResult, RpcResult, Verdict};
+use super::{
+    ConnectResult, Disconnect, Event, Fault, PublishResult, RefreshResult, RpcResult,
+    SubscribeResult, Verdict,
+};
+use crate::limits::CONNECTION_INFO_BYTES_MAX;
+use crate::token::Overrides;
 
 /// An answer that says nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +32,11 @@ pub enum AnswerError {
     },
     /// Bytes that are no base64.
     Base64,
+    /// More is to be shown of a client than is kept.
+    InfoTooLong {
+        /// How much.
+        bytes: usize,
+    },
 }
 
 impl fmt::Display for AnswerError {
@@ -37,6 +47,9 @@ impl fmt::Display for AnswerError {
             }
             Self::Code { code } => write!(out, "no client may be told the code {code}"),
             Self::Base64 => out.write_str("b64data is not base64"),
+            Self::InfoTooLong { bytes } => {
+                write!(out, "info has {bytes} bytes, and at most {CONNECTION_INFO_BYTES_MAX}")
+            }
         }
     }
 }
@@ -93,6 +106,99 @@ struct Publication {
     tags: Option<BTreeMap<String, String>>,
 }
 
+/// Who a client is.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Identity {
+    user: String,
+    expire_at: u64,
+    info: Option<Box<RawValue>>,
+    b64info: String,
+    data: Option<Box<RawValue>>,
+    b64data: String,
+    channels: Option<Vec<String>>,
+    subs: Option<BTreeMap<String, Option<Membership>>>,
+    meta: Option<Box<RawValue>>,
+}
+
+/// How a connection goes on.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Prolongation {
+    expired: bool,
+    expire_at: u64,
+    info: Option<Box<RawValue>>,
+    b64info: String,
+    meta: Option<Box<RawValue>>,
+}
+
+/// What a client is in a channel.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Membership {
+    expire_at: u64,
+    info: Option<Box<RawValue>>,
+    b64info: String,
+    data: Option<Box<RawValue>>,
+    b64data: String,
+    #[serde(rename = "override")]
+    overrides: Option<Overrides>,
+}
+
+impl Identity {
+    fn read(self) -> Result<ConnectResult, AnswerError> {
+        let plain = self.channels.into_iter().flatten().map(|name| (name, None));
+        let all = plain.chain(self.subs.into_iter().flatten());
+        let read = |(name, said): (String, Option<Membership>)| {
+            Ok((name, said.unwrap_or_default().read()?))
+        };
+        Ok(ConnectResult {
+            user: self.user,
+            expire_at: self.expire_at,
+            info: info(self.info, self.b64info)?,
+            data: Payload { data: self.data, b64data: self.b64data }.bytes()?,
+            meta: self.meta.map(|meta| meta.get().as_bytes().to_vec()).unwrap_or_default(),
+            subs: all.map(read).collect::<Result<_, AnswerError>>()?,
+        })
+    }
+}
+
+impl Prolongation {
+    /// `None` if the connection is over.
+    fn read(self) -> Result<Option<RefreshResult>, AnswerError> {
+        if self.expired {
+            return Ok(None);
+        }
+        let is_shown = self.info.is_some() || !self.b64info.is_empty();
+        let info = info(self.info, self.b64info)?;
+        Ok(Some(RefreshResult {
+            expire_at: self.expire_at,
+            info: is_shown.then_some(info),
+            meta: self.meta.map(|meta| meta.get().as_bytes().to_vec()),
+        }))
+    }
+}
+
+impl Membership {
+    fn read(self) -> Result<SubscribeResult, AnswerError> {
+        Ok(SubscribeResult {
+            expire_at: self.expire_at,
+            info: info(self.info, self.b64info)?,
+            data: Payload { data: self.data, b64data: self.b64data }.bytes()?,
+            overrides: self.overrides.unwrap_or_default(),
+        })
+    }
+}
+
+/// What is kept with each connection, or membership, has a bound.
+fn info(data: Option<Box<RawValue>>, b64data: String) -> Result<Vec<u8>, AnswerError> {
+    let bytes = Payload { data, b64data }.bytes()?;
+    if bytes.len() > CONNECTION_INFO_BYTES_MAX {
+        return Err(AnswerError::InfoTooLong { bytes: bytes.len() });
+    }
+    Ok(bytes)
+}
+
 /// The error or the end that the answer is, or else its result.
 fn open<R: DeserializeOwned>(bytes: &[u8]) -> Result<Result<Option<R>, Verdict>, AnswerError> {
     // A list of its fields would be an answer too, to the derived reader.
@@ -118,6 +224,20 @@ impl Verdict {
     /// Reads the answer to an event.
     pub fn read(event: &Event, answer: &[u8]) -> Result<Self, AnswerError> {
         match event {
+            Event::Connect { .. } => match open::<Identity>(answer)? {
+                Err(verdict) => Ok(verdict),
+                Ok(None) => Ok(Self::Connect(None)),
+                Ok(Some(result)) => Ok(Self::Connect(Some(Box::new(result.read()?)))),
+            },
+            Event::Refresh => match open::<Prolongation>(answer)? {
+                Err(verdict) => Ok(verdict),
+                Ok(None) => Ok(Self::Refresh(None)),
+                Ok(Some(result)) => result.read().map(Self::Refresh),
+            },
+            Event::Subscribe { .. } => match open::<Membership>(answer)? {
+                Err(verdict) => Ok(verdict),
+                Ok(result) => result.unwrap_or_default().read().map(Self::Subscribe),
+            },
             Event::Publish { .. } => match open::<Publication>(answer)? {
                 Err(verdict) => Ok(verdict),
                 Ok(result) => {
@@ -160,6 +280,41 @@ mod tests {
         assert_eq!(read(r#"{"result":{"b64data":"/wA="}}"#), Ok(data(b"\xff\x00")));
         for empty in ["{}", r#"{"result":{}}"#, r#"{"result":null}"#, r#"{"more":1}"#] {
             assert_eq!(read(empty), Ok(data(b"")), "{empty}");
+        }
+    }
+
+    #[test]
+    fn a_client_is_who_the_back_end_says_and_where() {
+        let event = Event::Connect {
+            data: vec![],
+            name: String::new(),
+            version: String::new(),
+            channels: vec![],
+        };
+        let read = |answer: &str| Verdict::read(&event, answer.as_bytes());
+        let answer = r#"{"result":{"user":"ann","expire_at":7,"info":{"n":1},"b64data":"/w==",
+            "channels":["a","b"],"subs":{"b":{"data":1,"override":{"presence":{"value":true}}}},
+            "meta":{"m":2}}}"#;
+        let Ok(Verdict::Connect(Some(result))) = read(answer) else { panic!("{:?}", read(answer)) };
+        assert_eq!((&*result.user, result.expire_at), ("ann", 7));
+        assert_eq!((&*result.info, &*result.data), (&b"{\"n\":1}"[..], &b"\xff"[..]));
+        assert_eq!(result.meta, b"{\"m\":2}");
+        assert_eq!(result.subs["a"], SubscribeResult::default());
+        assert!(result.subs["b"].data == b"1" && result.subs["b"].overrides.presence.is_some());
+        assert_eq!(read(r#"{"result":null}"#), Ok(Verdict::Connect(None)));
+        assert_eq!(read("{}"), Ok(Verdict::Connect(None)));
+        let long =
+            format!(r#"{{"result":{{"info":"{}"}}}}"#, "x".repeat(CONNECTION_INFO_BYTES_MAX));
+        assert!(matches!(read(&long), Err(AnswerError::InfoTooLong { .. })));
+    }
+
+    #[test]
+    fn a_connection_goes_on_or_is_over() {
+        let read = |answer: &str| Verdict::read(&Event::Refresh, answer.as_bytes());
+        let none = RefreshResult { expire_at: 9, info: None, meta: None };
+        assert_eq!(read(r#"{"result":{"expire_at":9}}"#), Ok(Verdict::Refresh(Some(none))));
+        for over in [r#"{"result":{"expired":true}}"#, r#"{"result":null}"#, "{}"] {
+            assert_eq!(read(over), Ok(Verdict::Refresh(None)), "{over}");
         }
     }
 

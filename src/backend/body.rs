@@ -28,7 +28,14 @@ struct Body<'a> {
     transport: &'a str,
     protocol: &'a str,
     encoding: &'a str,
-    user: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    version: &'a str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    channels: &'a [String],
     #[serde(skip_serializing_if = "str::is_empty")]
     channel: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -37,22 +44,35 @@ struct Body<'a> {
     data: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "String::is_empty")]
     b64data: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meta: Option<&'a RawValue>,
 }
 
 impl Call {
-    /// The body of its request. `is_binary`: what the client sent goes as base64.
-    pub fn body(&self, is_binary: bool) -> Result<Vec<u8>, BodyError> {
+    /// The body of its request. `is_binary`: what the client sent goes as base64. `has_meta`: the
+    /// connection's meta stands in it, if it has one.
+    pub fn body(&self, is_binary: bool, has_meta: bool) -> Result<Vec<u8>, BodyError> {
         let caller = &self.caller;
         let mut body = Body {
             client: &caller.client,
             transport: &caller.transport,
             protocol: &caller.protocol,
             encoding: if is_binary { "binary" } else { "json" },
-            user: &caller.user,
+            user: Some(&caller.user),
             ..Body::default()
         };
+        if has_meta {
+            // What is no JSON was refused where it came from.
+            body.meta = serde_json::from_slice(&caller.meta).ok();
+        }
         match &self.event {
-            Event::Publish { channel, data } => {
+            Event::Connect { data, name, version, channels } => {
+                (body.user, body.name, body.version) = (None, name, version);
+                body.channels = channels;
+                body.embed(data, is_binary)?;
+            }
+            Event::Refresh => {}
+            Event::Subscribe { channel, data } | Event::Publish { channel, data } => {
                 body.channel = channel;
                 body.embed(data, is_binary)?;
             }
@@ -92,6 +112,8 @@ mod tests {
                 user: "ann".to_owned(),
                 transport: "websocket".to_owned(),
                 protocol: "json".to_owned(),
+                meta: b"{\"n\":1}".to_vec(),
+                ..Caller::default()
             },
             event: Event::Rpc { method: "sum".to_owned(), data: data.to_vec() },
         }
@@ -99,22 +121,23 @@ mod tests {
 
     #[test]
     fn a_call_says_who_and_what_and_data_as_it_came() {
-        let body = rpc(b"{\"a\": 1.50}").body(false);
+        let body = rpc(b"{\"a\": 1.50}").body(false, false);
         let expected = concat!(
             r#"{"client":"c1","transport":"websocket","protocol":"json","encoding":"json","#,
             r#""user":"ann","method":"sum","data":{"a": 1.50}}"#
         );
         assert_eq!(body.as_deref(), Ok(expected.as_bytes()));
-        let body = rpc(b"\xff\x00").body(true).expect("any bytes");
+        let body = rpc(b"\xff\x00").body(true, true).expect("any bytes");
         let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
         assert_eq!((&body["encoding"], &body["b64data"]), (&"binary".into(), &"/wA=".into()));
         assert!(body.get("data").is_none(), "{body}");
+        assert_eq!(body["meta"]["n"], 1, "only who asks for it is told");
     }
 
     #[test]
     fn what_is_no_json_is_not_said_to_be() {
         for data in [&b"\xff"[..], b"{", b"1 2"] {
-            assert_eq!(rpc(data).body(false), Err(BodyError), "{data:?}");
+            assert_eq!(rpc(data).body(false, false), Err(BodyError), "{data:?}");
         }
     }
 }

@@ -12,6 +12,7 @@
 
 mod answer;
 mod body;
+mod breaker;
 mod bytes;
 mod proxy;
 mod question;
@@ -19,6 +20,10 @@ mod verdict;
 
 pub use answer::AnswerError;
 pub use body::BodyError;
+pub use breaker::{Breaker, BreakerState, Outcome};
 pub use proxy::{Proxies, Proxy};
 pub use question::{Call, Caller, Event, Question};
-pub use verdict::{Disconnect, Fault, PublishResult, RpcResult, TokenVerdict, Unanswered, Verdict};
+pub use verdict::{
+    ConnectResult, Disconnect, Fault, PublishResult, RefreshResult, RpcResult, SubscribeResult,
+    TokenVerdict, Unanswered, Verdict,
+};

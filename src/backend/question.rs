@@ -9,7 +9,7 @@ use crate::token::Purpose;
 #[non_exhaustive]
 pub enum Question {
     /// What a back end says.
-    Call(Call),
+    Call(Box<Call>),
     /// Whether this token is signed by one of the public keys for its purpose.
     Token {
         /// What it is for.
@@ -41,12 +41,41 @@ pub struct Caller {
     pub transport: String,
     /// What it speaks: `json`, `protobuf`.
     pub protocol: String,
+    /// What its token, or a back end, has said of it for back ends only; empty for nothing.
+    #[serde(with = "super::bytes")]
+    pub meta: Vec<u8>,
+    /// Headers of its upgrade request, by lower-case name.
+    pub headers: Vec<(String, String)>,
+    /// Those of its connect command.
+    pub emulated_headers: Vec<(String, String)>,
 }
 
 /// What happens to a client, or what it wants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Event {
+    /// It connects, and brings no token.
+    Connect {
+        /// What it has to say.
+        #[serde(with = "super::bytes")]
+        data: Vec<u8>,
+        /// What kind of client it is.
+        name: String,
+        /// Its version.
+        version: String,
+        /// The channels that it was in.
+        channels: Vec<String>,
+    },
+    /// Its connection expires.
+    Refresh,
+    /// It subscribes, and brings no token.
+    Subscribe {
+        /// To this.
+        channel: String,
+        /// What it has to say.
+        #[serde(with = "super::bytes")]
+        data: Vec<u8>,
+    },
     /// It publishes.
     Publish {
         /// Where.
@@ -81,6 +110,9 @@ impl Event {
     /// Its name in metrics and logs.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Connect { .. } => "connect",
+            Self::Refresh => "refresh",
+            Self::Subscribe { .. } => "subscribe",
             Self::Publish { .. } => "publish",
             Self::Rpc { .. } => "rpc",
         }

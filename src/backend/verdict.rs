@@ -4,12 +4,18 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::token::{Fingerprint, TokenError};
+use crate::token::{Fingerprint, Overrides, TokenError};
 
 /// What a question comes to, if it was answered at all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Verdict {
+    /// To a connect: who the client is; `None` if it is nobody.
+    Connect(Option<Box<ConnectResult>>),
+    /// To a connection that expires: how it goes on; `None` if it does not.
+    Refresh(Option<RefreshResult>),
+    /// To a subscribe: the client may, as this.
+    Subscribe(SubscribeResult),
     /// To a publish: it may be made, perhaps in other words.
     Publish(PublishResult),
     /// To a procedure: what it returns.
@@ -41,6 +47,52 @@ impl Verdict {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes).ok()
     }
+}
+
+/// Who a client is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectResult {
+    /// The user; empty for nobody.
+    pub user: String,
+    /// When the connection expires, in seconds since the Unix epoch; 0 is never.
+    pub expire_at: u64,
+    /// What others are shown of it; empty for nothing.
+    #[serde(with = "super::bytes")]
+    pub info: Vec<u8>,
+    /// What the client is told; empty for nothing.
+    #[serde(with = "super::bytes")]
+    pub data: Vec<u8>,
+    /// What back ends are told of it, and nobody else; empty for nothing.
+    #[serde(with = "super::bytes")]
+    pub meta: Vec<u8>,
+    /// The channels that it is put into.
+    pub subs: BTreeMap<String, SubscribeResult>,
+}
+
+/// How a connection goes on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefreshResult {
+    /// When it expires next, in seconds since the Unix epoch; 0 is never.
+    pub expire_at: u64,
+    /// What others are shown of it from now on; `None` for the same as before.
+    pub info: Option<Vec<u8>>,
+    /// What back ends are told of it; `None` for the same.
+    pub meta: Option<Vec<u8>>,
+}
+
+/// What a client is in a channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubscribeResult {
+    /// When the subscription expires, in seconds since the Unix epoch; 0 is never.
+    pub expire_at: u64,
+    /// What others are shown of it there; empty for nothing.
+    #[serde(with = "super::bytes")]
+    pub info: Vec<u8>,
+    /// What the client is told; empty for nothing.
+    #[serde(with = "super::bytes")]
+    pub data: Vec<u8>,
+    /// Options that are others there.
+    pub overrides: Overrides,
 }
 
 /// How a publication is made.

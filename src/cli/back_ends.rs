@@ -1,5 +1,7 @@
 //! The back ends of a server, and what is asked of them, from its one configuration.
 
+use std::collections::BTreeSet;
+
 use longwire::backend::{Disconnect, Fault, Proxies, Proxy, Verdict};
 use longwire::config::{Serve, serve};
 use longwire::session::{Boundary, ChannelHooks, Hooks, RpcHooks};
@@ -72,7 +74,14 @@ pub(crate) fn hooks(serve: &Serve) -> Hooks {
     let procedures =
         |rpc: &serve::RpcWithoutNamespace| rpc.proxy_enabled.then(|| named(&rpc.proxy_name, RPC));
     let own = serve.rpc.namespaces.0.iter();
+    let all = proxies(serve).0;
+    let names = |of: fn(&Proxy) -> &Vec<String>| {
+        let names: BTreeSet<String> = all.values().flat_map(of).cloned().collect();
+        names.into_iter().collect()
+    };
     Hooks {
+        http_headers: names(|proxy| &proxy.http_headers),
+        emulated_headers: names(|proxy| &proxy.emulated_headers),
         connect: serve.connect_proxy.enabled.then(|| CONNECT.to_owned()),
         refresh: serve.refresh_proxy.enabled.then(|| REFRESH.to_owned()),
         subscribe,

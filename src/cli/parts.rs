@@ -338,6 +338,7 @@ mod tests {
                 Kind::Time => "59s",
                 Kind::Word(words) => words[1],
                 Kind::Text(_) => "!",
+                Kind::List(_) => "fossil",
                 Kind::Tables(_) => r#"[{"name":"chat"}]"#,
                 _ => "77",
             };

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::ask::Asks;
 use super::body::Budget;
 use super::channels::Channels;
+use super::consult::Calls;
 use super::crowd::Guest;
 use super::request_id::RequestIds;
 use super::service::Service;
@@ -33,6 +34,7 @@ pub(super) struct Context {
     pub(super) traffic: Traffic,
     pub(super) identity: Arc<api::Identity>,
     pub(super) streams: Streams,
+    pub(super) calls: Arc<Calls>,
     pub(super) websocket_path: Arc<str>,
     /// Connections that the shards take; 0: unknown.
     pub(super) connections_max: u64,
@@ -101,6 +103,7 @@ impl Routes {
         settings: Settings,
         (api, terms): (watch::Receiver<HttpApi>, watch::Receiver<StreamTerms>),
         (asks, shards): (Asks, mpsc::Sender<Introduced>),
+        calls: Arc<Calls>,
         stop: watch::Receiver<bool>,
         seeds: [u64; 2],
     ) -> Self {
@@ -131,6 +134,7 @@ impl Routes {
             traffic: traffic.clone(),
             identity: Arc::new(identity),
             streams,
+            calls,
             websocket_path,
             connections_max: settings.connections_max,
         };

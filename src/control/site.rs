@@ -210,7 +210,8 @@ impl Site {
         let seeds = [seed(), seed()];
         let api = self.api.subscribe();
         let live = (api, self.terms.subscribe());
-        let routes = Routes::new(self.settings, live, (Asks::new(asks), shards), stop, seeds);
+        let asks = (Asks::new(asks), shards);
+        let routes = Routes::new(self.settings, live, asks, self.calls, stop, seeds);
         let mut connections = JoinSet::new();
         let mut crowd = Crowd::new(seats);
         // Operators' connections wait for their place and keep it.

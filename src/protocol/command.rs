@@ -100,6 +100,9 @@ pub struct Connect<'a> {
     /// The version of the client, for logs.
     #[serde(borrow)]
     pub version: Text<'a>,
+    /// Headers that it could not put into its upgrade request.
+    #[serde(borrow)]
+    pub headers: Entries<'a, Text<'a>>,
 }
 
 /// What a client holds of a channel that it did not ask to be in.

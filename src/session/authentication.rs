@@ -5,7 +5,7 @@
 
 use super::command::{Outcome, Refusal};
 use super::effects::{Effect, Effects};
-use super::entrances::Entrances;
+use super::entrances::{Entrances, HeldChannels};
 use super::state::{Phase, Session, Terms};
 use super::tokens::not_connected;
 use crate::limits::REFUSED_CLOSE_DELAY;
@@ -19,6 +19,7 @@ impl Session {
         terms: &Terms,
         effects: &mut Effects,
     ) -> Result<Outcome, Refusal> {
+        self.set_emulated_headers(terms.rules.hooks.emulated(&request.headers));
         let mut claimed = Vec::new();
         if !request.token.is_empty() {
             let token = self.connection_token(&request.token, terms).map_err(not_connected)?;
@@ -30,10 +31,28 @@ impl Session {
             }
             self.set_token(&token);
             claimed = token.subscriptions;
+        } else if self.user().is_empty()
+            && let Some(proxy) = &terms.rules.hooks.connect
+        {
+            self.ask_who(id, request, proxy, terms, effects);
+            return Ok(Outcome::Nothing);
         } else if self.user().is_empty() && !terms.rules.admits_anonymous() {
             return Err(DisconnectCode::BadRequest.into());
         }
-        let entrances = self.plan_entrances(claimed, request, &terms.rules)?;
+        let held = HeldChannels::of(request);
+        let entrances = self.plan_entrances(claimed, &held, &terms.rules)?;
+        self.begin_with(id, entrances, terms, effects);
+        Ok(Outcome::Nothing)
+    }
+
+    /// It is known who the client is, and which channels it is put into.
+    pub(super) fn begin_with(
+        &mut self,
+        id: u32,
+        entrances: Entrances,
+        terms: &Terms,
+        effects: &mut Effects,
+    ) {
         effects.push(Effect::Identified);
         let limit = terms.rules.user_connection_limit;
         if limit > 0 && !self.user().is_empty() {
@@ -41,7 +60,6 @@ impl Session {
         } else {
             self.be_let_in(id, entrances, terms, effects);
         }
-        Ok(Outcome::Nothing)
     }
 
     /// The client is let in, and in all channels that it is put into: tells it so.
@@ -60,13 +78,15 @@ impl Session {
             (self.secret_name(terms), node)
         });
         let pings = self.has_message_pings && terms.rules.ping_interval_s > 0;
+        // Where a back end is asked, the client need not bring anything.
+        let ttl_s = self.ttl_s(terms).filter(|_| terms.rules.hooks.refresh.is_none());
         let result = ConnectResult {
             client: self.client_id(terms),
             version: &terms.rules.version,
-            ttl_s: self.ttl_s(terms),
+            ttl_s,
             ping_s: if pings { terms.rules.ping_interval_s } else { 0 },
             pong: pings,
-            data: &[],
+            data: &entrances.data,
             subs: &entrances.results(),
             stream: names.as_ref().map(|(session, node)| StreamNames { session, node }),
         };

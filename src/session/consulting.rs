@@ -31,21 +31,27 @@ impl Session {
     }
 
     /// A call of a back end about this client.
-    fn call(&self, proxy: &str, event: Event, terms: &Terms) -> Question {
+    pub(super) fn call(&self, proxy: &str, event: Event, terms: &Terms) -> Question {
         let protocol = match self.format() {
             Format::Json => "json",
             Format::Protobuf => "protobuf",
         };
-        Question::Call(Call {
+        Question::Call(Box::new(Call {
             proxy: proxy.to_owned(),
             caller: Caller {
                 client: self.client_id(terms).to_string(),
                 user: self.user().to_owned(),
                 transport: self.transport().name().to_owned(),
                 protocol: protocol.to_owned(),
+                meta: self.meta().to_vec(),
+                headers: self.headers().map(|all| all.http.clone()).unwrap_or_default(),
+                emulated_headers: self
+                    .headers()
+                    .map(|all| all.emulated.clone())
+                    .unwrap_or_default(),
             },
             event,
-        })
+        }))
     }
 
     /// A question was answered, or there was no asking it. Returns what was deferred meanwhile, to
@@ -60,16 +66,20 @@ impl Session {
         if self.is_closed() {
             return Deferred::default();
         }
+        if slot == SlotId::REFRESH {
+            self.go_on_as(result, terms, effects);
+            return Deferred::default();
+        }
         let taken = self.take(slot);
         if let Awaited::Token = taken.awaited {
             return self.token_checked(slot, &result, effects);
         }
         match result {
-            Err(_) => self.answer(taken, &Reply::Error(ErrorCode::Internal.into()), effects),
+            Err(_) => self.refuse(taken, &Reply::Error(ErrorCode::Internal.into()), effects),
             Ok(Verdict::Fault(fault)) => {
                 let backend::Fault { code, message, temporary } = &fault;
                 let failure = Failure { code: *code, message, is_temporary: *temporary };
-                self.answer(taken, &Reply::Failure(failure), effects)
+                self.refuse(taken, &Reply::Failure(failure), effects)
             }
             Ok(Verdict::Disconnect(end)) => {
                 self.close_as(&end, effects);
@@ -87,6 +97,14 @@ impl Session {
         effects: &mut Effects,
     ) -> Deferred {
         match (&mut taken.awaited, verdict) {
+            (Awaited::Connect(held), Verdict::Connect(result)) => {
+                let held = std::mem::take(held);
+                self.connect_as(taken, &held, result.map(|result| *result), terms, effects)
+            }
+            (Awaited::Subscribe(wanted), Verdict::Subscribe(result)) => {
+                let wanted = std::mem::take(wanted);
+                self.subscribe_as(taken, &wanted, result, terms, effects)
+            }
             (Awaited::Rpc, Verdict::Rpc(RpcResult { data })) => {
                 if self.cannot_be_said(&data) {
                     self.close(DisconnectCode::InappropriateProtocol, effects);
@@ -105,6 +123,22 @@ impl Session {
             }
             (awaited, verdict) => unreachable!("{awaited:?}: nobody asked for {verdict:?}"),
         }
+    }
+
+    /// Replies with an error to what a back end was asked for.
+    pub(super) fn refuse(
+        &mut self,
+        taken: Taken,
+        reply: &Reply<'_>,
+        effects: &mut Effects,
+    ) -> Deferred {
+        let is_connect = matches!(taken.awaited, Awaited::Connect(_));
+        self.channel_count -= u16::from(matches!(taken.awaited, Awaited::Subscribe(_)));
+        let deferred = self.answer(taken, reply, effects);
+        if is_connect && !self.is_closed() {
+            self.be_refused(effects);
+        }
+        deferred
     }
 
     /// Asks whether something may be published.
@@ -140,7 +174,7 @@ impl Session {
         let tags: Vec<_> = result.tags.iter().map(|(key, value)| (&**key, &**value)).collect();
         let publication = Publication {
             data: &result.data,
-            info: Some(self.shown(terms)),
+            info: Some(self.shown_in(&channel, terms)),
             tags: &tags,
             ..Publication::default()
         };
@@ -150,12 +184,12 @@ impl Session {
     }
 
     /// Whether these bytes cannot stand in the client's format.
-    fn cannot_be_said(&self, data: &[u8]) -> bool {
+    pub(super) fn cannot_be_said(&self, data: &[u8]) -> bool {
         let is_json = || serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok();
         self.format() == Format::Json && !data.is_empty() && !is_json()
     }
 
-    fn close_as(&mut self, end: &backend::Disconnect, effects: &mut Effects) {
+    pub(super) fn close_as(&mut self, end: &backend::Disconnect, effects: &mut Effects) {
         let code = u16::try_from(end.code).expect("a close code, as it was read");
         // Some clients connect again whatever the code if there is no reason.
         let reason = if end.reason.is_empty() { "disconnected" } else { &end.reason };

@@ -24,12 +24,24 @@ use crate::token::Claimed;
 /// The channels of one connect, and what has come of them.
 #[derive(Debug, Default)]
 pub(super) struct Entrances {
+    /// What the client is told as it connects; empty for nothing.
+    pub(super) data: Vec<u8>,
     /// By the names of their channels.
     list: BTreeMap<Box<str>, Entrance>,
     /// Those whose homes have answered.
     answered_count: usize,
     /// Bytes of publications in these answers.
     answered_bytes: usize,
+}
+
+/// What a client says that it holds of channels: the place that it recovers from, if it does.
+#[derive(Debug, Default)]
+pub(super) struct HeldChannels(BTreeMap<Box<str>, Option<(u64, Box<str>)>>);
+
+impl HeldChannels {
+    pub(super) fn of(request: &Connect<'_>) -> Self {
+        Self(request.subs.iter().map(|(name, held)| (name.into(), since(held))).collect())
+    }
 }
 
 #[derive(Debug)]
@@ -118,10 +130,10 @@ impl Session {
     pub(super) fn plan_entrances(
         &self,
         claimed: Vec<Claimed>,
-        request: &Connect<'_>,
+        held: &HeldChannels,
         rules: &Rules,
     ) -> Result<Entrances, Refusal> {
-        let held: BTreeMap<&str, &Held<'_>> = request.subs.iter().collect();
+        let HeldChannels(held) = held;
         let mut list = BTreeMap::new();
         let personal = rules.personal_channel(self.user());
         let is_single = rules.personal_channel.as_ref().is_some_and(|rules| rules.is_single);
@@ -131,7 +143,7 @@ impl Session {
             let entrance = Entrance {
                 grant: rules.grant(options, self.user(), Wishes::default()),
                 options,
-                since: held.get(&*claimed.channel).and_then(|held| since(held)),
+                since: held.get(&*claimed.channel).cloned().flatten(),
                 replaces_others: is_single && personal.as_ref() == Some(&claimed.channel),
                 info: claimed.info,
                 data: claimed.data,
@@ -144,27 +156,32 @@ impl Session {
         if list.len() > rules.channel_limit.into() {
             return Err(DisconnectCode::ChannelLimit.into());
         }
-        for (name, held) in held {
+        for (name, since) in held {
             if list.contains_key(name) || list.len() >= rules.channel_limit.into() {
                 continue;
             }
-            let entrance = self.held_entrance(name, held, rules);
-            list.extend(entrance.map(|entrance| (name.into(), entrance)));
+            let entrance = self.held_entrance(name, since.as_ref(), rules);
+            list.extend(entrance.map(|entrance| (name.clone(), entrance)));
         }
         Ok(Entrances { list, ..Entrances::default() })
     }
 
     /// A channel that the client says it was in, if it could subscribe to it. It is not told why
     /// not.
-    fn held_entrance(&self, name: &str, held: &Held<'_>, rules: &Rules) -> Option<Entrance> {
+    fn held_entrance(
+        &self,
+        name: &str,
+        since: Option<&(u64, Box<str>)>,
+        rules: &Rules,
+    ) -> Option<Entrance> {
         let options = *rules.options(name).ok()?;
         let is_name = (1..=rules.channel_bytes_max).contains(&name.len());
         let may = is_name && rules.is_name(name) && rules.may_subscribe(options, self.user(), name);
-        let wishes = Wishes { recoverable: held.recover, ..Wishes::default() };
+        let wishes = Wishes { recoverable: since.is_some(), ..Wishes::default() };
         may.then(|| Entrance {
             options,
             grant: rules.grant(options, self.user(), wishes),
-            since: since(held),
+            since: since.cloned(),
             info: Vec::new(),
             data: Vec::new(),
             replaces_others: false,

@@ -33,10 +33,21 @@ pub(super) struct More {
     token_id: Box<str>,
     /// What back ends are told of it, and nobody else; empty for nothing.
     meta: Box<[u8]>,
+    /// Headers that back ends are told of; none where nobody asks for any.
+    headers: Option<Box<Headers>>,
     /// Its subscriptions that end unless they are prolonged.
     pub(super) expiring: Vec<Expiring>,
     /// What others are shown of it in some channels, by their names.
     channel_infos: Vec<(Box<str>, Box<[u8]>)>,
+}
+
+/// Headers by lower-case name.
+#[derive(Debug, Default)]
+pub(super) struct Headers {
+    /// Of the upgrade request.
+    pub(super) http: Vec<(String, String)>,
+    /// Of the connect command.
+    pub(super) emulated: Vec<(String, String)>,
 }
 
 impl More {
@@ -45,6 +56,7 @@ impl More {
             && self.channels == 0
             && self.token_id.is_empty()
             && self.meta.is_empty()
+            && self.headers.is_none()
             && self.expiring.is_empty()
             && self.channel_infos.is_empty()
     }
@@ -148,6 +160,31 @@ impl Session {
     /// What back ends are told of it, and nobody else; empty for nothing.
     pub fn meta(&self) -> &[u8] {
         self.more_ref().map_or(&[], |more| &more.meta)
+    }
+
+    pub(super) fn set_meta(&mut self, meta: &[u8]) {
+        self.more().meta = meta.into();
+    }
+
+    /// The session with headers of its upgrade request that back ends are told of.
+    #[must_use]
+    pub fn with_headers(mut self, http: Vec<(String, String)>) -> Self {
+        if !http.is_empty() {
+            self.more().headers.get_or_insert_default().http = http;
+        }
+        self
+    }
+
+    /// The same for those of its connect command.
+    pub(super) fn set_emulated_headers(&mut self, emulated: Vec<(String, String)>) {
+        if !emulated.is_empty() {
+            self.more().headers.get_or_insert_default().emulated = emulated;
+        }
+    }
+
+    /// The headers that back ends are told of.
+    pub(super) fn headers(&self) -> Option<&Headers> {
+        self.more_ref()?.headers.as_deref()
     }
 
     /// Its subscriptions that end unless they are prolonged.

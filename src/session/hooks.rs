@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::protocol::ErrorCode;
+use crate::protocol::{Entries, ErrorCode, Text};
 
 /// What back ends decide. The names are those of [`Proxies`](crate::backend::Proxies).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hooks {
+    /// Headers of upgrade requests that any of them is told of, by lower-case name.
+    pub http_headers: Vec<String>,
+    /// The same for headers of connect commands.
+    pub emulated_headers: Vec<String>,
     /// Who a client is that brings no token (`client.proxy.connect`).
     pub connect: Option<String>,
     /// Whether a connection that expires goes on (`client.proxy.refresh`).
@@ -17,6 +21,15 @@ pub struct Hooks {
     pub publish: ChannelHooks,
     /// The procedures that clients may call (`rpc`).
     pub rpc: RpcHooks,
+}
+
+impl Hooks {
+    /// The headers of a connect command that back ends are told of.
+    pub(super) fn emulated(&self, headers: &Entries<'_, Text<'_>>) -> Vec<(String, String)> {
+        let named = headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value));
+        let wanted = named.filter(|(name, _)| self.emulated_headers.contains(name));
+        wanted.map(|(name, value)| (name, (**value).to_owned())).collect()
+    }
 }
 
 /// Who is asked about a channel, by the namespace of its name.

@@ -33,7 +33,7 @@ impl Session {
         terms: &Terms,
         effects: &mut Effects,
     ) -> Result<Outcome, Refusal> {
-        if request.token.is_empty() {
+        if request.token.is_empty() || terms.rules.hooks.refresh.is_some() {
             return Err(DisconnectCode::BadRequest.into());
         }
         let token = self.connection_token(&request.token, terms);
@@ -94,7 +94,7 @@ impl Session {
 
     /// Sets the alarm for what ends first, or takes it back.
     pub(super) fn await_expiry(&self, terms: &Terms, effects: &mut Effects) {
-        let own = self.expires().map(|end| end + terms.rules.expired_close_delay);
+        let own = self.expires().map(|end| end + own_delay(terms));
         let delay = terms.rules.expired_sub_close_delay;
         let others = self.expiring().iter().map(|one| one.end() + delay);
         let first = others.chain(own).min();
@@ -105,9 +105,11 @@ impl Session {
     /// Ends what has expired, and sets the alarm for what is next.
     pub(super) fn end_expired(&mut self, terms: &Terms, effects: &mut Effects) {
         let has_ended = |end: Duration, delay: Duration| end + delay <= terms.now;
-        if self.expires().is_some_and(|end| has_ended(end, terms.rules.expired_close_delay)) {
-            self.close(DisconnectCode::Expired, effects);
-            return;
+        if self.expires().is_some_and(|end| has_ended(end, own_delay(terms))) {
+            match &terms.rules.hooks.refresh {
+                Some(proxy) => self.ask_to_go_on(proxy, terms, effects),
+                None => return self.close(DisconnectCode::Expired, effects),
+            }
         }
         let delay = terms.rules.expired_sub_close_delay;
         let over = |one: &&Expiring| has_ended(one.end(), delay);
@@ -155,6 +157,12 @@ impl Session {
     pub(super) fn ttl_s(&self, terms: &Terms) -> Option<u32> {
         ttl_s(self.expires(), terms)
     }
+}
+
+/// Time from the expiry of a connection to its end: none where a back end decides.
+fn own_delay(terms: &Terms) -> Duration {
+    let delay = terms.rules.expired_close_delay;
+    if terms.rules.hooks.refresh.is_some() { Duration::ZERO } else { delay }
 }
 
 impl Expiring {

@@ -45,6 +45,7 @@ mod state;
 mod subscribe;
 mod tokens;
 mod under_way;
+mod vouching;
 
 pub use deferred::Deferred;
 pub use effects::{Effect, Effects, Span};

@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use super::command::Refusal;
 use super::deferred::Deferred;
-use super::effects::Effects;
+use super::effects::{Effect, Effects};
 use super::entry::{Entered, Entrant, Entry, Membership, Recover, Since};
 use super::grants::{Grant, Wishes};
 use super::lifetimes::ttl_s;
 use super::options::{ChannelOptions, RecoveryMode};
 use super::rules::Rules;
 use super::state::{Phase, Session, Terms};
-use super::tokens::not_subscribed;
-use super::under_way::{Awaited, Entering};
+use super::tokens::{end_of, not_subscribed};
+use super::under_way::{Awaited, Entering, Taken};
+use super::vouching::moment;
+use crate::backend::{self, Event};
 use crate::filter::{Filter, Reading};
 use crate::protocol::{
     DisconnectCode, ErrorCode, Push, Reply, ReplyError, Subscribe, SubscribeResult, UnsubscribeCode,
@@ -38,6 +40,34 @@ pub(super) struct Plan<'a> {
     pub(super) has_user: bool,
 }
 
+/// What a client wants of a channel, beside being in it.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    wishes: Wishes,
+    /// The place that it recovers from, if it recovers.
+    since: Option<(u64, Box<str>)>,
+    must_recover: bool,
+    /// What it wants of the publications, if not all.
+    filter: Option<Arc<Filter>>,
+}
+
+impl Wanted {
+    fn of(request: &Subscribe<'_>, filter: Option<Arc<Filter>>) -> Self {
+        Self {
+            wishes: Wishes {
+                positioned: request.positioned,
+                recoverable: request.recoverable,
+                join_leave: request.join_leave,
+                // What a filter holds back is no base for what it lets pass.
+                delta: !request.delta.is_empty() && filter.is_none(),
+            },
+            since: request.recover.then(|| (request.offset, (*request.epoch).into())),
+            must_recover: request.must_recover(),
+            filter,
+        }
+    }
+}
+
 /// That a client may be in a channel.
 #[derive(Default)]
 struct Permit {
@@ -59,33 +89,86 @@ impl Session {
         terms: &Terms,
         effects: &mut Effects,
     ) -> Result<(), Refusal> {
-        let Permit { options, expires, said } = self.permit(request, is_member, terms)?;
-        let filter = self.tags_filter(request, options)?;
-        let wishes = Wishes {
-            positioned: request.positioned,
-            recoverable: request.recoverable,
-            join_leave: request.join_leave,
-            // What a filter holds back is no base for what it lets pass.
-            delta: !request.delta.is_empty() && filter.is_none(),
-        };
+        let name = &*request.channel;
+        if let Some(proxy) = terms.rules.asks_to_subscribe(request) {
+            let options = self.check_subscribe(request, is_member, true, &terms.rules)?;
+            let wanted = Wanted::of(request, self.tags_filter(request, options)?);
+            let data = request.data.bytes().to_vec();
+            let event = Event::Subscribe { channel: name.to_owned(), data };
+            let question = self.call(proxy, event, terms);
+            self.channel_count += 1;
+            let slot = self.begin().await_answer(id, name, Awaited::Subscribe(Box::new(wanted)));
+            effects.push(Effect::Consult { slot, question: question.into() });
+            return Ok(());
+        }
+        let permit = self.permit(request, is_member, terms)?;
+        let wanted = Wanted::of(request, self.tags_filter(request, permit.options)?);
+        self.channel_count += 1;
+        let entering = self.enter(name, &wanted, &permit, terms, effects);
+        self.begin().await_answer(id, name, Awaited::Entry(Box::new(entering)));
+        Ok(())
+    }
+
+    /// Asks a channel's home to let the client in; returns what its answer is waited for with.
+    fn enter(
+        &mut self,
+        channel: &str,
+        wanted: &Wanted,
+        permit: &Permit,
+        terms: &Terms,
+        effects: &mut Effects,
+    ) -> Entering {
+        let Permit { options, expires, said } = permit;
         let plan = Plan {
-            options,
-            grant: terms.rules.grant(options, self.user(), wishes),
-            since: request.recover.then_some((request.offset, &*request.epoch)),
+            options: *options,
+            grant: terms.rules.grant(*options, self.user(), wanted.wishes),
+            since: wanted.since.as_ref().map(|(offset, epoch)| (*offset, &**epoch)),
             is_server_side: false,
             replaces_others: false,
             channel_info: &said.info,
-            filter,
+            filter: wanted.filter.clone(),
             has_user: !self.user().is_empty(),
         };
-        let entrant = Entrant { must_recover: request.must_recover(), ..plan.entrant() };
-        let (data, reading) = (said.data.as_slice().into(), plan.reading());
-        let entering = Entering { entrant, expires, data, reading };
-        self.channel_count += 1;
-        self.begin().await_answer(id, &request.channel, Awaited::Entry(Box::new(entering)));
-        self.set_channel_info(&request.channel, plan.channel_info);
-        effects.enter(&request.channel, &plan, &terms.rules);
-        Ok(())
+        let entrant = Entrant { must_recover: wanted.must_recover, ..plan.entrant() };
+        let reading = plan.reading();
+        self.set_channel_info(channel, plan.channel_info);
+        effects.enter(channel, &plan, &terms.rules);
+        Entering { entrant, expires: *expires, data: said.data.as_slice().into(), reading }
+    }
+
+    /// The back end has said that the client may be in the channel, and as what.
+    pub(super) fn subscribe_as(
+        &mut self,
+        taken: Taken,
+        wanted: &Wanted,
+        result: backend::SubscribeResult,
+        terms: &Terms,
+        effects: &mut Effects,
+    ) -> Deferred {
+        let under_way = self.under_way_mut().expect("it was taken from");
+        let channel = under_way.channel_of(taken.slot).to_owned();
+        let expires = end_of(moment(result.expire_at), terms);
+        let refused = match terms.rules.named(&channel) {
+            Err(code) => Some(code),
+            _ if [&result.info, &result.data].iter().any(|said| self.cannot_be_said(said)) => {
+                Some(ErrorCode::Internal)
+            }
+            _ if expires.is_some_and(|end| end <= terms.now) => Some(ErrorCode::Expired),
+            Ok(_) => None,
+        };
+        if let Some(code) = refused {
+            self.channel_count -= 1;
+            return self.answer(taken, &Reply::Error(code.into()), effects);
+        }
+        let options = terms.rules.named(&channel).expect("seen above");
+        let options = options.overridden(result.overrides);
+        let backend::SubscribeResult { info, data, .. } = result;
+        let said = Claimed { info, data, ..Claimed::default() };
+        let permit = Permit { options, expires, said };
+        let entering = self.enter(&channel, wanted, &permit, terms, effects);
+        let under_way = self.under_way_mut().expect("it was taken from");
+        under_way.await_more(taken.slot, Awaited::Entry(Box::new(entering)));
+        Deferred::default()
     }
 
     /// Whether the client may be in the channel, and as what.
@@ -95,7 +178,7 @@ impl Session {
         is_member: bool,
         terms: &Terms,
     ) -> Result<Permit, Refusal> {
-        let options = self.check_subscribe(request, is_member, &terms.rules)?;
+        let options = self.check_subscribe(request, is_member, false, &terms.rules)?;
         if request.token.is_empty() {
             return Ok(Permit { options, ..Permit::default() });
         }
@@ -113,6 +196,7 @@ impl Session {
         &self,
         request: &Subscribe<'_>,
         is_member: bool,
+        is_asked_about: bool,
         rules: &Rules,
     ) -> Result<ChannelOptions, Refusal> {
         let name = &*request.channel;
@@ -133,7 +217,8 @@ impl Session {
             let message = "permission denied: only stream subscriptions are served";
             return Err(Refusal::Reply(ReplyError { code: ErrorCode::PermissionDenied, message }));
         }
-        if request.token.is_empty() && !rules.may_subscribe(options, self.user(), name) {
+        let is_decided_here = request.token.is_empty() && !is_asked_about;
+        if is_decided_here && !rules.may_subscribe(options, self.user(), name) {
             return Err(ErrorCode::PermissionDenied.into());
         }
         Ok(options)
@@ -239,6 +324,18 @@ impl Session {
         }
         self.leave(channel, effects);
         self.push(channel, &Push::Unsubscribe(UnsubscribeCode::InsufficientState), effects);
+    }
+}
+
+impl Rules {
+    /// Who decides whether a client may subscribe, if it is a back end: it does not where a token
+    /// does, or the channel's own name.
+    fn asks_to_subscribe(&self, request: &Subscribe<'_>) -> Option<&str> {
+        let name = &*request.channel;
+        let lists_users = self.naming.is_user_limited(name)
+            && self.options(name).is_ok_and(|options| options.allow_user_limited_channels);
+        let is_decided = !request.token.is_empty() || self.naming.is_private(name) || lists_users;
+        self.hooks.subscribe.of(self.naming.namespace(name)).filter(|_| !is_decided)
     }
 }
 

@@ -126,7 +126,7 @@ impl Session {
         if self.format() == Format::Json && !token.is_all_json() {
             return Err(TokenError::InfoNotJson);
         }
-        token.expires = end(token.expires, terms);
+        token.expires = end_of(token.expires, terms);
         Ok(token)
     }
 
@@ -153,13 +153,13 @@ impl Session {
         if self.format() == Format::Json && !token.is_all_json() {
             return Err(TokenError::InfoNotJson);
         }
-        token.expires = end(token.expires, terms);
+        token.expires = end_of(token.expires, terms);
         Ok(token)
     }
 }
 
 /// When what a token is for expires: a year ahead at most, and never where nobody needs a token.
-fn end(expires: Option<Duration>, terms: &Terms) -> Option<Duration> {
+pub(super) fn end_of(expires: Option<Duration>, terms: &Terms) -> Option<Duration> {
     let latest = terms.now + CONNECTION_LIFE_MAX;
     expires.map(|end| end.min(latest)).filter(|_| !terms.rules.insecure)
 }

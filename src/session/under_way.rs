@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use super::back_end::PutIn;
 use super::deferred::Deferred;
-use super::entrances::Entrances;
+use super::entrances::{Entrances, HeldChannels};
 use super::entry::Entrant;
 use super::outbox::Written;
+use super::subscribe::Wanted;
 use crate::filter::Reading;
 use crate::limits::COMMANDS_UNDER_WAY_MAX;
 use crate::token::{Fingerprint, TokenError};
@@ -25,6 +26,9 @@ use crate::token::{Fingerprint, TokenError};
 pub struct SlotId(u32);
 
 impl SlotId {
+    /// That of the question whether the connection goes on, which is no command's.
+    pub(super) const REFRESH: Self = Self(u32::MAX);
+
     /// It as a number.
     pub fn number(self) -> u32 {
         self.0
@@ -89,6 +93,10 @@ pub(super) enum Awaited {
     Answer,
     /// Of the control thread: is the token of the command that waits behind it signed?
     Token,
+    /// Of a back end: who is it? With what it holds of channels.
+    Connect(HeldChannels),
+    /// Of a back end: may it be in the slot's channel?
+    Subscribe(Box<Wanted>),
     /// Of a back end: what the procedure returns.
     Rpc,
     /// Of a back end: may this be published in the slot's channel?
@@ -211,6 +219,12 @@ impl UnderWay {
             Stage::Waits(awaited) => Taken { slot, id: *id, awaited },
             stage => unreachable!("{stage:?}: an answer comes once"),
         }
+    }
+
+    /// The channel that what was taken is about.
+    pub(super) fn channel_of(&self, slot: SlotId) -> &str {
+        let index = self.index(slot).expect("it was taken and has not left");
+        &self.slots[index].channel
     }
 
     /// Awaits another answer for what was taken.

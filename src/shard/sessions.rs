@@ -97,6 +97,19 @@ impl Sessions {
         Session::new(random, has_message_pings, format).of_user(user)
     }
 
+    /// The headers that back ends are told of.
+    fn told_headers(&self, request: &Request<'_>) -> Vec<(String, String)> {
+        let wanted = &self.terms.rules.hooks.http_headers;
+        if wanted.is_empty() {
+            return Vec::new();
+        }
+        let all = request.headers().map(|(name, value)| (name.to_ascii_lowercase(), value));
+        let told = all.filter(|(name, _)| wanted.contains(name));
+        // What is no text is nobody's to understand.
+        told.filter_map(|(name, value)| Some((name, std::str::from_utf8(value).ok()?.to_owned())))
+            .collect()
+    }
+
     /// Begins a step in the format of its client; returns the format.
     pub(super) fn begin(&mut self, peer: &mut Peer<'_, Self>) -> Format {
         let format = peer.state().map_or(Format::default(), |session| session.format());
@@ -159,7 +172,9 @@ impl Handler for Sessions {
             return Upgrade::refuse(400);
         };
         let transport = request.introduction().map_or(Transport::WebSocket, |one| one.transport);
+        let headers = self.told_headers(request);
         let session = self.session(!has_frame_pings, format, user).over(transport);
+        let session = session.with_headers(headers);
         let name = transport.is_emulated().then(|| session.secret_name(&self.terms));
         let mut accept = Accept::new(session);
         if let Some(name) = name {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::claims::{Claims, bytes, short};
@@ -24,7 +24,7 @@ pub struct Claimed {
 }
 
 /// Options of the channel that are others for this client.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Overrides {
     /// It is seen there by others.
@@ -40,7 +40,7 @@ pub struct Overrides {
 }
 
 /// What one option is for this client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Override {
     /// On or off.
     #[serde(default)]

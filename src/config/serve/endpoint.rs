@@ -19,6 +19,9 @@ impl Item for Endpoint {
         match host {
             None if text.starts_with("grpc://") => Err("back ends are not called by gRPC".into()),
             None | Some("") => Err("this is no URL of http or https".to_owned()),
+            Some(host) if host.contains('@') => {
+                Err("a password has no place here: static_headers do".to_owned())
+            }
             Some(_) if !text.bytes().all(|byte| byte.is_ascii_graphic()) => {
                 Err("a URL is ASCII without blanks".to_owned())
             }
@@ -166,7 +169,9 @@ mod tests {
         for url in ["http://a", "https://a.b:1/c?d", "http://127.0.0.1:3000/x"] {
             assert_eq!(<Endpoint as Item>::read(url), Ok(Endpoint(url.to_owned())));
         }
-        for text in ["", "a", "http://", "http:///x", "grpc://a:1", "ftp://a", "http://ä"] {
+        for text in
+            ["", "a", "http://", "http:///x", "grpc://a:1", "ftp://a", "http://ä", "http://a:b@c"]
+        {
             assert!(<Endpoint as Item>::read(text).is_err(), "{text}");
         }
     }

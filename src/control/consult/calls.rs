@@ -3,12 +3,15 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use super::endpoints::{Counts, Endpoints};
+use reqwest::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
+};
 use reqwest::{Client, StatusCode, redirect};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
-use crate::backend::{AnswerError, Call, Fault, Proxies, Proxy, Verdict};
+use crate::backend::{AnswerError, BreakerState, Call, Fault, Outcome, Proxies, Proxy, Verdict};
 use crate::limits::{BACKEND_ANSWER_BYTES_MAX, BACKEND_CALLS_MAX, BACKEND_IDLE_TIMEOUT};
 use crate::protocol::ErrorCode;
 
@@ -19,6 +22,13 @@ pub(in crate::control) struct Calls {
     proxies: watch::Receiver<Arc<Proxies>>,
     /// One permit for each call that may be under way.
     room: Semaphore,
+    endpoints: Arc<Endpoints>,
+}
+
+impl fmt::Debug for Calls {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Calls").field("endpoints", &self.endpoints).finish_non_exhaustive()
+    }
 }
 
 /// What a back end said.
@@ -36,6 +46,8 @@ enum CallError {
     Unknown,
     /// Nothing can be called: the log says why.
     NoClient,
+    /// All its endpoints have failed so often that they are left alone.
+    Broken,
     /// It took too long.
     Late,
     /// There was no talking to it.
@@ -53,6 +65,7 @@ impl fmt::Display for CallError {
         match self {
             Self::Unknown => out.write_str("it is not configured"),
             Self::NoClient => out.write_str("nothing can be called"),
+            Self::Broken => out.write_str("it fails, and is left alone for a while"),
             Self::Late => out.write_str("it took too long"),
             Self::Http(error) => error.fmt(out),
             Self::Status(status) => write!(out, "it answered {status}"),
@@ -66,7 +79,12 @@ impl fmt::Display for CallError {
 
 impl Calls {
     pub(in crate::control) fn new(proxies: watch::Receiver<Arc<Proxies>>) -> Self {
-        Self { client: OnceLock::new(), proxies, room: Semaphore::new(BACKEND_CALLS_MAX) }
+        Self {
+            client: OnceLock::new(),
+            proxies,
+            room: Semaphore::new(BACKEND_CALLS_MAX),
+            endpoints: Arc::default(),
+        }
     }
 
     fn client(&self) -> Result<&Client, CallError> {
@@ -98,25 +116,73 @@ impl Calls {
     }
 
     async fn call_proxy(&self, call: &Call, proxy: &Proxy) -> Result<Verdict, CallError> {
-        let Ok(body) = call.body(proxy.is_binary) else {
+        let Ok(body) = call.body(proxy.is_binary, proxy.has_meta) else {
             return Ok(Verdict::Fault(bad_request()));
         };
         let deadline = Instant::now() + proxy.timeout;
         let called = async {
             let _room = self.room.acquire().await.expect("it is never closed");
-            let endpoint = proxy.endpoints.first().ok_or(CallError::Unknown)?;
-            match self.post(endpoint, proxy, body).await? {
-                Said::Body(answer) => {
-                    Verdict::read(&call.event, &answer).map_err(CallError::Answer)
-                }
-                Said::Verdict(verdict) => Ok(verdict),
-            }
+            self.call_endpoints(call, proxy, &body, deadline).await
         };
         timeout_at(deadline, called).await.map_err(|_| CallError::Late)?
     }
 
-    async fn post(&self, endpoint: &str, proxy: &Proxy, body: Vec<u8>) -> Result<Said, CallError> {
-        let request = self.client()?.post(endpoint).headers(headers(proxy)).body(body);
+    /// Calls one endpoint after the other until one answers. Each has its share of the time that
+    /// is left, so that one that hangs leaves some for the next.
+    async fn call_endpoints(
+        &self,
+        call: &Call,
+        proxy: &Proxy,
+        body: &[u8],
+        deadline: Instant,
+    ) -> Result<Verdict, CallError> {
+        let mut last = CallError::Broken;
+        for (place, url) in proxy.endpoints.iter().enumerate() {
+            let Some(attempt) = self.endpoints.begin(url) else { continue };
+            let left = u32::try_from(proxy.endpoints.len() - place).unwrap_or(u32::MAX);
+            let now = Instant::now();
+            let share = now + deadline.saturating_duration_since(now) / left;
+            let tried = timeout_at(share, self.try_endpoint(call, proxy, url, body)).await;
+            match tried.unwrap_or(Err(CallError::Late)) {
+                Ok(verdict) => {
+                    attempt.end(Outcome::Success);
+                    return Ok(verdict);
+                }
+                Err(error) => {
+                    attempt.end(Outcome::Failure);
+                    last = error;
+                }
+            }
+        }
+        Err(last)
+    }
+
+    async fn try_endpoint(
+        &self,
+        call: &Call,
+        proxy: &Proxy,
+        url: &str,
+        body: &[u8],
+    ) -> Result<Verdict, CallError> {
+        match self.post(url, call, proxy, body.to_vec()).await? {
+            Said::Body(answer) => Verdict::read(&call.event, &answer).map_err(CallError::Answer),
+            Said::Verdict(verdict) => Ok(verdict),
+        }
+    }
+
+    /// What is known of the endpoints that were called.
+    pub(in crate::control) fn states(&self) -> Vec<(String, BreakerState, Counts)> {
+        self.endpoints.states()
+    }
+
+    async fn post(
+        &self,
+        endpoint: &str,
+        call: &Call,
+        proxy: &Proxy,
+        body: Vec<u8>,
+    ) -> Result<Said, CallError> {
+        let request = self.client()?.post(endpoint).headers(headers(call, proxy)).body(body);
         let mut response = request.send().await.map_err(CallError::Http)?;
         let status = response.status();
         if status != StatusCode::OK {
@@ -136,15 +202,27 @@ impl Calls {
     }
 }
 
-fn headers(proxy: &Proxy) -> HeaderMap {
+/// Those of the client that the proxy is told of, and over them its own.
+fn headers(call: &Call, proxy: &Proxy) -> HeaderMap {
+    let told = |all: &'_ [(String, String)], names: &'_ [String]| {
+        let told = all.iter().filter(|(name, _)| names.contains(name));
+        told.cloned().collect::<Vec<_>>()
+    };
+    let caller = &call.caller;
+    let all = told(&caller.headers, &proxy.http_headers).into_iter();
+    let all = all.chain(told(&caller.emulated_headers, &proxy.emulated_headers));
     let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    for (name, value) in &proxy.static_headers {
-        // What can be no header is refused where it is configured.
+    for (name, value) in all.chain(proxy.static_headers.iter().cloned()) {
+        // What can be no header is refused where it is configured, and dropped where a client
+        // has sent it.
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             headers.insert(name, value);
         }
     }
+    headers.remove(CONTENT_LENGTH);
+    headers.remove(TRANSFER_ENCODING);
+    headers.remove(CONNECTION);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers
 }
 

@@ -3,6 +3,7 @@
 //! Every counter of a shard stands here under its own name, so that none can be forgotten; beside
 //! them stand names of Centrifugo's for the same facts.
 
+mod back_ends;
 mod centrifugo;
 mod metrics;
 
@@ -16,6 +17,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::registry::{Registry, Unit};
 
+use self::back_ends::BackEnds;
 use super::debug::resident_bytes;
 use super::routes::Context;
 use crate::metrics::Snapshot;
@@ -34,14 +36,21 @@ pub(super) async fn scrape(State(context): State<Context>) -> Response {
         version: context.identity.version.clone(),
         connections_max: context.connections_max,
     };
-    let text = exposition(shards, context.traffic.registry()).expect("a String takes everything");
+    let back_ends = BackEnds(context.calls.states());
+    let text = exposition(shards, back_ends, context.traffic.registry())
+        .expect("a String takes everything");
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response()
 }
 
-fn exposition(shards: Shards, traffic: Registry) -> Result<String, fmt::Error> {
+fn exposition(
+    shards: Shards,
+    back_ends: BackEnds,
+    traffic: Registry,
+) -> Result<String, fmt::Error> {
     let mut text = String::new();
     let mut longwire = Registry::with_prefix("longwire");
     longwire.register_collector(Box::new(shards));
+    longwire.register_collector(Box::new(back_ends));
     let mut process = Registry::with_prefix("process");
     process.register_collector(Box::new(Process));
     for registry in [longwire, traffic, process] {

@@ -115,10 +115,25 @@ impl<'a> Merge<'a> for Connect<'a> {
             3 => self.subs.merge(field)?,
             4 => self.name = field.text()?.into(),
             5 => self.version = field.text()?.into(),
+            6 => self.headers.0.push(header(field)?),
             _ => {}
         }
         Ok(())
     }
+}
+
+/// One entry of a map of texts.
+fn header(field: Field<'_>) -> Result<(Text<'_>, Text<'_>), WireError> {
+    let (mut key, mut value) = (Text::default(), Text::default());
+    let mut fields = field.fields()?;
+    while let Some(field) = fields.next()? {
+        match field.number {
+            1 => key = field.text()?.into(),
+            2 => value = field.text()?.into(),
+            _ => {}
+        }
+    }
+    Ok((key, value))
 }
 
 impl<'a> Merge<'a> for Held<'a> {
