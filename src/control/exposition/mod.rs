@@ -151,7 +151,7 @@ mod tests {
         let _open = traffic.stream("sse");
         let (snapshot, version) = (Snapshot::default(), String::new());
         let shards = Shards { snapshot, version, connections_max: 0 };
-        let text = exposition(shards, traffic.registry()).unwrap();
+        let text = exposition(shards, BackEnds(Vec::new()), traffic.registry()).unwrap();
         let mut names = BTreeSet::new();
         for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
             let name = line.split(' ').next().unwrap();
