@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::deferred::Deferred;
-use super::effects::Effects;
+use super::effects::{Effect, Effects};
 use super::entrances::not_entered;
 use super::entry::{Entered, Entrant, Membership};
 use super::grants::Wishes;
@@ -20,22 +20,25 @@ pub(super) struct PutIn {
     entrant: Entrant,
     /// What the client is told of it.
     data: Box<[u8]>,
+    /// When it ends, if it does.
+    expires: Option<Duration>,
 }
 
 impl Session {
-    /// Puts the client into a channel, and has it recover what came after `since`. Nothing is done
-    /// where it is in it, or on its way in.
+    /// Puts the client into a channel until it `expires`, and has it recover what came after
+    /// `since`. Nothing is done where it is in it, or on its way in, or that time is over.
     pub fn put_into(
         &mut self,
         claimed: &Claimed,
-        since: Option<(u64, &str)>,
+        (since, expires): (Option<(u64, &str)>, Option<Duration>),
         membership: Option<Membership>,
         terms: &Terms,
         effects: &mut Effects,
     ) {
         let channel = claimed.channel.as_str();
         let is_entering = self.awaited_entry(channel).is_some();
-        if !self.is_connected() || membership.is_some() || is_entering {
+        let is_over = expires.is_some_and(|end| end <= terms.now);
+        if !self.is_connected() || membership.is_some() || is_entering || is_over {
             return;
         }
         // The back end was told of a namespace that is not there.
@@ -53,10 +56,12 @@ impl Session {
             channel_info: &claimed.info,
             filter: None,
         };
-        let put_in = PutIn { entrant: plan.entrant(), data: claimed.data.as_slice().into() };
+        let data = claimed.data.as_slice().into();
+        let put_in = PutIn { entrant: plan.entrant(), data, expires };
         self.channel_count += 1;
         self.begin().await_answer(0, channel, Awaited::PutIn(put_in));
         self.set_channel_info(channel, plan.channel_info);
+        self.set_channel_info(channel, &claimed.info);
         effects.enter(channel, &plan, &terms.rules);
     }
 
@@ -73,6 +78,7 @@ impl Session {
         put_in: &PutIn,
         channel: &str,
         result: Result<Entered<'_>, ErrorCode>,
+        terms: &Terms,
         effects: &mut Effects,
     ) -> Deferred {
         let entered = match result {
@@ -82,6 +88,10 @@ impl Session {
                 return Deferred::default();
             }
         };
+        if put_in.expires.is_some() {
+            self.set_end(channel, put_in.expires, true);
+            self.await_expiry(terms, effects);
+        }
         let result = put_in.entrant.result(&entered, &put_in.data);
         let push = Push::Subscribe(Subscription {
             recoverable: result.recoverable,
@@ -139,7 +149,10 @@ impl Session {
         self.set_expiry(expires);
         if let Some(info) = info {
             let user = self.user().to_owned();
-            self.show(&user, info);
+            if self.info() != info {
+                self.show(&user, info);
+                effects.push(Effect::ShowAnew);
+            }
         }
         self.await_expiry(terms, effects);
         self.finish();
@@ -171,13 +184,22 @@ mod tests {
     }
 
     fn put_into(rig: &mut Rig, channel: &str, since: Option<(u64, &str)>) {
+        put_into_until(rig, channel, since, None);
+    }
+
+    fn put_into_until(
+        rig: &mut Rig,
+        channel: &str,
+        since: Option<(u64, &str)>,
+        expires: Option<Duration>,
+    ) {
         let membership = rig.membership(channel);
         let claimed = Claimed {
             channel: channel.to_owned(),
             data: b"{\"d\":1}".to_vec(),
             ..Claimed::default()
         };
-        rig.session.put_into(&claimed, since, membership, &rig.terms, &mut rig.effects);
+        rig.session.put_into(&claimed, (since, expires), membership, &rig.terms, &mut rig.effects);
         rig.end_step(Deferred::default());
     }
 
@@ -234,6 +256,25 @@ mod tests {
         put_into(&mut rig, "a", None);
         rig.entered_at(0, Err(ErrorCode::Internal));
         assert_eq!(rig.closed.map(|why| why.code), Some(DisconnectCode::Internal));
+    }
+
+    /// Nobody brings a token for it: its end is that of the connection, as in the reference.
+    #[test]
+    fn a_subscription_ends_when_the_back_end_says() {
+        let mut rig = rig();
+        rig.terms.now = Duration::from_secs(1000);
+        let now = rig.terms.now;
+        put_into_until(&mut rig, "a", None, Some(now));
+        assert_eq!(rig.joining.len(), 0, "it would be over");
+        let end = Duration::from_secs(1060);
+        put_into_until(&mut rig, "a", None, Some(end));
+        rig.entered_at(0, Ok(AT_NINE));
+        let delay = rig.terms.rules.expired_sub_close_delay;
+        assert_eq!(rig.alarm, Some(Duration::from_mins(1) + delay));
+        rig.terms.now = end + delay;
+        rig.session.late(&rig.terms, &mut rig.effects);
+        rig.end_step(Deferred::default());
+        assert_eq!(rig.closed.map(|why| why.code), Some(DisconnectCode::SubscriptionExpired));
     }
 
     #[test]
