@@ -495,6 +495,35 @@ pub const TOKEN_ID_BYTES_MAX: usize = 128;
 /// Bytes of one compiled `audience_regex` or `issuer_regex`.
 pub const TOKEN_REGEX_BYTES_MAX: usize = CHANNEL_REGEX_BYTES_MAX;
 
+/// Tokens that are known to be signed, of each purpose: 32 bytes and as much again for their table,
+/// 8 MiB in all. A storm of as many clients is let in without checking a signature twice.
+pub const TOKENS_KNOWN_MAX: usize = 1 << 17;
+
+/// One thread checks signatures for so many cores: at 20 us for one of RSA it checks 50,000 a
+/// second, and takes a quarter of the machine at most where there are cores enough.
+pub const TOKEN_CORES_PER_THREAD: usize = 4;
+
+/// So many tokens that are being checked are looked through for those whose clients have gone.
+pub const TOKEN_FLIGHTS_LOOKED_THROUGH: usize = 1024;
+
+/// Bytes of a key set: 64 keys with their certificates.
+pub const KEY_SET_BYTES_MAX: usize = 256 * 1024;
+
+/// Time for a key set to arrive. Whoever waits for it waits to be connected.
+pub const KEY_SET_TIMEOUT: Duration = Duration::from_secs(5);
+const _: () = assert!(KEY_SET_TIMEOUT.as_secs() < STALE_CLOSE_DELAY_DEFAULT.as_secs());
+
+/// Time between two attempts to fetch a key set: a token may name any key, and each name that is
+/// unknown may be that of a new one.
+pub const KEY_SET_FETCH_FLOOR: Duration = Duration::from_secs(5);
+
+/// Age at which a key set is fetched anew behind those who use it, so that keys which were taken
+/// out of it are taken out here.
+pub const KEY_SET_REFRESH: Duration = Duration::from_mins(10);
+
+/// Age at which a key set that could not be fetched anew is used no more.
+pub const KEY_SET_AGE_MAX: Duration = Duration::from_hours(24);
+
 /// Keys of one key set: providers publish two to ten, the present and those around it.
 pub const KEY_SET_KEYS_MAX: usize = 64;
 

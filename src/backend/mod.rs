@@ -21,4 +21,4 @@ pub use answer::AnswerError;
 pub use body::BodyError;
 pub use proxy::{Proxies, Proxy};
 pub use question::{Call, Caller, Event, Question};
-pub use verdict::{Disconnect, Fault, PublishResult, RpcResult, Unanswered, Verdict};
+pub use verdict::{Disconnect, Fault, PublishResult, RpcResult, TokenVerdict, Unanswered, Verdict};

@@ -2,12 +2,21 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::token::Purpose;
+
 /// Something that only the control thread can answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Question {
     /// What a back end says.
     Call(Call),
+    /// Whether this token is signed by one of the public keys for its purpose.
+    Token {
+        /// What it is for.
+        purpose: Purpose,
+        /// The token.
+        token: String,
+    },
 }
 
 /// One call of a back end.

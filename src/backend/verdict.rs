@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::token::{Fingerprint, TokenError};
+
 /// What a question comes to, if it was answered at all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -16,6 +18,17 @@ pub enum Verdict {
     Fault(Fault),
     /// The client is disconnected.
     Disconnect(Disconnect),
+    /// To a token: whether its signature is right.
+    Token(TokenVerdict),
+}
+
+/// What is known of a token's signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenVerdict {
+    /// The token that is signed, or what is wrong.
+    pub result: Result<Fingerprint, TokenError>,
+    /// It did not have to be checked: somebody has brought it before.
+    pub was_known: bool,
 }
 
 impl Verdict {

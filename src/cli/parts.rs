@@ -7,6 +7,7 @@ use std::time::Duration;
 use longwire::config::{Bytes, Secret, Serve, serve};
 use longwire::control::{
     self, ChannelKind, Channels, Endpoint, ErrorMode, HttpApi, Kept, Pages, StreamTerms, Streaming,
+    TokenKeys,
 };
 use longwire::protocol::channel::Naming;
 use longwire::session::{
@@ -236,6 +237,7 @@ fn site(serve: &Serve, is_dev: bool) -> control::Settings {
     serve.websocket.handler_prefix.as_str().clone_into(&mut site.websocket_path);
     site.internal_listen = serve.internal_listen();
     site.http_api = http_api(serve);
+    site.tokens = token_keys(serve);
     site.proxies = proxies(serve);
     site.streaming = streaming(serve);
     site
@@ -272,6 +274,12 @@ pub(crate) fn stream_terms(serve: &Serve) -> StreamTerms {
         pages: Pages::new(move |origin, host| origins.admits(origin, host)),
         message_bytes_max: serve.websocket.message_size_limit.0,
     }
+}
+
+/// Which tokens are taken: as the sessions go by it, for those that they ask about.
+pub(crate) fn token_keys(serve: &Serve) -> TokenKeys {
+    let Rules { token, subscription_token, .. } = rules(serve);
+    TokenKeys::new(token, subscription_token)
 }
 
 /// The HTTP API, which can be exchanged while the server runs.

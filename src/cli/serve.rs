@@ -12,7 +12,7 @@ use longwire::{Hooks, LiveSettings, Server, Sessions, Snapshot};
 use super::back_ends::proxies;
 use super::load::Sources;
 use super::log::{Log, LogArgs, Refilter};
-use super::parts::{Parts, http_api, stream_terms};
+use super::parts::{Parts, http_api, stream_terms, token_keys};
 use super::screen::Screen;
 use super::{failure, print, stopped};
 
@@ -120,6 +120,7 @@ impl Reload {
         self.running = wanted;
         self.refilter.set(&self.running.log.level);
         self.live.set_http_api(http_api(&self.running));
+        self.live.set_tokens(token_keys(&self.running));
         self.live.set_proxies(proxies(&self.running));
         self.live.set_stream_terms(stream_terms(&self.running));
         for key in &changes.applied {

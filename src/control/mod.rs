@@ -38,7 +38,7 @@ mod tests;
 pub use crate::metrics::Snapshot;
 pub use ask::{Ask, Busy, ListError, Placed, Publication, Question, Told};
 pub use channels::{ChannelKind, Channels, Kept};
-pub use consult::Desk;
+pub use consult::{Desk, TokenKeys};
 pub use settings::{ErrorMode, HttpApi, Settings};
 pub use site::{Arrival, Live, Site, SiteError};
 pub use streaming::{Endpoint, Introduced, Pages, StreamTerms, Streaming};

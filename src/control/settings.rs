@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::channels::Channels;
+use super::consult::TokenKeys;
 use super::streaming::Streaming;
 use crate::backend::Proxies;
 use crate::limits::HTTP_HEAD_TIMEOUT;
@@ -31,6 +32,8 @@ pub struct Settings {
     pub http_api: HttpApi,
     /// Clients that cannot have a WebSocket.
     pub streaming: Streaming,
+    /// Which tokens with signatures by public keys are taken.
+    pub tokens: TokenKeys,
     /// The back ends that sessions ask.
     pub proxies: Proxies,
 }
@@ -47,6 +50,7 @@ impl Default for Settings {
             connections_max: 0,
             http_api: HttpApi::default(),
             streaming: Streaming::default(),
+            tokens: TokenKeys::default(),
             proxies: Proxies::default(),
         }
     }

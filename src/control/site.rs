@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::ask::{Ask, Asks};
 use super::connection;
-use super::consult::{Calls, Desk};
+use super::consult::{Calls, Desk, TokenKeys, Verifiers};
 use super::crowd::{Crowd, Guest};
 use super::routes::Routes;
 use super::settings::{HttpApi, Settings};
@@ -50,6 +50,7 @@ pub struct Site {
     api: watch::Sender<HttpApi>,
     terms: watch::Sender<StreamTerms>,
     proxies: watch::Sender<Arc<Proxies>>,
+    verifiers: watch::Sender<Arc<Verifiers>>,
     calls: Arc<Calls>,
     internal: Option<TcpListener>,
 }
@@ -61,11 +62,18 @@ impl fmt::Debug for Site {
 }
 
 /// Changes what a serving [`Site`] may be changed in.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Live {
     api: watch::Sender<HttpApi>,
     terms: watch::Sender<StreamTerms>,
     proxies: watch::Sender<Arc<Proxies>>,
+    verifiers: watch::Sender<Arc<Verifiers>>,
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Live").field("proxies", &self.proxies).finish_non_exhaustive()
+    }
 }
 
 impl Live {
@@ -77,6 +85,18 @@ impl Live {
     /// Exchanges what streams are served by, from the next request on.
     pub fn set_stream_terms(&self, terms: StreamTerms) {
         self.terms.send_replace(terms);
+    }
+
+    /// Exchanges which tokens are taken, from the next one on. What is known of the old ones is
+    /// forgotten, unless nothing has changed.
+    pub fn set_tokens(&self, tokens: TokenKeys) {
+        self.verifiers.send_if_modified(|verifiers| {
+            let is_new = !verifiers.are_of(&tokens);
+            if is_new {
+                *verifiers = Arc::new(Verifiers::new(tokens));
+            }
+            is_new
+        });
     }
 
     /// Exchanges the back ends, from the next call on.
@@ -130,7 +150,9 @@ impl Site {
         let terms = watch::Sender::new(settings.streaming.terms.clone());
         let proxies = watch::Sender::new(Arc::new(settings.proxies.clone()));
         let calls = Arc::new(Calls::new(proxies.subscribe()));
-        Ok(Self { settings, api, terms, proxies, calls, internal })
+        let verifiers = Arc::new(Verifiers::new(settings.tokens.clone()));
+        let verifiers = watch::Sender::new(verifiers);
+        Ok(Self { settings, api, terms, proxies, verifiers, calls, internal })
     }
 
     /// Has no more streams than so many, whatever its settings say: the descriptors that are left
@@ -147,12 +169,17 @@ impl Site {
 
     /// What can be changed while the site serves.
     pub fn live(&self) -> Live {
-        Live { api: self.api.clone(), terms: self.terms.clone(), proxies: self.proxies.clone() }
+        Live {
+            api: self.api.clone(),
+            terms: self.terms.clone(),
+            proxies: self.proxies.clone(),
+            verifiers: self.verifiers.clone(),
+        }
     }
 
     /// Where sessions ask what is beyond them.
     pub fn desk<K: Copy + Eq + Hash>(&self) -> Desk<K> {
-        Desk::new(Arc::clone(&self.calls))
+        Desk::new(Arc::clone(&self.calls), self.verifiers.subscribe())
     }
 
     /// Where the internal port is, with the number that the kernel chose for port 0.

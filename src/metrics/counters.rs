@@ -309,6 +309,12 @@ counters! {
     consults_cancelled,
     /// Of those asked, how many had no answer.
     consults_unanswered,
+    /// Tokens whose signatures by public keys were checked for sessions.
+    tokens_checked,
+    /// Tokens that were known to be signed, because somebody has brought them before.
+    tokens_known,
+    /// Tokens that could not be checked, for want of the keys.
+    tokens_unavailable,
     /// Clients that commands of back ends have found, once for each command.
     user_commands,
     /// Commands of back ends for users' clients that were refused, because too many were under way.

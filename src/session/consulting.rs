@@ -61,6 +61,9 @@ impl Session {
             return Deferred::default();
         }
         let taken = self.take(slot);
+        if let Awaited::Token = taken.awaited {
+            return self.token_checked(slot, &result, effects);
+        }
         match result {
             Err(_) => self.answer(taken, &Reply::Error(ErrorCode::Internal.into()), effects),
             Ok(Verdict::Fault(fault)) => {
@@ -197,7 +200,9 @@ mod tests {
         let mut rig = rig(procedures());
         for (method, proxy) in [("sum", "first"), ("", "first"), ("own:sum", "second")] {
             rig.frame(&rpc(2, method));
-            let (_, Question::Call(call)) = rig.consulted.pop().expect("it is asked");
+            let Some((_, Question::Call(call))) = rig.consulted.pop() else {
+                panic!("it is asked")
+            };
             assert_eq!((&*call.proxy, &*call.caller.protocol), (proxy, "json"));
             let event = Event::Rpc { method: method.to_owned(), data: br#"{"a": 1}"#.to_vec() };
             assert_eq!(call.event, event);

@@ -52,6 +52,11 @@ impl Outcome {
 }
 
 impl Written {
+    /// No word at all.
+    pub(super) fn nothing() -> Self {
+        Self { bytes: Box::default(), kind: WrittenKind::Push }
+    }
+
     /// It, and behind it what was written elsewhere in the same format, or nothing.
     pub(super) fn followed_by(self, format: Format, more: &[u8]) -> Self {
         if more.is_empty() {
@@ -111,6 +116,9 @@ impl Outbox {
 
     /// Appends what was written earlier.
     pub(super) fn append(&mut self, written: &Written) {
+        if written.bytes.is_empty() {
+            return;
+        }
         if let WrittenKind::Reply(outcome) = written.kind {
             self.note(outcome);
         }

@@ -57,7 +57,7 @@ impl Session {
 
     /// Replies to a command that nobody else has to be asked about.
     pub(super) fn reply(&mut self, id: u32, reply: &Reply<'_>, effects: &mut Effects) {
-        match self.under_way_mut() {
+        match self.under_way_mut().filter(|under_way| under_way.has_slots()) {
             None => effects.outbox.reply(id, reply),
             Some(under_way) => under_way.append(effects.outbox.write(id, reply)),
         }

@@ -217,6 +217,7 @@ impl Rig {
         let left = commands.rest().map_or(0, <[u8]>::len);
         deferred.read_to(left);
         self.session.defer_again(deferred);
+        self.obey();
     }
 
     /// Reads commands until one is under way.

@@ -13,7 +13,7 @@ use crate::limits::{
 };
 use crate::protocol::ErrorCode;
 use crate::protocol::channel::{self, Naming};
-use crate::token::TokenRules;
+use crate::token::{Purpose, TokenRules};
 
 /// What the clients of a server may do. The names are those of Centrifugo's configuration where
 /// there is one.
@@ -115,6 +115,14 @@ impl Rules {
         match self.namespaces.keys().find(|name| !channel::is_namespace_name(name)) {
             Some(name) => Err(RulesError::Namespace { name: name.clone() }),
             None => Ok(()),
+        }
+    }
+
+    /// How tokens for this are verified.
+    pub(super) fn tokens(&self, purpose: Purpose) -> &TokenRules {
+        match purpose {
+            Purpose::Connection => &self.token,
+            Purpose::Subscription => self.subscription_token.as_ref().unwrap_or(&self.token),
         }
     }
 

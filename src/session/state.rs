@@ -156,7 +156,11 @@ impl Session {
                 if self.under_way_mut().is_some_and(|under_way| under_way.blocks(channel)) {
                     return false;
                 }
+                if self.ask_about_token(command, membership, terms, effects) {
+                    return false;
+                }
                 self.obey(command, membership, terms, effects);
+                self.forget_verdict();
             }
             Err(_) => self.close(DisconnectCode::BadRequest, effects),
         }
@@ -221,6 +225,8 @@ impl Session {
     /// of this moment.
     pub fn late(&mut self, terms: &Terms, effects: &mut Effects) {
         match self.phase {
+            // It did what it could, and may try again.
+            Phase::Waiting if self.is_waiting() => self.close(DisconnectCode::Internal, effects),
             Phase::Waiting => self.close(DisconnectCode::Stale, effects),
             // It did what it could, and may try again.
             Phase::SigningIn | Phase::Entering => self.close(DisconnectCode::Internal, effects),

@@ -1,24 +1,123 @@
 //! What tokens come to in a session: whose it is, what it may be in, and what is wrong (14).
+//!
+//! A command whose token is signed by a public key waits, and with it all that follow, while the
+//! signature is checked elsewhere; then it is read again. So a client has one token checked at a
+//! time, whatever it sends.
 
 use std::time::Duration;
 
 use super::command::Refusal;
-use super::state::{Session, Terms};
+use super::deferred::Deferred;
+use super::effects::{Effect, Effects};
+use super::entry::Membership;
+use super::outbox::Written;
+use super::state::{Phase, Session, Terms};
+use super::under_way::{Awaited, SlotId};
+use crate::backend::{Question, Unanswered, Verdict};
 use crate::limits::CONNECTION_LIFE_MAX;
-use crate::protocol::{Disconnect, DisconnectCode, ErrorCode, Format, ReplyError};
+use crate::protocol::{
+    Command, Disconnect, DisconnectCode, ErrorCode, Format, ReplyError, Request,
+};
 use crate::token::{
-    Check, ConnectionToken, SignedClaims, SubscriptionToken, TokenError, TokenRules,
+    Check, ConnectionToken, Purpose, SignedClaims, SubscriptionToken, TokenError, TokenRules,
 };
 
 impl Session {
+    /// Asks about the token of a command that was read, if its signature takes long to check. The
+    /// command is to wait, and is read again with what is known then.
+    pub(super) fn ask_about_token(
+        &mut self,
+        command: &Command<'_>,
+        membership: Option<Membership>,
+        terms: &Terms,
+        effects: &mut Effects,
+    ) -> bool {
+        let Some((purpose, token)) = self.token_of(command, membership) else { return false };
+        let is_answered = self.under_way().is_some_and(|under_way| under_way.verdict.is_some());
+        if is_answered || !terms.rules.tokens(purpose).asks(token) {
+            return false;
+        }
+        let question = Question::Token { purpose, token: token.to_owned() };
+        let under_way = self.begin();
+        let slot = under_way.await_answer(0, "", Awaited::Token);
+        under_way.block(slot);
+        effects.push(Effect::Consult { slot, question: question.into() });
+        true
+    }
+
+    /// The token that decides what becomes of a command.
+    fn token_of<'c>(
+        &self,
+        command: &'c Command<'_>,
+        membership: Option<Membership>,
+    ) -> Option<(Purpose, &'c str)> {
+        let (purpose, token) = match (self.phase, &command.request) {
+            (Phase::Waiting, Request::Connect(request)) => (Purpose::Connection, &request.token),
+            (Phase::Connected, Request::Refresh(request)) => (Purpose::Connection, &request.token),
+            (Phase::Connected, Request::Subscribe(request)) if membership.is_none() => {
+                (Purpose::Subscription, &request.token)
+            }
+            (Phase::Connected, Request::SubRefresh(request)) if membership.is_some() => {
+                (Purpose::Subscription, &request.token)
+            }
+            _ => return None,
+        };
+        (!token.is_empty()).then_some((purpose, &**token))
+    }
+
+    /// The token was checked, or could not be. Returns what was deferred meanwhile, its command
+    /// first. Where too many are asked about, its client comes back later.
+    pub(super) fn token_checked(
+        &mut self,
+        slot: SlotId,
+        result: &Result<Verdict, Unanswered>,
+        effects: &mut Effects,
+    ) -> Deferred {
+        let verdict = match result {
+            Ok(Verdict::Token(verdict)) => verdict.result,
+            Err(Unanswered::Busy) => {
+                self.close(DisconnectCode::TooManyRequests, effects);
+                return Deferred::default();
+            }
+            _ => Err(TokenError::Unavailable),
+        };
+        let under_way = self.under_way_mut().expect("it was asked");
+        under_way.verdict = Some(verdict);
+        under_way.clear_way();
+        self.answer_written(slot, Written::nothing(), false, effects)
+    }
+
+    /// What was known of a token was of the command that was read.
+    pub(super) fn forget_verdict(&mut self) {
+        let verdict = self.under_way_mut().and_then(|under_way| under_way.verdict.take());
+        if verdict.is_some() {
+            self.finish();
+        }
+    }
+
+    fn signed_claims(
+        &self,
+        token: &str,
+        rules: &TokenRules,
+        terms: &Terms,
+    ) -> Result<SignedClaims, TokenError> {
+        match rules.check(token, terms.now)? {
+            Check::Signed(claims) => Ok(claims),
+            Check::Ask => {
+                let verdict = self.under_way().and_then(|under_way| under_way.verdict);
+                rules.claims_of(token, verdict.unwrap_or(Err(TokenError::Unavailable))?)
+            }
+        }
+    }
+
     /// What a connection token says, if it is to be believed and fits this connection.
     pub(super) fn connection_token(
         &mut self,
         token: &str,
         terms: &Terms,
     ) -> Result<ConnectionToken, TokenError> {
-        let rules = &terms.rules.token;
-        let claims = signed_claims(token, rules, terms)?;
+        let rules = terms.rules.tokens(Purpose::Connection);
+        let claims = self.signed_claims(token, rules, terms)?;
         let mut token = rules.connection(&claims, terms.now)?;
         if !self.user().is_empty() && token.user != self.user() {
             return Err(TokenError::OtherUser);
@@ -39,8 +138,8 @@ impl Session {
         channel: &str,
         terms: &Terms,
     ) -> Result<SubscriptionToken, TokenError> {
-        let rules = terms.rules.subscription_token.as_ref().unwrap_or(&terms.rules.token);
-        let claims = signed_claims(token, rules, terms)?;
+        let rules = terms.rules.tokens(Purpose::Subscription);
+        let claims = self.signed_claims(token, rules, terms)?;
         let mut token = rules.subscription(&claims, terms.now)?;
         if token.claimed.channel != channel {
             return Err(TokenError::OtherChannel);
@@ -56,17 +155,6 @@ impl Session {
         }
         token.expires = end(token.expires, terms);
         Ok(token)
-    }
-}
-
-fn signed_claims(
-    token: &str,
-    rules: &TokenRules,
-    terms: &Terms,
-) -> Result<SignedClaims, TokenError> {
-    match rules.check(token, terms.now)? {
-        Check::Signed(claims) => Ok(claims),
-        Check::Ask => Err(TokenError::Unavailable),
     }
 }
 
@@ -122,7 +210,9 @@ mod tests {
     use super::super::options::ChannelOptions;
     use super::super::rig::{CLIENT, KEY, Rig, signed, signed_with};
     use super::super::{Entered, Membership, Rules};
-    use crate::token::{HmacKey, TokenRules};
+    use crate::backend::{Question, TokenVerdict, Unanswered, Verdict};
+    use crate::token::rig::Signer;
+    use crate::token::{Fingerprint, HmacKey, PublicKey, TokenError, TokenRules};
     use std::time::Duration;
 
     const NOW: Duration = Duration::from_secs(1_000_000);
@@ -251,5 +341,118 @@ mod tests {
         assert!(!rig.joining[0].1.is_present);
         rig.entered_at(0, Ok(Entered::default()));
         assert_eq!(rig.lines(), [r#"{"id":2,"subscribe":{}}"#]);
+    }
+
+    /// A server that knows the public half of this key, and nothing else.
+    fn public(signer: &Signer) -> Rules {
+        let public_keys = vec![PublicKey::rsa(&signer.pem()).expect("a key")];
+        let token = TokenRules { public_keys, ..TokenRules::default() };
+        Rules { token, ..Rules::default() }
+    }
+
+    /// The control thread answers the only question.
+    fn checked(rig: &mut Rig, result: Result<(), TokenError>) {
+        assert_eq!(rig.consulted.len(), 1, "one at a time");
+        let Question::Token { token, .. } = &rig.consulted[0].1 else { panic!("a token") };
+        let result = result.map(|()| Fingerprint::of(token));
+        rig.consulted_at(0, Ok(Verdict::Token(TokenVerdict { result, was_known: false })));
+    }
+
+    fn connecting(signer: &Signer, claims: &str) -> Rig {
+        let mut rig = Rig::new(public(signer));
+        rig.terms.now = NOW;
+        let token = signer.token(claims);
+        rig.frame(&format!("{{\"id\":1,\"connect\":{{\"token\":\"{token}\"}}}}"));
+        rig
+    }
+
+    #[test]
+    fn a_command_waits_for_the_check_of_its_token_and_others_wait_for_it() {
+        let signer = Signer::rsa(0, "RS256");
+        let mut rig = connecting(&signer, r#"{"sub":"ann"}"#);
+        subscribe(&mut rig, "a", &signer.token(r#"{"sub":"ann","channel":"a"}"#));
+        rig.frame(r#"{"id":3,"rpc":{}}"#);
+        assert_eq!((rig.has_connected, rig.lines(), rig.consulted.len()), (false, vec![], 1));
+        checked(&mut rig, Ok(()));
+        assert_eq!((rig.has_connected, rig.session.user()), (true, "ann"));
+        assert_eq!(
+            (rig.joining.len(), rig.consulted.len()),
+            (0, 1),
+            "the next token is asked about"
+        );
+        checked(&mut rig, Ok(()));
+        assert_eq!(rig.joining_names(), ["a"]);
+        rig.joined(Ok(()));
+        let lines = rig.lines();
+        assert!(lines[0].contains("\"id\":1") && lines[2].contains("\"id\":3"), "{lines:?}");
+        assert_eq!(lines[1], r#"{"id":2,"subscribe":{}}"#);
+        assert!(!rig.session.is_waiting() && !rig.session.is_busy());
+    }
+
+    #[test]
+    fn a_signature_alone_lets_nobody_in() {
+        let signer = Signer::rsa(0, "RS256");
+        let code = |rig: &mut Rig| refusal(rig).0;
+        let mut late = connecting(&signer, r#"{"sub":"ann","exp":1000000}"#);
+        checked(&mut late, Ok(()));
+        assert_eq!(code(&mut late), 109);
+        let mut forged = connecting(&signer, r#"{"sub":"ann"}"#);
+        checked(&mut forged, Err(TokenError::Signature));
+        assert_eq!((code(&mut forged), forged.has_connected), (3500, false));
+        let mut unlucky = connecting(&signer, r#"{"sub":"ann"}"#);
+        checked(&mut unlucky, Err(TokenError::Unavailable));
+        assert_eq!((code(&mut unlucky), unlucky.has_connected), (100, false));
+        // What was said of one token is said of no other.
+        let mut other = connecting(&signer, r#"{"sub":"ann"}"#);
+        let result = Ok(Fingerprint::of("another"));
+        other.consulted_at(0, Ok(Verdict::Token(TokenVerdict { result, was_known: true })));
+        assert_eq!((code(&mut other), other.has_connected), (3500, false));
+    }
+
+    #[test]
+    fn who_cannot_be_asked_about_comes_back_later() {
+        let signer = Signer::rsa(0, "RS256");
+        for (why, expected) in [(Unanswered::Busy, 3013), (Unanswered::Failed, 100)] {
+            let mut rig = connecting(&signer, r#"{"sub":"ann"}"#);
+            rig.consulted_at(0, Err(why));
+            assert_eq!(refusal(&mut rig).0, expected);
+        }
+        let mut slow = connecting(&signer, r#"{"sub":"ann"}"#);
+        slow.late();
+        assert_eq!(refusal(&mut slow).0, 3004, "it did what it could");
+    }
+
+    #[test]
+    fn a_token_waits_behind_replies_and_they_do_not_wait_for_it() {
+        let signer = Signer::rsa(0, "RS256");
+        let mut rig = connecting(&signer, r#"{"sub":"ann"}"#);
+        checked(&mut rig, Ok(()));
+        rig.lines();
+        rig.terms.rules.without_namespace.allow_subscribe_for_client = true;
+        rig.frame(r#"{"id":2,"subscribe":{"channel":"b"}}"#);
+        let token = signer.token(r#"{"sub":"ann","exp":1000060}"#);
+        rig.frame(&format!("{{\"id\":3,\"refresh\":{{\"token\":\"{token}\"}}}}"));
+        rig.frame(r#"{"id":4,"rpc":{}}"#);
+        checked(&mut rig, Ok(()));
+        assert_eq!(rig.lines(), [""; 0], "the subscription is first");
+        assert_eq!(rig.session.expires(), Some(Duration::from_secs(1_000_060)));
+        rig.joined(Ok(()));
+        let lines = rig.lines();
+        assert_eq!(lines.len(), 3);
+        assert_eq!(lines[1], r#"{"id":3,"refresh":{"expires":true,"ttl":60}}"#);
+        assert!(!rig.session.is_waiting());
+    }
+
+    #[test]
+    fn a_token_that_decides_nothing_is_not_asked_about() {
+        let signer = Signer::rsa(0, "RS256");
+        let mut rig = connecting(&signer, r#"{"sub":"ann"}"#);
+        checked(&mut rig, Ok(()));
+        rig.lines();
+        let other = Signer::curve("ES256").token(r#"{"sub":"ann","channel":"a"}"#);
+        for token in [other.as_str(), &signed(r#"{"sub":"ann","channel":"a"}"#), "t"] {
+            subscribe(&mut rig, "a", token);
+            assert_eq!((rig.consulted.len(), refusal(&mut rig).0), (0, 103), "{token}");
+        }
     }
 }

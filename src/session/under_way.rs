@@ -18,6 +18,7 @@ use super::entry::Entrant;
 use super::outbox::Written;
 use crate::filter::Reading;
 use crate::limits::COMMANDS_UNDER_WAY_MAX;
+use crate::token::{Fingerprint, TokenError};
 
 /// The place of one command among those of its session that are under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub(super) struct UnderWay {
     /// The slot that has to leave before commands are read again.
     blocker: Option<SlotId>,
     pub(super) deferred: Deferred,
+    /// What is known of the token of the command that is read next.
+    pub(super) verdict: Option<Result<Fingerprint, TokenError>>,
     /// Bytes of replies that wait for earlier ones.
     written_bytes: usize,
     /// Memberships that the client has yet to be told of.
@@ -84,6 +87,8 @@ pub(super) enum Awaited {
     PutIn(PutIn),
     /// Of the home of the slot's channel: what it was asked.
     Answer,
+    /// Of the control thread: is the token of the command that waits behind it signed?
+    Token,
     /// Of a back end: what the procedure returns.
     Rpc,
     /// Of a back end: may this be published in the slot's channel?
@@ -139,14 +144,24 @@ impl UnderWay {
         self.blocker.is_some()
     }
 
+    /// Reads on, whatever stands in the way.
+    pub(super) fn clear_way(&mut self) {
+        self.blocker = None;
+    }
+
     /// Whether nothing is read now.
     pub(super) fn is_blocked(&self) -> bool {
         self.blocker.is_some()
     }
 
-    /// Whether nothing waits in any slot.
+    /// Whether replies have to wait for others.
+    pub(super) fn has_slots(&self) -> bool {
+        !self.slots.is_empty()
+    }
+
+    /// Whether nothing waits in any slot, nor is to be known to the next command.
     pub(super) fn is_over(&self) -> bool {
-        self.slots.is_empty()
+        self.slots.is_empty() && self.verdict.is_none()
     }
 
     /// The last slot about a channel.

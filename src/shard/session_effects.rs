@@ -17,6 +17,7 @@ use crate::limits::REPLIES_WAITING_BYTES_MAX;
 use crate::protocol::{ErrorCode, Format, PresenceStats, Transport};
 use crate::session::{self, Deferred, Effect, Entry, Keep, Question, Session, SlotId, Span, Terms};
 use crate::sys::clock;
+use crate::token::TokenError;
 
 /// Room for what a reply says beside its list: numbers, an epoch, a word or two.
 const REPLY_BYTES_MAX: usize = 512;
@@ -215,12 +216,20 @@ impl Sessions {
         slot: SlotId,
         result: Result<Box<[u8]>, ConsultError>,
     ) -> Deferred {
-        let Some(session) = peer.state() else { return Deferred::default() };
         let verdict = match result {
             Ok(bytes) => Ok(Verdict::decode(&bytes).expect("one that was encoded here")),
             Err(ConsultError::Unanswered) => Err(Unanswered::Failed),
             Err(_) => Err(Unanswered::Busy),
         };
+        if let Ok(Verdict::Token(verdict)) = &verdict {
+            let mut shard = peer.shard();
+            let counters = shard.counters();
+            counters.tokens_checked += u64::from(!verdict.was_known);
+            counters.tokens_known += u64::from(verdict.was_known);
+            let is_unavailable = verdict.result == Err(TokenError::Unavailable);
+            counters.tokens_unavailable += u64::from(is_unavailable);
+        }
+        let Some(session) = peer.state() else { return Deferred::default() };
         self.terms.now = clock::since_epoch();
         session.consulted(slot, verdict, &self.terms, &mut self.effects)
     }

@@ -40,6 +40,8 @@ impl Sessions {
             if let Some(session) = peer.state() {
                 session.defer_again(deferred);
             }
+            // What stopped the reading may have a question.
+            self.obey(peer);
         }
         self.hold(peer);
     }

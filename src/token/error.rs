@@ -1,7 +1,9 @@
 //! What can be wrong with a token.
 
+use serde::{Deserialize, Serialize};
+
 /// Why a token does not let its bearer in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum TokenError {
     /// It is longer than any is.
@@ -53,32 +55,6 @@ pub enum TokenError {
     Expired,
 }
 
-const ALL: [TokenError; 23] = [
-    TokenError::TooLong,
-    TokenError::NoKey,
-    TokenError::Malformed,
-    TokenError::Algorithm,
-    TokenError::Critical,
-    TokenError::Signature,
-    TokenError::UnknownKey,
-    TokenError::Unavailable,
-    TokenError::Revoked,
-    TokenError::Claims,
-    TokenError::Channel,
-    TokenError::Audience,
-    TokenError::Issuer,
-    TokenError::UserTooLong,
-    TokenError::IdTooLong,
-    TokenError::InfoTooLong,
-    TokenError::InfoNotJson,
-    TokenError::OtherUser,
-    TokenError::OtherClient,
-    TokenError::OtherChannel,
-    TokenError::ChannelName,
-    TokenError::OtherChannels,
-    TokenError::Expired,
-];
-
 impl TokenError {
     /// The same in words, as the client is told.
     pub fn reason(self) -> &'static str {
@@ -107,16 +83,5 @@ impl TokenError {
             Self::OtherChannels => "insufficient state: the token is for other channels",
             Self::Expired => "connection expired",
         }
-    }
-
-    /// It as a number.
-    pub fn number(self) -> u8 {
-        let place = ALL.iter().position(|error| *error == self);
-        place.and_then(|place| u8::try_from(place).ok()).expect("all are in the list")
-    }
-
-    /// The one with this number.
-    pub fn of_number(number: u8) -> Option<Self> {
-        ALL.get(usize::from(number)).copied()
     }
 }

@@ -19,7 +19,9 @@ mod expected;
 mod hmac_key;
 mod jwt;
 mod key_set;
+mod known;
 mod public_key;
+mod purpose;
 #[cfg(test)]
 pub(crate) mod rig;
 mod rules;
@@ -32,7 +34,9 @@ pub use expected::Expected;
 pub use hmac_key::HmacKey;
 pub use jwt::{Fingerprint, Jwt, SignedClaims};
 pub use key_set::{Found, KeySet, KeySetError};
+pub use known::Known;
 pub use public_key::{KeyError, PublicKey};
+pub use purpose::Purpose;
 pub use rules::{Check, TokenRules};
 pub use subscriptions::{Claimed, Override, Overrides};
 

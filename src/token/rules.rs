@@ -62,6 +62,16 @@ impl TokenRules {
         jwt.signed_claims().map(Check::Signed)
     }
 
+    /// Whether there may be public keys at all.
+    pub fn has_public_keys(&self) -> bool {
+        !self.public_keys.is_empty() || self.key_set_url.is_some()
+    }
+
+    /// Whether the signature of this token is one that takes long to check.
+    pub fn asks(&self, token: &str) -> bool {
+        self.has_public_keys() && Jwt::new(token).is_ok_and(|jwt| self.admit(&jwt).is_ok())
+    }
+
     /// The claims of a token whose signature was found to be right elsewhere.
     pub fn claims_of(&self, token: &str, known: Fingerprint) -> Result<SignedClaims, TokenError> {
         if Fingerprint::of(token) != known {
@@ -83,6 +93,13 @@ impl TokenRules {
     /// Whether one of the keys that are always there has signed it.
     pub fn is_signed(&self, jwt: &Jwt<'_>) -> bool {
         self.public_keys.iter().any(|key| jwt.is_signed_by(key))
+    }
+
+    /// The keys that are always there, and may have signed it.
+    pub fn keys_for(&self, jwt: &Jwt<'_>) -> Vec<PublicKey> {
+        let algorithm = jwt.public_algorithm();
+        let fits = |key: &&PublicKey| algorithm.is_some_and(|algorithm| key.fits(algorithm));
+        self.public_keys.iter().filter(fits).cloned().collect()
     }
 
     /// What a connection token says, if it is to be believed at `now`.
@@ -116,8 +133,7 @@ impl TokenRules {
     /// Why a token finds no key: there is none at all, or none of its algorithm.
     fn no_such_key(&self) -> TokenError {
         let has_secret = self.key.is_some() || self.previous_key.is_some();
-        let has_public = !self.public_keys.is_empty() || self.key_set_url.is_some();
-        if has_secret || has_public { TokenError::Algorithm } else { TokenError::NoKey }
+        if has_secret || self.has_public_keys() { TokenError::Algorithm } else { TokenError::NoKey }
     }
 
     fn user_claim(&self) -> &str {

@@ -322,14 +322,3 @@ fn what_is_kept_with_a_connection_has_a_bound() {
     assert_eq!(meta(1).map(|token| token.meta), Ok(br#""x""#.to_vec()));
     assert_eq!(meta(4096), Err(TokenError::InfoTooLong));
 }
-
-#[test]
-fn errors_are_found_again_by_their_numbers() {
-    let mut numbers = 0..=u8::MAX;
-    let known = numbers.by_ref().map_while(TokenError::of_number);
-    for (number, error) in known.enumerate() {
-        assert_eq!(usize::from(error.number()), number);
-        assert!(error.reason().len() < 123 && !error.reason().is_empty(), "{error:?}");
-    }
-    assert_eq!(TokenError::of_number(u8::MAX), None);
-}

@@ -4,31 +4,41 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, Id, JoinSet};
 
-use super::Calls;
+use super::{Calls, Verifiers};
 use crate::backend::{Question, Verdict};
 
 /// Answers questions within a runtime of tokio. `K` is how those who ask tell them apart.
 pub struct Desk<K> {
     calls: Arc<Calls>,
+    verifiers: watch::Receiver<Arc<Verifiers>>,
     tasks: JoinSet<Option<Verdict>>,
     open: HashMap<K, AbortHandle>,
     keys: HashMap<Id, K>,
 }
 
 impl<K: Copy + Eq + Hash> Desk<K> {
-    pub(in crate::control) fn new(calls: Arc<Calls>) -> Self {
-        Self { calls, tasks: JoinSet::new(), open: HashMap::new(), keys: HashMap::new() }
+    pub(in crate::control) fn new(
+        calls: Arc<Calls>,
+        verifiers: watch::Receiver<Arc<Verifiers>>,
+    ) -> Self {
+        let (tasks, open, keys) = (JoinSet::new(), HashMap::new(), HashMap::new());
+        Self { calls, verifiers, tasks, open, keys }
     }
 
     /// Begins to work on a question; no other with this key may be open.
     pub fn ask(&mut self, key: K, question: &[u8]) {
         let question = Question::decode(question);
         let calls = Arc::clone(&self.calls);
+        let verifiers = Arc::clone(&self.verifiers.borrow());
         let task = self.tasks.spawn(async move {
             match question? {
                 Question::Call(call) => calls.call(&call).await,
+                Question::Token { purpose, token } => {
+                    Some(Verdict::Token(verifiers.verify(purpose, token).await))
+                }
             }
         });
         self.keys.insert(task.id(), key);

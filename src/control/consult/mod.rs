@@ -12,6 +12,10 @@
 
 mod calls;
 mod desk;
+mod key_source;
+mod verifiers;
 
 pub(super) use calls::Calls;
 pub use desk::Desk;
+pub use verifiers::TokenKeys;
+pub(super) use verifiers::Verifiers;

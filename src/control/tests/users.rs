@@ -81,7 +81,8 @@ async fn a_subscription_is_heard_with_all_that_is_said_of_it() {
     for (body, subscription) in [
         (r#"{"user":"ann","channel":"a","info":null}"#, plain),
         (
-            r#"{"user":"ann","channel":"a","info":{"i": 1},"b64data":"WzFd","expire_at":99,"recover_since":
+            r#"{"user":"ann","channel":"a","info":{"i": 1},"b64data":"WzFd",
+            "expire_at":99,"recover_since":
             {"offset":7,"epoch":"abcdefgh"},"override":{"presence":{"value":false},
             "force_recovery":{"value":true}}}"#,
             full,
