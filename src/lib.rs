@@ -100,12 +100,12 @@ pub mod ws;
 
 pub use config::{Config, ConfigError};
 pub use handler::{
-    Accept, Answer, AskError, Asked, AskedEpoch, Cancelled, Cause, Closed, ClosedConnection,
-    ConnectionId, ConsultError, Entered, Entry, Epoch, Handler, Heartbeat, JobPanicked, JoinError,
-    JoinEvent, Keep, Limits, Message, MessageKind, Middleware, OffloadError, Origins, Overflow,
-    Peer, Position, Present, Publications, PublishError, Question, Reading, Recover, Recovered,
-    Refuse, Request, Retention, Route, Routes, SendError, Shard, ShardLimits, SignIn, SignInError,
-    Since, Upgrade, Word,
+    Accept, Acknowledges, Answer, AskError, Asked, AskedEpoch, Cancelled, Cause, Closed,
+    ClosedConnection, ConnectionId, ConsultError, Entered, Entry, Epoch, Handler, Heartbeat,
+    JobPanicked, JoinError, JoinEvent, Keep, Limits, Message, MessageKind, Middleware,
+    OffloadError, Origins, Overflow, Peer, Position, Present, Publications, PublishError, Question,
+    Reading, Recover, Recovered, Refuse, Request, Retention, Route, Routes, SendError, Shard,
+    ShardLimits, SignIn, SignInError, Since, Upgrade, Word,
 };
 pub use metrics::Counters;
 pub use server::{Hooks, Running, Server, Snapshot, StartError};

@@ -435,6 +435,33 @@ pub const MESSAGE_REPLIES_MAX: usize = 16;
 /// not to take longer.
 pub const DELTA_BYTES_MAX: usize = 64 * 1024;
 
+/// How long the first wait for an acknowledgement of a publication is; each further one is twice as
+/// long.
+pub const ACK_BACKOFF_MIN: Duration = Duration::from_secs(1);
+
+/// The longest such wait: a client that comes to itself hears within a minute.
+pub const ACK_BACKOFF_MAX: Duration = Duration::from_mins(1);
+
+/// Connections of one user that are sent again what it has not acknowledged in a channel: those
+/// that came last. A person has few devices.
+pub const ACK_LINKS_MAX: usize = 8;
+
+/// Publications that one acknowledgement may name.
+pub const ACK_IDS_MAX: usize = 1000;
+
+/// Users × channels for which a home retains what is not acknowledged.
+pub const MAILBOXES_PER_HOME_MAX: usize = 1 << 20;
+
+/// Bytes that all of it is charged for, at one home: publications once, and a place of each for
+/// every user that has yet to acknowledge it.
+pub const ACK_BYTES_PER_HOME_MAX: usize = 64 * 1024 * 1024;
+
+/// Mailboxes of a home that are looked at in one turn, and publications that a shard sends again.
+pub const REDELIVERIES_SHARE: usize = 64;
+
+/// Publications to be sent again that wait on a shard: those of a few turns of its homes.
+pub const REDELIVERIES_WAITING_MAX: usize = 16 * REDELIVERIES_SHARE;
+
 /// Bytes of a filter by tags in the words of a client, before it is read. A list of a hundred
 /// names fits.
 pub const FILTER_BYTES_MAX: usize = 4 * 1024;

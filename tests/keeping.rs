@@ -49,7 +49,7 @@ impl Keeper {
     fn say_entered(peer: &mut Peer<'_, Self>, channel: &str, result: Result<Entered, JoinError>) {
         let tag = peer.tag(channel);
         let said = match result {
-            Ok(Entered { position, recovered }) => {
+            Ok(Entered { position, recovered, .. }) => {
                 let offset = position.map(|position| position.offset);
                 let recovered = recovered.map(|one| (one.is_whole, text_of(&one.publications)));
                 format!("in {offset:?} {recovered:?} {tag:?}")
@@ -80,6 +80,7 @@ impl Keeper {
                 format!("{id}: {users:?}")
             }
             Answer::PresenceStats { clients, users } => format!("{id}: {clients} of {users}"),
+            Answer::Acknowledged => format!("{id}: acknowledged"),
         };
         peer.send(Message::text(&said)).expect("this client reads");
     }

@@ -11,8 +11,8 @@ use longwire::control::{
 };
 use longwire::protocol::channel::Naming;
 use longwire::session::{
-    ChannelOptions, DataFormat, Overflow, Pattern, Patterns, PersonalChannel, RecoveryMode,
-    Retention, Rules,
+    AckPolicy, ChannelOptions, DataFormat, Overflow, Pattern, Patterns, PersonalChannel,
+    RecoveryMode, Retention, Rules,
 };
 use longwire::token::{Expected, HmacKey, TokenRules};
 use longwire::{Config, Limits, SessionSettings};
@@ -175,6 +175,11 @@ fn channel_options(serve: &Serve, options: &serve::WithoutNamespace) -> ChannelO
         allow_delta: options.allowed_delta_types.contains(&serve::DeltaType::Fossil),
         delta_publish: options.delta_publish,
         allow_tags_filter: options.allow_tags_filter,
+        acknowledged: options.acknowledged.then_some(AckPolicy {
+            publications_max: options.acknowledged_size,
+            bytes_max: u32::try_from(options.acknowledged_bytes.0).unwrap_or(u32::MAX),
+            ttl_s: options.acknowledged_ttl.0,
+        }),
         allow_user_limited_channels: options.allow_user_limited_channels,
         data_format: data_format(serve, options),
         overflow: match options.overflow {

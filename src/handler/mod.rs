@@ -46,8 +46,8 @@ pub use request::{Accept, Params, Refuse, Request, Upgrade};
 pub use route::{Limits, Origins, Route, RouteMatch, Routes};
 pub use shard::{Peer, Shard};
 pub use stream::{
-    Answer, AskError, Asked, AskedEpoch, Entered, Entry, Epoch, JoinEvent, Keep, Overflow,
-    Position, Question, Recover, Recovered, Retention, Since,
+    Acknowledges, Answer, AskError, Asked, AskedEpoch, Entered, Entry, Epoch, JoinEvent, Keep,
+    Overflow, Position, Question, Recover, Recovered, Retention, Since,
 };
 pub use word::Word;
 
@@ -103,6 +103,12 @@ pub trait Handler: Sized + 'static {
     /// The same as what it differs by from the one before it in the same kind of message, which
     /// they have; `None` to have it said whole. Asked once for each kind, by the channel's home.
     fn delta(_publication: Message<'_>, _base: Message<'_>) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// The payload of a publication with one tag more; `None` if it takes none. Asked where
+    /// publications are acknowledged, by the channel's home.
+    fn tagged(_publication: Message<'_>, _key: &str, _value: &str) -> Option<Vec<u8>> {
         None
     }
 

@@ -148,6 +148,19 @@ pub enum Overflow {
     Latest,
 }
 
+/// The user of a connection that acknowledges what is published, and what is retained until then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acknowledges {
+    /// Whose publications they are.
+    pub user: Arc<str>,
+    /// Publications that are retained at most; the oldest goes first.
+    pub publications_max: u32,
+    /// Bytes of them at most.
+    pub bytes_max: u32,
+    /// Seconds for which each is, and for which the user is known without a connection.
+    pub ttl_s: u32,
+}
+
 /// How a connection enters a channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
@@ -168,6 +181,9 @@ pub struct Entry {
     pub overflow: Overflow,
     /// How it reads what is published. As deltas only where `stream` is asked for, too.
     pub reading: Reading,
+    /// Has what is published retained for its user, and sent again until it is acknowledged
+    /// ([`Question::Acknowledge`]).
+    pub acknowledges: Option<Acknowledges>,
     /// The application's own, below 8: [`Peer::tag`](super::Peer::tag) returns it.
     pub tag: u8,
 }
@@ -178,7 +194,11 @@ impl Entry {
 
     /// Whether the home has a part in it beyond noting that the shard has members.
     pub fn asks_home(&self) -> bool {
-        self.stream.is_some() || self.presence.is_some() || self.hears_joins || self.replaces_others
+        self.stream.is_some()
+            || self.presence.is_some()
+            || self.hears_joins
+            || self.replaces_others
+            || self.acknowledges.is_some()
     }
 }
 
@@ -189,6 +209,9 @@ pub struct Entered {
     pub position: Option<Position>,
     /// What it has asked for of the publications before that.
     pub recovered: Option<Recovered>,
+    /// Publications that were given up before its user has acknowledged them, and that no entry
+    /// of the user has been told of.
+    pub lost: u64,
 }
 
 /// What was found of the publications that a connection asked for.
@@ -211,7 +234,7 @@ pub enum Asked<T> {
 }
 
 /// What may be asked of a channel's home.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Question {
     /// The publications that are kept.
     History {
@@ -230,6 +253,13 @@ pub enum Question {
     Presence,
     /// How many are.
     PresenceStats,
+    /// None: a user has these publications, by the number in their tag `lw_id`.
+    Acknowledge {
+        /// The user.
+        user: Arc<str>,
+        /// The numbers. Those that the home does not know mean nothing.
+        ids: Vec<u64>,
+    },
 }
 
 /// What the home says to a [`Question`].
@@ -255,6 +285,8 @@ pub enum Answer {
         /// Users that they belong to.
         users: u32,
     },
+    /// To [`Question::Acknowledge`].
+    Acknowledged,
 }
 
 /// A question has no answer.

@@ -75,3 +75,22 @@ impl Default for JoinBounds {
         Self { per_channel_max: limits::JOINS_PER_TICK_MAX, events_max: limits::JOINS_WAITING_MAX }
     }
 }
+
+/// The bounds of what a home retains for acknowledgements; those of [`limits`] unless a test needs
+/// smaller ones.
+#[derive(Clone, Copy, Debug)]
+pub struct AckBounds {
+    /// `MAILBOXES_PER_HOME_MAX`
+    pub mailboxes_max: usize,
+    /// `ACK_BYTES_PER_HOME_MAX`
+    pub bytes_max: usize,
+}
+
+impl Default for AckBounds {
+    fn default() -> Self {
+        Self {
+            mailboxes_max: limits::MAILBOXES_PER_HOME_MAX,
+            bytes_max: limits::ACK_BYTES_PER_HOME_MAX,
+        }
+    }
+}

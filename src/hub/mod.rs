@@ -36,6 +36,7 @@ mod listing;
 mod memberships;
 mod names;
 mod order;
+mod outstanding;
 #[cfg(test)]
 pub(crate) mod planted;
 mod position;
@@ -52,7 +53,7 @@ mod turns;
 mod users;
 mod versions;
 
-pub use bounds::{FanoutBounds, JoinBounds, StreamBounds};
+pub use bounds::{AckBounds, FanoutBounds, JoinBounds, StreamBounds};
 pub use bucket::{BUCKETS, Bucket, Homes, ShardId, bucket_of};
 pub use fanout::{
     Chain, ChannelId, Delivery, Fanout, FanoutCounters, JoinError, MemberId, QueueFull,
@@ -63,6 +64,7 @@ pub use joins::{JoinBatch, JoinEvent, Joins};
 pub use listing::Page;
 pub use memberships::Standing;
 pub use order::{Follows, HomeChannelId, Order, OrderCounters, OrderError, Published, Repair};
+pub use outstanding::{AckCounters, AckPolicy, MailboxesFull, Outstanding, Redelivery};
 pub use position::{AskedEpoch, Epoch, Position, Recover, Retention, Since};
 pub use presence::{Presence, PresenceError, PresenceStats};
 pub use reading::Wording;

@@ -172,6 +172,16 @@ counters! {
     /// Publications, or runs of them, that were put into the other kind of message, by the home of
     /// their channel or by a shard whose home did not know yet that somebody reads it.
     publications_translated,
+    /// Publications × users for whom one was retained until it is acknowledged.
+    acks_retained,
+    /// Those of them that were acknowledged.
+    acks_acknowledged,
+    /// Times that one was sent again.
+    acks_redelivered,
+    /// Times that it was to be sent again, and was put off for want of room.
+    acks_put_off,
+    /// Those that were given up: too many of a user's in a channel, too large, or too old.
+    acks_lost,
     /// Publications that their channel's home has compared with the one before, for members who
     /// take deltas.
     publications_compared,

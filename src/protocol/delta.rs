@@ -4,7 +4,7 @@
 //! whole data stands as it is. Deltas are made of the data in the words of the format, which are
 //! what the client has of the publication before.
 
-use super::translate::{News, read};
+use super::translate::{Instead, News, read};
 use super::{Format, fossil, json};
 
 /// A message of one publication with a delta in the place of its data, from that of another such
@@ -16,7 +16,7 @@ pub fn delta(message: &[u8], base: &[u8], format: Format) -> Option<Vec<u8>> {
         Format::Json => json::quoted(std::str::from_utf8(&delta).ok()?),
         Format::Protobuf => delta,
     };
-    rewritten(&news, message.len(), format, (&said, true))
+    rewritten(&news, message.len(), format, Instead { data: Some((&said, true)), tag: None })
 }
 
 /// A message of one publication as it is said where there is no delta; `None` if that is as it
@@ -27,8 +27,18 @@ pub fn whole(message: &[u8], format: Format) -> Option<Vec<u8>> {
     }
     let news = publication(message, format)?;
     let said = json::quoted(std::str::from_utf8(data(&news)?).ok()?);
-    rewritten(&news, message.len(), format, (&said, false))
+    rewritten(&news, message.len(), format, Instead { data: Some((&said, false)), tag: None })
 }
+
+/// A message of one publication with one tag more; `None` if it is no such message.
+pub fn tagged(message: &[u8], key: &str, value: &str, format: Format) -> Option<Vec<u8>> {
+    let news = publication(message, format)?;
+    let bytes = message.len() + key.len() + value.len() + TAG_BYTES;
+    rewritten(&news, bytes, format, Instead { data: None, tag: Some((key, value)) })
+}
+
+/// What a tag takes beside its words, in either format.
+const TAG_BYTES: usize = 16;
 
 /// The tags of the publication of a message.
 pub fn tags(message: &[u8], format: Format) -> crate::filter::Tags {
@@ -54,10 +64,10 @@ fn rewritten(
     news: &News<'_>,
     bytes: usize,
     format: Format,
-    instead: (&[u8], bool),
+    instead: Instead<'_>,
 ) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(bytes);
-    news.write(&mut out, format, Some(instead))?;
+    news.write(&mut out, format, instead)?;
     Some(out)
 }
 
@@ -118,6 +128,19 @@ mod tests {
             assert_eq!(whole(join, format), None);
             assert_eq!(whole(&[&one[..], format.separator(), &other].concat(), format), None);
             assert_eq!(tags(join, format), []);
+        }
+    }
+
+    #[test]
+    fn a_tag_is_added_behind_those_that_are_there() {
+        for format in [Format::Json, Format::Protobuf] {
+            let one = tagged(&message("{}", 3, format), "lw_id", "1f", format).unwrap();
+            let again = tagged(&one, "lw_try", "2", format).unwrap();
+            let all = tags(&again, format);
+            let all: Vec<_> = all.iter().map(|(key, value)| (&**key, &**value)).collect();
+            assert_eq!(all, [TAGS, &[("lw_id", "1f"), ("lw_try", "2")]].concat());
+            assert!(format.publication_part(&again).is_some());
+            assert_eq!(tagged(b"{}", "a", "b", format), None);
         }
     }
 

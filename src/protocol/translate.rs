@@ -25,7 +25,7 @@ pub fn translate(message: &[u8], format: Format) -> Option<Vec<u8>> {
         if !out.is_empty() {
             out.extend_from_slice(format.other().separator());
         }
-        news.write(&mut out, format.other(), None)?;
+        news.write(&mut out, format.other(), Instead::default())?;
     }
     Some(out)
 }
@@ -56,6 +56,15 @@ fn read_message(messages: &[u8]) -> Option<(News<'_>, Option<&[u8]>)> {
 
 /// What JSON takes more than Protobuf for the names of the fields.
 const ENVELOPE_BYTES: usize = 128;
+
+/// What is said of a publication in another way than it was.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Instead<'a> {
+    /// Its data, and whether they are a delta.
+    pub(super) data: Option<(&'a [u8], bool)>,
+    /// One tag more.
+    pub(super) tag: Option<(&'a str, &'a str)>,
+}
 
 /// A push as it is read back.
 #[derive(Default, Deserialize)]
@@ -126,13 +135,13 @@ impl<'a> News<'a> {
         data.chain(infos).filter(|value| !value.is_empty())
     }
 
-    /// Appends the same news in `format`, or with other data, of which it is said whether they are
-    /// a delta; `None` if there is none.
+    /// Appends the same news in `format`, but for what is to be said in its place; `None` if there
+    /// is none.
     pub(super) fn write(
         &self,
         out: &mut Vec<u8>,
         format: Format,
-        instead: Option<(&[u8], bool)>,
+        instead: Instead<'_>,
     ) -> Option<()> {
         let tags: Vec<(&str, &str)>;
         let push = match self {
@@ -141,8 +150,9 @@ impl<'a> News<'a> {
                     Some(info) => Some(info.read()?),
                     None => None,
                 };
-                tags = one.tags.iter().map(|(key, value)| (key, &**value)).collect();
-                let (data, delta) = instead.unwrap_or((one.data.bytes(), false));
+                let told = one.tags.iter().map(|(key, value)| (key, &**value));
+                tags = told.chain(instead.tag).collect();
+                let (data, delta) = instead.data.unwrap_or((one.data.bytes(), false));
                 let (offset, epoch) = (one.offset, &*one.epoch);
                 Push::Publication(Publication { data, info, offset, tags: &tags, epoch, delta })
             }

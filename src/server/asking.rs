@@ -230,6 +230,7 @@ fn told(answer: handler::Answer) -> Told {
         handler::Answer::HistoryRemoved => Told::HistoryRemoved,
         handler::Answer::Presence(clients) => Told::Presence(in_words::clients(&clients)),
         handler::Answer::PresenceStats { clients, users } => Told::PresenceStats { clients, users },
+        handler::Answer::Acknowledged => unreachable!("back ends acknowledge nothing"),
     }
 }
 

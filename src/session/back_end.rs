@@ -55,6 +55,7 @@ impl Session {
             replaces_others: false,
             channel_info: &claimed.info,
             filter: None,
+            has_user: !self.user().is_empty(),
         };
         let data = claimed.data.as_slice().into();
         let put_in = PutIn { entrant: plan.entrant(), data, expires };
@@ -209,8 +210,11 @@ mod tests {
         rig.end_step(deferred);
     }
 
-    const AT_NINE: Entered<'_> =
-        Entered { position: Some(Position { offset: 9, epoch: "abcdefgh" }), recovered: None };
+    const AT_NINE: Entered<'_> = Entered {
+        position: Some(Position { offset: 9, epoch: "abcdefgh" }),
+        recovered: None,
+        lost: 0,
+    };
 
     #[test]
     fn a_client_is_put_in_once_and_told_where_it_is() {

@@ -1,5 +1,6 @@
 //! What each command does (3, 7, 10, 15).
 
+use super::acknowledging;
 use super::effects::{Effect, Effects};
 use super::entry::Membership;
 use super::questions::Question;
@@ -96,6 +97,9 @@ impl Session {
                 self.presence(id, channel, Question::PresenceStats, is_member, terms, effects)?;
             }
             Request::History(request) => self.history(id, request, is_member, terms, effects)?,
+            Request::Rpc(request) if *request.method == *acknowledging::METHOD => {
+                self.acknowledge(id, request, terms, effects)?;
+            }
             Request::Rpc(request) => self.rpc(id, request, terms, effects)?,
             Request::Send => return Err(DisconnectCode::NotAvailable.into()),
             Request::Refresh(request) => return self.refresh(request, terms, effects),

@@ -42,6 +42,7 @@ struct Entrance {
     data: Vec<u8>,
     /// It is the channel of a user who has one connection at most.
     replaces_others: bool,
+    has_user: bool,
     answer: Option<Answer>,
 }
 
@@ -62,6 +63,7 @@ impl Entrance {
             replaces_others: self.replaces_others,
             channel_info: &self.info,
             filter: None,
+            has_user: self.has_user,
         }
     }
 
@@ -73,6 +75,7 @@ impl Entrance {
             position: position.map(|(offset, epoch)| Position { offset: *offset, epoch }),
             recovered: recovered
                 .map(|(is_whole, list)| Recovered { is_whole: *is_whole, publications: list }),
+            lost: 0,
         };
         self.plan().entrant().result(&entered, &self.data)
     }
@@ -97,8 +100,11 @@ impl Entrances {
     fn note(&mut self, channel: &str, entered: &Entered<'_>) -> bool {
         let list = entered.recovered.map_or(&[][..], |found| found.publications);
         self.answered_bytes += list.len();
-        let entrance = self.list.get_mut(channel);
-        entrance.expect("it was asked").answer = Some(Answer {
+        let entrance = self.list.get_mut(channel).expect("it was asked");
+        if entrance.data.is_empty() {
+            entrance.data = entered.words();
+        }
+        entrance.answer = Some(Answer {
             position: entered.position.map(|at| (at.offset, at.epoch.into())),
             recovered: entered.recovered.map(|found| (found.is_whole, found.publications.into())),
         });
@@ -129,6 +135,7 @@ impl Session {
                 replaces_others: is_single && personal.as_ref() == Some(&claimed.channel),
                 info: claimed.info,
                 data: claimed.data,
+                has_user: !self.user().is_empty(),
                 answer: None,
             };
             // What the token says of a personal channel holds.
@@ -161,6 +168,7 @@ impl Session {
             info: Vec::new(),
             data: Vec::new(),
             replaces_others: false,
+            has_user: !self.user().is_empty(),
             answer: None,
         })
     }
@@ -293,7 +301,7 @@ mod tests {
         let mut rig = connecting(rules(), claims, "");
         rig.frame(r#"{"id":2,"subscribe":{"channel":"c"}}"#);
         assert_eq!(rig.joining_names(), ["a", "kept:b"], "what follows waits");
-        rig.entered_at(1, Ok(Entered { position: Some(AT_SEVEN), recovered: None }));
+        rig.entered_at(1, Ok(Entered { position: Some(AT_SEVEN), recovered: None, lost: 0 }));
         assert!(rig.is_held && !rig.has_connected && rig.messages.is_empty());
         rig.joined(Ok(()));
         assert!(!rig.is_held && rig.has_connected);
@@ -334,7 +342,7 @@ mod tests {
         assert_eq!(rig.entry_texts.0, "abcdefgh");
         let publications = br#"{"data":1,"offset":6},{"data":2,"offset":7}"#;
         let recovered = Some(Recovered { is_whole: true, publications });
-        rig.entered_at(0, Ok(Entered { position: Some(AT_SEVEN), recovered }));
+        rig.entered_at(0, Ok(Entered { position: Some(AT_SEVEN), recovered, lost: 0 }));
         let subs = subs(&mut rig);
         let told = &subs["kept:b"];
         assert_eq!((&told["offset"], &told["recovered"]), (&json!(5), &json!(true)));

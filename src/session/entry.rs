@@ -2,7 +2,7 @@
 //! told of it (10).
 
 use super::effects::Span;
-use super::options::{Overflow, Retention};
+use super::options::{AckPolicy, Overflow, Retention};
 use crate::filter::Reading;
 use crate::protocol::SubscribeResult;
 
@@ -50,6 +50,8 @@ pub struct Entry {
     pub overflow: Overflow,
     /// How the client reads what is published.
     pub reading: Reading,
+    /// What is retained for its user, until it is acknowledged.
+    pub acknowledged: Option<AckPolicy>,
     /// What the membership is to be.
     pub membership: Membership,
 }
@@ -87,6 +89,15 @@ pub struct Entered<'a> {
     pub position: Option<Position<'a>>,
     /// What there is of the publications from before, if any were asked for.
     pub recovered: Option<Recovered<'a>>,
+    /// Publications that were given up before the user has acknowledged them.
+    pub lost: u64,
+}
+
+impl Entered<'_> {
+    /// What the client is told of what was lost: nothing, if nothing was.
+    pub(super) fn words(&self) -> Vec<u8> {
+        if self.lost == 0 { Vec::new() } else { format!(r#"{{"lw_lost":{}}}"#, self.lost).into() }
+    }
 }
 
 /// A place in a stream.
@@ -168,7 +179,7 @@ mod tests {
 
     fn entered(is_whole: bool) -> Entered<'static> {
         let recovered = Recovered { is_whole, publications: b"list" };
-        Entered { position: Some(AT_NINE), recovered: Some(recovered) }
+        Entered { position: Some(AT_NINE), recovered: Some(recovered), lost: 0 }
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //! * *The last word.* After a close nothing is read, said or asked for any more.
 #![forbid(unsafe_code)]
 
+mod acknowledging;
 mod authentication;
 mod back_end;
 mod command;
@@ -49,7 +50,7 @@ pub use deferred::Deferred;
 pub use effects::{Effect, Effects, Span};
 pub use entry::{Entered, Entry, Membership, Position, Recover, Recovered, Since};
 pub use hooks::{Boundary, ChannelHooks, Hooks, RpcHooks};
-pub use options::{ChannelOptions, DataFormat, Keep, Overflow, RecoveryMode, Retention};
+pub use options::{AckPolicy, ChannelOptions, DataFormat, Keep, Overflow, RecoveryMode, Retention};
 pub use outbox::Outbox;
 pub use patterns::{Pattern, Patterns};
 pub use questions::{Answer, Question};

@@ -55,6 +55,8 @@ pub struct ChannelOptions {
     pub delta_publish: bool,
     /// Subscriptions may name a filter by tags.
     pub allow_tags_filter: bool,
+    /// What is published is retained for users until they acknowledge it.
+    pub acknowledged: Option<AckPolicy>,
     /// Channels whose names list users are open to these.
     pub allow_user_limited_channels: bool,
     /// What a publication may be (`publication_data_format`).
@@ -87,6 +89,17 @@ pub struct Retention {
     pub ttl_s: u32,
     /// How long the position is remembered without any.
     pub meta_ttl_s: u32,
+}
+
+/// What is retained for a user in a channel until it is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AckPolicy {
+    /// Publications at most.
+    pub publications_max: u32,
+    /// Bytes of them at most.
+    pub bytes_max: u32,
+    /// So long each, and so long the user is known without a connection.
+    pub ttl_s: u32,
 }
 
 /// How one publication is kept.

@@ -28,6 +28,8 @@ pub enum Question {
     Presence,
     /// How many are.
     PresenceStats,
+    /// None: the user has the publications with these numbers.
+    Acknowledge(Vec<u64>),
 }
 
 /// What it says. The lists are in the client's format.
@@ -44,6 +46,8 @@ pub enum Answer<'a> {
     Presence(&'a [u8]),
     /// To [`Question::PresenceStats`].
     PresenceStats(PresenceStats),
+    /// To [`Question::Acknowledge`].
+    Acknowledged,
 }
 
 impl Session {
@@ -126,6 +130,7 @@ impl Session {
             }),
             Ok(Answer::Presence(clients)) => Reply::Presence(clients),
             Ok(Answer::PresenceStats(stats)) => Reply::PresenceStats(stats),
+            Ok(Answer::Acknowledged) => Reply::Rpc(b"{}"),
             Err(code) => Reply::Error(code.into()),
         };
         self.answer(taken, &reply, effects)

@@ -34,6 +34,8 @@ pub(super) struct Plan<'a> {
     pub(super) channel_info: &'a [u8],
     /// What it wants of the publications, if not all.
     pub(super) filter: Option<Arc<Filter>>,
+    /// It is of somebody for whom something can be retained.
+    pub(super) has_user: bool,
 }
 
 /// That a client may be in a channel.
@@ -74,6 +76,7 @@ impl Session {
             replaces_others: false,
             channel_info: &said.info,
             filter,
+            has_user: !self.user().is_empty(),
         };
         let entrant = Entrant { must_recover: request.must_recover(), ..plan.entrant() };
         let (data, reading) = (said.data.as_slice().into(), plan.reading());
@@ -184,6 +187,7 @@ impl Session {
             _ => unreachable!("no other command about the channel was begun"),
         };
         let Entering { entrant, expires, data, .. } = std::mem::take(&mut **entering);
+        let lost = result.as_ref().map(Entered::words).unwrap_or_default();
         let reply = match &result {
             Ok(entered) if entrant.is_unrecoverable(entered) => {
                 self.leave(channel, effects);
@@ -195,7 +199,8 @@ impl Session {
                     self.await_expiry(terms, effects);
                 }
                 let ttl_s = ttl_s(expires, terms);
-                Reply::Subscribe(SubscribeResult { ttl_s, ..entrant.result(entered, &data) })
+                let told = if data.is_empty() { &lost } else { &*data };
+                Reply::Subscribe(SubscribeResult { ttl_s, ..entrant.result(entered, told) })
             }
             Err(code) => {
                 self.channel_count -= 1;
@@ -292,6 +297,7 @@ impl Effects {
             replaces_others: plan.replaces_others,
             overflow: options.overflow,
             reading: plan.reading(),
+            acknowledged: options.acknowledged.filter(|_| plan.has_user),
             membership: Membership {
                 is_positioned: plan.grant.retention.is_some(),
                 is_server_side: plan.is_server_side,
@@ -390,7 +396,7 @@ mod tests {
         assert_eq!((offset(&entry), &*rig.entry_texts.0), (Some(0), ""));
         let list = br#"{"data":7,"offset":9}"#;
         let recovered = Some(Recovered { is_whole: true, publications: list });
-        rig.entered_at(0, Ok(Entered { position: Some(AT_NINE), recovered }));
+        rig.entered_at(0, Ok(Entered { position: Some(AT_NINE), recovered, lost: 0 }));
         let lines = rig.lines();
         assert!(lines[0].contains(r#""publications":[{"data":7,"offset":9}]"#), "{lines:?}");
         assert!(lines[0].contains(r#""recovered":true"#), "{lines:?}");
@@ -405,7 +411,7 @@ mod tests {
         let recovered = Some(Recovered { is_whole: true, publications: list });
         rig.entered_at(
             0,
-            Ok(Entered { position: Some(Position { offset: 6, epoch: "E" }), recovered }),
+            Ok(Entered { position: Some(Position { offset: 6, epoch: "E" }), recovered, lost: 0 }),
         );
         let reply = concat!(
             r#"{"id":2,"subscribe":{"recoverable":true,"epoch":"E","publications":"#,
@@ -420,6 +426,7 @@ mod tests {
         let gap = Entered {
             position: Some(AT_NINE),
             recovered: Some(Recovered { is_whole: false, publications: b"" }),
+            lost: 0,
         };
         let (mut rig, _) = asked(recoverable(), RECOVER);
         rig.entered_at(0, Ok(gap));
@@ -439,7 +446,7 @@ mod tests {
     #[test]
     fn who_missed_something_comes_back_for_it_where_its_position_is_known() {
         let (mut rig, _) = asked(recoverable(), r#","positioned":true,"recoverable":true"#);
-        rig.entered_at(0, Ok(Entered { position: Some(AT_NINE), recovered: None }));
+        rig.entered_at(0, Ok(Entered { position: Some(AT_NINE), recovered: None, lost: 0 }));
         rig.lines();
         rig.missed("a");
         let push = concat!(

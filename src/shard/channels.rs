@@ -21,6 +21,7 @@ use super::home::{Home, Mending};
 use super::message::{
     Answered, Ask, Enter, EnteredBy, Message, Place, PublishKept, ShowAnew, Version,
 };
+use super::redeliveries::Redeliveries;
 use super::replacing::Replaced;
 use super::requests::Requests;
 use super::selections::Selections;
@@ -45,6 +46,7 @@ pub(crate) struct Channels {
     pub(super) absences: Absences,
     pub(super) requests: Requests,
     pub(crate) mesh: Member<Message>,
+    pub(super) redeliveries: Redeliveries,
     pub(super) joined: Joined,
     pub(super) selections: Selections,
     /// Publications that members here missed, and gaps told to other shards.
@@ -97,6 +99,7 @@ impl Channels {
             absences: Absences::new(shard_count),
             requests: Requests::new(shard_count),
             mesh,
+            redeliveries: Redeliveries::default(),
             joined: Joined::default(),
             selections: Selections::default(),
             missed: 0,
@@ -123,6 +126,7 @@ impl Channels {
         counters.publications_stale = self.stale;
         counters.publications_outdated = self.outdated;
         counters.publications_translated = self.translated;
+        counters.acks_put_off = self.redeliveries.put_off;
         counters.joins_dropped = self.joins_dropped;
         counters.presence_unheard = self.presence_unheard;
         counters.requests_refused = self.requests.refused();
@@ -130,7 +134,10 @@ impl Channels {
     }
 
     pub(super) fn has_work(&self) -> bool {
-        self.fanout.has_work() || self.fanout.has_announcements() || !self.replaced.is_empty()
+        self.fanout.has_work()
+            || self.fanout.has_announcements()
+            || !self.replaced.is_empty()
+            || !self.redeliveries.is_empty()
     }
 
     /// Makes a connection a member; false if it was one.
@@ -288,6 +295,7 @@ impl Channels {
     /// Once a turn: what did not fit earlier, and what has waited for its time.
     pub(crate) fn catch_up(&mut self) {
         self.tell_joins();
+        self.redeliver_due();
         for shard in (0..self.homes.shard_count()).map(ShardId::new) {
             self.tell_absences(shard);
             self.tell_home(shard);
@@ -359,13 +367,12 @@ impl Channels {
                 self.home.show(shard(), anew.connection, &anew.channel, &anew.present);
             }
             Message::Tell { channel, frame } => self.tell(&channel, frame),
-            Message::Replaced { channel } => self.replace_here(&channel),
-            Message::Gap { channel, missed } => {
-                if let Some(id) = self.fanout.receiving(&channel) {
-                    self.missed += missed;
-                    self.fanout.miss(id, missed);
-                }
+            Message::Redeliver(one) => self.redeliveries.add(*one),
+            Message::NotThere(one) => {
+                self.home.unlink(&one.channel, &one.user, shard(), one.connection);
             }
+            Message::Replaced { channel } => self.replace_here(&channel),
+            Message::Gap { channel, missed } => self.miss(&channel, missed),
             Message::Interested { channel, ask } => {
                 let answer = self.home.interested(&channel, shard());
                 self.mesh.answer(from, Message::InterestAnswered { channel, ask, answer });
@@ -447,6 +454,14 @@ impl Channels {
         let bytes = frame.len();
         if self.fanout.deliver(id, frame, bytes).is_err() {
             self.missed += 1;
+        }
+    }
+
+    /// The home had no room for so many: members here are told.
+    fn miss(&mut self, channel: &str, missed: u64) {
+        if let Some(id) = self.fanout.receiving(channel) {
+            self.missed += missed;
+            self.fanout.miss(id, missed);
         }
     }
 

@@ -40,6 +40,7 @@ pub(super) fn keep(keep: session::Keep) -> handler::Keep {
 pub(super) fn entry(
     entry: &session::Entry,
     presence: Option<Present>,
+    user: &str,
     effects: &Effects,
 ) -> handler::Entry {
     let recover = entry.recover.as_ref().map(|recover| match recover {
@@ -64,12 +65,20 @@ pub(super) fn entry(
             session::Overflow::Latest => handler::Overflow::Latest,
         },
         reading: entry.reading.clone(),
+        acknowledges: entry.acknowledged.map(|policy| {
+            let session::AckPolicy { publications_max, bytes_max, ttl_s } = policy;
+            handler::Acknowledges { user: user.into(), publications_max, bytes_max, ttl_s }
+        }),
         tag: entry.membership.bits(),
     }
 }
 
 /// What a channel's home is asked.
-pub(super) fn question(question: &session::Question, effects: &Effects) -> handler::Question {
+pub(super) fn question(
+    question: &session::Question,
+    user: &str,
+    effects: &Effects,
+) -> handler::Question {
     match question {
         session::Question::History {
             since: from,
@@ -84,6 +93,9 @@ pub(super) fn question(question: &session::Question, effects: &Effects) -> handl
         },
         session::Question::Presence => handler::Question::Presence,
         session::Question::PresenceStats => handler::Question::PresenceStats,
+        session::Question::Acknowledge(ids) => {
+            handler::Question::Acknowledge { user: user.into(), ids: ids.clone() }
+        }
     }
 }
 

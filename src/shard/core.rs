@@ -126,6 +126,7 @@ impl<H: Handler> Core<H> {
             number: |message, position| guard(|| H::numbered(message, position)).flatten(),
             whole: |message| guard(|| H::whole(message)).flatten(),
             delta: |message, base| guard(|| H::delta(message, base)).flatten(),
+            tag: |message, key, value| guard(|| H::tagged(message, key, value)).flatten(),
             tags: |message| guard(|| H::tags(message)).unwrap_or_default(),
         };
         channels.word_by(words, |channel, events| {

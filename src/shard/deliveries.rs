@@ -136,6 +136,7 @@ impl<H: Handler> Turn<'_, H> {
             return count; // whoever has not heard of its join gets nothing yet
         }
         count += self.relieve(budget);
+        count += self.redeliver(budget.saturating_sub(count));
         while count < budget && missed < MISSED_SHARE {
             let Core { channels, connections, output, settings, .. } = &mut *self.core;
             let reads = |index| {

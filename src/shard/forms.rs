@@ -33,6 +33,8 @@ pub(super) struct Words {
     pub(super) whole: fn(Message<'_>) -> Option<Vec<u8>>,
     /// Says what it differs by from the one before, if that is worth it.
     pub(super) delta: fn(Message<'_>, Message<'_>) -> Option<Vec<u8>>,
+    /// Says it with one tag more.
+    pub(super) tag: fn(Message<'_>, &str, &str) -> Option<Vec<u8>>,
     /// Its tags.
     pub(super) tags: fn(Message<'_>) -> Tags,
 }
@@ -44,6 +46,7 @@ impl Default for Words {
             number: |_, _| None,
             whole: |_| None,
             delta: |_, _| None,
+            tag: |_, _, _| None,
             tags: |_| Tags::new(),
         }
     }
@@ -53,6 +56,15 @@ impl Default for Words {
 pub(super) fn numbered(frame: &Frame, position: Position, words: Words) -> Option<Frame> {
     let form = Form::at(frame, 0)?;
     let payload = (words.number)(Message::validated(form.kind, &frame[form.payload]), position)?;
+    let header = encode_header(true, form.kind.into(), payload.len(), None);
+    Some([&header, &payload[..]].concat().into())
+}
+
+/// The first message of a frame with one tag more; `None` if it takes none.
+pub(super) fn tagged(frame: &Frame, key: &str, value: &str, words: Words) -> Option<Frame> {
+    let form = Form::at(frame, 0)?;
+    let message = Message::validated(form.kind, &frame[form.payload]);
+    let payload = (words.tag)(message, key, value)?;
     let header = encode_header(true, form.kind.into(), payload.len(), None);
     Some([&header, &payload[..]].concat().into())
 }

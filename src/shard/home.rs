@@ -16,31 +16,44 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::attendance::{Attendance, Attendant};
-use super::forms::{Words, numbered, with_both};
+use super::forms::{Words, numbered, tagged, with_both};
 use super::message::Version;
 use super::sections::with_deltas;
 use crate::handler::{
-    Answer as Said, AskError, ConnectionId, Entered, Entry, JoinError, Keep, Position, Present,
-    Publications, Question, Reading, Recover, Recovered, Retention,
+    Acknowledges, Answer as Said, AskError, ConnectionId, Entered, Entry, JoinError, Keep,
+    Position, Present, Publications, Question, Reading, Recover, Recovered, Retention,
 };
 use crate::hub::{
-    Answer, Follows, HomeChannelId, Order, Published, Recovery, ShardId, ShardSet, StreamBounds,
-    StreamId, Streams,
+    AckBounds, AckPolicy, Answer, Follows, HomeChannelId, MailboxesFull, Order, Outstanding,
+    Published, Recovery, Redelivery, ShardId, ShardSet, StreamBounds, StreamId, Streams,
 };
 use crate::limits::{EXPIRY_SHARE, REPAIR_SHARE};
 use crate::metrics::Counters;
 use crate::ring::Frame;
+
+/// The tag that a publication is acknowledged by.
+const ID_TAG: &str = "lw_id";
+
+/// The tag that says how often it was sent again.
+const TRY_TAG: &str = "lw_try";
+
+/// A connection, and the shard that it is of.
+type Link = (ShardId, ConnectionId);
 
 /// The channels whose home a shard is.
 pub(super) struct Home {
     pub(super) order: Order,
     pub(super) streams: Streams<Frame>,
     pub(super) attendance: Attendance,
+    /// What users have not acknowledged, by their connections and those's shards.
+    outstanding: Outstanding<Frame, Link>,
     pub(super) words: Words,
     pub(super) now: Instant,
     began: Instant,
     /// Seconds since the start.
     now_s: u32,
+    /// The same in milliseconds.
+    now_ms: u64,
     pub(super) interest_refused: u64,
     /// Publications that were not kept, because every stream that may be is one with members.
     unkept: u64,
@@ -72,10 +85,12 @@ impl Home {
             order: Order::new(shard_count, channels_max, hasher.clone()),
             streams: Streams::new(StreamBounds::default(), seed, hasher.clone()),
             attendance: Attendance::new(hasher),
+            outstanding: Outstanding::new(AckBounds::default(), hasher.hash_one(seed)),
             words: Words::default(),
             now,
             began: now,
             now_s: 0,
+            now_ms: 0,
             interest_refused: 0,
             unkept: 0,
             translated: 0,
@@ -85,9 +100,10 @@ impl Home {
 
     /// Moves time forward, and drops some of what has outlived its own.
     pub(super) fn pass_time(&mut self, now: Instant) {
-        let since_s = now.saturating_duration_since(self.began).as_secs();
+        let since = now.saturating_duration_since(self.began);
         self.now = now;
-        self.now_s = u32::try_from(since_s).unwrap_or(u32::MAX);
+        self.now_s = u32::try_from(since.as_secs()).unwrap_or(u32::MAX);
+        self.now_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         self.streams.expire(self.now_s, EXPIRY_SHARE);
     }
 
@@ -95,7 +111,8 @@ impl Home {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let expiry = self.streams.next_expiry_s();
         let expiry = expiry.map(|at_s| self.began + Duration::from_secs(at_s.into()));
-        expiry.into_iter().chain(self.attendance.due()).min()
+        let again = self.outstanding.due_ms().map(|ms| self.began + Duration::from_millis(ms));
+        expiry.into_iter().chain(self.attendance.due()).chain(again).min()
     }
 
     /// Adds what was counted here.
@@ -103,6 +120,11 @@ impl Home {
         let streams = self.streams.counters();
         counters.interest_refused = self.interest_refused;
         counters.publications_translated += self.translated;
+        let acks = self.outstanding.counters();
+        counters.acks_retained = acks.retained;
+        counters.acks_acknowledged = acks.acknowledged;
+        counters.acks_redelivered = acks.redelivered;
+        counters.acks_lost = acks.lost;
         counters.publications_compared = self.compared;
         counters.publications_kept = streams.appended;
         counters.publications_evicted =
@@ -146,6 +168,8 @@ impl Home {
         frame: &Frame,
         keep: Option<Keep>,
     ) -> Option<(Frame, Published)> {
+        let owed = self.owed(channel, frame);
+        let frame = owed.as_ref().map_or(frame, |(_, owed)| owed);
         let place = keep.and_then(|keep| {
             let Some(stream) = self.open(channel, keep.retention) else {
                 self.unkept += 1;
@@ -165,6 +189,9 @@ impl Home {
             let place = place.map(|(stream, _, keep)| (stream, keep.makes_delta));
             self.with_deltas(frame, follows, place)
         });
+        if let Some((id, owed)) = &owed {
+            self.outstanding.retain(channel, *id, owed, owed.len(), self.now_ms);
+        }
         if let Some((stream, _, Keep { retention, .. })) = place {
             let (kept, bytes) = (Frame::clone(frame), frame.len());
             self.streams.append(stream, kept, bytes, retention.into(), self.now_s);
@@ -173,6 +200,27 @@ impl Home {
             }
         }
         Some((to_send.unwrap_or_else(|| Frame::clone(frame)), published?))
+    }
+
+    /// A publication that is to be acknowledged by somebody, with its number.
+    fn owed(&mut self, channel: &str, frame: &Frame) -> Option<(u64, Frame)> {
+        let id = self.outstanding.next_id(channel)?;
+        Some((id, tagged(frame, ID_TAG, &format!("{id:x}"), self.words)?))
+    }
+
+    /// A publication that is to be sent again now, with how often it has been.
+    pub(super) fn next_redelivery(
+        &mut self,
+        budget: &mut usize,
+    ) -> Option<Redelivery<Frame, Link>> {
+        let due = self.outstanding.next_due(self.now_ms, budget)?;
+        let frame = tagged(&due.frame, TRY_TAG, &due.try_number.to_string(), self.words);
+        Some(Redelivery { frame: frame.unwrap_or_else(|| Frame::clone(&due.frame)), ..due })
+    }
+
+    /// A connection of a user is not in a channel any more, where it has acknowledged.
+    pub(super) fn unlink(&mut self, channel: &str, user: &str, from: ShardId, id: ConnectionId) {
+        self.outstanding.leave(channel, user, (from, id), self.now_ms);
     }
 
     /// A publication that is about to be kept, for members who take deltas, too. Those of them who
@@ -239,10 +287,13 @@ impl Home {
         if !self.order.is_interested(channel, from) {
             return Err(JoinError::HomeFull);
         }
-        let entered = match entry.stream {
+        let mut entered = match entry.stream {
             Some(retention) => self.bring_up(from, channel, retention, entry.recover)?,
             None => Entered::default(),
         };
+        if let Some(acknowledges) = &entry.acknowledges {
+            entered.lost = self.link(from, connection, channel, acknowledges)?;
+        }
         if entry.reading == Reading::Deltas {
             self.order.needs_deltas(channel);
         }
@@ -324,7 +375,22 @@ impl Home {
             Some(Recovery::Ahead) => return Err(JoinError::Busy),
         };
         let position = self.streams.position(stream, up_to).into();
-        Ok(Entered { position: Some(position), recovered })
+        Ok(Entered { position: Some(position), recovered, lost: 0 })
+    }
+
+    /// Notes a connection of a user who acknowledges; returns what was lost to the user.
+    fn link(
+        &mut self,
+        from: ShardId,
+        connection: ConnectionId,
+        channel: &str,
+        acknowledges: &Acknowledges,
+    ) -> Result<u64, JoinError> {
+        let &Acknowledges { ref user, publications_max, bytes_max, ttl_s } = acknowledges;
+        let policy = AckPolicy { publications_max, bytes_max, ttl_s };
+        let link = (from, connection);
+        let entered = self.outstanding.enter(channel, user, link, policy, self.now_ms);
+        entered.map_err(|MailboxesFull| JoinError::HomeFull)
     }
 
     /// The answer to a question.
@@ -348,6 +414,10 @@ impl Home {
             }
             Question::Presence => Ok(self.attendance.list(channel)),
             Question::PresenceStats => Ok(self.attendance.stats(channel)),
+            Question::Acknowledge { user, ids } => {
+                self.outstanding.acknowledge(channel, &user, &ids);
+                Ok(Said::Acknowledged)
+            }
         }
     }
 

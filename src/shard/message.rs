@@ -44,6 +44,10 @@ pub(crate) enum Message {
     Ask(Box<Ask>),
     /// The home's answer to [`Message::Ask`].
     Answered(Box<Answered>),
+    /// From a channel's home: send a connection of yours this again. It is not in the order.
+    Redeliver(Box<Redeliver>),
+    /// To a channel's home: who was to be sent something again is not a member any more.
+    NotThere(Box<NotThere>),
     /// To a channel's home: a connection is not present any more.
     Absent { channel: Arc<str>, connection: ConnectionId, is_announced: bool },
     /// To a channel's home: a connection that is present is shown otherwise from now on.
@@ -131,6 +135,23 @@ pub(crate) struct TellUser {
     pub(crate) user: Arc<str>,
     /// What only the application understands.
     pub(crate) word: Arc<[u8]>,
+}
+
+/// A publication that a user has not acknowledged, for one of its connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Redeliver {
+    pub(crate) channel: Arc<str>,
+    pub(crate) user: Arc<str>,
+    pub(crate) connection: ConnectionId,
+    pub(crate) frame: Frame,
+}
+
+/// A connection of a user that is not in a channel any more.
+#[derive(Clone, Debug)]
+pub(crate) struct NotThere {
+    pub(crate) channel: Arc<str>,
+    pub(crate) user: Arc<str>,
+    pub(crate) connection: ConnectionId,
 }
 
 /// A publication whose place is asked for.

@@ -56,6 +56,7 @@ mod phase;
 mod positions;
 mod reading;
 mod ready;
+mod redeliveries;
 mod replacing;
 mod requests;
 mod seats;

@@ -67,10 +67,12 @@ const PLACE: u8 = 27;
 const PLACED: u8 = 28;
 const LIST_CHANNELS: u8 = 29;
 const CHANNELS_LISTED: u8 = 30;
+const REDELIVER: u8 = 31;
+const NOT_THERE: u8 = 32;
 
 /// The kind that was added last.
 #[cfg(test)]
-const LAST: u8 = CHANNELS_LISTED;
+const LAST: u8 = NOT_THERE;
 
 impl Message {
     /// Appends the serial form.
@@ -99,6 +101,8 @@ impl Message {
                 put.tag(ABSENT).text(channel).connection(*connection).bool(*is_announced)
             }
             Self::ShowAnew(anew) => put.tag(SHOW_ANEW).show_anew(anew),
+            Self::Redeliver(one) => put.tag(REDELIVER).redeliver(one),
+            Self::NotThere(one) => put.tag(NOT_THERE).not_there(one),
             Self::Tell { channel, frame } => put.tag(TELL).text(channel).bytes(frame),
             Self::Replaced { channel } => put.tag(REPLACED).text(channel),
             Self::SignIn { user, limit, connection } => {
@@ -157,6 +161,8 @@ impl Message {
                 is_announced: take.bool()?,
             },
             SHOW_ANEW => Self::ShowAnew(Box::new(take.show_anew()?)),
+            REDELIVER => Self::Redeliver(Box::new(take.redeliver()?)),
+            NOT_THERE => Self::NotThere(Box::new(take.not_there()?)),
             TELL => Self::Tell { channel: take.text()?, frame: take.frame()? },
             REPLACED => Self::Replaced { channel: take.text()? },
             SIGN_IN => Self::SignIn {
@@ -326,6 +332,8 @@ mod tests {
             Message::Answered(_) => ANSWERED,
             Message::Absent { .. } => ABSENT,
             Message::ShowAnew(_) => SHOW_ANEW,
+            Message::Redeliver(_) => REDELIVER,
+            Message::NotThere(_) => NOT_THERE,
             Message::Tell { .. } => TELL,
             Message::Replaced { .. } => REPLACED,
             Message::Consult(_) => CONSULT,

@@ -77,7 +77,8 @@ impl Sessions {
             peer.join(name).map(|()| Asked::Waits)
         } else {
             let presence = self.present(peer, wanted);
-            let entry = entry(wanted, presence, &self.effects);
+            let user = peer.state().map_or("", |session| session.user());
+            let entry = entry(wanted, presence, user, &self.effects);
             peer.enter(self.effects.name(channel), entry)
         };
         let result = match result {
@@ -135,6 +136,7 @@ impl Sessions {
         let fits = self.fits(peer, &list);
         let answer = result.as_ref().map(|entered| session::Entered {
             position: entered.position.as_ref().map(position),
+            lost: entered.lost,
             recovered: entered.recovered.as_ref().map(|recovered| session::Recovered {
                 is_whole: recovered.is_whole && fits,
                 publications: if fits { &list } else { &[] },
@@ -158,7 +160,8 @@ impl Sessions {
 
     /// Asks a channel's home a question.
     fn ask(&mut self, peer: &mut Peer<'_, Self>, slot: SlotId, channel: &Span, asked: &Question) {
-        let question = question(asked, &self.effects);
+        let user = peer.state().map_or("", |session| session.user());
+        let question = question(asked, user, &self.effects);
         let result = match peer.ask(slot.number(), self.effects.name(channel), question) {
             Ok(Asked::Waits) => return,
             Ok(Asked::Done(answer)) => Ok(answer),
@@ -193,6 +196,7 @@ impl Sessions {
                 let stats = PresenceStats { clients: *clients, users: *users };
                 Ok(session::Answer::PresenceStats(stats))
             }
+            Ok(Answer::Acknowledged) => Ok(session::Answer::Acknowledged),
             Ok(Answer::Unrecoverable) => Err(ErrorCode::UnrecoverablePosition),
             Ok(Answer::HistoryRemoved) => unreachable!("only back ends ask for it"),
             Err(error) => Err(client_codes::of_ask(*error)),

@@ -242,6 +242,10 @@ impl Handler for Sessions {
         delta::delta(publication.payload(), base.payload(), format_of(publication.kind()))
     }
 
+    fn tagged(publication: Message<'_>, key: &str, value: &str) -> Option<Vec<u8>> {
+        delta::tagged(publication.payload(), key, value, format_of(publication.kind()))
+    }
+
     fn tags(publication: Message<'_>) -> Tags {
         delta::tags(publication.payload(), format_of(publication.kind()))
     }

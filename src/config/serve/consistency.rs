@@ -58,6 +58,13 @@ fn check_options(place: &str, options: &WithoutNamespace) -> Result<(), Fault> {
             "set both, or neither",
         );
     }
+    let rewrites = options.allow_tags_filter || !options.allowed_delta_types.is_empty();
+    if options.acknowledged && rewrites {
+        return contradiction(
+            format!("{place}: acknowledged is on, and so are filters by tags or deltas"),
+            "decide for one: who filters out a publication could never acknowledge it",
+        );
+    }
     let needs_history = [
         ("force_recovery", options.force_recovery),
         ("force_positioning", options.force_positioning),

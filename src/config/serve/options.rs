@@ -9,9 +9,9 @@ use super::proxy::DEFAULT_PROXY;
 
 use crate::config::key::Kind;
 use crate::config::section::{YEAR_MS, section};
-use crate::config::setting::{Item, Seconds, Setting, words};
+use crate::config::setting::{Bytes, Item, Seconds, Setting, words};
 use crate::config::value::Value;
-use crate::limits::{CHANNEL_REGEX_BYTES_MAX, HISTORY_SIZE_MAX};
+use crate::limits::{ACK_BYTES_PER_HOME_MAX, CHANNEL_REGEX_BYTES_MAX, HISTORY_SIZE_MAX};
 
 section! {
     /// What clients may do in a channel, and what is kept of it.
@@ -77,6 +77,17 @@ section! {
         delta_publish: bool = false;
         /// Whether subscriptions may name a filter by the tags of publications.
         allow_tags_filter: bool = false;
+        /// Whether what is published is retained for each user who has subscribed until it is
+        /// acknowledged, and sent again until then. Without filters by tags and deltas.
+        acknowledged: bool = false;
+        /// Publications that are retained so for a user in a channel at most; the oldest goes
+        /// first, and the user is told.
+        acknowledged_size: u32 = 100, in 1..=ACKNOWLEDGED_SIZE_MAX;
+        /// Bytes of them at most.
+        acknowledged_bytes: Bytes = Bytes(1024 * 1024), in 1024..=ACKNOWLEDGED_BYTES_MAX;
+        /// Time for which each is, and for which a user without a connection is known, in whole
+        /// seconds.
+        acknowledged_ttl: Seconds = Seconds(3_600), in 1_000..=YEAR_MS;
         /// Whether channels with a list of users in their name are open to those users.
         allow_user_limited_channels: bool = false;
         /// What the name of a channel must match, without its namespace and the colon. Without
@@ -207,6 +218,12 @@ impl Setting for Pattern {
 pub(super) const HISTORY_META_TTL: Seconds = Seconds(720 * 3_600);
 
 const _: () = assert!(HISTORY_META_TTL.0 as u64 * 1_000 <= YEAR_MS);
+
+/// More in one mailbox would take a client minutes to acknowledge.
+const ACKNOWLEDGED_SIZE_MAX: u64 = 10_000;
+
+/// A sixteenth of what a home retains for all.
+const ACKNOWLEDGED_BYTES_MAX: u64 = ACK_BYTES_PER_HOME_MAX as u64 / 16;
 
 impl From<Seconds> for Duration {
     fn from(Seconds(seconds): Seconds) -> Self {

@@ -323,7 +323,9 @@ fn history_is_answered_here_and_elsewhere() {
         is_reverse: true,
         retention: RETENTION,
     };
-    let Ok(Asked::Done(answer)) = shards[0].ask(id(4), 7, &name, question) else { panic!("here") };
+    let Ok(Asked::Done(answer)) = shards[0].ask(id(4), 7, &name, question.clone()) else {
+        panic!("here")
+    };
     let Answer::History { position, publications } = &answer else { panic!("{answer:?}") };
     let numbers: Vec<u8> = publications.frames().iter().map(|frame| frame[2]).collect();
     assert_eq!((position.offset, numbers), (3, vec![3, 2]));

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use super::SerialError;
 use super::fields::{Reader, Writer};
 use crate::handler::{
-    Answer, AskError, AskedEpoch, Entered, Entry, Epoch, JoinError, Keep, Overflow, Position,
-    Present, Publications, Question, Reading, Recover, Recovered, Retention, Since,
+    Acknowledges, Answer, AskError, AskedEpoch, Entered, Entry, Epoch, JoinError, Keep, Overflow,
+    Position, Present, Publications, Question, Reading, Recover, Recovered, Retention, Since,
 };
-use crate::shard::message::{Answered, Ask, Enter, EnteredBy, PublishKept, ShowAnew, TellUser};
+use crate::shard::message::{
+    Answered, Ask, Enter, EnteredBy, NotThere, PublishKept, Redeliver, ShowAnew, TellUser,
+};
 
 /// By their tags.
 const OVERFLOWS: [Overflow; 3] = [Overflow::Close, Overflow::DropOldest, Overflow::Latest];
@@ -89,6 +91,21 @@ impl Writer<'_> {
         self
     }
 
+    pub(super) fn redeliver(&mut self, one: &Redeliver) -> &mut Self {
+        let Redeliver { channel, user, connection, frame } = one;
+        self.text(channel).text(user).connection(*connection).bytes(frame)
+    }
+
+    pub(super) fn not_there(&mut self, one: &NotThere) -> &mut Self {
+        let NotThere { channel, user, connection } = one;
+        self.text(channel).text(user).connection(*connection)
+    }
+
+    fn acknowledges(&mut self, acknowledges: &Acknowledges) -> &mut Self {
+        let &Acknowledges { ref user, publications_max, bytes_max, ttl_s } = acknowledges;
+        self.text(user).u32(publications_max).u32(bytes_max).u32(ttl_s)
+    }
+
     pub(super) fn entry(&mut self, entry: &Entry) -> &mut Self {
         let Entry {
             stream,
@@ -99,19 +116,21 @@ impl Writer<'_> {
             replaces_others,
             overflow,
             reading,
+            acknowledges,
             tag,
         } = entry;
         self.option(*stream, Self::retention).option(*recover, Self::recover);
         self.option(presence.as_ref(), Self::present).bool(*is_announced).bool(*hears_joins);
         self.bool(*replaces_others).one_of(&OVERFLOWS, overflow).tag(*tag);
         // A filter stays with the shard that asks: its home has no part in it.
-        self.bool(*reading == Reading::Deltas)
+        self.bool(*reading == Reading::Deltas);
+        self.option(acknowledges.as_ref(), Self::acknowledges)
     }
 
     pub(super) fn entered(&mut self, result: &Result<Entered, JoinError>) -> &mut Self {
         match result {
-            Ok(Entered { position, recovered }) => {
-                self.tag(0).option(*position, Self::position);
+            Ok(Entered { position, recovered, lost }) => {
+                self.tag(0).u64(*lost).option(*position, Self::position);
                 self.option(recovered.as_ref(), |put, recovered| {
                     put.bool(recovered.is_whole).publications(&recovered.publications)
                 })
@@ -121,14 +140,18 @@ impl Writer<'_> {
     }
 
     pub(super) fn question(&mut self, question: &Question) -> &mut Self {
-        match *question {
+        match question {
             Question::History { since, publications_max, is_reverse, retention } => {
-                self.tag(0).option(since, Self::since).u32(publications_max);
-                self.bool(is_reverse).retention(retention)
+                self.tag(0).option(*since, Self::since).u32(*publications_max);
+                self.bool(*is_reverse).retention(*retention)
             }
             Question::Presence => self.tag(1),
             Question::PresenceStats => self.tag(2),
             Question::RemoveHistory => self.tag(3),
+            Question::Acknowledge { user, ids } => {
+                self.tag(4).text(user).count(ids.len());
+                ids.iter().fold(self, |put, id| put.u64(*id))
+            }
         }
     }
 
@@ -145,6 +168,7 @@ impl Writer<'_> {
             Ok(Answer::PresenceStats { clients, users }) => self.tag(3).u32(*clients).u32(*users),
             Err(error) => self.tag(4).one_of(&ASK_ERRORS, error),
             Ok(Answer::HistoryRemoved) => self.tag(5),
+            Ok(Answer::Acknowledged) => self.tag(6),
         }
     }
 }
@@ -197,6 +221,24 @@ impl Reader<'_> {
         frames.map(Publications::of_frames)
     }
 
+    pub(super) fn redeliver(&mut self) -> Result<Redeliver, SerialError> {
+        let (channel, user) = (self.text()?, self.text()?);
+        Ok(Redeliver { channel, user, connection: self.connection()?, frame: self.frame()? })
+    }
+
+    pub(super) fn not_there(&mut self) -> Result<NotThere, SerialError> {
+        Ok(NotThere { channel: self.text()?, user: self.text()?, connection: self.connection()? })
+    }
+
+    fn acknowledges(&mut self) -> Result<Acknowledges, SerialError> {
+        Ok(Acknowledges {
+            user: self.text()?,
+            publications_max: self.u32()?,
+            bytes_max: self.u32()?,
+            ttl_s: self.u32()?,
+        })
+    }
+
     fn entry(&mut self) -> Result<Entry, SerialError> {
         Ok(Entry {
             stream: self.option(Self::retention)?,
@@ -208,6 +250,7 @@ impl Reader<'_> {
             overflow: self.one_of(&OVERFLOWS)?,
             tag: self.u8()?,
             reading: if self.bool()? { Reading::Deltas } else { Reading::Whole },
+            acknowledges: self.option(Self::acknowledges)?,
         })
     }
 
@@ -231,6 +274,7 @@ impl Reader<'_> {
         let (channel, connection) = (self.text()?, self.connection()?);
         let result = match self.u8()? {
             0 => Ok(Entered {
+                lost: self.u64()?,
                 position: self.option(Self::position)?,
                 recovered: self.option(|take| {
                     let is_whole = take.bool()?;
@@ -255,6 +299,10 @@ impl Reader<'_> {
             1 => Question::Presence,
             2 => Question::PresenceStats,
             3 => Question::RemoveHistory,
+            4 => Question::Acknowledge {
+                user: self.text()?,
+                ids: (0..self.u32()?).map(|_| self.u64()).collect::<Result<_, _>>()?,
+            },
             other => return Err(SerialError::Tag(other)),
         };
         Ok(Ask { channel, connection, id, question })
@@ -275,6 +323,7 @@ impl Reader<'_> {
             3 => Ok(Answer::PresenceStats { clients: self.u32()?, users: self.u32()? }),
             4 => Err(self.one_of(&ASK_ERRORS)?),
             5 => Ok(Answer::HistoryRemoved),
+            6 => Ok(Answer::Acknowledged),
             other => return Err(SerialError::Tag(other)),
         };
         Ok(Answered { connection, id, result })
@@ -315,6 +364,12 @@ pub(super) mod tests {
             replaces_others: true,
             overflow: Overflow::Latest,
             reading: Reading::Deltas,
+            acknowledges: Some(Acknowledges {
+                user: "ann".into(),
+                publications_max: 4,
+                bytes_max: 5,
+                ttl_s: 6,
+            }),
             tag: Entry::TAG_MAX,
         };
         let latest = |epoch| Some(Recover::Latest { since: since(1, epoch) });
@@ -328,13 +383,14 @@ pub(super) mod tests {
     /// What a home says to entries, in every way.
     fn entered() -> impl Iterator<Item = Result<Entered, JoinError>> {
         let recovered = Recovered { is_whole: true, publications: publications() };
-        let entered = Entered { position: Some(POSITION), recovered: Some(recovered) };
+        let entered = Entered { position: Some(POSITION), recovered: Some(recovered), lost: 7 };
         [Ok(entered), Ok(Entered::default())].into_iter().chain(JOIN_ERRORS.map(Err))
     }
 
     /// What a home says to questions, in every way.
     fn answers() -> impl Iterator<Item = Result<Answer, AskError>> {
         let answers = [
+            Answer::Acknowledged,
             Answer::History { position: POSITION, publications: publications() },
             Answer::Unrecoverable,
             Answer::HistoryRemoved,
@@ -364,6 +420,11 @@ pub(super) mod tests {
         messages.push(Message::PublishKept(Box::new(kept)));
         let anew = ShowAnew { channel: channel.clone(), connection, present: present().unlisted() };
         messages.push(Message::ShowAnew(Box::new(anew)));
+        let (of, user): (Arc<str>, Arc<str>) = (channel.clone(), "ann".into());
+        let gone = NotThere { channel: of.clone(), user: user.clone(), connection };
+        let again = Redeliver { channel: of, user, connection, frame: (*b"again").into() };
+        messages.push(Message::NotThere(Box::new(gone)));
+        messages.push(Message::Redeliver(Box::new(again)));
         for entry in entries() {
             let enter = Enter { channel: channel.clone(), connection, entry };
             messages.push(Message::Enter(Box::new(enter)));
@@ -374,8 +435,9 @@ pub(super) mod tests {
             is_reverse: true,
             retention: RETENTION,
         };
+        let acknowledge = Question::Acknowledge { user: "ann".into(), ids: vec![1, u64::MAX] };
         let others = [Question::Presence, Question::PresenceStats, Question::RemoveHistory];
-        for question in others.into_iter().chain([history]) {
+        for question in others.into_iter().chain([history, acknowledge]) {
             let ask = Ask { channel: channel.clone(), connection, id: 6, question };
             messages.push(Message::Ask(Box::new(ask)));
         }

@@ -1,0 +1,176 @@
+//! Where publications are acknowledged, a client that loses some of them gets all, and gives each to
+//! its application once.
+//!
+//! Setup: two shards, a channel whose publications are acknowledged, and a client of a user that
+//! throws away three of ten publications, and does not send three of ten acknowledgements; also one
+//! that is away while something is published. Claims: every publication carries `lw_id`, one that is
+//! sent again `lw_try` too, and no offset; all of them arrive, and none is sent again once it was
+//! acknowledged; what is acknowledged twice, or was never published, is acknowledged all the same;
+//! who has lost some is told how many with its next subscribe.
+
+use std::collections::BTreeMap;
+
+use longwire::session::{AckPolicy, ChannelOptions, Retention, Rules};
+use longwire::{Running, SessionSettings};
+use serde_json::{Value, json};
+use session::{Client, config, serve, settings};
+
+#[path = "support/session.rs"]
+mod session;
+
+const POLICY: AckPolicy = AckPolicy { publications_max: 5, bytes_max: 100_000, ttl_s: 600 };
+
+fn server() -> Running {
+    let options = ChannelOptions {
+        acknowledged: Some(POLICY),
+        history: Some(Retention { publications_max: 100, ttl_s: 600, meta_ttl_s: 600 }),
+        allow_recovery: true,
+        ..ChannelOptions::default()
+    };
+    let rules = Rules { insecure: true, without_namespace: options, ..Rules::default() };
+    let settings =
+        SessionSettings { rules, user_id_http_header: Some("X-User".to_owned()), ..settings() };
+    let mut config = config(2);
+    config.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
+    serve(config, &settings)
+}
+
+/// A client of this user.
+fn connect(server: &Running, user: &str) -> Client {
+    let mut client = Client::dial_with(server.address(), &[("X-User", user)]);
+    let id = client.command(r#""connect":{}"#);
+    assert_eq!(client.line()["id"], id);
+    client
+}
+
+fn publish(server: &Running, numbers: std::ops::Range<u64>) {
+    let mut publisher = connect(server, "bob");
+    for number in numbers {
+        let reply = publisher.ask(&format!(r#""publish":{{"channel":"news","data":{number}}}"#));
+        assert!(reply.get("publish").is_some(), "{reply}");
+    }
+}
+
+fn acknowledge(client: &mut Client, ids: &[String]) -> u64 {
+    let data = json!({ "channel": "news", "ids": ids });
+    client.command(&format!(r#""rpc":{{"method":"longwire.ack","data":{data}}}"#))
+}
+
+/// The reply to a command, whatever is sent again before it.
+fn reply_to(client: &mut Client, id: u64) -> Value {
+    loop {
+        let line = client.line();
+        if line["id"] == id {
+            return line;
+        }
+        assert!(line["push"].get("pub").is_some(), "{line}");
+    }
+}
+
+fn tag(publication: &Value, name: &str) -> Option<String> {
+    publication["tags"][name].as_str().map(str::to_owned)
+}
+
+#[test]
+fn a_client_that_loses_three_of_ten_both_ways_gets_all_and_gives_each_on_once() {
+    const COUNT: u64 = 5;
+    let server = server();
+    let mut client = connect(&server, "ann");
+    client.subscribe("news");
+    publish(&server, 0..COUNT);
+    // Which of what it hears it throws away: first the publication, then the acknowledgement.
+    let mut random = 7_u64;
+    let mut is_lost = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (random >> 33) % 10 < 3
+    };
+    let mut given: BTreeMap<String, u64> = BTreeMap::new();
+    let mut acknowledged = 0;
+    let mut sent_again = 0;
+    while acknowledged < COUNT {
+        let line = client.line();
+        let Some(publication) = line["push"].get("pub") else {
+            assert_eq!(line["rpc"]["data"], json!({}), "{line}");
+            acknowledged += 1;
+            continue;
+        };
+        let id = tag(publication, "lw_id").unwrap_or_else(|| panic!("{line}"));
+        let again = tag(publication, "lw_try");
+        assert_eq!(again.is_some(), publication["offset"].is_null(), "{line}");
+        sent_again += u64::from(again.is_some());
+        if is_lost() {
+            continue;
+        }
+        let number = publication["data"].as_u64().expect("a number");
+        // What it has given on, it does not give on again.
+        assert_eq!(*given.entry(id.clone()).or_insert(number), number);
+        if !is_lost() {
+            acknowledge(&mut client, &[id]);
+        }
+    }
+    assert_eq!(given.values().copied().collect::<Vec<_>>(), (0..COUNT).collect::<Vec<_>>());
+    assert!(sent_again > 0, "the seed loses some");
+    let counters = server.snapshot().expect("it runs").counters;
+    assert_eq!((counters.acks_retained, counters.acks_acknowledged), (COUNT, COUNT));
+    assert_eq!(counters.acks_lost, 0);
+}
+
+#[test]
+fn what_was_published_while_the_user_was_away_comes_when_it_is_back() {
+    let server = server();
+    let mut client = connect(&server, "ann");
+    client.subscribe("news");
+    drop(client);
+    publish(&server, 0..2);
+    let mut client = connect(&server, "ann");
+    client.subscribe("news");
+    let mut heard: Vec<Value> = (0..2).map(|_| client.line()["push"]["pub"].clone()).collect();
+    heard.sort_by_key(|publication| publication["data"].as_u64());
+    for (publication, number) in heard.iter().zip(0..) {
+        assert_eq!(publication["data"], json!(number));
+        assert!(tag(publication, "lw_try").is_some() && publication["offset"].is_null());
+    }
+    let ids: Vec<String> = heard.iter().filter_map(|one| tag(one, "lw_id")).collect();
+    for ids in [ids.clone(), ids, vec!["no number".to_owned(), "ffff".to_owned()], Vec::new()] {
+        let id = acknowledge(&mut client, &ids);
+        let reply = reply_to(&mut client, id);
+        assert_eq!(reply["rpc"]["data"], json!({}), "{reply}");
+    }
+    assert_eq!(server.snapshot().expect("it runs").counters.acks_acknowledged, 2);
+}
+
+#[test]
+fn who_has_lost_some_is_told_how_many_once() {
+    let server = server();
+    let subscribe = r#""subscribe":{"channel":"news"}"#;
+    let mut client = connect(&server, "ann");
+    assert_eq!(client.ask(subscribe)["subscribe"]["data"], Value::Null);
+    drop(client);
+    publish(&server, 0..8);
+    let told =
+        |server: &Running| connect(server, "ann").ask(subscribe)["subscribe"]["data"].clone();
+    assert_eq!(told(&server), json!({ "lw_lost": 3 }), "five are retained");
+    assert_eq!(told(&server), Value::Null);
+    assert_eq!(server.snapshot().expect("it runs").counters.acks_lost, 3);
+}
+
+#[test]
+fn what_cannot_be_acknowledged_is_refused() {
+    let server = server();
+    let mut anonymous = Client::connect(server.address());
+    let mut client = connect(&server, "ann");
+    let call = |client: &mut Client, data: &str| {
+        let reply = client.ask(&format!(r#""rpc":{{"method":"longwire.ack","data":{data}}}"#));
+        reply["error"]["code"].as_u64()
+    };
+    for data in ["{}", "[]", r#"{"channel":"news"}"#, r#"{"channel":"","ids":[]}"#] {
+        assert_eq!(call(&mut client, data), Some(107), "{data}");
+    }
+    let many = json!({ "channel": "news", "ids": vec!["1"; 1001] }).to_string();
+    assert_eq!(call(&mut client, &many), Some(107));
+    let elsewhere = r#"{"channel":"unknown:a","ids":[]}"#;
+    assert_eq!(call(&mut client, elsewhere), Some(102));
+    let of_nobody = r#"{"channel":"news","ids":[]}"#;
+    assert_eq!(call(&mut anonymous, of_nobody), Some(108));
+    assert_eq!(call(&mut client, of_nobody), None);
+}
