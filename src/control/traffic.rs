@@ -130,8 +130,12 @@ impl Traffic {
             "HTTP connections ended between requests, because their seats were needed",
             self.evictions.clone(),
         );
-        registry.register("streams", "Clients over HTTP that have a stream", self.streams.clone());
-        registry.register("streams_opened", "Streams begun", self.streams_opened.clone());
+        registry.register(
+            "http_streams",
+            "Clients over HTTP that have a stream",
+            self.streams.clone(),
+        );
+        registry.register("http_streams_opened", "Streams begun", self.streams_opened.clone());
         registry.register(
             "emulation_unknown_sessions",
             "Requests beside a stream that had ended",

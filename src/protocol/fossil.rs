@@ -7,7 +7,7 @@
 //!
 //! Numbers are in base 64. The encoder looks the target up in an index of the base's blocks. A
 //! block that is found is long enough to be worth its command, so whatever is looked at closely is
-//! also passed over, and a hostile pair of texts costs no more than [`CANDIDATES_MAX`] looks for
+//! also passed over, and a hostile pair of texts costs no more than `CANDIDATES_MAX` looks for
 //! each byte.
 //!
 //! Invariants: a delta applied to its base gives the target; where base and target are UTF-8, so

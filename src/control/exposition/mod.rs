@@ -127,3 +127,27 @@ impl Shards {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::traffic::Traffic;
+    use super::*;
+
+    /// Streams of clients and streams of channels had one name once, and no scraper took it.
+    #[test]
+    fn no_two_families_have_one_name() {
+        let traffic = Traffic::new();
+        let _open = traffic.stream("sse");
+        let (snapshot, version) = (Snapshot::default(), String::new());
+        let shards = Shards { snapshot, version, connections_max: 0 };
+        let text = exposition(shards, traffic.registry()).unwrap();
+        let mut names = BTreeSet::new();
+        for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let name = line.split(' ').next().unwrap();
+            assert!(names.insert(name), "{name} twice");
+        }
+        assert!(names.contains("longwire_http_streams") && names.contains("longwire_streams"));
+    }
+}
