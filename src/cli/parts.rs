@@ -312,7 +312,8 @@ mod tests {
         let mut raw = Raw::new();
         let kept = [("history_size", "5"), ("history_ttl", "60s")];
         let kept = kept.map(|(name, value)| (format!("{OPTIONS}{name}"), value));
-        let all = kept.iter().map(|(path, value)| (path.as_str(), *value));
+        let acknowledged = path.starts_with(ACKNOWLEDGED).then_some((ACKNOWLEDGED, "true"));
+        let all = kept.iter().map(|(path, value)| (path.as_str(), *value)).chain(acknowledged);
         for (path, value) in all.filter(|(kept, _)| *kept != path).chain([(path, value)]) {
             let key = keys().find(|key| key.path == path).expect("a key");
             raw.lay_flag(key, vec![value.to_owned()]);
@@ -321,6 +322,8 @@ mod tests {
     }
 
     const OPTIONS: &str = "channel.without_namespace.";
+    /// What its other keys say something of.
+    const ACKNOWLEDGED: &str = "channel.without_namespace.acknowledged";
 
     #[test]
     fn every_key_of_channels_reaches_the_rules() {
@@ -343,7 +346,11 @@ mod tests {
                 Kind::Tables(_) => r#"[{"name":"chat"}]"#,
                 _ => "77",
             };
-            assert_ne!(rules_with(key.path, value), usual, "{}", key.path);
+            let rules = rules_with(key.path, value);
+            assert_ne!(rules, usual, "{}", key.path);
+            if key.path.starts_with(ACKNOWLEDGED) && key.path != ACKNOWLEDGED {
+                assert_ne!(rules, rules_with(ACKNOWLEDGED, "true"), "{}", key.path);
+            }
         }
     }
 

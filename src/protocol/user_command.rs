@@ -67,6 +67,8 @@ pub struct UserSubscription {
     pub data: Option<Box<RawValue>>,
     /// The place in the stream from which it recovers: an offset in an epoch.
     pub since: Option<(u64, String)>,
+    /// When it ends, in seconds since the Unix epoch; 0 is never.
+    pub expires_s: u64,
     /// Options of the channel that are others for it.
     pub options: OptionsForUser,
 }

@@ -20,22 +20,25 @@ pub(super) struct PutIn {
     entrant: Entrant,
     /// What the client is told of it.
     data: Box<[u8]>,
+    /// When it ends, if it does.
+    expires: Option<Duration>,
 }
 
 impl Session {
-    /// Puts the client into a channel, and has it recover what came after `since`. Nothing is done
-    /// where it is in it, or on its way in.
+    /// Puts the client into a channel until it `expires`, and has it recover what came after
+    /// `since`. Nothing is done where it is in it, or on its way in, or that time is over.
     pub fn put_into(
         &mut self,
         claimed: &Claimed,
-        since: Option<(u64, &str)>,
+        (since, expires): (Option<(u64, &str)>, Option<Duration>),
         membership: Option<Membership>,
         terms: &Terms,
         effects: &mut Effects,
     ) {
         let channel = claimed.channel.as_str();
         let is_entering = self.awaited_entry(channel).is_some();
-        if !self.is_connected() || membership.is_some() || is_entering {
+        let is_over = expires.is_some_and(|end| end <= terms.now);
+        if !self.is_connected() || membership.is_some() || is_entering || is_over {
             return;
         }
         // The back end was told of a namespace that is not there.
@@ -54,10 +57,12 @@ impl Session {
             filter: None,
             has_user: !self.user().is_empty(),
         };
-        let put_in = PutIn { entrant: plan.entrant(), data: claimed.data.as_slice().into() };
+        let data = claimed.data.as_slice().into();
+        let put_in = PutIn { entrant: plan.entrant(), data, expires };
         self.channel_count += 1;
         self.begin().await_answer(0, channel, Awaited::PutIn(put_in));
         self.set_channel_info(channel, plan.channel_info);
+        self.set_channel_info(channel, &claimed.info);
         effects.enter(channel, &plan, &terms.rules);
     }
 
@@ -74,6 +79,7 @@ impl Session {
         put_in: &PutIn,
         channel: &str,
         result: Result<Entered<'_>, ErrorCode>,
+        terms: &Terms,
         effects: &mut Effects,
     ) -> Deferred {
         let entered = match result {
@@ -83,6 +89,10 @@ impl Session {
                 return Deferred::default();
             }
         };
+        if put_in.expires.is_some() {
+            self.set_end(channel, put_in.expires, true);
+            self.await_expiry(terms, effects);
+        }
         let result = put_in.entrant.result(&entered, &put_in.data);
         let push = Push::Subscribe(Subscription {
             recoverable: result.recoverable,
@@ -177,13 +187,22 @@ mod tests {
     }
 
     fn put_into(rig: &mut Rig, channel: &str, since: Option<(u64, &str)>) {
+        put_into_until(rig, channel, since, None);
+    }
+
+    fn put_into_until(
+        rig: &mut Rig,
+        channel: &str,
+        since: Option<(u64, &str)>,
+        expires: Option<Duration>,
+    ) {
         let membership = rig.membership(channel);
         let claimed = Claimed {
             channel: channel.to_owned(),
             data: b"{\"d\":1}".to_vec(),
             ..Claimed::default()
         };
-        rig.session.put_into(&claimed, since, membership, &rig.terms, &mut rig.effects);
+        rig.session.put_into(&claimed, (since, expires), membership, &rig.terms, &mut rig.effects);
         rig.end_step(Deferred::default());
     }
 
@@ -243,6 +262,25 @@ mod tests {
         put_into(&mut rig, "a", None);
         rig.entered_at(0, Err(ErrorCode::Internal));
         assert_eq!(rig.closed.map(|why| why.code), Some(DisconnectCode::Internal));
+    }
+
+    /// Nobody brings a token for it: its end is that of the connection, as in the reference.
+    #[test]
+    fn a_subscription_ends_when_the_back_end_says() {
+        let mut rig = rig();
+        rig.terms.now = Duration::from_secs(1000);
+        let now = rig.terms.now;
+        put_into_until(&mut rig, "a", None, Some(now));
+        assert_eq!(rig.joining.len(), 0, "it would be over");
+        let end = Duration::from_secs(1060);
+        put_into_until(&mut rig, "a", None, Some(end));
+        rig.entered_at(0, Ok(AT_NINE));
+        let delay = rig.terms.rules.expired_sub_close_delay;
+        assert_eq!(rig.alarm, Some(Duration::from_mins(1) + delay));
+        rig.terms.now = end + delay;
+        rig.session.late(&rig.terms, &mut rig.effects);
+        rig.end_step(Deferred::default());
+        assert_eq!(rig.closed.map(|why| why.code), Some(DisconnectCode::SubscriptionExpired));
     }
 
     #[test]

@@ -267,7 +267,7 @@ impl Session {
         let entering = match &mut taken.awaited {
             Awaited::Entry(entering) => entering,
             Awaited::PutIn(put_in) => {
-                return self.was_put_into(taken.slot, put_in, channel, result, effects);
+                return self.was_put_into(taken.slot, put_in, channel, result, terms, effects);
             }
             _ => unreachable!("no other command about the channel was begun"),
         };

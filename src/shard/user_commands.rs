@@ -67,7 +67,7 @@ impl Sessions {
     }
 
     fn put_into(&mut self, peer: &mut Peer<'_, Self>, subscription: &UserSubscription) {
-        let UserSubscription { channel, info, data, since, options } = subscription;
+        let UserSubscription { channel, info, data, since, expires_s, options } = subscription;
         let membership = peer.tag(channel).map(Membership::of_bits);
         let bytes = |json: &Option<Box<RawValue>>| {
             json.as_ref().map(|json| json.get().as_bytes().to_vec()).unwrap_or_default()
@@ -80,7 +80,8 @@ impl Sessions {
         };
         let since = since.as_ref().map(|(offset, epoch)| (*offset, epoch.as_str()));
         let Some(session) = peer.state() else { return };
-        session.put_into(&claimed, since, membership, &self.terms, &mut self.effects);
+        let expires = (*expires_s > 0).then(|| Duration::from_secs(*expires_s));
+        session.put_into(&claimed, (since, expires), membership, &self.terms, &mut self.effects);
     }
 }
 

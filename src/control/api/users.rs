@@ -172,10 +172,7 @@ pub(super) async fn subscribe(context: &Context, body: &[u8]) -> Result<Done, Fa
     let whom: Whom = object::read(body)?;
     let asked: Subscribe<'_> = object::read(body)?;
     check_channel(context, &asked.channel)?;
-    if asked.expire_at != 0 {
-        let about = "subscriptions that expire are not in this version of longwire";
-        return Err(ApiError::new(Code::NotAvailable, about).into());
-    }
+    let expires_s = u64::try_from(asked.expire_at).map_err(|_| bad("expire_at is negative"))?;
     let given = |name, json, base64| Given { name, json, base64 };
     let info = given("b64info", asked.info, asked.b64info.as_deref()).owned()?;
     let data = given("b64data", asked.data, asked.b64data.as_deref()).owned()?;
@@ -184,6 +181,7 @@ pub(super) async fn subscribe(context: &Context, body: &[u8]) -> Result<Done, Fa
         info,
         data,
         since: asked.recover_since.map(|place| (place.offset, place.epoch)),
+        expires_s,
         options: asked.options.unwrap_or_default().for_user(),
     };
     whom.command(context, UserAction::Subscribe(Box::new(subscription))).await

@@ -74,13 +74,15 @@ async fn a_subscription_is_heard_with_all_that_is_said_of_it() {
         info: json(r#"{"i": 1}"#),
         data: json("[1]"),
         since: Some((7, "abcdefgh".to_owned())),
+        expires_s: 99,
         options,
         ..plain.clone()
     };
     for (body, subscription) in [
         (r#"{"user":"ann","channel":"a","info":null}"#, plain),
         (
-            r#"{"user":"ann","channel":"a","info":{"i": 1},"b64data":"WzFd","recover_since":
+            r#"{"user":"ann","channel":"a","info":{"i": 1},"b64data":"WzFd",
+            "expire_at":99,"recover_since":
             {"offset":7,"epoch":"abcdefgh"},"override":{"presence":{"value":false},
             "force_recovery":{"value":true}}}"#,
             full,
@@ -111,7 +113,7 @@ async fn a_command_for_users_may_be_refused() {
         ("subscribe", r#"{"user":"a"}"#, 107),
         ("subscribe", r#"{"user":"a","channel":"ns:a"}"#, 102),
         ("subscribe", r#"{"user":"a","channel":"a","b64info":"bm8="}"#, 107),
-        ("subscribe", r#"{"user":"a","channel":"a","expire_at":1}"#, 108),
+        ("subscribe", r#"{"user":"a","channel":"a","expire_at":-1}"#, 107),
         ("unsubscribe", r#"{"user":"a"}"#, 107),
         ("unsubscribe", r#"{"user":"a","channel":"ns:a"}"#, 102),
         ("refresh", "{}", 107),
