@@ -16,7 +16,7 @@ use super::flags::KeyFlags;
 use super::log::LogArgs;
 
 /// What the configuration is made of.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Sources {
     /// The configuration file: .toml, .json, .yaml or .yml
     #[arg(short, long, value_name = "FILE", env = "LONGWIRE_CONFIG")]

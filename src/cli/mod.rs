@@ -22,6 +22,7 @@ mod parts;
 mod raw;
 mod screen;
 mod serve;
+mod token;
 mod value;
 
 /// A WebSocket server that holds a million long connections on one Linux host
@@ -47,6 +48,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Write a configuration file with every key, its default and its meaning
     DefaultConfig(check::DefaultConfigArgs),
+    /// Make a token as a back end would, or say whether the server would take one
+    Token(token::TokenArgs),
     /// A plain WebSocket server, for conformance suites and load tools
     Raw(raw::RawArgs),
     /// Generate load and measure what comes back
@@ -63,6 +66,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Serve(args) => serve::run(args, cli.log),
         Command::Check(args) => check::check(&args, &cli.log),
         Command::DefaultConfig(args) => check::default_config(&args),
+        Command::Token(args) => token::run(&args, &cli.log),
         Command::Raw(args) => logged(&cli.log, || raw::run(args)),
         Command::Bench(args) => logged(&cli.log, || bench::run(args)),
         Command::Completions(args) => manual::completions(&args),
