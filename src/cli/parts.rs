@@ -338,6 +338,7 @@ mod tests {
         for key in all.filter(|key| !is_of_back_ends(key.path)) {
             let value = match key.kind {
                 _ if key.path.ends_with("allowed_delta_types") => "fossil",
+                _ if key.path.ends_with("acknowledged_bytes") => "2048",
                 Kind::Switch => "true",
                 Kind::Time => "59s",
                 Kind::Word(words) => words[1],
