@@ -921,7 +921,7 @@ pub const BACKEND_TIMEOUT_MAX_MS: u64 = 60_000;
 /// output, and is seldom a hundredth of this.
 pub const BACKEND_ANSWER_BYTES_MAX: usize = 256 * 1024;
 
-/// Calls of one back end that are under way at a time, each on a connection of its own. With the
+/// Calls of all back ends that are under way at a time, each on a connection of its own. With the
 /// longest answers they hold 32 MiB. Who finds none free waits for one until its time is over.
 pub const BACKEND_CALLS_MAX: usize = 128;
 

@@ -262,6 +262,20 @@ fn where_one_endpoint_is_dead_the_next_answers() {
     assert_eq!(backend.asked_count(), 12);
 }
 
+/// Or any client could have an endpoint left alone, for all, by asking for what is not there.
+#[test]
+fn an_endpoint_that_does_not_want_a_call_is_asked_on_and_no_other_is() {
+    let refusing = BackEnd::start(|_| Reply::Say(404, String::new()));
+    let other = BackEnd::start(|_| Reply::json(&json!({"result": {}})));
+    let server = rpc_by(vec![refusing.url("/"), other.url("/")], PATIENCE);
+    let mut client = Client::connect(server.address());
+    for _ in 0..12 {
+        let reply = client.ask(r#""rpc":{"method":"nothing"}"#);
+        assert_eq!(reply["error"]["code"], 100, "{reply}");
+    }
+    assert_eq!((refusing.asked_count(), other.asked_count()), (12, 0));
+}
+
 /// Many clients ask at once, and more than one thing each, of a back end that says nothing.
 #[test]
 fn under_load_nothing_piles_up_behind_a_back_end_that_hangs() {

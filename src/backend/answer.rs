@@ -48,7 +48,10 @@ impl fmt::Display for AnswerError {
             Self::Code { code } => write!(out, "no client may be told the code {code}"),
             Self::Base64 => out.write_str("b64data is not base64"),
             Self::InfoTooLong { bytes } => {
-                write!(out, "info has {bytes} bytes, and at most {CONNECTION_INFO_BYTES_MAX}")
+                write!(
+                    out,
+                    "info or meta has {bytes} bytes, and at most {CONNECTION_INFO_BYTES_MAX}"
+                )
             }
         }
     }
@@ -157,7 +160,7 @@ impl Identity {
             expire_at: self.expire_at,
             info: info(self.info, self.b64info)?,
             data: Payload { data: self.data, b64data: self.b64data }.bytes()?,
-            meta: self.meta.map(|meta| meta.get().as_bytes().to_vec()).unwrap_or_default(),
+            meta: self.meta.map(short).transpose()?.unwrap_or_default(),
             subs: all.map(read).collect::<Result<_, AnswerError>>()?,
         })
     }
@@ -174,7 +177,7 @@ impl Prolongation {
         Ok(Some(RefreshResult {
             expire_at: self.expire_at,
             info: is_shown.then_some(info),
-            meta: self.meta.map(|meta| meta.get().as_bytes().to_vec()),
+            meta: self.meta.map(short).transpose()?,
         }))
     }
 }
@@ -197,6 +200,10 @@ fn info(data: Option<Box<RawValue>>, b64data: String) -> Result<Vec<u8>, AnswerE
         return Err(AnswerError::InfoTooLong { bytes: bytes.len() });
     }
     Ok(bytes)
+}
+
+fn short(meta: Box<RawValue>) -> Result<Vec<u8>, AnswerError> {
+    info(Some(meta), String::new())
 }
 
 /// The error or the end that the answer is, or else its result.
@@ -305,6 +312,8 @@ mod tests {
         assert_eq!(read("{}"), Ok(Verdict::Connect(None)));
         let long =
             format!(r#"{{"result":{{"info":"{}"}}}}"#, "x".repeat(CONNECTION_INFO_BYTES_MAX));
+        assert!(matches!(read(&long), Err(AnswerError::InfoTooLong { .. })));
+        let long = long.replacen("info", "meta", 1);
         assert!(matches!(read(&long), Err(AnswerError::InfoTooLong { .. })));
     }
 

@@ -397,12 +397,16 @@ impl<F: Clone, L> Mailbox<F, L> {
     }
 }
 
+/// After so many, the bound is reached whatever it is.
+const ACK_DOUBLINGS_MAX: u32 = 16;
+const _: () = assert!(ACK_BACKOFF_MIN.as_secs() << ACK_DOUBLINGS_MAX >= ACK_BACKOFF_MAX.as_secs());
+
 /// How long to wait for an acknowledgement after so many tries: twice as long each time, up to a
 /// bound, and up to a quarter less, so that those who were sent the same are not all due at once.
 fn delay_ms(try_count: u32, id: u64) -> u64 {
     let min_ms = ACK_BACKOFF_MIN.as_secs() * 1000;
     let max_ms = ACK_BACKOFF_MAX.as_secs() * 1000;
-    let whole_ms = min_ms.checked_shl(try_count).map_or(max_ms, |ms| ms.min(max_ms));
+    let whole_ms = (min_ms << try_count.min(ACK_DOUBLINGS_MAX)).min(max_ms);
     let mixed = (id ^ u64::from(try_count) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
     whole_ms - whole_ms / 4 * mixed / (1 << 16)
 }

@@ -60,6 +60,16 @@ enum CallError {
     Answer(AnswerError),
 }
 
+impl CallError {
+    /// Whether the endpoint answered that it does not want this call, and not that it cannot take
+    /// any now: no client may have it left alone for all by asking for what is not there.
+    fn is_a_refusal(&self) -> bool {
+        let is_busy =
+            |status| [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);
+        matches!(self, Self::Status(status) if status.is_client_error() && !is_busy(*status))
+    }
+}
+
 impl fmt::Display for CallError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -147,6 +157,11 @@ impl Calls {
                 Ok(verdict) => {
                     attempt.end(Outcome::Success);
                     return Ok(verdict);
+                }
+                // It is there, and it does not want this: another would not either.
+                Err(error) if error.is_a_refusal() => {
+                    attempt.end(Outcome::Success);
+                    return Err(error);
                 }
                 Err(error) => {
                     attempt.end(Outcome::Failure);

@@ -117,12 +117,27 @@ impl KeySource {
             Found::Unknown => Ok(None),
             Found::OtherAlgorithm => Err(TokenError::Algorithm),
             Found::Key(key) => {
-                if seen.at.elapsed() >= KEY_SET_REFRESH && self.began.try_lock().is_ok() {
-                    let (source, seen) = (Arc::clone(self), seen.at);
-                    drop(tokio::spawn(async move { source.fetch_anew(Some(seen)).await }));
-                }
+                self.refresh(seen.at);
                 Ok(Some(key.clone()))
             }
+        }
+    }
+
+    /// Whether what was checked by the set that there is may still be believed: not for longer than
+    /// the set itself. One that is not new any more is fetched meanwhile.
+    pub(super) fn is_current(self: &Arc<Self>) -> bool {
+        let Some(at) = self.fetched.borrow().as_ref().map(|fetched| fetched.at) else {
+            return true; // nothing was checked by it
+        };
+        self.refresh(at);
+        at.elapsed() < KEY_SET_AGE_MAX
+    }
+
+    /// Fetches the set that was fetched `at` this time, if it is time, and nobody does.
+    fn refresh(self: &Arc<Self>, at: Instant) {
+        if at.elapsed() >= KEY_SET_REFRESH && self.began.try_lock().is_ok() {
+            let source = Arc::clone(self);
+            drop(tokio::spawn(async move { source.fetch_anew(Some(at)).await }));
         }
     }
 
@@ -138,6 +153,8 @@ impl KeySource {
         }
         *began = Some(Instant::now());
         let fetched = timeout(KEY_SET_TIMEOUT, self.fetch()).await;
+        // Those who have waited for it do not each try again.
+        *began = Some(Instant::now());
         match fetched.unwrap_or(Err(FetchError::Late)) {
             Ok(keys) => {
                 self.take(keys);

@@ -91,7 +91,8 @@ impl Verifier {
 
     async fn verify(&self, token: String) -> TokenVerdict {
         let name = Fingerprint::of(&token);
-        if self.known.lock().await.holds(name, self.generation()) {
+        let is_current = self.source.as_ref().is_none_or(KeySource::is_current);
+        if is_current && self.known.lock().await.holds(name, self.generation()) {
             return TokenVerdict { result: Ok(name), was_known: true };
         }
         let flight = self.flight(name).await;

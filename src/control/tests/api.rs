@@ -37,7 +37,7 @@ async fn a_publication_becomes_a_push() {
         (
             "{\"channel\":\"news\",\"data\":{\n\"a\":\r\n1}}",
             "news",
-            "{\"push\":{\"channel\":\"news\",\"pub\":{\"data\":{\"a\":\r1}}}}",
+            "{\"push\":{\"channel\":\"news\",\"pub\":{\"data\":{\"a\":1}}}}",
         ),
     ] {
         let answer = stage.post("/api/publish", KEY, body).await;

@@ -30,6 +30,18 @@ fn due(all: &mut Outstanding<u64, u32>, now_ms: u64) -> Vec<(Arc<str>, u64, u32)
 }
 
 #[test]
+fn the_longer_nobody_acknowledges_the_longer_it_takes_and_never_less_than_at_first() {
+    for id in 0..50 {
+        for try_count in 0..70 {
+            let whole_ms = SECOND_MS << try_count.min(20);
+            let whole_ms = whole_ms.min(60 * SECOND_MS);
+            let delay_ms = delay_ms(try_count, id);
+            assert!((whole_ms * 3 / 4..=whole_ms).contains(&delay_ms), "{try_count}: {delay_ms}");
+        }
+    }
+}
+
+#[test]
 fn what_is_published_where_nobody_has_a_mailbox_is_retained_for_nobody() {
     let mut all = outstanding();
     assert_eq!(publish(&mut all, 10, 0), None);

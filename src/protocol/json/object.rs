@@ -108,7 +108,8 @@ impl<'a> Object<'a> {
         }
         self.key(key);
         self.out.reserve(value.len());
-        for part in value.split(|byte| *byte == b'\n') {
+        // Ends of lines, which end a reply, and a line of an event stream: white space, in JSON.
+        for part in value.split(|byte| matches!(byte, b'\n' | b'\r')) {
             self.out.extend_from_slice(part);
         }
     }

@@ -19,7 +19,7 @@ fn a_publication_says_who_and_with_which_words() {
     let publication = Publication {
         data: b"1",
         info: Some(ClientInfo {
-            connection_info: b"{\"n\":\n1}",
+            connection_info: b"{\"n\":\r\n1}",
             channel_info: b"2",
             ..ClientInfo::of("", CLIENT)
         }),
