@@ -75,15 +75,18 @@ impl Session {
             return self.token_checked(slot, &result, effects);
         }
         match result {
+            Ok(Verdict::Disconnect(end)) => {
+                self.close_as(&end, effects);
+                Deferred::default()
+            }
+            _ if let Awaited::Overruled(code) = taken.awaited => {
+                self.answer(taken, &Reply::Error(code.into()), effects)
+            }
             Err(_) => self.refuse(taken, &Reply::Error(ErrorCode::Internal.into()), effects),
             Ok(Verdict::Fault(fault)) => {
                 let backend::Fault { code, message, temporary } = &fault;
                 let failure = Failure { code: *code, message, is_temporary: *temporary };
                 self.refuse(taken, &Reply::Failure(failure), effects)
-            }
-            Ok(Verdict::Disconnect(end)) => {
-                self.close_as(&end, effects);
-                Deferred::default()
             }
             Ok(verdict) => self.go_on_with(taken, verdict, terms, effects),
         }

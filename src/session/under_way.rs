@@ -19,6 +19,7 @@ use super::outbox::Written;
 use super::subscribe::Wanted;
 use crate::filter::Reading;
 use crate::limits::COMMANDS_UNDER_WAY_MAX;
+use crate::protocol::ErrorCode;
 use crate::token::{Fingerprint, TokenError};
 
 /// The place of one command among those of its session that are under way.
@@ -103,6 +104,8 @@ pub(super) enum Awaited {
     Publish(Box<[u8]>),
     /// Of the shard: has it been published?
     Published,
+    /// Of a back end, which has decided otherwise meanwhile: its answer is this, whatever it says.
+    Overruled(ErrorCode),
 }
 
 /// A client that subscribes, and what it is told if it may.
@@ -200,6 +203,32 @@ impl UnderWay {
     pub(super) fn awaits_put_in(&self, channel: &str) -> bool {
         let slot = self.awaited_entry(channel).and_then(|slot| self.index(slot));
         slot.is_some_and(|slot| matches!(self.slots[slot].stage, Stage::Waits(Awaited::PutIn(_))))
+    }
+
+    /// A back end that is asked whether the client may be in this channel has decided it in another
+    /// way: the command is answered with an error. False if none is asked.
+    pub(super) fn overrule(&mut self, channel: &str, code: ErrorCode) -> bool {
+        let asked = self.slots.iter_mut().find(|slot| {
+            matches!(slot.stage, Stage::Waits(Awaited::Subscribe(_))) && *slot.channel == *channel
+        });
+        let Some(slot) = asked else { return false };
+        slot.stage = Stage::Waits(Awaited::Overruled(code));
+        true
+    }
+
+    /// Whether it is settled which channels a client that connects is put into.
+    pub(super) fn has_plan(&self) -> bool {
+        let first = self.slots.front().map(|slot| &slot.stage);
+        matches!(first, Some(Stage::Waits(Awaited::SignIn(_) | Awaited::Entrances(_))))
+    }
+
+    /// The channels that a client which connects is put into, or will be when it is let in.
+    pub(super) fn planned(&mut self) -> Option<(SlotId, &mut Entrances)> {
+        let first = SlotId(self.first);
+        match &mut self.slots.front_mut()?.stage {
+            Stage::Waits(Awaited::SignIn(plan) | Awaited::Entrances(plan)) => Some((first, plan)),
+            _ => None,
+        }
     }
 
     /// The channels that a client which connects is put into.

@@ -53,7 +53,7 @@ impl Sessions {
             UserAction::Unsubscribe { channel } => {
                 let membership = peer.tag(channel).map(Membership::of_bits);
                 let Some(session) = peer.state() else { return };
-                deferred = session.put_out(channel, membership, &mut self.effects);
+                deferred = session.put_out(channel, membership, &self.terms, &mut self.effects);
             }
             UserAction::Refresh { expired, expires_s, info } => {
                 let expires = (*expires_s > 0).then(|| Duration::from_secs(*expires_s));
@@ -104,8 +104,9 @@ mod tests {
     use super::super::session_rig::{Client, SessionRig, names_at, open_settings};
     use super::super::session_settings::SessionSettings;
     use crate::config::Config;
-    use crate::protocol::{Selection, UserAction, UserCommand};
-    use crate::session::{Retention, Rules};
+    use crate::hub::{Homes, ShardId};
+    use crate::protocol::{Selection, UserAction, UserCommand, UserSubscription};
+    use crate::session::{PersonalChannel, Retention, Rules};
 
     fn rig() -> SessionRig {
         rig_of(open_settings())
@@ -183,6 +184,48 @@ mod tests {
             assert_eq!((counters.client_replies, counters.errors_permission_denied), (3, 1));
             assert_eq!((counters.client_subscribes, counters.errors_already_subscribed), (1, 0));
             assert!(rig.is_open(client));
+        }
+    }
+
+    /// A client that waits for the home of its user, and then for that of its own channel.
+    #[test]
+    fn what_is_done_to_a_client_that_connects_is_so_when_it_is_connected() {
+        let homes = Homes::dealt(2);
+        let away = |user: &String| {
+            let own = homes.home_of_channel(&format!("#{user}"));
+            [own, homes.home_of_user(user)] == [ShardId::new(1); 2]
+        };
+        let user = names_at(1, 2).find(away).expect("there are names enough");
+        let own = format!("#{user}");
+        let other = names_at(1, 2).next().expect("there are names enough");
+        let open = open_settings();
+        for (limit, unsubscribes) in [(0, true), (3, true), (0, false), (3, false)] {
+            let personal = PersonalChannel { namespace: String::new(), is_single: false };
+            let rules = Rules {
+                personal_channel: Some(personal),
+                user_connection_limit: limit,
+                ..open.rules.clone()
+            };
+            let mut rig = rig_of(SessionSettings { rules, ..open.clone() });
+            let client = connect(&mut rig, 0, &user);
+            let subscription =
+                UserSubscription { channel: other.clone(), ..UserSubscription::default() };
+            let action = if unsubscribes {
+                UserAction::Unsubscribe { channel: own.clone() }
+            } else {
+                UserAction::Subscribe(Box::new(subscription))
+            };
+            let word = UserCommand { clients: Selection::default(), action }.encode();
+            let tell = TellUser { ask: 7, user: user.as_str().into(), word: Arc::from(word) };
+            assert_eq!(rig.counters().client_connects, 0, "its homes have not answered");
+            rig.tell_user(tell, 9);
+            rig.exchange();
+            assert!(rig.is_open(client));
+            assert_eq!(rig.counters().client_connects, 1);
+            let is_in =
+                [&own, &other].map(|channel| rig.core(0).channels.is_member(client.index, channel));
+            let expected = if unsubscribes { [false, false] } else { [true, true] };
+            assert_eq!(is_in, expected, "limit {limit}");
         }
     }
 }
