@@ -519,6 +519,10 @@ pub const TOKEN_KEY_ID_BYTES_MAX: usize = 256;
 /// Bytes of the name that a token has itself (`jti`): a UUID has 36. It is kept with each session.
 pub const TOKEN_ID_BYTES_MAX: usize = 128;
 
+/// Tokens, and users' tokens, that may be revoked at a time: a day of logouts of a site with as many
+/// users online. Each shard has the list, with 100 to 600 bytes for each: 2 MiB, and 9 at most.
+pub const REVOCATIONS_MAX: usize = 16 * 1024;
+
 /// Bytes of one compiled `audience_regex` or `issuer_regex`.
 pub const TOKEN_REGEX_BYTES_MAX: usize = CHANNEL_REGEX_BYTES_MAX;
 
@@ -767,6 +771,9 @@ pub const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Publications and questions of back ends that are on their way to channels' homes at once: what
 /// some tens of connections ask in batches. One more is refused.
 pub const HOME_REQUESTS_MAX: usize = 8192;
+
+/// `info` tells what was counted in the last one or two of these: the reference's interval.
+pub const INFO_PERIOD: Duration = Duration::from_mins(1);
 
 /// Time in which a publication with the same key as an earlier one is not made again: the
 /// reference's.

@@ -21,6 +21,8 @@ use longwire::{Running, Server, SessionSettings, Sessions};
 use serde_json::{Value, json};
 use session::{Client, PATIENCE, config, settings};
 
+#[path = "support/api.rs"]
+mod api;
 #[path = "support/backend.rs"]
 mod backend;
 #[path = "support/session.rs"]
@@ -74,6 +76,7 @@ fn serve(rules: TokenRules) -> Running {
     let mut site = Settings::default();
     site.internal_listen = None;
     site.tokens = TokenKeys::new(rules, None);
+    site.http_api.key = Some("key".to_owned());
     let site = Site::new(site).expect("no port of its own");
     Server::start_site(config, site, make).expect("it starts")
 }
@@ -138,6 +141,20 @@ fn a_crowd_costs_one_fetch_and_who_comes_back_no_check() {
     assert_eq!((counters.tokens_checked, counters.tokens_known), (32, 32));
     let forged = Signer::new("a").of("u0");
     assert_eq!(connect(&server, &forged), Err(3500));
+}
+
+/// Its signature is known to be right, and is not what is wrong.
+#[test]
+fn a_token_that_is_known_is_revoked_like_any_other() {
+    let signer = Signer::new("a");
+    let public_keys = vec![PublicKey::ecdsa(&signer.pem()).expect("a key")];
+    let server = serve(TokenRules { public_keys, ..TokenRules::default() });
+    let token = signer.token(&json!({ "sub": "ann", "jti": "t1" }));
+    assert!(is_in(&connect(&server, &token)) && is_in(&connect(&server, &token)));
+    api::command(server.address(), "revoke_token", &json!({ "uid": "t1" }));
+    assert_eq!(connect(&server, &token), Err(3500));
+    let counters = server.snapshot().expect("it runs").counters;
+    assert_eq!((counters.tokens_checked, counters.tokens_known), (1, 2));
 }
 
 #[test]

@@ -185,6 +185,10 @@ pub trait Handler: Sized + 'static {
     /// The alarm that was set for the connection ([`Peer::set_alarm`]) is due.
     fn alarm(&mut self, _peer: &mut Peer<'_, Self>) {}
 
+    /// Somebody outside has a word for connections, of which [`told`](Self::told) says some at a
+    /// time, if there are any: this comes first, and once, also where there is none.
+    fn heard(&mut self, _word: Word<'_>) {}
+
     /// Somebody outside has a word for all connections of a user. These are some of them, by what
     /// [`Peer::belong_to`] has said, and may be others': the application looks.
     fn told(

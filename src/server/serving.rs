@@ -306,7 +306,7 @@ impl Serving {
             }
             Ask::Tell { user, word, answer } => {
                 let (mesh, counters) = (&self.control.mesh, &mut self.counters);
-                self.telling.tell(mesh, counters, (&user, &word), answer);
+                self.telling.tell(mesh, counters, (user.as_deref(), &word), answer);
             }
             Ask::Snapshot { answer } => {
                 self.rounds.ask(Asker::Site(answer), &mut self.counters);

@@ -18,7 +18,7 @@ pub(super) struct Extra {
     texts: Option<Arc<[u8]>>,
     /// When it expires, in seconds since the Unix epoch; 0 is never.
     expires_s: u32,
-    /// When its token was issued, in the same way; 0 if that is not known.
+    /// When its token was issued, in the same way; 0 if it has none.
     issued_s: u32,
     more: Option<Box<More>>,
 }
@@ -146,7 +146,7 @@ impl Session {
         (seconds > 0).then(|| Duration::from_secs(seconds.into()))
     }
 
-    /// When its token was issued, since the Unix epoch, if that is known.
+    /// When its token was issued, since the Unix epoch, if it has one.
     pub fn issued(&self) -> Option<Duration> {
         let seconds = self.extra.as_ref().map_or(0, |extra| extra.issued_s);
         (seconds > 0).then(|| Duration::from_secs(seconds.into()))

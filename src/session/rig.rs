@@ -9,6 +9,7 @@ use super::{
 };
 use crate::backend;
 use crate::protocol::{Commands, Disconnect, DisconnectCode, ErrorCode, Format, Lineage};
+use crate::token::Revoked;
 pub(super) use crate::token::rig::{KEY, signed, signed_with};
 
 /// The name that the client of a rig has.
@@ -60,6 +61,7 @@ impl Rig {
                 rules,
                 lineage: Lineage::ZERO,
                 session_key: SessionKey::new([0; 32]),
+                revoked: Revoked::default(),
                 now: Duration::ZERO,
             },
             effects: Effects::default(),

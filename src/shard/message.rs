@@ -127,12 +127,12 @@ pub(crate) struct Listed {
     pub(crate) members: u32,
 }
 
-/// A word for all connections of a user.
+/// A word for all connections of a user, or of everybody where none is named.
 #[derive(Clone, Debug)]
 pub(crate) struct TellUser {
     /// The asking thread's own.
     pub(crate) ask: u64,
-    pub(crate) user: Arc<str>,
+    pub(crate) user: Option<Arc<str>>,
     /// What only the application understands.
     pub(crate) word: Arc<[u8]>,
 }

@@ -120,7 +120,11 @@ impl Message {
             }
             Self::Consulted(consulted) => put.tag(CONSULTED).consulted(consulted),
             Self::TellUser(tell) => {
-                put.tag(TELL_USER).u64(tell.ask).text(&tell.user).bytes(&tell.word)
+                let user = tell.user.as_ref();
+                put.tag(TELL_USER)
+                    .u64(tell.ask)
+                    .option(user, |put, user| put.text(user))
+                    .bytes(&tell.word)
             }
             Self::ListChannels(list) => put.tag(LIST_CHANNELS).u64(list.ask).text(&list.pattern),
             Self::ChannelsListed { ask, found } => {
@@ -275,7 +279,7 @@ mod tests {
             Message::SignOut { user: "bo".into() },
             Message::TellUser(Box::new(TellUser {
                 ask: u64::MAX - 3,
-                user: "dora".into(),
+                user: Some("dora".into()),
                 word: Arc::from(&b"{}"[..]),
             })),
             Message::UserTold { ask: 12 },
