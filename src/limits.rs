@@ -519,8 +519,8 @@ pub const TOKEN_KEY_ID_BYTES_MAX: usize = 256;
 /// Bytes of the name that a token has itself (`jti`): a UUID has 36. It is kept with each session.
 pub const TOKEN_ID_BYTES_MAX: usize = 128;
 
-/// Tokens, and users' tokens, that may be revoked at a time: a day of logouts of a site with as many
-/// users online. Each shard has the list, with 100 to 600 bytes for each: 2 MiB, and 9 at most.
+/// Tokens, and users' tokens, that may be revoked at a time: a day of logouts of a site with as
+/// many users online. Each shard has the list, with 100 to 600 bytes for each: 2 to 9 MiB.
 pub const REVOCATIONS_MAX: usize = 16 * 1024;
 
 /// Bytes of one compiled `audience_regex` or `issuer_regex`.
@@ -545,8 +545,14 @@ pub const KEY_SET_TIMEOUT: Duration = Duration::from_secs(5);
 const _: () = assert!(KEY_SET_TIMEOUT.as_secs() < STALE_CLOSE_DELAY_DEFAULT.as_secs());
 
 /// Time between two attempts to fetch a key set: a token may name any key, and each name that is
-/// unknown may be that of a new one.
-pub const KEY_SET_FETCH_FLOOR: Duration = Duration::from_secs(5);
+/// unknown may be that of a new one. Its client waits for so long and the fetch; those of the
+/// official SDKs give up after 5 s.
+pub const KEY_SET_FETCH_FLOOR: Duration = Duration::from_secs(2);
+
+/// Clients that wait so at a time: a new key begins with few, and who makes names of keys up is not
+/// to keep everybody's room at the control thread. One more is told to come again.
+pub const KEY_SET_WAITERS_MAX: usize = 256;
+const _: () = assert!(KEY_SET_WAITERS_MAX * 8 <= CONSULTS_PER_SHARD_MAX);
 
 /// Age at which a key set is fetched anew behind those who use it, so that keys which were taken
 /// out of it are taken out here.
@@ -912,8 +918,13 @@ pub const BROADCAST_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const BROADCAST_SLICE_BYTES: usize = 1024 * 1024;
 
 /// Questions to the control thread that the clients of one shard may have open at a time: at
-/// 100 ms each, 40,000 a second. One more is answered with a temporary error.
+/// 100 ms each, 40,000 a second. One more is answered with a temporary error, or waits in line.
 pub const CONSULTS_PER_SHARD_MAX: usize = 4096;
+
+/// Questions that wait in line for room: tokens, which are checked at 20,000 a second and more. A
+/// shard's clients that all come back at once come in so in a second or two; to be sent away, and
+/// to connect anew, would cost them and the shard more. They are bounded by their bytes, too.
+pub const CONSULTS_WAITING_MAX: usize = 32 * 1024;
 
 /// Bytes of these questions: room for many of usual size, not for each of the longest.
 pub const CONSULTS_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -217,7 +217,7 @@ fn connected_many(server: &Running, claims: &Value) -> Vec<Client> {
     (0..8 * SHARDS).map(|_| connected(server, claims)).collect()
 }
 
-fn command(server: &Running, method: &str, body: &Value) {
+fn call(server: &Running, method: &str, body: &Value) {
     assert_eq!(api::command(server.address(), method, body), json!({ "result": {} }), "{method}");
 }
 
@@ -238,7 +238,7 @@ fn a_revoked_token_closes_who_came_with_it_and_lets_nobody_in() {
     let gone = connected_many(&server, &claims);
     let mut others = connected_many(&server, &json!({ "sub": "ann", "jti": "t2" }));
     let mut unnamed = connected(&server, &json!({ "sub": "ann" }));
-    command(&server, "revoke_token", &json!({ "uid": "t1", "expire_at": in_time(HOUR) }));
+    call(&server, "revoke_token", &json!({ "uid": "t1", "expire_at": in_time(HOUR) }));
     for mut client in gone {
         assert_eq!(client.end(), revoked());
     }
@@ -257,9 +257,9 @@ fn a_revoked_token_closes_who_came_with_it_and_lets_nobody_in() {
     let refreshed = &mut others[0];
     let reply = refreshed.ask(&refresh(&json!({ "sub": "ann", "jti": "t3" })));
     assert_eq!(reply["refresh"], json!({}));
-    command(&server, "revoke_token", &json!({ "uid": "t2" }));
+    call(&server, "revoke_token", &json!({ "uid": "t2" }));
     assert_untold(refreshed);
-    command(&server, "revoke_token", &json!({ "uid": "t3" }));
+    call(&server, "revoke_token", &json!({ "uid": "t3" }));
     assert_eq!(refreshed.end(), revoked());
     for client in &mut others[1..] {
         assert_eq!(client.end(), revoked());
@@ -278,7 +278,7 @@ fn tokens_of_a_user_that_were_issued_before_are_revoked_together() {
     let mut by_header = Client::dial_with(server.address(), &[("X-User", "ann")]);
     by_header.ask(r#""connect":{}"#);
     let before = json!({ "user": "ann", "issued_before": now, "expire_at": in_time(HOUR) });
-    command(&server, "invalidate_user_tokens", &before);
+    call(&server, "invalidate_user_tokens", &before);
     for mut client in old {
         assert_eq!(client.end(), revoked());
     }
@@ -309,8 +309,8 @@ fn a_revoked_subscription_token_opens_no_channel_any_more() {
         }
     }
     let before = |channel: &str| json!({ "user": "ann", "channel": channel, "issued_before": now });
-    command(&server, "invalidate_user_tokens", &before("$a"));
-    command(&server, "invalidate_user_tokens", &before("given"));
+    call(&server, "invalidate_user_tokens", &before("$a"));
+    call(&server, "invalidate_user_tokens", &before("given"));
     for client in &mut clients {
         // It is to show its token again, which will not do; another will.
         let push = client.line()["push"].clone();
@@ -321,7 +321,7 @@ fn a_revoked_subscription_token_opens_no_channel_any_more() {
         let reply = client.ask(&subscribe("$a", &of("$a", now)));
         assert_eq!(reply["subscribe"], json!({}), "{reply}");
     }
-    command(&server, "revoke_token", &json!({ "uid": "s1" }));
+    call(&server, "revoke_token", &json!({ "uid": "s1" }));
     for client in &mut clients {
         let reply = client.ask(&subscribe("$c", &of("$c", now)));
         assert_eq!(reply["error"]["code"], 103, "{reply}");

@@ -90,7 +90,7 @@ pub enum PublishError {
 pub enum ConsultError {
     /// The connection is closing or gone.
     Gone,
-    /// Too many questions are open, or the queue to the control thread is full.
+    /// Too many questions are open, or wait, or the queue to the control thread is full.
     Busy,
     /// Nobody there could answer it, or not in time.
     Unanswered,
@@ -231,12 +231,13 @@ pub trait Engine<H: Handler> {
         channel: &str,
         question: Question,
     ) -> Result<Asked<Answer>, AskError>;
-    /// Asks the control thread.
+    /// Asks the control thread, in line with others if it may wait.
     fn consult(
         &mut self,
         connection: ConnectionId,
         id: u32,
         question: Box<[u8]>,
+        may_wait: bool,
     ) -> Result<(), ConsultError>;
     /// The tag that a connection entered a channel with; `None` if it is not in it.
     fn tag(&self, connection: ConnectionId, channel: &str) -> Option<u8>;

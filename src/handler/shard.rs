@@ -173,7 +173,13 @@ impl<'a, H: Handler> Peer<'a, H> {
     /// question of the connection has. If the connection is closed before, nobody works on it any
     /// more.
     pub fn consult(&mut self, id: u32, question: Box<[u8]>) -> Result<(), ConsultError> {
-        self.engine.consult(self.id, id, question)
+        self.engine.consult(self.id, id, question, false)
+    }
+
+    /// The same for a question that waits in line where there is no room for it now: for those that
+    /// are soon answered, whoever asks them.
+    pub fn consult_in_turn(&mut self, id: u32, question: Box<[u8]>) -> Result<(), ConsultError> {
+        self.engine.consult(self.id, id, question, true)
     }
 
     /// The tag that it entered a channel with ([`Entry::tag`]), 0 where it has joined; `None` if it

@@ -107,8 +107,9 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
         connection: ConnectionId,
         id: u32,
         question: Box<[u8]>,
+        may_wait: bool,
     ) -> Result<(), ConsultError> {
-        self.core.consult(connection, id, question)
+        self.core.consult(connection, id, question, may_wait)
     }
 
     fn tag(&self, connection: ConnectionId, channel: &str) -> Option<u8> {

@@ -207,7 +207,15 @@ impl Sessions {
 
     /// Asks the control thread.
     fn consult(&mut self, peer: &mut Peer<'_, Self>, slot: SlotId, question: &backend::Question) {
-        if let Err(error) = peer.consult(slot.number(), question.encode()) {
+        // To come again would cost a client more than to wait for its token to be checked; what a
+        // back end has not answered in time has failed, and no line is to hide that.
+        let asked = match question {
+            backend::Question::Token { .. } => {
+                peer.consult_in_turn(slot.number(), question.encode())
+            }
+            backend::Question::Call(_) => peer.consult(slot.number(), question.encode()),
+        };
+        if let Err(error) = asked {
             let deferred = self.take_verdict(peer, slot, Err(error));
             self.resume(peer, deferred);
         }

@@ -122,11 +122,12 @@ mod tests {
 
     #[test]
     fn what_is_told_is_of_the_last_one_or_two_periods() {
-        let (start, period) = (Instant::now(), INFO_PERIOD.as_secs());
+        let start = Instant::now();
+        let period = u32::try_from(INFO_PERIOD.as_secs()).unwrap();
         let begin = look(start, 0, 0);
         let mut looks = Looks { from: begin.clone(), next: begin };
         for (after, published, interval, done) in [
-            (1, 1, 1, 1),
+            (1, 1, 1, 1_u32),
             (period, 5, period, 5),
             (period + 1, 6, period + 1, 6),
             (2 * period, 8, 2 * period, 8),
@@ -134,9 +135,11 @@ mod tests {
             (9 * period, 9, 8 * period, 4),
             (9 * period + 1, 9, 7 * period + 1, 1),
         ] {
-            let metrics = looks.look(look(start, after, published));
-            assert_eq!((metrics.interval, metrics.items["published"]), (interval as f64, done));
-            assert!((metrics.cpu - 100.0 * done as f64 / interval as f64).abs() < 1e-9);
+            let metrics = looks.look(look(start, after.into(), published));
+            let cpu = 100.0 * f64::from(done) / f64::from(interval);
+            let expected = (f64::from(interval), u64::from(done));
+            assert_eq!((metrics.interval, metrics.items["published"]), expected);
+            assert!((metrics.cpu - cpu).abs() < 1e-9);
             assert_eq!(metrics.items.len(), 1, "others did not change");
         }
     }

@@ -13,6 +13,7 @@
 mod calls;
 mod desk;
 mod endpoints;
+mod key_fetch;
 mod key_source;
 mod verifiers;
 
