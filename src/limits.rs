@@ -874,7 +874,7 @@ pub const STREAMS_DEFAULT: u32 = 5_000;
 
 /// Descriptors of the control thread that no request and no stream takes: pairs and bells of the
 /// shards, listeners, operators, and connections to back ends.
-pub const CONTROL_DESCRIPTORS_RESERVED: usize = 512;
+pub const CONTROL_DESCRIPTORS_RESERVED: usize = 640;
 const _: () = assert!(CONTROL_DESCRIPTORS_RESERVED > 2 * INTERNAL_CONNECTIONS_MAX);
 
 /// Bytes of the request that begins a stream: a connect command with its token, and what the
@@ -939,15 +939,77 @@ pub const BACKEND_TIMEOUT_MAX_MS: u64 = 60_000;
 /// output, and is seldom a hundredth of this.
 pub const BACKEND_ANSWER_BYTES_MAX: usize = 256 * 1024;
 
-/// Calls of all back ends that are under way at a time, each on a connection of its own. With the
-/// longest answers they hold 32 MiB. Who finds none free waits for one until its time is over.
+/// Calls of one endpoint that are under way at a time, each on a connection of its own: one that
+/// hangs keeps nobody from the others.
 pub const BACKEND_CALLS_MAX: usize = 128;
+
+/// Calls of all endpoints together: three of them may hang, and by then their breakers open. With
+/// the longest answers they hold 96 MiB.
+pub const BACKEND_CALLS_ALL_MAX: usize = 384;
+
+const _: () = assert!(BACKEND_CALLS_MAX * 2 < BACKEND_CALLS_ALL_MAX);
+const _: () =
+    assert!(BACKEND_CALLS_ALL_MAX + 2 * INTERNAL_CONNECTIONS_MAX < CONTROL_DESCRIPTORS_RESERVED);
+
+/// The part of its time that a call waits at most until fewer of its endpoint are under way: the
+/// rest is for the answer, or for the next endpoint.
+pub const BACKEND_ROOM_SHARE: u32 = 2;
 
 /// Time for which a connection to a back end that nobody uses is kept: less than servers keep
 /// theirs, so that no call is sent into a connection that is being closed.
 pub const BACKEND_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 const _: () = assert!(CONSULTS_BYTES_MAX / CONSULTS_PER_SHARD_MAX >= 4096);
+
+/// Reports of a shard's application that wait for the control thread: all clients of a shard of
+/// 15,000 leave at once, each out of some channels before.
+pub const REPORTS_PER_SHARD_MAX: usize = 65_536;
+
+/// What they are charged for together: 256 bytes each.
+pub const REPORTS_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What a report is charged for beside its bytes.
+pub const REPORT_OVERHEAD_BYTES: usize = 32;
+
+/// Reports in one message of the mesh: with 16 KiB and fewer of them a storm takes few slots.
+pub const REPORTS_PER_MESSAGE_MAX: usize = 64;
+
+/// Events that wait for the back end that is told of them: a storm of a million's tenth, or all
+/// that happens while a back end is started anew.
+pub const EVENTS_WAITING_MAX: usize = 100_000;
+
+/// What they are charged for together.
+pub const EVENTS_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+const _: () = assert!(REPORTS_BYTES_MAX <= EVENTS_BYTES_MAX);
+
+/// Events of one POST, and their bytes: what a back end answers well within its timeout.
+pub const EVENTS_BATCH_MAX: usize = 500;
+
+/// See [`EVENTS_BATCH_MAX`].
+pub const EVENTS_BATCH_BYTES_MAX: usize = 128 * 1024;
+
+/// Time for the answer to one POST of events, by default: more than to a question, for there are
+/// many in it and no client waits.
+pub const EVENTS_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+
+/// Rest before events are posted again that were not taken; each time twice as long.
+pub const EVENTS_RETRY_MIN: Duration = Duration::from_millis(200);
+
+/// The longest such rest.
+pub const EVENTS_RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// The longest while the server stops.
+pub const EVENTS_RETRY_LAST_MAX: Duration = Duration::from_secs(1);
+
+/// Events that nobody has taken for so long are given up: what they tell is no news, and what no
+/// back end takes, for whatever reason, must not stand in the way of all others for ever.
+pub const EVENTS_AGE_MAX: Duration = Duration::from_hours(1);
+
+/// What a stop gives the last events beyond the drain timeout.
+pub const EVENTS_STOP_GRACE: Duration = Duration::from_secs(3);
+
+const _: () = assert!(EVENTS_STOP_GRACE.as_millis() < STOP_GRACE.as_millis());
 
 /// Failures behind each other that open the breaker of an endpoint.
 pub const BREAKER_FAILURES_MAX: u32 = 5;

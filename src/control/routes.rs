@@ -15,6 +15,7 @@ use super::body::Budget;
 use super::channels::Channels;
 use super::consult::Calls;
 use super::crowd::Guest;
+use super::events::Mailbox;
 use super::request_id::RequestIds;
 use super::service::Service;
 use super::settings::{HttpApi, Settings};
@@ -37,6 +38,7 @@ pub(super) struct Context {
     pub(super) identity: Arc<api::Identity>,
     pub(super) streams: Streams,
     pub(super) calls: Arc<Calls>,
+    pub(super) mailbox: Mailbox,
     pub(super) websocket_path: Arc<str>,
     /// Connections that the shards take; 0: unknown.
     pub(super) connections_max: u64,
@@ -107,7 +109,7 @@ impl Routes {
         settings: Settings,
         (api, terms): (watch::Receiver<HttpApi>, watch::Receiver<StreamTerms>),
         (asks, shards): (Asks, mpsc::Sender<Introduced>),
-        calls: Arc<Calls>,
+        (calls, mailbox): (Arc<Calls>, Mailbox),
         stop: watch::Receiver<bool>,
         seeds: [u64; 2],
     ) -> Self {
@@ -141,6 +143,7 @@ impl Routes {
             identity: Arc::new(identity),
             streams,
             calls,
+            mailbox,
             websocket_path,
             connections_max: settings.connections_max,
         };

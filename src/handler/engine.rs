@@ -84,6 +84,14 @@ pub enum PublishError {
     TooLong,
 }
 
+/// A report was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReportError {
+    /// As many wait as may. It is counted.
+    Full,
+}
+
 /// A question to the control thread has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -179,6 +187,9 @@ error_texts! {
         HomeFull => "the user's home counts as many users as it may",
         User => "a user's id has at most 255 bytes",
     }
+    ReportError {
+        Full => "too many reports wait for the control thread",
+    }
     OffloadError {
         Gone => "the connection is closing or gone",
         Full => "the off-load pool is full",
@@ -239,6 +250,8 @@ pub trait Engine<H: Handler> {
         question: Box<[u8]>,
         may_wait: bool,
     ) -> Result<(), ConsultError>;
+    /// Reports to the control thread.
+    fn report(&mut self, report: Box<[u8]>) -> Result<(), ReportError>;
     /// The tag that a connection entered a channel with; `None` if it is not in it.
     fn tag(&self, connection: ConnectionId, channel: &str) -> Option<u8>;
     /// Keeps back what fan-out has for a connection.
@@ -247,6 +260,8 @@ pub trait Engine<H: Handler> {
     fn release_deliveries(&mut self, connection: ConnectionId);
     /// Shows a connection otherwise, wherever it is present.
     fn show_anew(&mut self, connection: ConnectionId, present: &Present);
+    /// The same in one channel.
+    fn show_anew_in(&mut self, connection: ConnectionId, channel: &str, present: &Present);
     /// Ends a membership, or an entry that is under way; false if there was none.
     fn leave(&mut self, connection: ConnectionId, channel: &str) -> bool;
     /// Whether a connection is a member of a channel.

@@ -27,8 +27,8 @@ mod word;
 
 pub use closed::{Cause, Closed};
 pub use engine::{
-    ConnectionId, ConsultError, Engine, JoinError, OffloadError, PublishError, SendError,
-    ShardLimits, SignIn, SignInError,
+    ConnectionId, ConsultError, Engine, JoinError, OffloadError, PublishError, ReportError,
+    SendError, ShardLimits, SignIn, SignInError,
 };
 pub use heartbeat::Heartbeat;
 pub use message::{Message, MessageKind};

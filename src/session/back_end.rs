@@ -144,13 +144,12 @@ impl Session {
         // On its way into a channel that keeps nothing it is a member already.
         let Some(slot) = self.awaited_entry(channel) else {
             if membership.is_some() {
-                self.leave(channel, effects);
-                self.push(channel, &push, effects);
+                self.unsubscribed(channel, UnsubscribeCode::Server, effects);
             }
             return Deferred::default();
         };
         let taken = self.take(slot);
-        self.leave(channel, effects);
+        self.leave(channel, None, effects);
         if let Taken { awaited: Awaited::Entry(..), .. } = taken {
             return self.answer(taken, &Reply::Error(ErrorCode::PermissionDenied.into()), effects);
         }

@@ -37,6 +37,8 @@ pub(super) struct More {
     headers: Option<Box<Headers>>,
     /// Its subscriptions that end unless they are prolonged.
     pub(super) expiring: Vec<Expiring>,
+    /// How many questions whether one of them goes on were asked.
+    pub(super) stays_asked: u32,
     /// What others are shown of it in some channels, by their names.
     channel_infos: Vec<(Box<str>, Box<[u8]>)>,
 }
@@ -193,7 +195,7 @@ impl Session {
     }
 
     /// What others are shown of it in this channel only; empty for nothing.
-    fn channel_info(&self, channel: &str) -> &[u8] {
+    pub(super) fn channel_info(&self, channel: &str) -> &[u8] {
         let all = self.more_ref().map_or(&[][..], |more| &more.channel_infos);
         all.iter().find(|(name, _)| **name == *channel).map_or(&[], |(_, info)| info)
     }
@@ -212,7 +214,7 @@ impl Session {
     }
 
     /// The client as others are shown it in this channel.
-    pub(super) fn shown_in(&self, channel: &str, terms: &Terms) -> ClientInfo<'_> {
+    pub fn shown_in(&self, channel: &str, terms: &Terms) -> ClientInfo<'_> {
         ClientInfo { channel_info: self.channel_info(channel), ..self.shown(terms) }
     }
 

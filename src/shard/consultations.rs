@@ -146,7 +146,7 @@ impl Consultations {
 
 impl<H: Handler> Core<H> {
     /// The mesh's last member: it has no connections of its own.
-    fn control(&self) -> MemberId {
+    pub(super) fn control(&self) -> MemberId {
         MemberId::new(self.shard_count)
     }
 

@@ -66,6 +66,8 @@ pub(crate) enum Message {
     Unconsult { connection: ConnectionId, id: u32 },
     /// The control thread's answer to [`Message::Consult`].
     Consulted(Box<Consulted>),
+    /// To the control thread: reports of the application.
+    Reported(Box<[Box<[u8]>]>),
     /// From the control thread: which channels have members here? A request.
     ListChannels(Box<ListChannels>),
     /// The answer to [`Message::ListChannels`]: channels with members here, unless they are too

@@ -39,14 +39,18 @@ impl Sessions {
                     self.ask(peer, slot, &channel, &question);
                 }
                 Effect::ShowAnew => self.show_anew(peer),
+                Effect::ShowAnewIn { channel } => self.show_anew_in(peer, &channel),
                 Effect::Consult { slot, question } => self.consult(peer, slot, &question),
                 Effect::HoldDeliveries => peer.hold_deliveries(),
                 Effect::ReleaseDeliveries => {
                     self.flush(peer);
                     peer.release_deliveries();
                 }
-                Effect::Leave { channel } => {
+                Effect::Leave { channel, why } => {
                     peer.shard().counters().client_unsubscribes += 1;
+                    if let Some(why) = why {
+                        self.tell_unsubscribed(peer, &channel, why);
+                    }
                     peer.leave(self.effects.name(&channel));
                 }
                 Effect::Publish { id, slot, channel, message, keep } => {
@@ -96,6 +100,16 @@ impl Sessions {
         if let Some(session) = peer.state() {
             let present = shown(session, &self.terms, &[]);
             peer.show_anew(&present);
+        }
+    }
+
+    /// The same in one channel.
+    fn show_anew_in(&mut self, peer: &mut Peer<'_, Self>, channel: &Span) {
+        let name = self.effects.name(channel);
+        if let Some(session) = peer.state() {
+            let info = session.shown_in(name, &self.terms).channel_info;
+            let present = shown(session, &self.terms, info);
+            peer.show_anew_in(name, &present);
         }
     }
 

@@ -228,6 +228,9 @@ impl Handler for Sessions {
         if session.is_signed_in() {
             shard.sign_out(session.user());
         }
+        if session.has_connected() {
+            self.tell_disconnected(shard, &session, closed);
+        }
         let counters = shard.counters();
         if session.has_connected() {
             client_counters::ended(counters, session.transport());

@@ -19,6 +19,6 @@ mod verifiers;
 
 pub(super) use calls::Calls;
 pub use desk::Desk;
-pub(super) use endpoints::Counts;
+pub(super) use endpoints::{Counts, EndpointState};
 pub use verifiers::TokenKeys;
 pub(super) use verifiers::Verifiers;
