@@ -15,6 +15,7 @@ use backend::{BackEnd, Reply};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use longwire::control::{Settings, Site, TokenKeys};
+use longwire::limits::KEY_SET_BYTES_MAX;
 use longwire::session::Rules;
 use longwire::token::{HmacKey, PublicKey, TokenRules};
 use longwire::{Running, Server, SessionSettings, Sessions};
@@ -183,12 +184,15 @@ fn a_provider_that_is_of_no_use_costs_a_temporary_error() {
     let signer = Signer::new("a");
     let token = signer.of("ann");
     let jwk = signer.jwk();
-    for what in ["dies", "hangs", "floods", "fails", "garbage", "empty"] {
+    let set = json!({ "keys": [jwk] }).to_string();
+    for what in ["dies", "hangs", "floods", "is long", "fails", "garbage", "empty"] {
+        let set = set.clone();
         let provider = BackEnd::start(move |_| match what {
             "dies" => Reply::Die,
             "hangs" => Reply::Hang,
             "floods" => Reply::Flood,
-            "fails" => Reply::Say(500, String::new()),
+            "is long" => Reply::Say(200, set.clone() + &" ".repeat(KEY_SET_BYTES_MAX)),
+            "fails" => Reply::Say(500, set.clone()),
             "garbage" => Reply::Say(200, "<html>".to_owned()),
             _ => Reply::json(&json!({ "keys": [] })),
         });

@@ -138,7 +138,7 @@ for (const format of FORMATS) {
       };
     };
     for (const options of [
-      { token: undefined, getToken: fails(sign({ sub: "ann" })) },
+      { token: "", getToken: fails(sign({ sub: "ann" })) },
       { getData: fails(format.put({})) },
     ]) {
       const client = stage.client(format, "ann", options);
@@ -167,7 +167,7 @@ for (const format of FORMATS) {
     const Unauthorized = [UnauthorizedError, ProtobufUnauthorizedError];
     const isJson = format.name.startsWith("JSON");
     const getToken = async () => { throw new Unauthorized[isJson ? 0 : 1]("no"); };
-    const client = stage.client(format, "ann", { token: undefined, getToken });
+    const client = stage.client(format, "ann", { token: "", getToken });
     const ended = next(client, "disconnected");
     client.connect();
     const { code, reason } = await ended;

@@ -115,22 +115,6 @@ for (const format of FORMATS) {
     }
   });
 
-  test(`${format.name}: who brings no new token in time hears 2501, and comes back`, async () => {
-    const name = channel("late");
-    let asked = 0;
-    const getToken = async () => {
-      asked += 1;
-      if (asked === 2) return new Promise(() => {}); // a back end that hangs
-      return tokenOf(name, asked === 1 ? { exp: inSeconds(1) } : {});
-    };
-    const [client] = await stage.connected(format, "ann");
-    const [subscription] = await subscribed(client, name, { getToken, minResubscribeDelay: 50 });
-    const { code } = await next(subscription, "subscribing");
-    assert.equal(code, 2501);
-    await next(subscription, "subscribed");
-    assert.equal(asked >= 2, true);
-  });
-
   test(`${format.name}: who came with a revoked token is out for good`, async () => {
     const [mine, theirs] = [{ sub: "ann", jti: channel("one") }, { sub: "ann", jti: "another" }];
     const [client] = await stage.connected(format, mine);

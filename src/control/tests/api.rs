@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::super::{ChannelKind, Channels, Kept, Question};
+use super::super::{ChannelKind, Channels, ErrorMode, Kept, Question};
 use super::{HttpApi, Shards, Snapshot, settings, stage, stage_with};
-use crate::limits::BROADCAST_CHANNELS_MAX;
+use crate::limits::{BATCH_COMMANDS_MAX, BROADCAST_CHANNELS_MAX};
 use crate::protocol::DataFormat;
 
 fn keyed() -> super::Settings {
@@ -373,4 +373,29 @@ async fn channels_are_listed_by_a_pattern_that_has_a_meaning() {
         let answer = stage.post("/api/channels", KEY, &body).await;
         assert!(answer.body.contains(r#""code":107"#), "{pattern}: {}", answer.body);
     }
+}
+
+#[tokio::test]
+async fn commands_beyond_what_a_request_may_have_are_refused_together() {
+    let stage = stage(keyed());
+    for (count, is_fine) in [(BATCH_COMMANDS_MAX, true), (BATCH_COMMANDS_MAX + 1, false)] {
+        let commands = vec![r#"{"rpc":{}}"#; count].join(",");
+        let batch = format!(r#"{{"commands":[{commands}]}}"#);
+        let answer = stage.post("/api/batch", KEY, &batch).await.body;
+        assert_eq!(answer.starts_with(r#"{"replies":["#), is_fine, "{count} in a batch");
+        let lines = vec![r#"{"method":"rpc"}"#; count].join("\n");
+        let answer = stage.post("/api", KEY, &lines).await.body;
+        let replies = if is_fine { count } else { 1 };
+        assert_eq!(answer.lines().count(), replies, "{count} behind each other");
+    }
+}
+
+#[tokio::test]
+async fn errors_are_told_by_status_where_the_settings_say_so() {
+    let mut settings = keyed();
+    settings.http_api.error_mode = ErrorMode::Transport;
+    let stage = stage(settings);
+    let answer = stage.post("/api/publish", KEY, r#"{"channel":"ns:a","data":1}"#).await;
+    assert_eq!(answer.status, 404, "{}", answer.body);
+    assert!(answer.body.starts_with(r#"{"code":102"#), "{}", answer.body);
 }

@@ -3,7 +3,7 @@
 use super::scrape::fetch;
 use super::{settings, stage};
 use crate::control::Settings;
-use crate::limits::REVOCATIONS_MAX;
+use crate::limits::{REVOCATIONS_MAX, USER_COMMAND_BYTES_MAX};
 use crate::protocol::{OptionsForUser, Selection, Term, UserAction, UserCommand, UserSubscription};
 use crate::sys::clock;
 
@@ -141,6 +141,10 @@ async fn a_command_for_users_may_be_refused() {
         assert_eq!(error["error"]["code"], code, "{body}: {error}");
         assert!(stage.told.try_recv().is_err(), "{body}");
     }
+    let data = "x".repeat(USER_COMMAND_BYTES_MAX);
+    let body = format!(r#"{{"user":"a","channel":"a","data":"{data}"}}"#);
+    let answer = stage.post("/api/subscribe", "", &body).await;
+    assert!(answer.body.contains(r#""code":107"#) && stage.told.try_recv().is_err());
     let answer = stage.post("/api/disconnect", "", r#"{"user":"full"}"#).await;
     assert!(answer.body.contains(r#""code":100"#), "{}", answer.body);
 }
