@@ -452,6 +452,24 @@ pub const ACK_IDS_MAX: usize = 1000;
 /// Users × channels for which a home retains what is not acknowledged.
 pub const MAILBOXES_PER_HOME_MAX: usize = 1 << 20;
 
+/// Mailboxes of one user, at one home, that none of its connections is there for: several sessions
+/// of 128 channels. Without it, who subscribes to ever new names fills a home by itself.
+pub const ACK_AWAY_PER_USER_MAX: usize = 1024;
+const _: () = assert!(ACK_AWAY_PER_USER_MAX * 1024 <= MAILBOXES_PER_HOME_MAX);
+
+/// Publications of a channel that some of its mailboxes have yet to take. More come only where a
+/// home is slower at that than they are published; a mailbox that is looked at takes all of them.
+pub const ACK_BEHIND_MAX: usize = 256;
+
+/// Mailboxes and publications with which mailboxes take what was published, in one turn of a home:
+/// a fraction of a millisecond, also where a channel has a million users.
+pub const ACK_TAKE_SHARE: usize = 1024;
+const _: () = assert!(ACK_TAKE_SHARE >= 2 * ACK_BEHIND_MAX);
+
+/// Users × channels of which a home knows what was lost there when the mailbox is gone: some
+/// megabytes of names.
+pub const ACK_LOSSES_MAX: usize = 1 << 16;
+
 /// Bytes that all of it is charged for, at one home: publications once, and a place of each for
 /// every user that has yet to acknowledge it.
 pub const ACK_BYTES_PER_HOME_MAX: usize = 64 * 1024 * 1024;
