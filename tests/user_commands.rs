@@ -2,16 +2,24 @@
 //!
 //! Setup: a server of three shards, and clients of several users on every one of them. Claims: a
 //! command reaches all clients that it means, wherever they are, and nobody else; it has been done
-//! when it is answered; a user without clients is no error.
+//! when it is answered; a user without clients is no error; who is connecting, or is being asked
+//! about, is no exception.
 
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use backend::{BackEnd, Reply};
+use longwire::backend::{Proxies, Proxy};
 use longwire::control::{ChannelKind, Channels, Kept};
-use longwire::session::{ChannelOptions, Retention};
+use longwire::session::{ChannelHooks, ChannelOptions, Hooks, PersonalChannel, Retention};
 use longwire::{Running, SessionSettings};
 use serde_json::json;
 use session::{Client, End, config, settings};
 
 #[path = "support/api.rs"]
 mod api;
+#[path = "support/backend.rs"]
+mod backend;
 #[path = "support/session.rs"]
 mod session;
 
@@ -163,4 +171,99 @@ fn a_disconnect_ends_all_clients_of_a_user_and_of_nobody_else() {
     }
     let counters = server.join().counters;
     assert_eq!(counters.user_commands, 3 * u64::from(8 * SHARDS) - 1);
+}
+
+/// A back end that lets clients into channels, each when the test says so: says that it is asked.
+fn thoughtful() -> (BackEnd, Receiver<()>, Sender<()>) {
+    let (hear, heard) = channel();
+    let (say, said): (_, Receiver<()>) = channel();
+    let said = Mutex::new(said);
+    let back_end = BackEnd::start(move |_| {
+        // The test may be over.
+        let _heard = hear.send(());
+        let _said = said.lock().expect("nobody panics with it").recv();
+        Reply::json(&json!({ "result": {} }))
+    });
+    (back_end, heard, say)
+}
+
+/// It was closed with 3004: both had it enter the channel.
+#[test]
+fn a_client_that_a_back_end_is_asked_about_is_put_in_and_out_all_the_same() {
+    let (back_end, heard, say) = thoughtful();
+    let mut subscribe = ChannelHooks::default();
+    subscribe.set(None, "may".to_owned());
+    let mut settings =
+        SessionSettings { user_id_http_header: Some("X-User".to_owned()), ..settings() };
+    settings.rules.hooks = Hooks { subscribe, ..Hooks::default() };
+    let proxy = Proxy {
+        endpoints: vec![back_end.url("/subscribe")],
+        timeout: session::PATIENCE,
+        ..Proxy::default()
+    };
+    let mut config = config(SHARDS);
+    config.trusted_proxies = vec!["127.0.0.1".parse().expect("an address")];
+    let proxies = Proxies([("may".to_owned(), proxy)].into());
+    let server = api::serve_with(config, &settings, Channels::default(), proxies);
+    let done = json!({ "result": {} });
+    let (mut client, _) = connect(&server, "ann");
+    let room = json!({ "user": "ann", "channel": "room" });
+
+    let asked = client.command(r#""subscribe":{"channel":"room"}"#);
+    heard.recv_timeout(session::PATIENCE).expect("the back end is asked");
+    assert_eq!(api::command(server.address(), "subscribe", &room), done);
+    say.send(()).expect("it is asked");
+    let reply = client.line();
+    assert_eq!((&reply["id"], &reply["error"]["code"]), (&json!(asked), &json!(105)), "{reply}");
+    assert_eq!(client.line()["push"], json!({ "channel": "room", "subscribe": {} }));
+
+    assert_eq!(api::command(server.address(), "unsubscribe", &room), done);
+    assert_eq!(client.line()["push"]["unsubscribe"]["code"], 2000);
+    let asked = client.command(r#""subscribe":{"channel":"room"}"#);
+    heard.recv_timeout(session::PATIENCE).expect("the back end is asked");
+    assert_eq!(api::command(server.address(), "unsubscribe", &room), done);
+    say.send(()).expect("it is asked");
+    let reply = client.line();
+    assert_eq!((&reply["id"], &reply["error"]["code"]), (&json!(asked), &json!(103)), "{reply}");
+    assert_untold(&mut client);
+}
+
+/// Whose homes, and those of their own channels, are on any shard. When the command reaches them
+/// some are connected, some are about to be, and some nobody has heard of.
+#[test]
+fn whoever_is_connecting_is_in_the_channel_once_or_came_after_the_command() {
+    let mut settings =
+        SessionSettings { user_id_http_header: Some("X-User".to_owned()), ..settings() };
+    settings.rules.user_connection_limit = 100;
+    let personal = PersonalChannel { namespace: String::new(), is_single: false };
+    settings.rules.personal_channel = Some(personal);
+    let mut config = config(SHARDS);
+    config.trusted_proxies = vec!["127.0.0.1".parse().expect("an address")];
+    let server = api::serve(config, &settings, Channels::default());
+    let done = json!({ "result": {} });
+    for user in ["ann", "bob", "cho", "dan"] {
+        let room = json!({ "user": user, "channel": "room" });
+        let mut clients: Vec<Client> = (0..30)
+            .map(|_| {
+                let mut client = Client::dial_with(server.address(), &[("X-User", user)]);
+                client.command(r#""connect":{}"#);
+                client
+            })
+            .collect();
+        assert_eq!(api::command(server.address(), "subscribe", &room), done);
+        let mut replies: Vec<_> = clients.iter_mut().map(Client::line).collect();
+        // By now all of them are connected: who came after the first command hears of this one.
+        assert_eq!(api::command(server.address(), "subscribe", &room), done);
+        let hello = json!({ "channel": "room", "data": user });
+        assert_eq!(api::command(server.address(), "publish", &hello), done);
+        for (client, reply) in clients.iter_mut().zip(&mut replies) {
+            let subs = reply["connect"]["subs"].as_object().expect("its own channel");
+            if !subs.contains_key("room") {
+                let push = client.line()["push"].clone();
+                assert_eq!(push, json!({ "channel": "room", "subscribe": {} }));
+            }
+            assert_eq!(client.line()["push"]["pub"]["data"], user);
+            assert_untold(client);
+        }
+    }
 }

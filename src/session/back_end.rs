@@ -26,7 +26,8 @@ pub(super) struct PutIn {
 
 impl Session {
     /// Puts the client into a channel until it `expires`, and has it recover what came after
-    /// `since`. Nothing is done where it is in it, or on its way in, or that time is over.
+    /// `since`. Nothing is done where it is in it, or on its way in, or that time is over. A
+    /// subscribe of its own that a back end is asked about comes too late.
     pub fn put_into(
         &mut self,
         claimed: &Claimed,
@@ -38,11 +39,18 @@ impl Session {
         let channel = claimed.channel.as_str();
         let is_entering = self.awaited_entry(channel).is_some();
         let is_over = expires.is_some_and(|end| end <= terms.now);
-        if !self.is_connected() || membership.is_some() || is_entering || is_over {
+        if membership.is_some() || is_entering || is_over {
             return;
+        }
+        if self.is_connecting() {
+            return self.plan_to_put_into(claimed, (since, expires), terms, effects);
         }
         // The back end was told of a namespace that is not there.
         let Ok(options) = terms.rules.options(channel) else { return };
+        if !self.is_connected() {
+            return;
+        }
+        self.overrule(channel, ErrorCode::AlreadySubscribed);
         if self.channel_count >= terms.rules.channel_limit {
             return self.close(DisconnectCode::ChannelLimit, effects);
         }
@@ -111,22 +119,37 @@ impl Session {
         &mut self,
         channel: &str,
         membership: Option<Membership>,
+        terms: &Terms,
         effects: &mut Effects,
     ) -> Deferred {
+        if self.is_connecting() {
+            return self.plan_to_put_out(channel, terms, effects);
+        }
         if !self.is_connected() {
             return Deferred::default();
         }
-        let push = Push::Unsubscribe(UnsubscribeCode::Server);
+        self.overrule(channel, ErrorCode::PermissionDenied);
+        self.end_stay(channel, membership, UnsubscribeCode::Server, effects)
+    }
+
+    /// The client is not in a channel any more, nor on its way into it.
+    pub(super) fn end_stay(
+        &mut self,
+        channel: &str,
+        membership: Option<Membership>,
+        why: UnsubscribeCode,
+        effects: &mut Effects,
+    ) -> Deferred {
+        let push = Push::Unsubscribe(why);
         // On its way into a channel that keeps nothing it is a member already.
         let Some(slot) = self.awaited_entry(channel) else {
             if membership.is_some() {
-                self.leave(channel, effects);
-                self.push(channel, &push, effects);
+                self.unsubscribed(channel, UnsubscribeCode::Server, effects);
             }
             return Deferred::default();
         };
         let taken = self.take(slot);
-        self.leave(channel, effects);
+        self.leave(channel, None, effects);
         if let Taken { awaited: Awaited::Entry(..), .. } = taken {
             return self.answer(taken, &Reply::Error(ErrorCode::PermissionDenied.into()), effects);
         }
@@ -146,7 +169,7 @@ impl Session {
         if expires.is_some_and(|end| end <= terms.now) {
             return self.close(DisconnectCode::Expired, effects);
         }
-        if !self.is_connected() {
+        if !self.is_connected() && !self.is_connecting() {
             return;
         }
         self.set_expiry(expires);
@@ -157,8 +180,18 @@ impl Session {
                 effects.push(Effect::ShowAnew);
             }
         }
-        self.await_expiry(terms, effects);
+        // Until then the alarm is that of a client which takes too long to connect.
+        if self.is_connected() {
+            self.await_expiry(terms, effects);
+        }
         self.finish();
+    }
+
+    /// What a back end is asked about a subscribe is decided.
+    fn overrule(&mut self, channel: &str, code: ErrorCode) {
+        let under_way = self.under_way_mut();
+        let was_asked = under_way.is_some_and(|under_way| under_way.overrule(channel, code));
+        self.channel_count -= u16::from(was_asked);
     }
 
     /// The place of an entry into this channel that is under way.
@@ -173,6 +206,7 @@ mod tests {
     use super::super::rig::Rig;
     use super::super::{ChannelOptions, Position, Recovered};
     use super::*;
+    use crate::backend::{self, Fault, SubscribeResult, Unanswered, Verdict};
 
     /// A connected client, where channels have a history.
     fn rig() -> Rig {
@@ -208,7 +242,7 @@ mod tests {
 
     fn put_out(rig: &mut Rig, channel: &str) {
         let membership = rig.membership(channel);
-        let deferred = rig.session.put_out(channel, membership, &mut rig.effects);
+        let deferred = rig.session.put_out(channel, membership, &rig.terms, &mut rig.effects);
         rig.end_step(deferred);
     }
 
@@ -311,6 +345,60 @@ mod tests {
         put_out(&mut rig, "a");
         assert_eq!(rig.lines(), [out]);
         assert!(rig.session.channel_count == 0 && !rig.session.is_waiting());
+    }
+
+    /// A client that subscribes where a back end is asked whether it may.
+    fn asking() -> Rig {
+        let mut rig = rig();
+        rig.terms.rules.hooks.subscribe.set(None, "may".to_owned());
+        rig.frame(r#"{"id":2,"subscribe":{"channel":"a"}}"#);
+        assert_eq!((rig.consulted.len(), rig.joining.len()), (1, 0));
+        rig
+    }
+
+    fn verdicts() -> [Result<Verdict, Unanswered>; 3] {
+        let fault = Fault { code: 403, message: "no".to_owned(), temporary: false };
+        let yes = Verdict::Subscribe(SubscribeResult::default());
+        [Ok(yes), Ok(Verdict::Fault(fault)), Err(Unanswered::Failed)]
+    }
+
+    #[test]
+    fn who_is_put_in_while_another_back_end_thinks_about_it_is_in() {
+        for verdict in verdicts() {
+            let mut rig = asking();
+            put_into(&mut rig, "a", None);
+            assert_eq!(rig.joining_names(), ["a"]);
+            rig.entered_at(0, Ok(AT_NINE));
+            rig.consulted_at(0, verdict);
+            let lines = rig.lines();
+            assert!(lines[0].starts_with(r#"{"id":2,"error":{"code":105"#), "{lines:?}");
+            assert!(lines[1].starts_with(r#"{"push":{"channel":"a","subscribe":"#), "{lines:?}");
+            assert_eq!((rig.closed, rig.joining.len(), rig.session.channel_count), (None, 0, 1));
+            assert!(!rig.is_held && !rig.session.is_waiting());
+        }
+        let mut rig = asking();
+        rig.terms.rules.channel_limit = 1;
+        put_into(&mut rig, "a", None);
+        assert_eq!(rig.closed, None, "it takes the place of its own subscribe");
+    }
+
+    #[test]
+    fn who_is_put_out_while_another_back_end_thinks_about_it_is_out() {
+        for verdict in verdicts() {
+            let mut rig = asking();
+            put_out(&mut rig, "a");
+            rig.consulted_at(0, verdict);
+            let lines = rig.lines();
+            assert!(lines[0].starts_with(r#"{"id":2,"error":{"code":103"#), "{lines:?}");
+            assert_eq!((lines.len(), rig.joining.len(), rig.session.channel_count), (1, 0, 0));
+            rig.frame(r#"{"id":3,"subscribe":{"channel":"a"}}"#);
+            assert_eq!(rig.consulted.len(), 1, "it may ask again");
+        }
+        let mut rig = asking();
+        put_out(&mut rig, "a");
+        let end = backend::Disconnect { code: 4500, reason: "away".to_owned() };
+        rig.consulted_at(0, Ok(Verdict::Disconnect(end)));
+        assert_eq!(rig.closed_as, Some((4500, "away".to_owned())));
     }
 
     #[test]

@@ -70,20 +70,27 @@ impl Session {
             self.go_on_as(result, terms, effects);
             return Deferred::default();
         }
+        if let Some(number) = slot.as_sub_refresh() {
+            self.stay_as(number, result, terms, effects);
+            return Deferred::default();
+        }
         let taken = self.take(slot);
         if let Awaited::Token = taken.awaited {
             return self.token_checked(slot, &result, effects);
         }
         match result {
+            Ok(Verdict::Disconnect(end)) => {
+                self.close_as(&end, effects);
+                Deferred::default()
+            }
+            _ if let Awaited::Overruled(code) = taken.awaited => {
+                self.answer(taken, &Reply::Error(code.into()), effects)
+            }
             Err(_) => self.refuse(taken, &Reply::Error(ErrorCode::Internal.into()), effects),
             Ok(Verdict::Fault(fault)) => {
                 let backend::Fault { code, message, temporary } = &fault;
                 let failure = Failure { code: *code, message, is_temporary: *temporary };
                 self.refuse(taken, &Reply::Failure(failure), effects)
-            }
-            Ok(Verdict::Disconnect(end)) => {
-                self.close_as(&end, effects);
-                Deferred::default()
             }
             Ok(verdict) => self.go_on_with(taken, verdict, terms, effects),
         }

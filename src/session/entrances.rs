@@ -5,6 +5,8 @@
 //!   connect ─▶ Entrances ─▶ one entry each ─▶ their homes ─▶ connect reply with all results
 //! ```
 
+mod connecting;
+
 use std::collections::BTreeMap;
 
 use super::command::Refusal;
@@ -16,7 +18,7 @@ use super::options::ChannelOptions;
 use super::rules::Rules;
 use super::state::{Phase, Session, Terms};
 use super::subscribe::Plan;
-use super::under_way::{Awaited, Taken};
+use super::under_way::{Awaited, SlotId, Taken};
 use crate::limits::REPLIES_WAITING_BYTES_MAX;
 use crate::protocol::{Connect, DisconnectCode, ErrorCode, Held, SubscribeResult};
 use crate::token::Claimed;
@@ -108,8 +110,8 @@ impl Entrances {
         self.answered_bytes
     }
 
-    /// Notes what a home said; true if it was the last.
-    fn note(&mut self, channel: &str, entered: &Entered<'_>) -> bool {
+    /// Notes what a home said.
+    fn note(&mut self, channel: &str, entered: &Entered<'_>) {
         let list = entered.recovered.map_or(&[][..], |found| found.publications);
         self.answered_bytes += list.len();
         let entrance = self.list.get_mut(channel).expect("it was asked");
@@ -121,7 +123,21 @@ impl Entrances {
             recovered: entered.recovered.map(|found| (found.is_whole, found.publications.into())),
         });
         self.answered_count += 1;
+    }
+
+    /// Whether all homes have answered.
+    fn are_answered(&self) -> bool {
         self.answered_count == self.list.len()
+    }
+
+    /// The client is not to be in this channel after all; false if it was not.
+    fn strike_out(&mut self, channel: &str) -> bool {
+        let Some(entrance) = self.list.remove(channel) else { return false };
+        if let Some(Answer { recovered, .. }) = entrance.answer {
+            self.answered_count -= 1;
+            self.answered_bytes -= recovered.map_or(0, |(_, list)| list.len());
+        }
+        true
     }
 }
 
@@ -232,14 +248,21 @@ impl Session {
         let under_way = self.under_way_mut().expect("it waits");
         let slot = under_way.find("").expect("nothing else is under way");
         let entrances = under_way.entrances(slot);
-        if !entrances.note(channel, &entered) {
-            if entrances.answered_bytes > REPLIES_WAITING_BYTES_MAX {
-                self.close(DisconnectCode::Slow, effects);
-            }
-            return Deferred::default();
+        entrances.note(channel, &entered);
+        if entrances.are_answered() {
+            return self.have_entered(slot, terms, effects);
         }
+        if entrances.answered_bytes > REPLIES_WAITING_BYTES_MAX {
+            self.close(DisconnectCode::Slow, effects);
+        }
+        Deferred::default()
+    }
+
+    /// The client is in all channels that it is put into.
+    fn have_entered(&mut self, slot: SlotId, terms: &Terms, effects: &mut Effects) -> Deferred {
+        let under_way = self.under_way_mut().expect("it waits");
         let Taken { id, awaited: Awaited::Entrances(entrances), .. } = under_way.take(slot) else {
-            unreachable!("looked at above")
+            unreachable!("it waits for them")
         };
         under_way.leave_first();
         self.be_connected(id, &entrances, terms, effects);
@@ -346,7 +369,7 @@ mod tests {
             assert_eq!(message.contains(r#""chan_info":{"m":2}"#), info, "{message}");
             assert!(message.contains(r#""conn_info":1"#), "{message}");
         }
-        rig.session.leave("a", &mut rig.effects);
+        rig.session.leave("a", None, &mut rig.effects);
         assert_eq!(rig.session.shown_in("a", &rig.terms).channel_info, b"");
     }
 

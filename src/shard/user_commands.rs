@@ -8,10 +8,10 @@ use serde_json::value::RawValue;
 
 use super::sessions::Sessions;
 use crate::handler::{ConnectionId, Peer, Shard, Word};
-use crate::protocol::{OptionsForUser, UserAction, UserCommand, UserSubscription};
+use crate::protocol::{OptionsForUser, Term, UserAction, UserCommand, UserSubscription};
 use crate::session::{Deferred, Membership};
 use crate::sys::clock;
-use crate::token::{Claimed, Override, Overrides};
+use crate::token::{Claimed, Override, Overrides, Revoked};
 
 impl Sessions {
     /// Does it to those of the connections that are meant.
@@ -22,7 +22,7 @@ impl Sessions {
         connections: &[ConnectionId],
     ) {
         let Some(command) = UserCommand::decode(word.bytes) else {
-            tracing::error!(user = word.user, "a user command is none of this version");
+            tracing::error!(user = ?word.user, "a user command is none of this version");
             return;
         };
         for connection in connections {
@@ -31,7 +31,8 @@ impl Sessions {
                 let client = session.shown(&self.terms).client;
                 let name = session.transport().is_emulated();
                 let name = name.then(|| session.secret_name(&self.terms));
-                session.user() == word.user && command.clients.holds(client, name.as_deref())
+                word.user.is_none_or(|user| session.user() == user)
+                    && command.clients.holds(client, name.as_deref())
             });
             if is_meant {
                 self.act_on(&mut peer, &command.action);
@@ -53,7 +54,14 @@ impl Sessions {
             UserAction::Unsubscribe { channel } => {
                 let membership = peer.tag(channel).map(Membership::of_bits);
                 let Some(session) = peer.state() else { return };
-                deferred = session.put_out(channel, membership, &mut self.effects);
+                deferred = session.put_out(channel, membership, &self.terms, &mut self.effects);
+            }
+            UserAction::RevokeToken { .. } => self.doubt(peer),
+            UserAction::RevokeTokens { channel, .. } if channel.is_empty() => self.doubt(peer),
+            UserAction::RevokeTokens { channel, .. } => {
+                let membership = peer.tag(channel).map(Membership::of_bits);
+                let Some(session) = peer.state() else { return };
+                deferred = session.doubt_in(channel, membership, &mut self.effects);
             }
             UserAction::Refresh { expired, expires_s, info } => {
                 let expires = (*expires_s > 0).then(|| Duration::from_secs(*expires_s));
@@ -64,6 +72,31 @@ impl Sessions {
             }
         }
         self.go_on(peer, deferred);
+    }
+
+    /// The client's token may be one of those that were just revoked.
+    fn doubt(&mut self, peer: &mut Peer<'_, Self>) {
+        if let Some(session) = peer.state() {
+            session.doubt(&self.terms, &mut self.effects);
+        }
+    }
+
+    /// Notes which tokens a word revokes, if it does, before any connection is told of it.
+    pub(super) fn note_revocation(&mut self, word: Word<'_>) {
+        let at = Duration::from_secs;
+        let end = |term: Term| if term.until_s == 0 { Revoked::FOR_EVER } else { at(term.until_s) };
+        let revoked = &mut self.terms.revoked;
+        let noted = match UserCommand::decode(word.bytes).map(|command| command.action) {
+            Some(UserAction::RevokeToken { id, term }) => {
+                revoked.revoke(&id, end(term), at(term.since_s))
+            }
+            Some(UserAction::RevokeTokens { channel, issued_before_s, term }) => {
+                let whose = (word.user.unwrap_or_default(), &*channel);
+                revoked.revoke_before(whose, at(issued_before_s), end(term), at(term.since_s))
+            }
+            _ => Ok(()),
+        };
+        noted.expect("whoever says it has the same list, and has looked");
     }
 
     fn put_into(&mut self, peer: &mut Peer<'_, Self>, subscription: &UserSubscription) {
@@ -104,8 +137,9 @@ mod tests {
     use super::super::session_rig::{Client, SessionRig, names_at, open_settings};
     use super::super::session_settings::SessionSettings;
     use crate::config::Config;
-    use crate::protocol::{Selection, UserAction, UserCommand};
-    use crate::session::{Retention, Rules};
+    use crate::hub::{Homes, ShardId};
+    use crate::protocol::{Selection, UserAction, UserCommand, UserSubscription};
+    use crate::session::{PersonalChannel, Retention, Rules};
 
     fn rig() -> SessionRig {
         rig_of(open_settings())
@@ -127,7 +161,7 @@ mod tests {
     fn disconnect(rig: &mut SessionRig, user: &str, share: usize) -> (Vec<usize>, Vec<u64>) {
         let action = UserAction::disconnect();
         let word = UserCommand { clients: Selection::default(), action }.encode();
-        rig.tell_user(TellUser { ask: 7, user: user.into(), word: Arc::from(word) }, share)
+        rig.tell_user(TellUser { ask: 7, user: Some(user.into()), word: Arc::from(word) }, share)
     }
 
     #[test]
@@ -175,7 +209,7 @@ mod tests {
             rig.frame(client, &subscribe);
             let action = UserAction::Unsubscribe { channel };
             let word = UserCommand { clients: Selection::default(), action }.encode();
-            rig.tell_user(TellUser { ask: 7, user: "ann".into(), word: Arc::from(word) }, 9);
+            rig.tell_user(TellUser { ask: 7, user: Some("ann".into()), word: Arc::from(word) }, 9);
             assert_eq!(rig.counters().errors_permission_denied, 1, "the subscribe is answered");
             rig.frame(client, &subscribe);
             rig.exchange();
@@ -183,6 +217,48 @@ mod tests {
             assert_eq!((counters.client_replies, counters.errors_permission_denied), (3, 1));
             assert_eq!((counters.client_subscribes, counters.errors_already_subscribed), (1, 0));
             assert!(rig.is_open(client));
+        }
+    }
+
+    /// A client that waits for the home of its user, and then for that of its own channel.
+    #[test]
+    fn what_is_done_to_a_client_that_connects_is_so_when_it_is_connected() {
+        let homes = Homes::dealt(2);
+        let away = |user: &String| {
+            let own = homes.home_of_channel(&format!("#{user}"));
+            [own, homes.home_of_user(user)] == [ShardId::new(1); 2]
+        };
+        let user = names_at(1, 2).find(away).expect("there are names enough");
+        let own = format!("#{user}");
+        let other = names_at(1, 2).next().expect("there are names enough");
+        let open = open_settings();
+        for (limit, unsubscribes) in [(0, true), (3, true), (0, false), (3, false)] {
+            let personal = PersonalChannel { namespace: String::new(), is_single: false };
+            let rules = Rules {
+                personal_channel: Some(personal),
+                user_connection_limit: limit,
+                ..open.rules.clone()
+            };
+            let mut rig = rig_of(SessionSettings { rules, ..open.clone() });
+            let client = connect(&mut rig, 0, &user);
+            let subscription =
+                UserSubscription { channel: other.clone(), ..UserSubscription::default() };
+            let action = if unsubscribes {
+                UserAction::Unsubscribe { channel: own.clone() }
+            } else {
+                UserAction::Subscribe(Box::new(subscription))
+            };
+            let word = UserCommand { clients: Selection::default(), action }.encode();
+            let tell = TellUser { ask: 7, user: Some(user.as_str().into()), word: Arc::from(word) };
+            assert_eq!(rig.counters().client_connects, 0, "its homes have not answered");
+            rig.tell_user(tell, 9);
+            rig.exchange();
+            assert!(rig.is_open(client));
+            assert_eq!(rig.counters().client_connects, 1);
+            let is_in =
+                [&own, &other].map(|channel| rig.core(0).channels.is_member(client.index, channel));
+            let expected = if unsubscribes { [false, false] } else { [true, true] };
+            assert_eq!(is_in, expected, "limit {limit}");
         }
     }
 }

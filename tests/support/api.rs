@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use longwire::backend::Proxies;
 use longwire::control::{Channels, Site};
 use longwire::{Config, Running, Server, SessionSettings, Sessions};
 use serde_json::Value;
@@ -12,9 +13,20 @@ use serde_json::Value;
 use super::session::Patient;
 
 /// A server whose API may be used with the key `key`, for these channels.
-pub(crate) fn serve(mut config: Config, settings: &SessionSettings, channels: Channels) -> Running {
+pub(crate) fn serve(config: Config, settings: &SessionSettings, channels: Channels) -> Running {
+    serve_with(config, settings, channels, Proxies::default())
+}
+
+/// The same with back ends that it asks.
+pub(crate) fn serve_with(
+    mut config: Config,
+    settings: &SessionSettings,
+    channels: Channels,
+    proxies: Proxies,
+) -> Running {
     settings.configure(&mut config);
     let mut site = longwire::control::Settings::default();
+    site.proxies = proxies;
     site.internal_listen = None;
     site.http_api.key = Some("key".to_owned());
     site.http_api.channels = Arc::new(channels);

@@ -14,6 +14,7 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::{Mutex, OnceCell, Semaphore};
 
+use super::key_fetch::KeyFetch;
 use super::key_source::KeySource;
 use crate::backend::TokenVerdict;
 use crate::limits::{TOKEN_CORES_PER_THREAD, TOKEN_FLIGHTS_LOOKED_THROUGH};
@@ -84,7 +85,7 @@ struct Verifier {
 
 impl Verifier {
     fn new(rules: TokenRules, room: Arc<Semaphore>) -> Self {
-        let source = rules.key_set_url.clone().map(KeySource::new);
+        let source = rules.key_set_url.clone().map(|url| KeySource::new(KeyFetch::new(url)));
         let (known, flights) = (Mutex::default(), Mutex::default());
         Self { rules, source, known, flights, room }
     }
@@ -158,5 +159,39 @@ impl Verifier {
 
     fn generation(&self) -> u64 {
         self.source.as_ref().map_or(0, |source| source.generation())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::rig::Signer;
+
+    /// Two clients that come at once, and one that comes after them.
+    #[tokio::test]
+    async fn one_token_is_checked_once_however_many_bring_it() {
+        let signer = Signer::curve("ES256");
+        let public_keys = vec![PublicKey::ecdsa(&signer.pem()).expect("a key")];
+        let rules = TokenRules { public_keys, ..TokenRules::default() };
+        let room = Arc::new(Semaphore::new(0));
+        let verifier = Arc::new(Verifier::new(rules, Arc::clone(&room)));
+        let token = signer.token(r#"{"sub":"ann"}"#);
+        let mut both = tokio::task::JoinSet::new();
+        for _ in 0..2 {
+            let (verifier, token) = (Arc::clone(&verifier), token.clone());
+            both.spawn(async move { verifier.verify(token).await });
+        }
+        // Both are under way, and no thread is free to check anything.
+        while verifier.flights.lock().await.values().all(|flight| flight.strong_count() < 2) {
+            tokio::task::yield_now().await;
+        }
+        room.add_permits(1);
+        let mut told = both.join_all().await;
+        told.sort_by_key(|verdict| verdict.was_known);
+        let name = Fingerprint::of(&token);
+        let verdict = |was_known| TokenVerdict { result: Ok(name), was_known };
+        assert_eq!(told, [verdict(false), verdict(true)]);
+        assert_eq!(verifier.verify(token).await, verdict(true));
+        assert_eq!(verifier.flights.lock().await.len(), 0, "nothing is left of them");
     }
 }
