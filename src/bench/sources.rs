@@ -2,8 +2,8 @@
 //!
 //! Towards one target an address has as many connections as there are local ports, 28,232 by
 //! default. `connect` looks for a free one among every other port first, so from half of that on
-//! it passes all those in use: at 14,116 connections of an address a connect took a thousand times
-//! as long (Linux 6.18). On loopback there is no need to come near: all of 127/8 is this host.
+//! it passes all those in use: with 14,116 connections of each address a run came to a halt (Linux
+//! 6.18). On loopback there is no need to come near: all of 127/8 is this host.
 #![forbid(unsafe_code)]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
