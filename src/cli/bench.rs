@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use longwire::bench::session::Scenario;
+use longwire::bench::session::{Scenario, Slo};
 use longwire::bench::{self, Kind};
 
 /// What is measured.
@@ -80,6 +80,11 @@ struct Sessions {
     /// it they have no token, which the server must allow
     #[arg(long, value_name = "KEY", env = "LONGWIRE_CLIENT_TOKEN_HMAC_SECRET_KEY")]
     hmac_key: Option<String>,
+
+    /// Objectives that decide the exit code: connect=99.9%,p95=800ms,heartbeat=99.98%, or some of
+    /// them. Without, a run that lost anything ends with 1
+    #[arg(long, value_name = "OBJECTIVES")]
+    slo: Option<Slo>,
 
     /// Process of the server, whose CPU time and memory is read
     #[arg(long, value_name = "PID")]
@@ -204,7 +209,7 @@ fn run_sessions(scenario: Scenario, sessions: Sessions) -> ExitCode {
         server_pid: sessions.server_pid,
         cpu: sessions.cpu,
     };
-    bench::run_sessions(&args, sessions.json)
+    bench::run_sessions(&args, sessions.slo, sessions.json)
 }
 
 fn run_raw(kind: Kind, load: Load) -> ExitCode {

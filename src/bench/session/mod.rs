@@ -15,6 +15,7 @@ mod member;
 pub mod parcel;
 pub mod plan;
 mod run;
+pub mod slo;
 pub mod summary;
 pub mod tokens;
 pub mod words;
@@ -22,6 +23,7 @@ pub mod words;
 use std::process::ExitCode;
 
 pub use self::plan::{Scenario, SessionArgs, SessionPlan, SessionPlanError};
+pub use self::slo::Slo;
 pub use self::summary::Summary;
 use super::share::Share;
 use super::{BenchError, pin, table_sockets};
@@ -29,16 +31,21 @@ use super::{BenchError, pin, table_sockets};
 /// Runs the generator and prints what it found; `json` asks for one JSON object.
 ///
 /// The process ends with 0 for a run that may be quoted, with 1 for one that is worthless, and
-/// with 2 if there was none.
-pub fn run_sessions(args: &SessionArgs, json: bool) -> ExitCode {
+/// with 2 if there was none. Where there are objectives, these decide between 0 and 1.
+pub fn run_sessions(args: &SessionArgs, slo: Option<Slo>, json: bool) -> ExitCode {
     match SessionPlan::new(args).map_err(BenchError::from).and_then(|plan| measure(&plan)) {
-        Ok(summary) => {
+        Ok(mut summary) => {
+            summary.missed = slo.map_or_else(Vec::new, |slo| slo.missed(&summary));
             if json {
                 println!("{}", summary.to_json());
             } else {
                 print!("{summary}");
             }
-            ExitCode::from(u8::from(!summary.faults().is_empty()))
+            let is_bad = match slo {
+                Some(_) => !summary.missed.is_empty(),
+                None => !summary.faults().is_empty(),
+            };
+            ExitCode::from(u8::from(is_bad))
         }
         Err(error) => {
             eprintln!("longwire bench: {error}");

@@ -83,6 +83,8 @@ pub struct Summary {
     pub generator_cpu_s: f64,
     /// What makes the run worthless, in words.
     pub faults: Vec<String>,
+    /// The objectives that were missed, in words.
+    pub missed: Vec<String>,
 }
 
 impl Summary {
@@ -124,6 +126,7 @@ impl Summary {
             unsubscribed: found.unsubscribed,
             tally: found.tally,
             faults: Vec::new(),
+            missed: Vec::new(),
         };
         summary.faults = summary.find_faults(plan);
         summary
@@ -240,6 +243,9 @@ impl fmt::Display for Summary {
         self.write_costs(f)?;
         for fault in &self.faults {
             writeln!(f, "WORTHLESS     {fault}")?;
+        }
+        for objective in &self.missed {
+            writeln!(f, "MISSED        {objective}")?;
         }
         Ok(())
     }
