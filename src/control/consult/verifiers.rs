@@ -2,22 +2,22 @@
 //!
 //! ```text
 //!   token ─▶ known? ─yes─▶ signed
-//!              └─no─▶ its key ─▶ room for one more? ─▶ thread: check ─▶ known from now on
+//!              └─no─▶ its key ─▶ Checkers ─▶ known from now on
 //! ```
 //!
-//! Invariants: no more are checked at a time than there are [threads](thread_count) for it, so that
-//! a storm of tokens leaves the shards their cores; the same token is checked once however many
-//! ask, and again only if its keys have changed since.
+//! Invariants: the same token is checked once however many ask, and again only if its keys have
+//! changed since.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-use tokio::sync::{Mutex, OnceCell, Semaphore};
+use tokio::sync::{Mutex, OnceCell};
 
+use super::checkers::Checkers;
 use super::key_source::KeySource;
 use crate::backend::TokenVerdict;
-use crate::limits::{TOKEN_CORES_PER_THREAD, TOKEN_FLIGHTS_LOOKED_THROUGH};
-use crate::token::{Fingerprint, Jwt, Known, PublicKey, Purpose, TokenError, TokenRules};
+use crate::limits::TOKEN_FLIGHTS_LOOKED_THROUGH;
+use crate::token::{Fingerprint, Jwt, Known, Purpose, TokenError, TokenRules};
 
 /// Which tokens are taken, as the control thread goes by it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,8 +45,8 @@ pub(in crate::control) struct Verifiers {
 
 impl Verifiers {
     pub(in crate::control) fn new(keys: TokenKeys) -> Self {
-        let room = Arc::new(Semaphore::new(thread_count()));
-        let of = |rules: &TokenRules| Verifier::new(rules.clone(), Arc::clone(&room));
+        let checkers = Arc::new(Checkers::new());
+        let of = |rules: &TokenRules| Verifier::new(rules.clone(), Arc::clone(&checkers));
         let connection = of(&keys.connection);
         let subscription = keys.subscription.as_ref().map(of);
         Self { keys, connection, subscription }
@@ -65,12 +65,6 @@ impl Verifiers {
     }
 }
 
-/// One in some of the cores, so that the others go on as if nothing were.
-fn thread_count() -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    (cores / TOKEN_CORES_PER_THREAD).max(1)
-}
-
 type Flight = OnceCell<Result<(), TokenError>>;
 
 struct Verifier {
@@ -79,14 +73,14 @@ struct Verifier {
     known: Mutex<Known>,
     /// The tokens that are being checked, for those who bring the same meanwhile.
     flights: Mutex<HashMap<Fingerprint, Weak<Flight>>>,
-    room: Arc<Semaphore>,
+    checkers: Arc<Checkers>,
 }
 
 impl Verifier {
-    fn new(rules: TokenRules, room: Arc<Semaphore>) -> Self {
+    fn new(rules: TokenRules, checkers: Arc<Checkers>) -> Self {
         let source = rules.key_set_url.clone().map(KeySource::new);
         let (known, flights) = (Mutex::default(), Mutex::default());
-        Self { rules, source, known, flights, room }
+        Self { rules, source, known, flights, checkers }
     }
 
     async fn verify(&self, token: String) -> TokenVerdict {
@@ -127,14 +121,14 @@ impl Verifier {
             self.rules.admit(&jwt)?;
             (self.rules.keys_for(&jwt), self.generation())
         };
-        if !keys.is_empty() && self.is_signed(&token, keys.clone()).await? {
+        if !keys.is_empty() && self.checkers.is_signed(&token, keys.clone()).await? {
             self.known.lock().await.add(name, generation);
             return Ok(());
         }
         let source = self.source.as_ref().ok_or(TokenError::Signature)?;
         keys = vec![source.key(&Jwt::new(&token)?).await?];
         let generation = self.generation();
-        if !self.is_signed(&token, keys).await? {
+        if !self.checkers.is_signed(&token, keys).await? {
             return Err(TokenError::Signature);
         }
         let mut known = self.known.lock().await;
@@ -142,18 +136,6 @@ impl Verifier {
         known.holds(name, generation);
         known.add(name, generation);
         Ok(())
-    }
-
-    /// Has a thread check it, when there is room.
-    async fn is_signed(&self, token: &str, keys: Vec<PublicKey>) -> Result<bool, TokenError> {
-        let room = Arc::clone(&self.room).acquire_owned().await;
-        let (room, token) = (room.expect("it is never closed"), token.to_owned());
-        let checked = tokio::task::spawn_blocking(move || {
-            let _room = room; // also if nobody waits for it any more
-            let jwt = Jwt::new(&token)?;
-            Ok(keys.iter().any(|key| jwt.is_signed_by(key)))
-        });
-        checked.await.unwrap_or(Err(TokenError::Unavailable))
     }
 
     fn generation(&self) -> u64 {
