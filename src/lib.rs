@@ -104,8 +104,8 @@ pub use handler::{
     ClosedConnection, ConnectionId, ConsultError, Entered, Entry, Epoch, Handler, Heartbeat,
     JobPanicked, JoinError, JoinEvent, Keep, Limits, Message, MessageKind, Middleware,
     OffloadError, Origins, Overflow, Peer, Position, Present, Publications, PublishError, Question,
-    Reading, Recover, Recovered, Refuse, Request, Retention, Route, Routes, SendError, Shard,
-    ShardLimits, SignIn, SignInError, Since, Upgrade, Word,
+    Reading, Recover, Recovered, Refuse, ReportError, Request, Retention, Route, Routes, SendError,
+    Shard, ShardLimits, SignIn, SignInError, Since, Upgrade, Word,
 };
 pub use metrics::Counters;
 pub use server::{Hooks, Running, Server, Snapshot, StartError};

@@ -528,6 +528,10 @@ pub const TOKEN_KEY_ID_BYTES_MAX: usize = 256;
 /// Bytes of the name that a token has itself (`jti`): a UUID has 36. It is kept with each session.
 pub const TOKEN_ID_BYTES_MAX: usize = 128;
 
+/// Tokens, and users' tokens, that may be revoked at a time: a day of logouts of a site with as
+/// many users online. Each shard has the list, with 100 to 600 bytes for each: 2 to 9 MiB.
+pub const REVOCATIONS_MAX: usize = 16 * 1024;
+
 /// Bytes of one compiled `audience_regex` or `issuer_regex`.
 pub const TOKEN_REGEX_BYTES_MAX: usize = CHANNEL_REGEX_BYTES_MAX;
 
@@ -556,8 +560,14 @@ pub const KEY_SET_TIMEOUT: Duration = Duration::from_secs(5);
 const _: () = assert!(KEY_SET_TIMEOUT.as_secs() < STALE_CLOSE_DELAY_DEFAULT.as_secs());
 
 /// Time between two attempts to fetch a key set: a token may name any key, and each name that is
-/// unknown may be that of a new one.
-pub const KEY_SET_FETCH_FLOOR: Duration = Duration::from_secs(5);
+/// unknown may be that of a new one. Its client waits for so long and the fetch; those of the
+/// official SDKs give up after 5 s.
+pub const KEY_SET_FETCH_FLOOR: Duration = Duration::from_secs(2);
+
+/// Clients that wait so at a time: a new key begins with few, and who makes names of keys up is not
+/// to keep everybody's room at the control thread. One more is told to come again.
+pub const KEY_SET_WAITERS_MAX: usize = 256;
+const _: () = assert!(KEY_SET_WAITERS_MAX * 8 <= CONSULTS_PER_SHARD_MAX);
 
 /// Age at which a key set is fetched anew behind those who use it, so that keys which were taken
 /// out of it are taken out here.
@@ -783,6 +793,9 @@ pub const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// some tens of connections ask in batches. One more is refused.
 pub const HOME_REQUESTS_MAX: usize = 8192;
 
+/// `info` tells what was counted in the last one or two of these: the reference's interval.
+pub const INFO_PERIOD: Duration = Duration::from_mins(1);
+
 /// Time in which a publication with the same key as an earlier one is not made again: the
 /// reference's.
 pub const IDEMPOTENCY_PERIOD: Duration = Duration::from_mins(5);
@@ -876,7 +889,7 @@ pub const STREAMS_DEFAULT: u32 = 5_000;
 
 /// Descriptors of the control thread that no request and no stream takes: pairs and bells of the
 /// shards, listeners, operators, and connections to back ends.
-pub const CONTROL_DESCRIPTORS_RESERVED: usize = 512;
+pub const CONTROL_DESCRIPTORS_RESERVED: usize = 640;
 const _: () = assert!(CONTROL_DESCRIPTORS_RESERVED > 2 * INTERNAL_CONNECTIONS_MAX);
 
 /// Bytes of the request that begins a stream: a connect command with its token, and what the
@@ -920,8 +933,13 @@ pub const BROADCAST_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const BROADCAST_SLICE_BYTES: usize = 1024 * 1024;
 
 /// Questions to the control thread that the clients of one shard may have open at a time: at
-/// 100 ms each, 40,000 a second. One more is answered with a temporary error.
+/// 100 ms each, 40,000 a second. One more is answered with a temporary error, or waits in line.
 pub const CONSULTS_PER_SHARD_MAX: usize = 4096;
+
+/// Questions that wait in line for room: tokens, which are checked at 20,000 a second and more. A
+/// shard's clients that all come back at once come in so in a second or two; to be sent away, and
+/// to connect anew, would cost them and the shard more. They are bounded by their bytes, too.
+pub const CONSULTS_WAITING_MAX: usize = 32 * 1024;
 
 /// Bytes of these questions: room for many of usual size, not for each of the longest.
 pub const CONSULTS_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -936,15 +954,77 @@ pub const BACKEND_TIMEOUT_MAX_MS: u64 = 60_000;
 /// output, and is seldom a hundredth of this.
 pub const BACKEND_ANSWER_BYTES_MAX: usize = 256 * 1024;
 
-/// Calls of all back ends that are under way at a time, each on a connection of its own. With the
-/// longest answers they hold 32 MiB. Who finds none free waits for one until its time is over.
+/// Calls of one endpoint that are under way at a time, each on a connection of its own: one that
+/// hangs keeps nobody from the others.
 pub const BACKEND_CALLS_MAX: usize = 128;
+
+/// Calls of all endpoints together: three of them may hang, and by then their breakers open. With
+/// the longest answers they hold 96 MiB.
+pub const BACKEND_CALLS_ALL_MAX: usize = 384;
+
+const _: () = assert!(BACKEND_CALLS_MAX * 2 < BACKEND_CALLS_ALL_MAX);
+const _: () =
+    assert!(BACKEND_CALLS_ALL_MAX + 2 * INTERNAL_CONNECTIONS_MAX < CONTROL_DESCRIPTORS_RESERVED);
+
+/// The part of its time that a call waits at most until fewer of its endpoint are under way: the
+/// rest is for the answer, or for the next endpoint.
+pub const BACKEND_ROOM_SHARE: u32 = 2;
 
 /// Time for which a connection to a back end that nobody uses is kept: less than servers keep
 /// theirs, so that no call is sent into a connection that is being closed.
 pub const BACKEND_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 const _: () = assert!(CONSULTS_BYTES_MAX / CONSULTS_PER_SHARD_MAX >= 4096);
+
+/// Reports of a shard's application that wait for the control thread: all clients of a shard of
+/// 15,000 leave at once, each out of some channels before.
+pub const REPORTS_PER_SHARD_MAX: usize = 65_536;
+
+/// What they are charged for together: 256 bytes each.
+pub const REPORTS_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What a report is charged for beside its bytes.
+pub const REPORT_OVERHEAD_BYTES: usize = 32;
+
+/// Reports in one message of the mesh: with 16 KiB and fewer of them a storm takes few slots.
+pub const REPORTS_PER_MESSAGE_MAX: usize = 64;
+
+/// Events that wait for the back end that is told of them: a storm of a million's tenth, or all
+/// that happens while a back end is started anew.
+pub const EVENTS_WAITING_MAX: usize = 100_000;
+
+/// What they are charged for together.
+pub const EVENTS_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+const _: () = assert!(REPORTS_BYTES_MAX <= EVENTS_BYTES_MAX);
+
+/// Events of one POST, and their bytes: what a back end answers well within its timeout.
+pub const EVENTS_BATCH_MAX: usize = 500;
+
+/// See [`EVENTS_BATCH_MAX`].
+pub const EVENTS_BATCH_BYTES_MAX: usize = 128 * 1024;
+
+/// Time for the answer to one POST of events, by default: more than to a question, for there are
+/// many in it and no client waits.
+pub const EVENTS_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+
+/// Rest before events are posted again that were not taken; each time twice as long.
+pub const EVENTS_RETRY_MIN: Duration = Duration::from_millis(200);
+
+/// The longest such rest.
+pub const EVENTS_RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// The longest while the server stops.
+pub const EVENTS_RETRY_LAST_MAX: Duration = Duration::from_secs(1);
+
+/// Events that nobody has taken for so long are given up: what they tell is no news, and what no
+/// back end takes, for whatever reason, must not stand in the way of all others for ever.
+pub const EVENTS_AGE_MAX: Duration = Duration::from_hours(1);
+
+/// What a stop gives the last events beyond the drain timeout.
+pub const EVENTS_STOP_GRACE: Duration = Duration::from_secs(3);
+
+const _: () = assert!(EVENTS_STOP_GRACE.as_millis() < STOP_GRACE.as_millis());
 
 /// Failures behind each other that open the breaker of an endpoint.
 pub const BREAKER_FAILURES_MAX: u32 = 5;

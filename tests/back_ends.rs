@@ -5,36 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use longwire::backend::{Proxies, Proxy};
-use longwire::control::{Settings, Site};
-use longwire::session::{ChannelHooks, Hooks, RpcHooks, Rules};
-use longwire::{Running, Server, SessionSettings, Sessions};
+use longwire::Running;
+use longwire::backend::Proxy;
+use longwire::session::{ChannelHooks, Hooks, RpcHooks};
 use serde_json::{Value, json};
 
 #[path = "support/backend.rs"]
 mod backend;
+#[path = "support/hooked.rs"]
+mod hooked;
 #[path = "support/session.rs"]
 mod session;
 
 use backend::{Asked, BackEnd, Reply};
-use session::{Client, PATIENCE, config};
-
-/// A server whose clients may do everything, with these hooks and back ends.
-fn serve(hooks: Hooks, proxies: Vec<(&str, Proxy)>) -> Running {
-    let settings = SessionSettings {
-        rules: Rules { hooks, ..session::settings().rules },
-        ..session::settings()
-    };
-    let mut config = config(2);
-    settings.configure(&mut config);
-    let make = Sessions::for_shards(settings).expect("the settings are valid");
-    let mut site = Settings::default();
-    site.internal_listen = None;
-    let proxies = proxies.into_iter().map(|(name, proxy)| (name.to_owned(), proxy));
-    site.proxies = Proxies(proxies.collect());
-    let site = Site::new(site).expect("no port of its own");
-    Server::start_site(config, site, make).expect("it starts")
-}
+use hooked::serve;
+use session::{Client, PATIENCE};
 
 /// Calls without a namespace go to this back end.
 fn rpc_to(backend: &BackEnd) -> Running {

@@ -48,7 +48,9 @@ fn keys(format: Format, text: &str) -> Vec<Entry> {
 
 #[test]
 fn each_file_becomes_what_stands_beside_it() {
-    for (name, code) in [("chat.json", 0), ("small.toml", 0), ("cluster.yaml", 3)] {
+    for (name, code) in
+        [("chat.json", 0), ("small.toml", 0), ("back_ends.json", 0), ("cluster.yaml", 3)]
+    {
         let (config, said, exit) = translated(name);
         assert_eq!(exit, code, "{name}: {said}");
         assert_valid(name, &config);
@@ -63,7 +65,7 @@ fn each_file_becomes_what_stands_beside_it() {
 
 #[test]
 fn no_key_is_dropped_in_silence() {
-    for name in ["everything.yaml", "chat.json", "small.toml", "cluster.yaml"] {
+    for name in ["everything.yaml", "chat.json", "small.toml", "back_ends.json", "cluster.yaml"] {
         let (config, said, _) = translated(name);
         let format = Format::of(name).unwrap();
         let written: BTreeSet<String> =

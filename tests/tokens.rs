@@ -3,18 +3,22 @@
 //! Setup: a server with a key, clients of either format. Claims: a token that the key has signed
 //! names the user to others, in both formats; forged and expired ones are told so and counted; the
 //! user of the token is the one whose connections are limited; a connection ends at its expiry
-//! unless it was refreshed; a new key holds from the next connect on.
+//! unless it was refreshed; a new key holds from the next connect on; what is revoked closes who came
+//! with it, on every shard, and lets nobody in, until its end, whatever else is right with it.
 
 use std::time::{Duration, Instant};
 
+use longwire::control::Channels;
 use longwire::session::{ChannelOptions, Rules};
 use longwire::token::{HmacKey, TokenRules};
 use longwire::{LiveSettings, Running, Server, SessionSettings, Sessions};
 use protobuf::{command, field};
-use serde_json::json;
+use serde_json::{Value, json};
 use session::{Client, End, PATIENCE, config, serve, settings};
 use tokens::{KEY, in_time, token, token_by};
 
+#[path = "support/api.rs"]
+mod api;
 #[path = "support/protobuf.rs"]
 mod protobuf;
 #[path = "support/session.rs"]
@@ -187,4 +191,142 @@ fn a_new_key_holds_from_the_next_connect_on() {
     assert_eq!(ask(&server, &old).end().code, 3500);
     inside.send(r#"{"id":2,"publish":{"channel":"a","data":1}}"#);
     assert_eq!(inside.line(), json!({ "id": 2, "publish": {} }), "who is in stays in");
+}
+
+const SHARDS: u32 = 3;
+
+/// A server whose API revokes tokens, and that knows some users by a header.
+fn revoking_server() -> Running {
+    let settings =
+        SessionSettings { user_id_http_header: Some("X-User".to_owned()), ..key_settings(KEY) };
+    let mut config = config(SHARDS);
+    config.trusted_proxies = vec!["127.0.0.1".parse().expect("an address")];
+    api::serve(config, &settings, Channels::default())
+}
+
+/// A client that has connected with a token of these claims.
+fn connected(server: &Running, claims: &Value) -> Client {
+    let mut client = ask(server, &token(claims));
+    let reply = client.line();
+    assert!(reply["connect"]["client"].is_string(), "{reply}");
+    client
+}
+
+/// Enough of them that every shard has some.
+fn connected_many(server: &Running, claims: &Value) -> Vec<Client> {
+    (0..8 * SHARDS).map(|_| connected(server, claims)).collect()
+}
+
+fn call(server: &Running, method: &str, body: &Value) {
+    assert_eq!(api::command(server.address(), method, body), json!({ "result": {} }), "{method}");
+}
+
+/// The client is there, and has been told nothing.
+fn assert_untold(client: &mut Client) {
+    let reply = client.ask(r#""unsubscribe":{"channel":"none"}"#);
+    assert_eq!(reply["unsubscribe"], json!({}), "{reply}");
+}
+
+fn revoked() -> End {
+    End { code: 3500, reason: "invalid token: it was revoked".to_owned() }
+}
+
+#[test]
+fn a_revoked_token_closes_who_came_with_it_and_lets_nobody_in() {
+    let server = revoking_server();
+    let claims = json!({ "sub": "ann", "jti": "t1" });
+    let gone = connected_many(&server, &claims);
+    let mut others = connected_many(&server, &json!({ "sub": "ann", "jti": "t2" }));
+    let mut unnamed = connected(&server, &json!({ "sub": "ann" }));
+    call(&server, "revoke_token", &json!({ "uid": "t1", "expire_at": in_time(HOUR) }));
+    for mut client in gone {
+        assert_eq!(client.end(), revoked());
+    }
+    others.iter_mut().for_each(assert_untold);
+    assert_untold(&mut unnamed);
+    // On whatever shard it comes to, and also where a new token would be asked for.
+    for _ in 0..8 * SHARDS {
+        assert_eq!(ask(&server, &token(&claims)).end(), revoked());
+    }
+    let expired = json!({ "sub": "ann", "jti": "t1", "exp": 1 });
+    assert_eq!(ask(&server, &token(&expired)).end(), revoked());
+    let refresh = |claims: &Value| format!(r#""refresh":{{"token":"{}"}}"#, token(claims));
+    unnamed.command(&refresh(&claims));
+    assert_eq!(unnamed.end(), revoked());
+    // A connection is of the token that it was last refreshed with.
+    let refreshed = &mut others[0];
+    let reply = refreshed.ask(&refresh(&json!({ "sub": "ann", "jti": "t3" })));
+    assert_eq!(reply["refresh"], json!({}));
+    call(&server, "revoke_token", &json!({ "uid": "t2" }));
+    assert_untold(refreshed);
+    call(&server, "revoke_token", &json!({ "uid": "t3" }));
+    assert_eq!(refreshed.end(), revoked());
+    for client in &mut others[1..] {
+        assert_eq!(client.end(), revoked());
+    }
+}
+
+#[test]
+fn tokens_of_a_user_that_were_issued_before_are_revoked_together() {
+    let server = revoking_server();
+    let now = in_time(Duration::ZERO);
+    let issued = |user: &str, at: u64| json!({ "sub": user, "iat": at });
+    let old = connected_many(&server, &issued("ann", now - 10));
+    let mut undated = connected(&server, &json!({ "sub": "ann" }));
+    let mut new = connected_many(&server, &issued("ann", now));
+    let mut others = connected_many(&server, &issued("bob", now - 10));
+    let mut by_header = Client::dial_with(server.address(), &[("X-User", "ann")]);
+    by_header.ask(r#""connect":{}"#);
+    let before = json!({ "user": "ann", "issued_before": now, "expire_at": in_time(HOUR) });
+    call(&server, "invalidate_user_tokens", &before);
+    for mut client in old {
+        assert_eq!(client.end(), revoked());
+    }
+    assert_eq!(undated.end(), revoked());
+    for client in new.iter_mut().chain(&mut others).chain([&mut by_header]) {
+        assert_untold(client);
+    }
+    assert_eq!(ask(&server, &token(&issued("ann", now - 1))).end(), revoked());
+    assert_eq!(ask(&server, &token(&json!({ "sub": "ann" }))).end(), revoked());
+    assert_untold(&mut connected(&server, &issued("ann", now)));
+}
+
+#[test]
+fn a_revoked_subscription_token_opens_no_channel_any_more() {
+    let server = revoking_server();
+    let now = in_time(Duration::ZERO);
+    let mut clients = connected_many(&server, &json!({ "sub": "ann", "channels": ["given"] }));
+    let of = |channel: &str, issued: u64| {
+        token(&json!({ "sub": "ann", "channel": channel, "jti": "s1", "iat": issued }))
+    };
+    let subscribe = |channel: &str, token: &str| {
+        format!(r#""subscribe":{{"channel":"{channel}","token":"{token}"}}"#)
+    };
+    for client in &mut clients {
+        for channel in ["$a", "$b"] {
+            let reply = client.ask(&subscribe(channel, &of(channel, now - 10)));
+            assert_eq!(reply["subscribe"], json!({}), "{reply}");
+        }
+    }
+    let before = |channel: &str| json!({ "user": "ann", "channel": channel, "issued_before": now });
+    call(&server, "invalidate_user_tokens", &before("$a"));
+    call(&server, "invalidate_user_tokens", &before("given"));
+    for client in &mut clients {
+        // It is to show its token again, which will not do; another will.
+        let push = client.line()["push"].clone();
+        assert_eq!((&push["channel"], &push["unsubscribe"]["code"]), (&json!("$a"), &json!(2501)));
+        let reply = client.ask(&subscribe("$a", &of("$a", now - 10)));
+        let expected = json!({ "code": 103, "message": "invalid token: it was revoked" });
+        assert_eq!(reply["error"], expected, "{reply}");
+        let reply = client.ask(&subscribe("$a", &of("$a", now)));
+        assert_eq!(reply["subscribe"], json!({}), "{reply}");
+    }
+    call(&server, "revoke_token", &json!({ "uid": "s1" }));
+    for client in &mut clients {
+        let reply = client.ask(&subscribe("$c", &of("$c", now)));
+        assert_eq!(reply["error"]["code"], 103, "{reply}");
+        let token = of("$b", now);
+        client.command(&format!(r#""sub_refresh":{{"channel":"$b","token":"{token}"}}"#));
+        assert_eq!(client.end(), revoked());
+    }
 }

@@ -241,6 +241,11 @@ impl Verdict {
                 Ok(None) => Ok(Self::Refresh(None)),
                 Ok(Some(result)) => result.read().map(Self::Refresh),
             },
+            Event::SubRefresh { .. } => match open::<Prolongation>(answer)? {
+                Err(verdict) => Ok(verdict),
+                Ok(None) => Ok(Self::SubRefresh(None)),
+                Ok(Some(result)) => result.read().map(Self::SubRefresh),
+            },
             Event::Subscribe { .. } => match open::<Membership>(answer)? {
                 Err(verdict) => Ok(verdict),
                 Ok(result) => result.unwrap_or_default().read().map(Self::Subscribe),
@@ -322,8 +327,14 @@ mod tests {
         let read = |answer: &str| Verdict::read(&Event::Refresh, answer.as_bytes());
         let none = RefreshResult { expire_at: 9, info: None, meta: None };
         assert_eq!(read(r#"{"result":{"expire_at":9}}"#), Ok(Verdict::Refresh(Some(none))));
+        let stay = Event::SubRefresh { channel: "a".to_owned() };
+        let info = r#"{"result":{"expire_at":9,"info":[1]}}"#;
+        let some = RefreshResult { expire_at: 9, info: Some(b"[1]".to_vec()), meta: None };
+        assert_eq!(Verdict::read(&stay, info.as_bytes()), Ok(Verdict::SubRefresh(Some(some))));
         for over in [r#"{"result":{"expired":true}}"#, r#"{"result":null}"#, "{}"] {
             assert_eq!(read(over), Ok(Verdict::Refresh(None)), "{over}");
+            let read = Verdict::read(&stay, over.as_bytes());
+            assert_eq!(read, Ok(Verdict::SubRefresh(None)), "{over}");
         }
     }
 

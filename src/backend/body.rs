@@ -72,6 +72,7 @@ impl Call {
                 body.embed(data, is_binary)?;
             }
             Event::Refresh => {}
+            Event::SubRefresh { channel } => body.channel = channel,
             Event::Subscribe { channel, data } | Event::Publish { channel, data } => {
                 body.channel = channel;
                 body.embed(data, is_binary)?;

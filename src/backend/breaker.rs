@@ -87,6 +87,15 @@ impl Breaker {
         }
     }
 
+    /// Whether a call would be kept away now; asking changes nothing.
+    pub fn keeps_away(&self, now: Instant) -> bool {
+        match self.state {
+            BreakerState::Closed => false,
+            BreakerState::Open { until } => now < until,
+            BreakerState::HalfOpen => true,
+        }
+    }
+
     /// A call has ended; true if that opens the breaker. `is_probe`: it began half open.
     pub fn ended(&mut self, outcome: Outcome, is_probe: bool, now: Instant) -> bool {
         match (self.state, outcome) {
@@ -194,9 +203,10 @@ mod tests {
             let mut breaker = Breaker::new(now);
             fail(&mut breaker, BREAKER_FAILURES_MAX, now);
             let later = now + BREAKER_OPEN_PERIOD;
+            assert!(breaker.keeps_away(now) && !breaker.keeps_away(later));
             assert!(breaker.may_begin(later));
             assert_eq!(breaker.state(), BreakerState::HalfOpen);
-            assert!(!breaker.may_begin(later), "only one");
+            assert!(breaker.keeps_away(later) && !breaker.may_begin(later), "only one");
             // One that began before it opened says nothing.
             breaker.ended(Outcome::Success, false, later);
             assert_eq!(breaker.state(), BreakerState::HalfOpen);

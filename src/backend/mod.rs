@@ -14,6 +14,7 @@ mod answer;
 mod body;
 mod breaker;
 mod bytes;
+mod departure;
 mod proxy;
 mod question;
 mod verdict;
@@ -21,6 +22,7 @@ mod verdict;
 pub use answer::AnswerError;
 pub use body::BodyError;
 pub use breaker::{Breaker, BreakerState, Outcome};
+pub use departure::{Departure, DepartureKind, Departures, EVENTS};
 pub use proxy::{Proxies, Proxy};
 pub use question::{Call, Caller, Event, Question};
 pub use verdict::{

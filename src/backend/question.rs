@@ -68,6 +68,11 @@ pub enum Event {
     },
     /// Its connection expires.
     Refresh,
+    /// Its subscription expires.
+    SubRefresh {
+        /// To this.
+        channel: String,
+    },
     /// It subscribes, and brings no token.
     Subscribe {
         /// To this.
@@ -112,6 +117,7 @@ impl Event {
         match self {
             Self::Connect { .. } => "connect",
             Self::Refresh => "refresh",
+            Self::SubRefresh { .. } => "sub_refresh",
             Self::Subscribe { .. } => "subscribe",
             Self::Publish { .. } => "publish",
             Self::Rpc { .. } => "rpc",

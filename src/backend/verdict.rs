@@ -14,6 +14,8 @@ pub enum Verdict {
     Connect(Option<Box<ConnectResult>>),
     /// To a connection that expires: how it goes on; `None` if it does not.
     Refresh(Option<RefreshResult>),
+    /// To a subscription that expires: the same, without `meta`.
+    SubRefresh(Option<RefreshResult>),
     /// To a subscribe: the client may, as this.
     Subscribe(SubscribeResult),
     /// To a publish: it may be made, perhaps in other words.

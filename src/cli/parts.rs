@@ -332,6 +332,7 @@ mod tests {
             "channel.proxy.",
             "channel.without_namespace.subscribe_proxy",
             "channel.without_namespace.publish_proxy",
+            "channel.without_namespace.sub_refresh_proxy",
         ];
         let is_of_back_ends = |path: &str| of_back_ends.iter().any(|begin| path.starts_with(begin));
         let all = keys().filter(|key| key.path.starts_with("channel."));

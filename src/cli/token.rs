@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::{Args, Subcommand};
 use longwire::config::{Secret, serve};
 use longwire::sys::clock;
-use longwire::token::{Check, Digest, Fingerprint, HmacKey, Jwt, TokenError, TokenRules};
+use longwire::token::{Check, Digest, Fingerprint, HmacKey, Jwt, Revoked, TokenError, TokenRules};
 use serde_json::{Map, Value, json};
 
 use super::load::Sources;
@@ -143,11 +143,13 @@ fn read(
         Check::Ask if rules.key_set_url.is_some() => return Err(Refused::KeySet),
         Check::Ask => return Err(TokenError::Signature.into()),
     };
+    // What was revoked only the server knows that was told.
+    let none = Revoked::default();
     let (user, about, expires) = if is_subscription {
-        let token = rules.subscription(&claims, now)?;
+        let token = rules.subscription(&claims, &none, now)?;
         (token.user, format!("channel {:?}", token.claimed.channel), token.expires)
     } else {
-        let token = rules.connection(&claims, now)?;
+        let token = rules.connection(&claims, &none, now)?;
         (token.user, "a connection".to_owned(), token.expires)
     };
     let life = expires.map_or_else(

@@ -76,13 +76,12 @@ pub(super) fn is_foreign(path: &str) -> bool {
 
 /// Centrifugo 6's sections and keys that mean nothing here yet. To say so is kinder than to guess
 /// at a slip of the pen.
-const FOREIGN: [&str; 51] = [
+const FOREIGN: [&str; 48] = [
     "admin",
     "broker",
     "channel.proxy.map_publish",
     "channel.proxy.map_remove",
     "channel.proxy.shared_poll_refresh",
-    "channel.proxy.sub_refresh",
     "channel.proxy.subscribe_stream",
     "channel.without_namespace.allow_channel_compaction",
     "channel.without_namespace.batch_flush_latest",
@@ -100,8 +99,6 @@ const FOREIGN: [&str; 51] = [
     "channel.without_namespace.shared_position_sync",
     "channel.without_namespace.state_events",
     "channel.without_namespace.state_proxy",
-    "channel.without_namespace.sub_refresh_proxy_enabled",
-    "channel.without_namespace.sub_refresh_proxy_name",
     "channel.without_namespace.subscribe_cel",
     "channel.without_namespace.subscribe_stream_proxy_bidirectional",
     "channel.without_namespace.subscribe_stream_proxy_enabled",

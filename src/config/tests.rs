@@ -40,6 +40,7 @@ pub(super) fn other(key: &Key) -> String {
         (Kind::List(_), "listen") => "127.0.0.1:77",
         (Kind::List(_), "trusted_proxies") => "10.0.0.0/8",
         (Kind::List(_), "channel.without_namespace.allowed_delta_types") => "fossil",
+        (Kind::List(_), "events.types") => "unsubscribe",
         (Kind::List(_) | Kind::Text(_), "client.allowed_origins") => "https://a.b",
         (_, "channel.without_namespace.channel_regex") => "^a",
         (_, path) if path.ends_with("_namespace") => "chat",

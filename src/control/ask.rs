@@ -39,8 +39,8 @@ pub enum Ask {
     },
     /// Tell this to all connections of a user, on all shards.
     Tell {
-        /// The user; empty for connections of nobody.
-        user: String,
+        /// The user, empty for connections of nobody; `None` for those of everybody.
+        user: Option<String>,
         /// What only the shards' application understands.
         word: Vec<u8>,
         /// `Ok` when all have been told.
@@ -155,8 +155,8 @@ impl Asks {
         self.ask(Ask::Snapshot { answer }, answered).await.flatten()
     }
 
-    /// Tells a word to all connections of a user; `Ok` when all have been told.
-    pub(super) async fn tell(&self, user: String, word: Vec<u8>) -> Result<(), Busy> {
+    /// Tells a word to all connections of a user, or of everybody; `Ok` when all have been told.
+    pub(super) async fn tell(&self, user: Option<String>, word: Vec<u8>) -> Result<(), Busy> {
         let (answer, answered) = oneshot::channel();
         self.ask(Ask::Tell { user, word, answer }, answered).await.unwrap_or(Err(Busy))
     }

@@ -15,6 +15,7 @@ use super::body::Budget;
 use super::channels::Channels;
 use super::consult::Calls;
 use super::crowd::Guest;
+use super::events::Mailbox;
 use super::request_id::RequestIds;
 use super::service::Service;
 use super::settings::{HttpApi, Settings};
@@ -31,10 +32,13 @@ pub(super) struct Context {
     pub(super) api: watch::Receiver<HttpApi>,
     pub(super) bodies: Budget,
     pub(super) repeats: api::Repeats,
+    pub(super) revocations: api::Revocations,
+    pub(super) pace: api::Pace,
     pub(super) traffic: Traffic,
     pub(super) identity: Arc<api::Identity>,
     pub(super) streams: Streams,
     pub(super) calls: Arc<Calls>,
+    pub(super) mailbox: Mailbox,
     pub(super) websocket_path: Arc<str>,
     /// Connections that the shards take; 0: unknown.
     pub(super) connections_max: u64,
@@ -78,6 +82,8 @@ const LABELS: &[&str] = &[
     "/api/subscribe",
     "/api/unsubscribe",
     "/api/refresh",
+    "/api/revoke_token",
+    "/api/invalidate_user_tokens",
     "/api/presence",
     "/api/presence_stats",
     "/api/history",
@@ -103,7 +109,7 @@ impl Routes {
         settings: Settings,
         (api, terms): (watch::Receiver<HttpApi>, watch::Receiver<StreamTerms>),
         (asks, shards): (Asks, mpsc::Sender<Introduced>),
-        calls: Arc<Calls>,
+        (calls, mailbox): (Arc<Calls>, Mailbox),
         stop: watch::Receiver<bool>,
         seeds: [u64; 2],
     ) -> Self {
@@ -131,10 +137,13 @@ impl Routes {
             api,
             bodies,
             repeats: api::Repeats::default(),
+            revocations: api::Revocations::default(),
+            pace: api::Pace::new(),
             traffic: traffic.clone(),
             identity: Arc::new(identity),
             streams,
             calls,
+            mailbox,
             websocket_path,
             connections_max: settings.connections_max,
         };

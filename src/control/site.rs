@@ -18,6 +18,7 @@ use super::ask::{Ask, Asks};
 use super::connection;
 use super::consult::{Calls, Desk, TokenKeys, Verifiers};
 use super::crowd::{Crowd, Guest};
+use super::events::{Courier, Mailbox};
 use super::routes::Routes;
 use super::settings::{HttpApi, Settings};
 use super::streaming::{Introduced, StreamTerms};
@@ -52,6 +53,7 @@ pub struct Site {
     proxies: watch::Sender<Arc<Proxies>>,
     verifiers: watch::Sender<Arc<Verifiers>>,
     calls: Arc<Calls>,
+    mailbox: Mailbox,
     internal: Option<TcpListener>,
 }
 
@@ -152,7 +154,8 @@ impl Site {
         let calls = Arc::new(Calls::new(proxies.subscribe()));
         let verifiers = Arc::new(Verifiers::new(settings.tokens.clone()));
         let verifiers = watch::Sender::new(verifiers);
-        Ok(Self { settings, api, terms, proxies, verifiers, calls, internal })
+        let mailbox = Mailbox::new(seed());
+        Ok(Self { settings, api, terms, proxies, verifiers, calls, mailbox, internal })
     }
 
     /// Has no more streams than so many, whatever its settings say: the descriptors that are left
@@ -180,6 +183,17 @@ impl Site {
     /// Where sessions ask what is beyond them.
     pub fn desk<K: Copy + Eq + Hash>(&self) -> Desk<K> {
         Desk::new(Arc::clone(&self.calls), self.verifiers.subscribe())
+    }
+
+    /// Where events for a back end come in.
+    pub fn mailbox(&self) -> Mailbox {
+        self.mailbox.clone()
+    }
+
+    /// Delivers them, within a runtime of tokio. Ends after the mailbox was closed, or at the
+    /// deadline of its stop.
+    pub fn deliver(&self) -> impl Future<Output = ()> + Send + use<> {
+        Courier::new(self.mailbox.clone(), Arc::clone(&self.calls)).run()
     }
 
     /// Where the internal port is, with the number that the kernel chose for port 0.
@@ -211,7 +225,8 @@ impl Site {
         let api = self.api.subscribe();
         let live = (api, self.terms.subscribe());
         let asks = (Asks::new(asks), shards);
-        let routes = Routes::new(self.settings, live, asks, self.calls, stop, seeds);
+        let back_ends = (self.calls, self.mailbox);
+        let routes = Routes::new(self.settings, live, asks, back_ends, stop, seeds);
         let mut connections = JoinSet::new();
         let mut crowd = Crowd::new(seats);
         // Operators' connections wait for their place and keep it.

@@ -80,6 +80,8 @@ pub(super) struct Traffic {
     evictions: Counter,
     repeats: Counter,
     keys_forgotten: Counter,
+    revocations: Gauge,
+    revocations_refused: Counter,
     streams: Family<TransportLabel, Gauge>,
     streams_opened: Family<TransportLabel, Counter>,
     said_to_nobody: Counter,
@@ -97,6 +99,8 @@ impl Traffic {
             evictions: Counter::default(),
             repeats: Counter::default(),
             keys_forgotten: Counter::default(),
+            revocations: Gauge::default(),
+            revocations_refused: Counter::default(),
             streams: Family::default(),
             streams_opened: Family::default(),
             said_to_nobody: Counter::default(),
@@ -150,6 +154,16 @@ impl Traffic {
             "api_idempotency_keys_forgotten",
             "Keys of publications that were forgotten before their time, for want of room",
             self.keys_forgotten.clone(),
+        );
+        registry.register(
+            "api_revocations",
+            "Tokens, and users' tokens, that are revoked",
+            self.revocations.clone(),
+        );
+        registry.register(
+            "api_revocations_refused",
+            "Revocations that were refused, because there are as many as may be",
+            self.revocations_refused.clone(),
         );
         registry.register_with_unit(
             "api_command_duration",
@@ -215,6 +229,16 @@ impl Traffic {
     /// A key of one was forgotten for want of room.
     pub(super) fn key_forgotten(&self) {
         self.keys_forgotten.inc();
+    }
+
+    /// So many revocations hold.
+    pub(super) fn revoked(&self, count: usize) {
+        self.revocations.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// One was refused for want of room.
+    pub(super) fn revocation_refused(&self) {
+        self.revocations_refused.inc();
     }
 
     /// A command of the API was carried out, or not.

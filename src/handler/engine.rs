@@ -84,13 +84,21 @@ pub enum PublishError {
     TooLong,
 }
 
+/// A report was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReportError {
+    /// As many wait as may. It is counted.
+    Full,
+}
+
 /// A question to the control thread has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConsultError {
     /// The connection is closing or gone.
     Gone,
-    /// Too many questions are open, or the queue to the control thread is full.
+    /// Too many questions are open, or wait, or the queue to the control thread is full.
     Busy,
     /// Nobody there could answer it, or not in time.
     Unanswered,
@@ -179,6 +187,9 @@ error_texts! {
         HomeFull => "the user's home counts as many users as it may",
         User => "a user's id has at most 255 bytes",
     }
+    ReportError {
+        Full => "too many reports wait for the control thread",
+    }
     OffloadError {
         Gone => "the connection is closing or gone",
         Full => "the off-load pool is full",
@@ -231,13 +242,16 @@ pub trait Engine<H: Handler> {
         channel: &str,
         question: Question,
     ) -> Result<Asked<Answer>, AskError>;
-    /// Asks the control thread.
+    /// Asks the control thread, in line with others if it may wait.
     fn consult(
         &mut self,
         connection: ConnectionId,
         id: u32,
         question: Box<[u8]>,
+        may_wait: bool,
     ) -> Result<(), ConsultError>;
+    /// Reports to the control thread.
+    fn report(&mut self, report: Box<[u8]>) -> Result<(), ReportError>;
     /// The tag that a connection entered a channel with; `None` if it is not in it.
     fn tag(&self, connection: ConnectionId, channel: &str) -> Option<u8>;
     /// Keeps back what fan-out has for a connection.
@@ -246,6 +260,8 @@ pub trait Engine<H: Handler> {
     fn release_deliveries(&mut self, connection: ConnectionId);
     /// Shows a connection otherwise, wherever it is present.
     fn show_anew(&mut self, connection: ConnectionId, present: &Present);
+    /// The same in one channel.
+    fn show_anew_in(&mut self, connection: ConnectionId, channel: &str, present: &Present);
     /// Ends a membership, or an entry that is under way; false if there was none.
     fn leave(&mut self, connection: ConnectionId, channel: &str) -> bool;
     /// Whether a connection is a member of a channel.

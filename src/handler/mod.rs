@@ -27,8 +27,8 @@ mod word;
 
 pub use closed::{Cause, Closed};
 pub use engine::{
-    ConnectionId, ConsultError, Engine, JoinError, OffloadError, PublishError, SendError,
-    ShardLimits, SignIn, SignInError,
+    ConnectionId, ConsultError, Engine, JoinError, OffloadError, PublishError, ReportError,
+    SendError, ShardLimits, SignIn, SignInError,
 };
 pub use heartbeat::Heartbeat;
 pub use message::{Message, MessageKind};
@@ -184,6 +184,10 @@ pub trait Handler: Sized + 'static {
 
     /// The alarm that was set for the connection ([`Peer::set_alarm`]) is due.
     fn alarm(&mut self, _peer: &mut Peer<'_, Self>) {}
+
+    /// Somebody outside has a word for connections, of which [`told`](Self::told) says some at a
+    /// time, if there are any: this comes first, and once, also where there is none.
+    fn heard(&mut self, _word: Word<'_>) {}
 
     /// Somebody outside has a word for all connections of a user. These are some of them, by what
     /// [`Peer::belong_to`] has said, and may be others': the application looks.

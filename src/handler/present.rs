@@ -57,10 +57,11 @@ impl Present {
     }
 
     /// What is shown of it in this channel, when the same client is shown as `anew` from now on.
+    /// What is said of it in this channel stays, unless `anew` says something else.
     #[must_use]
     pub(crate) fn shown_as(&self, anew: &Self) -> Self {
         let Self { id, is_listed, .. } = *self;
-        if self.channel_info().is_empty() {
+        if self.channel_info().is_empty() || !anew.channel_info().is_empty() {
             return Self { id, is_listed, ..anew.clone() };
         }
         let renewed = Self::new(id, anew.user(), anew.info(), self.channel_info());

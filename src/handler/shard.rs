@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::engine::{
-    ConsultError, JoinError, OffloadError, PublishError, SendError, ShardLimits, SignIn,
-    SignInError,
+    ConsultError, JoinError, OffloadError, PublishError, ReportError, SendError, ShardLimits,
+    SignIn, SignInError,
 };
 use super::offload::halves;
 use super::{
@@ -53,6 +53,12 @@ impl<'a, H: Handler> Shard<'a, H> {
     /// If no connection of the user is counted: the program itself is wrong then.
     pub fn sign_out(&mut self, user: &str) {
         self.engine.sign_out(user);
+    }
+
+    /// Tells the control thread what only the application and what stands there understand. Nothing
+    /// comes back; what is reported here arrives in its order, and what waits for room is bounded.
+    pub fn report(&mut self, report: Box<[u8]>) -> Result<(), ReportError> {
+        self.engine.report(report)
     }
 
     /// What this shard has counted since the start, for the application to count its own there.
@@ -173,7 +179,13 @@ impl<'a, H: Handler> Peer<'a, H> {
     /// question of the connection has. If the connection is closed before, nobody works on it any
     /// more.
     pub fn consult(&mut self, id: u32, question: Box<[u8]>) -> Result<(), ConsultError> {
-        self.engine.consult(self.id, id, question)
+        self.engine.consult(self.id, id, question, false)
+    }
+
+    /// The same for a question that waits in line where there is no room for it now: for those that
+    /// are soon answered, whoever asks them.
+    pub fn consult_in_turn(&mut self, id: u32, question: Box<[u8]>) -> Result<(), ConsultError> {
+        self.engine.consult(self.id, id, question, true)
     }
 
     /// The tag that it entered a channel with ([`Entry::tag`]), 0 where it has joined; `None` if it
@@ -233,6 +245,11 @@ impl<'a, H: Handler> Peer<'a, H> {
     /// is said of the connection. What is said of it in a channel stays.
     pub fn show_anew(&mut self, present: &Present) {
         self.engine.show_anew(self.id, present);
+    }
+
+    /// The same in one channel: what is said of it there is replaced, unless that is nothing.
+    pub fn show_anew_in(&mut self, channel: &str, present: &Present) {
+        self.engine.show_anew_in(self.id, channel, present);
     }
 
     /// Ends its membership, or its entry that is under way; false if there was none. Where it was

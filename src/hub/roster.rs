@@ -13,6 +13,7 @@
 //! user's who were there when it began and are there still, once, and nobody who came after.
 
 use std::hash::BuildHasher;
+use std::ops::Range;
 
 use super::fanout::MemberId;
 
@@ -34,6 +35,8 @@ pub struct Roster {
     links: Links,
     /// Where the walk goes on, if there is one.
     cursor: Place,
+    /// The lists that it goes on with, after the one that it is in.
+    ahead: Range<usize>,
 }
 
 /// A member, or none: its number and one, so that fresh memory says none.
@@ -102,6 +105,7 @@ impl Roster {
             firsts: vec![Place::NONE; lists + 1].into(),
             links: Links::default(),
             cursor: Place::NONE,
+            ahead: 0..0,
         }
     }
 
@@ -122,9 +126,7 @@ impl Roster {
     pub fn leave(&mut self, member: MemberId) {
         let Some(link) = self.links.remove(member) else { return };
         let before = link.before().expect("it was in a list");
-        if self.cursor == Place::of(member) {
-            self.cursor = link.next;
-        }
+        let was_next = self.cursor == Place::of(member);
         if let Some(next) = link.next.member() {
             let after = self.links.of(next);
             *after = Link::new(before, after.next);
@@ -133,17 +135,39 @@ impl Roster {
             Before::Member(before) => self.links.of(before).next = link.next,
             Before::List(list) => self.firsts[list] = link.next,
         }
+        if was_next {
+            self.go_to(link.next);
+        }
     }
 
     /// Begins a walk over the user's members, instead of any other.
     pub fn begin(&mut self, user: &str) {
+        self.ahead = 0..0;
         self.cursor = self.firsts[self.list_of(user)];
+    }
+
+    /// Begins a walk over everybody, instead of any other. It may meet who comes after.
+    pub fn begin_all(&mut self) {
+        self.ahead = 0..self.firsts.len();
+        self.go_to(Place::NONE);
+    }
+
+    /// The walk goes on here, or where the next list begins that is not empty: to look at a million
+    /// that are takes less than a turn may.
+    fn go_to(&mut self, place: Place) {
+        self.cursor = place;
+        while self.cursor == Place::NONE
+            && let Some(list) = self.ahead.next()
+        {
+            self.cursor = self.firsts[list];
+        }
     }
 
     /// The next member of the walk; some may be another user's.
     pub fn pass(&mut self) -> Option<MemberId> {
         let member = self.cursor.member()?;
-        self.cursor = self.links.of(member).next;
+        let next = self.links.of(member).next;
+        self.go_to(next);
         Some(member)
     }
 
@@ -268,6 +292,7 @@ mod tests {
         Enter { member: u32, user: usize },
         Leave { member: u32 },
         Begin { user: usize },
+        BeginAll,
         Next,
     }
 
@@ -279,6 +304,7 @@ mod tests {
             4 => (member(), 0..4_usize).prop_map(|(member, user)| Step::Enter { member, user }),
             3 => member().prop_map(|member| Step::Leave { member }),
             1 => (0..4_usize).prop_map(|user| Step::Begin { user }),
+            1 => Just(Step::BeginAll),
             3 => Just(Step::Next),
         ]
     }
@@ -293,7 +319,7 @@ mod tests {
             let mut roster = Roster::new(8, RandomState::new());
             let mut model: BTreeMap<u32, usize> = BTreeMap::new();
             let mut awaited: BTreeSet<u32> = BTreeSet::new();
-            let mut walked = 0;
+            let mut walked = None;
             for step in steps {
                 match step {
                     Step::Enter { member, user } => {
@@ -307,14 +333,21 @@ mod tests {
                         awaited.remove(&member);
                     }
                     Step::Begin { user } => {
-                        walked = user;
+                        walked = Some(user);
                         roster.begin(USERS[user]);
                         let of_user = model.iter().filter(|(_, of)| **of == user);
                         awaited = of_user.map(|(member, _)| *member).collect();
                     }
+                    Step::BeginAll => {
+                        walked = None;
+                        roster.begin_all();
+                        awaited = model.keys().copied().collect();
+                    }
                     Step::Next => {
                         match roster.pass() {
-                            Some(met) if model[&met.0] == walked => {
+                            // It may have come after the walk began.
+                            Some(met) if walked.is_none() => drop(awaited.remove(&met.0)),
+                            Some(met) if walked == Some(model[&met.0]) => {
                                 prop_assert!(awaited.remove(&met.0), "{} unawaited", met.0);
                             }
                             Some(_) => {}

@@ -319,6 +319,17 @@ counters! {
     consults_cancelled,
     /// Of those asked, how many had no answer.
     consults_unanswered,
+    /// Reports of handlers that were taken up for the control thread: events for back ends.
+    reports,
+    /// Reports that were lost, because too many waited for the control thread.
+    reports_refused,
+    /// Events that the back end has taken.
+    events_delivered,
+    /// Events that were lost: too many waited for the back end, they were too old, or the server
+    /// has ended.
+    events_lost,
+    /// Posts of events that were not taken, and are made again.
+    events_retries,
     /// Tokens whose signatures by public keys were checked for sessions.
     tokens_checked,
     /// Tokens that were known to be signed, because somebody has brought them before.

@@ -59,4 +59,6 @@ pub use tags_filter::TagsFilterError;
 pub use text::{Entries, Raw, Text};
 pub use translate::translate;
 pub use transport::Transport;
-pub use user_command::{OptionsForUser, Selection, UserAction, UserCommand, UserSubscription};
+pub use user_command::{
+    OptionsForUser, Selection, Term, UserAction, UserCommand, UserSubscription,
+};

@@ -45,6 +45,22 @@ pub enum UserAction {
         /// The channel.
         channel: String,
     },
+    /// The token of this name is not to be believed any more, nor who came with it.
+    RevokeToken {
+        /// Its name.
+        id: String,
+        /// How long.
+        term: Term,
+    },
+    /// The same for the user's tokens that were issued before some time.
+    RevokeTokens {
+        /// Those for this channel; all if it is empty.
+        channel: String,
+        /// In seconds since the Unix epoch.
+        issued_before_s: u64,
+        /// How long.
+        term: Term,
+    },
     /// Its connection is said to live anew.
     Refresh {
         /// It ends now.
@@ -54,6 +70,15 @@ pub enum UserAction {
         /// What others are shown of it, if anything is said of that: JSON.
         info: Option<Box<RawValue>>,
     },
+}
+
+/// From when and until when something holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Term {
+    /// When it was said, in seconds since the Unix epoch.
+    pub since_s: u64,
+    /// When it ends, in the same way; 0 is never.
+    pub until_s: u64,
 }
 
 /// A subscription as a back end makes it.
@@ -156,10 +181,13 @@ mod tests {
             options: OptionsForUser { presence: Some(false), ..OptionsForUser::default() },
             ..UserSubscription::default()
         };
+        let term = Term { since_s: 7, until_s: 0 };
         for action in [
             UserAction::disconnect(),
             UserAction::Subscribe(Box::new(subscription)),
             UserAction::Unsubscribe { channel: "b".to_owned() },
+            UserAction::RevokeToken { id: "t".to_owned(), term },
+            UserAction::RevokeTokens { channel: String::new(), issued_before_s: 3, term },
             UserAction::Refresh { expired: false, expires_s: 9, info: json("[ ]") },
         ] {
             let command = UserCommand { clients: clients.clone(), action };

@@ -53,6 +53,7 @@ impl Companions {
         let door = door.transpose().map_err(StartError::Descriptor)?;
         site.limit_streams(streams_max(rlimit::nofile().soft, seat_count));
         let (shards, introduced) = mpsc::channel(INTRODUCTIONS_MAX);
+        self.add(site.deliver());
         self.add(site.serve(arrivals, seat_count, asks, shards, stopped));
         let dealer = self.add(Dealer::new(control.pass.clone()).introduce(introduced));
         self.dealers.push(dealer);

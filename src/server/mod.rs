@@ -20,6 +20,7 @@ mod door;
 mod listing;
 pub mod plan;
 mod pool;
+mod reporting;
 mod rounds;
 mod serving;
 mod snapshot;

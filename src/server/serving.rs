@@ -22,6 +22,7 @@ use super::companions::Companions;
 use super::consulting::{Answered, Consulting};
 use super::control::{Command, Control};
 use super::listing::Listing;
+use super::reporting::Reporting;
 use super::rounds::{Asker, Rounds};
 use super::start::{Report, StartError};
 use super::telling::Telling;
@@ -67,6 +68,7 @@ pub(super) struct Serving {
     asking: Asking,
     listing: Listing,
     consulting: Consulting,
+    reporting: Reporting,
     telling: Telling,
     /// What the control thread itself has counted.
     counters: Counters,
@@ -98,6 +100,7 @@ impl Serving {
         let askers_max = seat_count + INTERNAL_CONNECTIONS_MAX + PROGRAM_ASKERS_MAX;
         let mut companions = Companions::default();
         let desk = site.as_ref().map(Site::desk);
+        let mailbox = site.as_ref().map(Site::mailbox);
         if let Some(site) = site {
             companions.add_site(site, &mut control, asker.clone())?;
         }
@@ -110,6 +113,7 @@ impl Serving {
             asking: Asking::new(control.shard_count()),
             listing: Listing::default(),
             consulting: Consulting::new(desk),
+            reporting: Reporting::new(mailbox),
             telling: Telling::new(),
             control,
             signals: watched,
@@ -136,6 +140,7 @@ impl Serving {
             self.take_signals();
             self.take_reports();
             self.take_messages();
+            self.close_mailbox();
             self.rounds.advance(&mut self.control.mesh);
             self.consulting.advance(&mut self.control.mesh);
             self.asking.advance(&mut self.control.mesh, &mut self.counters);
@@ -248,7 +253,11 @@ impl Serving {
     fn take_messages(&mut self) {
         while let Some(received) = self.control.mesh.receive() {
             match received.message {
-                Message::Counted(counted) => self.rounds.answered(&counted, &self.counters),
+                Message::Reported(reports) => self.reporting.take(reports),
+                Message::Counted(counted) => {
+                    self.reporting.count_into(&mut self.counters);
+                    self.rounds.answered(&counted, &self.counters);
+                }
                 Message::Consult(consult) => self.consulting.ask(received.from, &consult),
                 Message::Unconsult { connection, id } => {
                     self.consulting.call_off(received.from, connection, id);
@@ -306,7 +315,7 @@ impl Serving {
             }
             Ask::Tell { user, word, answer } => {
                 let (mesh, counters) = (&self.control.mesh, &mut self.counters);
-                self.telling.tell(mesh, counters, (&user, &word), answer);
+                self.telling.tell(mesh, counters, (user.as_deref(), &word), answer);
             }
             Ask::Snapshot { answer } => {
                 self.rounds.ask(Asker::Site(answer), &mut self.counters);
@@ -321,11 +330,19 @@ impl Serving {
         }
         tracing::info!(timeout = ?self.control.drain_timeout, "stopping");
         self.companions.stop();
+        self.reporting.stop(clock::now() + self.control.drain_timeout);
         self.life = Life::Stopping {
             untold: self.control.mesh.peers().collect(),
             left: self.control.shard_count(),
             deadline: clock::now() + self.control.drain_timeout + STOP_GRACE,
         };
+    }
+
+    /// The shards have ended, and all that they had to report has come.
+    fn close_mailbox(&mut self) {
+        if matches!(self.life, Life::Stopping { left: 0, .. }) {
+            self.reporting.close();
+        }
     }
 
     fn tell_stop(&mut self) {
@@ -351,6 +368,8 @@ impl Serving {
         if !self.snapshot.forced {
             self.control.join_threads();
         }
+        self.reporting.give_up();
+        self.reporting.count_into(&mut self.counters);
         self.snapshot.counters += &self.counters;
         self.snapshot.log();
         self.snapshot

@@ -24,7 +24,7 @@ pub(super) struct Telling {
 
 struct Word {
     ask: u64,
-    user: Arc<str>,
+    user: Option<Arc<str>>,
     bytes: Arc<[u8]>,
     /// Shards that have not heard it, for want of room.
     untold: Vec<MemberId>,
@@ -38,12 +38,12 @@ impl Telling {
         Self { next: 0, words: VecDeque::new() }
     }
 
-    /// Notes a word for a user's connections on all shards.
+    /// Notes a word for a user's connections on all shards, or for everybody's.
     pub(super) fn tell(
         &mut self,
         mesh: &Member<Message>,
         counters: &mut Counters,
-        (user, bytes): (&str, &[u8]),
+        (user, bytes): (Option<&str>, &[u8]),
         answer: oneshot::Sender<Result<(), Busy>>,
     ) {
         if self.words.len() >= USER_COMMANDS_MAX {
@@ -55,7 +55,7 @@ impl Telling {
         self.next += 1;
         self.words.push_back(Word {
             ask: self.next,
-            user: user.into(),
+            user: user.map(Arc::from),
             bytes: bytes.into(),
             left: untold.len(),
             untold,
@@ -78,7 +78,7 @@ impl Telling {
                 if full.contains(shard) {
                     return true;
                 }
-                let (user, bytes) = (Arc::clone(user), Arc::clone(bytes));
+                let (user, bytes) = (user.clone(), Arc::clone(bytes));
                 let tell = Box::new(TellUser { ask: word.ask, user, word: bytes });
                 let is_full = mesh.send(*shard, Message::TellUser(tell), Class::Request).is_err();
                 full.extend(is_full.then_some(*shard));
@@ -119,7 +119,7 @@ mod tests {
         user: &str,
     ) -> oneshot::Receiver<Result<(), Busy>> {
         let (answer, answered) = oneshot::channel();
-        telling.tell(mesh, &mut Counters::default(), (user, b"word"), answer);
+        telling.tell(mesh, &mut Counters::default(), (Some(user), b"word"), answer);
         answered
     }
 
@@ -130,7 +130,7 @@ mod tests {
         while let Some(received) = shard.receive() {
             let Message::TellUser(tell) = received.message else { panic!("{received:?}") };
             shard.answer(received.from, Message::UserTold { ask: tell.ask });
-            heard.push((tell.ask, tell.user.to_string()));
+            heard.push((tell.ask, tell.user.expect("one").to_string()));
         }
         shard.flush(|_| {});
         heard
@@ -188,7 +188,7 @@ mod tests {
         let mut answers: Vec<_> =
             (0..USER_COMMANDS_MAX).map(|_| tell(&mut telling, &mut control, "")).collect();
         let (answer, mut refused) = oneshot::channel();
-        telling.tell(&control, &mut counters, ("ann", b"word"), answer);
+        telling.tell(&control, &mut counters, (Some("ann"), b"word"), answer);
         assert_eq!((refused.try_recv(), counters.user_commands_refused), (Ok(Err(Busy)), 1));
         drop(answers.split_off(1));
         telling.advance(&mut control, &mut counters);

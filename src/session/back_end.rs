@@ -129,17 +129,27 @@ impl Session {
             return Deferred::default();
         }
         self.overrule(channel, ErrorCode::PermissionDenied);
-        let push = Push::Unsubscribe(UnsubscribeCode::Server);
+        self.end_stay(channel, membership, UnsubscribeCode::Server, effects)
+    }
+
+    /// The client is not in a channel any more, nor on its way into it.
+    pub(super) fn end_stay(
+        &mut self,
+        channel: &str,
+        membership: Option<Membership>,
+        why: UnsubscribeCode,
+        effects: &mut Effects,
+    ) -> Deferred {
+        let push = Push::Unsubscribe(why);
         // On its way into a channel that keeps nothing it is a member already.
         let Some(slot) = self.awaited_entry(channel) else {
             if membership.is_some() {
-                self.leave(channel, effects);
-                self.push(channel, &push, effects);
+                self.unsubscribed(channel, UnsubscribeCode::Server, effects);
             }
             return Deferred::default();
         };
         let taken = self.take(slot);
-        self.leave(channel, effects);
+        self.leave(channel, None, effects);
         if let Taken { awaited: Awaited::Entry(..), .. } = taken {
             return self.answer(taken, &Reply::Error(ErrorCode::PermissionDenied.into()), effects);
         }

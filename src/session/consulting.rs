@@ -70,6 +70,10 @@ impl Session {
             self.go_on_as(result, terms, effects);
             return Deferred::default();
         }
+        if let Some(number) = slot.as_sub_refresh() {
+            self.stay_as(number, result, terms, effects);
+            return Deferred::default();
+        }
         let taken = self.take(slot);
         if let Awaited::Token = taken.awaited {
             return self.token_checked(slot, &result, effects);

@@ -10,7 +10,7 @@ use super::options::Keep;
 use super::questions::Question;
 use super::under_way::SlotId;
 use crate::backend;
-use crate::protocol::{Disconnect, Format, Publication, Push};
+use crate::protocol::{Disconnect, Format, Publication, Push, UnsubscribeCode};
 
 /// Bytes in the text of the effects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +51,11 @@ pub enum Effect {
     },
     /// Show it, wherever it is present, as `Session::shown` does now.
     ShowAnew,
+    /// Show it in this channel, as `Session::shown_in` does now.
+    ShowAnewIn {
+        /// The channel.
+        channel: Span,
+    },
     /// Ask the control thread; the answer goes to `Session::consulted`.
     Consult {
         /// Whose answer it is.
@@ -67,6 +72,8 @@ pub enum Effect {
     Leave {
         /// The channel.
         channel: Span,
+        /// Why, if the client knew that it was in it.
+        why: Option<Unsubscribed>,
     },
     /// Publish this message, encoded in the client's format, and tell `Session::published` how it
     /// went.
@@ -93,6 +100,33 @@ pub enum Effect {
         /// What a person goes by.
         reason: Span,
     },
+}
+
+/// Why a subscription has ended before its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsubscribed {
+    /// The client wanted it so.
+    ByClient,
+    /// The server did, and has told the client.
+    ByServer(UnsubscribeCode),
+}
+
+impl Unsubscribed {
+    /// What programs go by: 0 for the client (8).
+    pub fn code(self) -> u16 {
+        match self {
+            Self::ByClient => 0,
+            Self::ByServer(code) => code.code(),
+        }
+    }
+
+    /// What people go by.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::ByClient => "client unsubscribed",
+            Self::ByServer(code) => code.text(),
+        }
+    }
 }
 
 /// The effects of one step, and what is to be sent. Their buffers are kept from step to step.
@@ -145,9 +179,14 @@ impl Effects {
         self.push(Effect::Enter { channel, entry });
     }
 
-    pub(super) fn leave(&mut self, channel: &str) {
+    pub(super) fn leave(&mut self, channel: &str, why: Option<Unsubscribed>) {
         let channel = self.text(channel.as_bytes());
-        self.push(Effect::Leave { channel });
+        self.push(Effect::Leave { channel, why });
+    }
+
+    pub(super) fn show_anew_in(&mut self, channel: &str) {
+        let channel = self.text(channel.as_bytes());
+        self.push(Effect::ShowAnewIn { channel });
     }
 
     pub(super) fn publish(

@@ -369,7 +369,7 @@ mod tests {
             assert_eq!(message.contains(r#""chan_info":{"m":2}"#), info, "{message}");
             assert!(message.contains(r#""conn_info":1"#), "{message}");
         }
-        rig.session.leave("a", &mut rig.effects);
+        rig.session.leave("a", None, &mut rig.effects);
         assert_eq!(rig.session.shown_in("a", &rig.terms).channel_info, b"");
     }
 

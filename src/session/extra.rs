@@ -18,7 +18,7 @@ pub(super) struct Extra {
     texts: Option<Arc<[u8]>>,
     /// When it expires, in seconds since the Unix epoch; 0 is never.
     expires_s: u32,
-    /// When its token was issued, in the same way; 0 if that is not known.
+    /// When its token was issued, in the same way; 0 if it has none.
     issued_s: u32,
     more: Option<Box<More>>,
 }
@@ -37,6 +37,8 @@ pub(super) struct More {
     headers: Option<Box<Headers>>,
     /// Its subscriptions that end unless they are prolonged.
     pub(super) expiring: Vec<Expiring>,
+    /// How many questions whether one of them goes on were asked.
+    pub(super) stays_asked: u32,
     /// What others are shown of it in some channels, by their names.
     channel_infos: Vec<(Box<str>, Box<[u8]>)>,
 }
@@ -146,7 +148,7 @@ impl Session {
         (seconds > 0).then(|| Duration::from_secs(seconds.into()))
     }
 
-    /// When its token was issued, since the Unix epoch, if that is known.
+    /// When its token was issued, since the Unix epoch, if it has one.
     pub fn issued(&self) -> Option<Duration> {
         let seconds = self.extra.as_ref().map_or(0, |extra| extra.issued_s);
         (seconds > 0).then(|| Duration::from_secs(seconds.into()))
@@ -193,7 +195,7 @@ impl Session {
     }
 
     /// What others are shown of it in this channel only; empty for nothing.
-    fn channel_info(&self, channel: &str) -> &[u8] {
+    pub(super) fn channel_info(&self, channel: &str) -> &[u8] {
         let all = self.more_ref().map_or(&[][..], |more| &more.channel_infos);
         all.iter().find(|(name, _)| **name == *channel).map_or(&[], |(_, info)| info)
     }
@@ -212,7 +214,7 @@ impl Session {
     }
 
     /// The client as others are shown it in this channel.
-    pub(super) fn shown_in(&self, channel: &str, terms: &Terms) -> ClientInfo<'_> {
+    pub fn shown_in(&self, channel: &str, terms: &Terms) -> ClientInfo<'_> {
         ClientInfo { channel_info: self.channel_info(channel), ..self.shown(terms) }
     }
 

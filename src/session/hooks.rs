@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::backend::Departures;
 use crate::protocol::{Entries, ErrorCode, Text};
 
 /// What back ends decide. The names are those of [`Proxies`](crate::backend::Proxies).
@@ -19,8 +20,12 @@ pub struct Hooks {
     pub subscribe: ChannelHooks,
     /// What may be published (`publish_proxy_enabled` of channels).
     pub publish: ChannelHooks,
+    /// Whether a subscription that expires goes on (`sub_refresh_proxy_enabled` of channels).
+    pub sub_refresh: ChannelHooks,
     /// The procedures that clients may call (`rpc`).
     pub rpc: RpcHooks,
+    /// Of which departures a back end is told (`events`).
+    pub events: Departures,
 }
 
 impl Hooks {

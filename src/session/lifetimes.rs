@@ -7,10 +7,11 @@
 use std::time::Duration;
 
 use super::command::{Outcome, Refusal};
-use super::effects::{Effect, Effects};
+use super::effects::{Effect, Effects, Unsubscribed};
 use super::entry::Membership;
 use super::state::{Session, Terms};
 use super::tokens::{disconnect, unavailable};
+use super::under_way::SlotId;
 use crate::protocol::{
     DisconnectCode, ErrorCode, Push, Refresh, RefreshResult, Reply, SubRefresh, UnsubscribeCode,
 };
@@ -22,6 +23,8 @@ pub(super) struct Expiring {
     channel: Box<str>,
     /// When, in seconds since the Unix epoch.
     expires_s: u32,
+    /// The question of this number is open whether it goes on; 0 for none.
+    asked: u32,
     /// The client has not asked for it, and cannot prolong it.
     is_server_side: bool,
 }
@@ -68,7 +71,7 @@ impl Session {
     ) -> Result<Outcome, Refusal> {
         let channel = &*request.channel;
         let Membership { is_server_side, .. } = membership.ok_or(ErrorCode::PermissionDenied)?;
-        if is_server_side {
+        if is_server_side || terms.rules.asks_to_stay(channel).is_some() {
             return Err(DisconnectCode::BadRequest.into());
         }
         if request.token.is_empty() {
@@ -87,6 +90,7 @@ impl Session {
             return Err(ErrorCode::Expired.into());
         }
         self.set_end(channel, token.expires, false);
+        self.renew_channel_info(channel, &token.claimed.info, effects);
         self.await_expiry(terms, effects);
         let ttl_s = ttl_s(token.expires, terms);
         Ok(Outcome::Reply(Reply::SubRefresh(RefreshResult { ttl_s })))
@@ -95,8 +99,7 @@ impl Session {
     /// Sets the alarm for what ends first, or takes it back.
     pub(super) fn await_expiry(&self, terms: &Terms, effects: &mut Effects) {
         let own = self.expires().map(|end| end + own_delay(terms));
-        let delay = terms.rules.expired_sub_close_delay;
-        let others = self.expiring().iter().map(|one| one.end() + delay);
+        let others = self.expiring().iter().map(|one| one.end() + one.delay(terms));
         let first = others.chain(own).min();
         let after = first.map(|end| end.saturating_sub(terms.now));
         effects.push(Effect::Alarm { after });
@@ -111,32 +114,48 @@ impl Session {
                 None => return self.close(DisconnectCode::Expired, effects),
             }
         }
-        let delay = terms.rules.expired_sub_close_delay;
-        let over = |one: &&Expiring| has_ended(one.end(), delay);
+        let over = |one: &&Expiring| has_ended(one.end(), one.delay(terms));
         while let Some(one) = self.expiring().iter().find(over) {
-            if one.is_server_side {
-                self.close(DisconnectCode::SubscriptionExpired, effects);
+            let (channel, is_server_side) = (one.channel.clone(), one.is_server_side);
+            match terms.rules.asks_to_stay(&channel) {
+                Some(proxy) => self.ask_to_stay(&channel, proxy, terms, effects),
+                None => self.end_stay(&channel, is_server_side, effects),
+            }
+            if self.is_closed() {
                 return;
             }
-            let channel = one.channel.clone();
-            self.end_subscription(&channel, effects);
         }
         if self.expires().is_some() || !self.expiring().is_empty() {
             self.await_expiry(terms, effects);
         }
     }
 
-    fn end_subscription(&mut self, channel: &str, effects: &mut Effects) {
-        self.leave(channel, effects);
-        self.push(channel, &Push::Unsubscribe(UnsubscribeCode::Expired), effects);
+    pub(super) fn end_subscription(&mut self, channel: &str, effects: &mut Effects) {
+        self.unsubscribed(channel, UnsubscribeCode::Expired, effects);
+    }
+
+    /// The server ends a subscription, and tells the client.
+    pub(super) fn unsubscribed(
+        &mut self,
+        channel: &str,
+        code: UnsubscribeCode,
+        effects: &mut Effects,
+    ) {
+        self.leave(channel, Some(Unsubscribed::ByServer(code)), effects);
+        self.push(channel, &Push::Unsubscribe(code), effects);
     }
 
     /// The client is not in a channel any more.
-    pub(super) fn leave(&mut self, channel: &str, effects: &mut Effects) {
+    pub(super) fn leave(
+        &mut self,
+        channel: &str,
+        why: Option<Unsubscribed>,
+        effects: &mut Effects,
+    ) {
         self.channel_count -= 1;
         self.set_end(channel, None, false);
         self.set_channel_info(channel, &[]);
-        effects.leave(channel);
+        effects.leave(channel, why);
     }
 
     /// Notes when a subscription ends, if it does.
@@ -148,9 +167,31 @@ impl Session {
         all.retain(|one| *one.channel != *channel);
         if let Some(end) = end {
             let expires_s = u32::try_from(end.as_secs()).unwrap_or(u32::MAX);
-            all.push(Expiring { channel: channel.into(), expires_s, is_server_side });
+            all.push(Expiring { channel: channel.into(), expires_s, asked: 0, is_server_side });
         }
         self.finish();
+    }
+
+    /// A subscription goes on until then, while it is asked whether it goes on further; returns the
+    /// number of the question.
+    pub(super) fn await_stay(&mut self, channel: &str, end: Duration) -> u32 {
+        let more = self.more();
+        more.stays_asked = more.stays_asked % (SlotId::SUB_REFRESHES - 1) + 1;
+        let number = more.stays_asked;
+        let one = more.expiring.iter_mut().find(|one| *one.channel == *channel);
+        let one = one.expect("it was seen to expire");
+        one.expires_s = u32::try_from(end.as_secs()).unwrap_or(u32::MAX);
+        one.asked = number;
+        number
+    }
+
+    /// The subscription that this question is about, and whether the server has made it; it is not
+    /// open any more.
+    pub(super) fn take_awaited_stay(&mut self, number: u32) -> Option<(Box<str>, bool)> {
+        self.expiring().iter().find(|one| one.asked == number)?;
+        let one = self.more().expiring.iter_mut().find(|one| one.asked == number)?;
+        one.asked = 0;
+        Some((one.channel.clone(), one.is_server_side))
     }
 
     /// What the client is told of the end of its connection.
@@ -166,6 +207,14 @@ fn own_delay(terms: &Terms) -> Duration {
 }
 
 impl Expiring {
+    /// Time from its expiry to its end: none where a back end decides.
+    fn delay(&self, terms: &Terms) -> Duration {
+        match terms.rules.asks_to_stay(&self.channel) {
+            Some(_) => Duration::ZERO,
+            None => terms.rules.expired_sub_close_delay,
+        }
+    }
+
     fn end(&self) -> Duration {
         Duration::from_secs(self.expires_s.into())
     }
@@ -273,6 +322,20 @@ mod tests {
         rig.terms.now += 10 * MINUTE;
         rig.late();
         assert_eq!((rig.members.len(), rig.lines()), (1, vec![]));
+    }
+
+    #[test]
+    fn a_new_token_says_what_others_are_shown_from_now_on() {
+        let mut rig = ann(r#"{"sub":"ann"}"#);
+        enter(&mut rig, "a", Some(60));
+        refresh(&mut rig, "a", r#"{"sub":"ann","channel":"a","info":{"n":1}}"#);
+        assert_eq!(rig.shown_anew_in, ["a"]);
+        assert_eq!(rig.session.shown_in("a", &rig.terms).channel_info, b"{\"n\":1}");
+        // The same again, and nothing at all, change nothing.
+        refresh(&mut rig, "a", r#"{"sub":"ann","channel":"a","info":{"n":1}}"#);
+        refresh(&mut rig, "a", r#"{"sub":"ann","channel":"a"}"#);
+        assert_eq!(rig.shown_anew_in.len(), 1);
+        assert_eq!(rig.session.shown_in("a", &rig.terms).channel_info, b"{\"n\":1}");
     }
 
     #[test]

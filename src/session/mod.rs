@@ -42,13 +42,14 @@ mod session_key;
 #[cfg(test)]
 mod simulation;
 mod state;
+mod staying;
 mod subscribe;
 mod tokens;
 mod under_way;
 mod vouching;
 
 pub use deferred::Deferred;
-pub use effects::{Effect, Effects, Span};
+pub use effects::{Effect, Effects, Span, Unsubscribed};
 pub use entry::{Entered, Entry, Membership, Position, Recover, Recovered, Since};
 pub use hooks::{Boundary, ChannelHooks, Hooks, RpcHooks};
 pub use options::{AckPolicy, ChannelOptions, DataFormat, Keep, Overflow, RecoveryMode, Retention};

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{
-    Answer, Deferred, Effect, Effects, Entered, Entry, Membership, Question, Recover, Retention,
-    Rules, Session, SessionKey, SlotId, Terms,
+    Answer, Deferred, Effect, Effects, Entered, Entry, Keep, Membership, Question, Recover,
+    Retention, Rules, Session, SessionKey, SlotId, Span, Terms, Unsubscribed,
 };
 use crate::backend;
 use crate::protocol::{Commands, Disconnect, DisconnectCode, ErrorCode, Format, Lineage};
+use crate::token::Revoked;
 pub(super) use crate::token::rig::{KEY, signed, signed_with};
 
 /// The name that the client of a rig has.
@@ -28,6 +29,8 @@ pub(super) struct Rig {
     pub(super) consulted: Vec<(SlotId, backend::Question)>,
     /// The texts of the entry that was last asked for: the epoch it recovers from, its info.
     pub(super) entry_texts: (String, String),
+    /// Why it has left channels, where it was told.
+    pub(super) unsubscribed: Vec<Unsubscribed>,
     /// Nothing of its channels is sent to it.
     pub(super) is_held: bool,
     /// The limit of a sign-in that the user's home has yet to answer.
@@ -43,6 +46,8 @@ pub(super) struct Rig {
     pub(super) has_connected: bool,
     /// How often others were to be shown something else of it.
     pub(super) shown_anew: u32,
+    /// The channels in which they were to be.
+    pub(super) shown_anew_in: Vec<String>,
     /// Pings without an answer.
     pub(super) pings: u32,
     /// When it is to be told that it is late.
@@ -60,6 +65,7 @@ impl Rig {
                 rules,
                 lineage: Lineage::ZERO,
                 session_key: SessionKey::new([0; 32]),
+                revoked: Revoked::default(),
                 now: Duration::ZERO,
             },
             effects: Effects::default(),
@@ -68,6 +74,7 @@ impl Rig {
             asked: Vec::new(),
             consulted: Vec::new(),
             entry_texts: Default::default(),
+            unsubscribed: Vec::new(),
             is_held: false,
             signing_in: None,
             messages: Vec::new(),
@@ -77,6 +84,7 @@ impl Rig {
             is_identified: false,
             has_connected: false,
             shown_anew: 0,
+            shown_anew_in: Vec::new(),
             pings: 0,
             alarm: None,
             closed: None,
@@ -268,7 +276,8 @@ impl Rig {
                     self.asked.push((slot, name, question));
                 }
                 Effect::Consult { slot, question } => self.consulted.push((slot, *question)),
-                Effect::Leave { channel } => {
+                Effect::Leave { channel, why } => {
+                    self.unsubscribed.extend(why);
                     let name = self.effects.name(&channel);
                     let joining = self.joining.iter().position(|(joining, _)| *joining == *name);
                     let was_joining = joining.map(|place| self.joining.remove(place)).is_some();
@@ -276,17 +285,12 @@ impl Rig {
                     assert!(was_in, "{name}: leaves without being in it");
                 }
                 Effect::Publish { id, slot, channel, message, keep } => {
-                    self.retention = keep.map(|keep| keep.retention);
-                    let name = self.effects.name(&channel).to_owned();
-                    let message = String::from_utf8(self.effects.bytes(&message).to_vec()).unwrap();
-                    if self.publish.is_ok() {
-                        self.published.push((name, message));
-                    }
-                    let deferred =
-                        self.session.published(id, slot, self.publish, &mut self.effects);
-                    self.resume(deferred);
+                    self.publish((id, slot), &channel, &message, keep);
                 }
                 Effect::ShowAnew => self.shown_anew += 1,
+                Effect::ShowAnewIn { channel } => {
+                    self.shown_anew_in.push(self.effects.name(&channel).to_owned());
+                }
                 Effect::HoldDeliveries => {
                     assert!(!self.is_held, "held once");
                     self.is_held = true;
@@ -304,6 +308,23 @@ impl Rig {
                 }
             }
         }
+    }
+
+    fn publish(
+        &mut self,
+        (id, slot): (u32, Option<SlotId>),
+        channel: &Span,
+        message: &Span,
+        keep: Option<Keep>,
+    ) {
+        self.retention = keep.map(|keep| keep.retention);
+        let name = self.effects.name(channel).to_owned();
+        let message = String::from_utf8(self.effects.bytes(message).to_vec()).unwrap();
+        if self.publish.is_ok() {
+            self.published.push((name, message));
+        }
+        let deferred = self.session.published(id, slot, self.publish, &mut self.effects);
+        self.resume(deferred);
     }
 
     fn flush(&mut self) {

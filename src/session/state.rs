@@ -21,6 +21,7 @@ use crate::protocol::{
     ClientId, ClientInfo, Command, Disconnect, DisconnectCode, ErrorCode, Format, Lineage,
     Malformed, Reply, Transport,
 };
+use crate::token::Revoked;
 
 /// What all sessions of a shard go by.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub struct Terms {
     pub lineage: Lineage,
     /// What the names of sessions over HTTP are made with.
     pub session_key: SessionKey,
+    /// The tokens that are not to be believed any more.
+    pub revoked: Revoked,
     /// The time since the Unix epoch, read no earlier than the step's connect or refresh began.
     pub now: Duration,
 }

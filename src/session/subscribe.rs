@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::command::Refusal;
 use super::deferred::Deferred;
-use super::effects::{Effect, Effects};
+use super::effects::{Effect, Effects, Unsubscribed};
 use super::entry::{Entered, Entrant, Entry, Membership, Recover, Since};
 use super::grants::{Grant, Wishes};
 use super::lifetimes::ttl_s;
@@ -18,7 +18,7 @@ use super::vouching::moment;
 use crate::backend::{self, Event};
 use crate::filter::{Filter, Reading};
 use crate::protocol::{
-    DisconnectCode, ErrorCode, Push, Reply, ReplyError, Subscribe, SubscribeResult, UnsubscribeCode,
+    DisconnectCode, ErrorCode, Reply, ReplyError, Subscribe, SubscribeResult, UnsubscribeCode,
 };
 use crate::token::Claimed;
 
@@ -275,7 +275,7 @@ impl Session {
         let lost = result.as_ref().map(Entered::words).unwrap_or_default();
         let reply = match &result {
             Ok(entered) if entrant.is_unrecoverable(entered) => {
-                self.leave(channel, effects);
+                self.leave(channel, None, effects);
                 Reply::Error(ErrorCode::UnrecoverablePosition.into())
             }
             Ok(entered) => {
@@ -283,7 +283,9 @@ impl Session {
                     self.set_end(channel, expires, false);
                     self.await_expiry(terms, effects);
                 }
-                let ttl_s = ttl_s(expires, terms);
+                // Where a back end decides, the client need not bring anything.
+                let is_asked = terms.rules.asks_to_stay(channel).is_some();
+                let ttl_s = ttl_s(expires, terms).filter(|_| !is_asked);
                 let told = if data.is_empty() { &lost } else { &*data };
                 Reply::Subscribe(SubscribeResult { ttl_s, ..entrant.result(entered, told) })
             }
@@ -307,7 +309,7 @@ impl Session {
             if membership.is_server_side {
                 return Err(ErrorCode::PermissionDenied.into());
             }
-            self.leave(name, effects);
+            self.leave(name, Some(Unsubscribed::ByClient), effects);
         }
         Ok(Reply::Unsubscribe)
     }
@@ -322,8 +324,7 @@ impl Session {
             self.close(DisconnectCode::InsufficientState, effects);
             return;
         }
-        self.leave(channel, effects);
-        self.push(channel, &Push::Unsubscribe(UnsubscribeCode::InsufficientState), effects);
+        self.unsubscribed(channel, UnsubscribeCode::InsufficientState, effects);
     }
 }
 

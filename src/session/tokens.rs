@@ -16,10 +16,11 @@ use super::under_way::{Awaited, SlotId};
 use crate::backend::{Question, Unanswered, Verdict};
 use crate::limits::CONNECTION_LIFE_MAX;
 use crate::protocol::{
-    Command, Disconnect, DisconnectCode, ErrorCode, Format, ReplyError, Request,
+    Command, Disconnect, DisconnectCode, ErrorCode, Format, ReplyError, Request, UnsubscribeCode,
 };
 use crate::token::{
-    Check, ConnectionToken, Purpose, SignedClaims, SubscriptionToken, TokenError, TokenRules,
+    Check, ConnectionToken, Purpose, SignedClaims, SubscriptionToken, TokenError, TokenMarks,
+    TokenRules,
 };
 
 impl Session {
@@ -118,7 +119,7 @@ impl Session {
     ) -> Result<ConnectionToken, TokenError> {
         let rules = terms.rules.tokens(Purpose::Connection);
         let claims = self.signed_claims(token, rules, terms)?;
-        let mut token = rules.connection(&claims, terms.now)?;
+        let mut token = rules.connection(&claims, &terms.revoked, terms.now)?;
         if !self.user().is_empty() && token.user != self.user() {
             return Err(TokenError::OtherUser);
         }
@@ -127,7 +128,35 @@ impl Session {
             return Err(TokenError::InfoNotJson);
         }
         token.expires = end_of(token.expires, terms);
+        token.issued = Some(token.issued.unwrap_or_default().max(ISSUED_LONG_AGO));
         Ok(token)
+    }
+
+    /// Closes the connection if the token that it was made with, or refreshed with since, is not
+    /// to be believed any more.
+    pub fn doubt(&mut self, terms: &Terms, effects: &mut Effects) {
+        // Others are connected by something else than a token.
+        let Some(issued) = self.issued() else { return };
+        let issued = Some(issued).filter(|issued| *issued > ISSUED_LONG_AGO);
+        let marks = TokenMarks { id: self.token_id(), user: self.user(), channel: "", issued };
+        if terms.revoked.holds(&marks, terms.now) {
+            self.close(disconnect(TokenError::Revoked), effects);
+        }
+    }
+
+    /// Has the client show its token again for a channel that it is in by its own wish, or about to
+    /// be.
+    pub fn doubt_in(
+        &mut self,
+        channel: &str,
+        membership: Option<Membership>,
+        effects: &mut Effects,
+    ) -> Deferred {
+        let is_server_side = membership.is_some_and(|membership| membership.is_server_side);
+        if !self.is_connected() || is_server_side || self.is_put_into_channel(channel) {
+            return Deferred::default();
+        }
+        self.end_stay(channel, membership, UnsubscribeCode::Expired, effects)
     }
 
     /// What a subscription token says, if it is to be believed, and is for this client and this
@@ -140,7 +169,7 @@ impl Session {
     ) -> Result<SubscriptionToken, TokenError> {
         let rules = terms.rules.tokens(Purpose::Subscription);
         let claims = self.signed_claims(token, rules, terms)?;
-        let mut token = rules.subscription(&claims, terms.now)?;
+        let mut token = rules.subscription(&claims, &terms.revoked, terms.now)?;
         if token.claimed.channel != channel {
             return Err(TokenError::OtherChannel);
         }
@@ -157,6 +186,9 @@ impl Session {
         Ok(token)
     }
 }
+
+/// When a token was issued that does not say so: before anything else.
+const ISSUED_LONG_AGO: Duration = Duration::from_secs(1);
 
 /// When what a token is for expires: a year ahead at most, and never where nobody needs a token.
 pub(super) fn end_of(expires: Option<Duration>, terms: &Terms) -> Option<Duration> {

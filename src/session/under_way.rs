@@ -23,12 +23,34 @@ use crate::protocol::ErrorCode;
 use crate::token::{Fingerprint, TokenError};
 
 /// The place of one command among those of its session that are under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SlotId(u32);
 
 impl SlotId {
     /// That of the question whether the connection goes on, which is no command's.
     pub(super) const REFRESH: Self = Self(u32::MAX);
+
+    /// The numbers from here on are those of no slots.
+    const SLOTS_END: u32 = 1 << 31;
+
+    /// Questions whether subscriptions go on have so many numbers.
+    pub(super) const SUB_REFRESHES: u32 = 1 << 30;
+
+    /// That of the question of this number whether a subscription goes on.
+    pub(super) fn sub_refresh(number: u32) -> Self {
+        Self(Self::SLOTS_END + number % Self::SUB_REFRESHES)
+    }
+
+    /// The number of such a question, if it is one.
+    pub(super) fn as_sub_refresh(self) -> Option<u32> {
+        let number = self.0.checked_sub(Self::SLOTS_END)?;
+        (number < Self::SUB_REFRESHES).then_some(number)
+    }
+
+    /// That of the slot so many places further on.
+    fn after(self, count: u32) -> Self {
+        Self(self.0.wrapping_add(count) % Self::SLOTS_END)
+    }
 
     /// It as a number.
     pub fn number(self) -> u32 {
@@ -46,7 +68,7 @@ impl SlotId {
 pub(super) struct UnderWay {
     slots: VecDeque<Slot>,
     /// The name of the first slot; the others are counted from it.
-    first: u32,
+    first: SlotId,
     /// The slot that has to leave before commands are read again.
     blocker: Option<SlotId>,
     pub(super) deferred: Deferred,
@@ -151,7 +173,7 @@ impl UnderWay {
     pub(super) fn blocks(&mut self, channel: Option<&str>) -> bool {
         let in_the_way = channel.and_then(|channel| self.find(channel));
         let is_full = self.slots.len() >= COMMANDS_UNDER_WAY_MAX;
-        self.blocker = in_the_way.or_else(|| is_full.then_some(SlotId(self.first)));
+        self.blocker = in_the_way.or_else(|| is_full.then_some(self.first));
         self.blocker.is_some()
     }
 
@@ -224,7 +246,7 @@ impl UnderWay {
 
     /// The channels that a client which connects is put into, or will be when it is let in.
     pub(super) fn planned(&mut self) -> Option<(SlotId, &mut Entrances)> {
-        let first = SlotId(self.first);
+        let first = self.first;
         match &mut self.slots.front_mut()?.stage {
             Stage::Waits(Awaited::SignIn(plan) | Awaited::Entrances(plan)) => Some((first, plan)),
             _ => None,
@@ -265,13 +287,13 @@ impl UnderWay {
 
     /// Whether no reply is ahead of this one.
     pub(super) fn is_first(&self, slot: SlotId) -> bool {
-        slot.0 == self.first
+        slot == self.first
     }
 
     /// The reply of the first slot has left.
     pub(super) fn leave_first(&mut self) {
         self.slots.pop_front().expect("the first is there");
-        self.first = self.first.wrapping_add(1);
+        self.first = self.first.after(1);
     }
 
     /// The reply to what was taken has to wait. `is_entry` if it tells of a membership; returns
@@ -290,7 +312,7 @@ impl UnderWay {
             return None;
         }
         let slot = self.slots.pop_front().expect("looked at above");
-        self.first = self.first.wrapping_add(1);
+        self.first = self.first.after(1);
         let Stage::Written { reply, is_entry } = slot.stage else { unreachable!("see above") };
         self.written_bytes -= reply.len();
         self.untold_count -= usize::from(is_entry);
@@ -330,11 +352,12 @@ impl UnderWay {
 
     fn at(&self, index: usize) -> SlotId {
         let count = u32::try_from(index).expect("there are few slots");
-        SlotId(self.first.wrapping_add(count))
+        self.first.after(count)
     }
 
     fn index(&self, slot: SlotId) -> Option<usize> {
-        let index = usize::try_from(slot.0.wrapping_sub(self.first)).ok()?;
+        let distance = slot.0.wrapping_sub(self.first.0) % SlotId::SLOTS_END;
+        let index = usize::try_from(distance).ok()?;
         (index < self.slots.len()).then_some(index)
     }
 }

@@ -418,6 +418,7 @@ impl Channels {
             | Message::Consult(_)
             | Message::Unconsult { .. }
             | Message::Consulted(_)
+            | Message::Reported(_)
             | Message::TellUser(_)
             | Message::UserTold { .. }
             | Message::ListChannels(_)

@@ -1,14 +1,15 @@
 //! Questions of connections to the control thread.
 //!
 //! ```text
-//!   consult ─▶ room? ─no─▶ Busy
+//!   consult ─▶ room? ─no─▶ Busy, or it waits in line
 //!                └─yes─▶ mesh ─▶ control thread ─▶ mesh ─▶ Handler::consulted
 //!   closed  ─▶ mesh: nobody waits for it any more; what finds no room there waits here
 //! ```
 //!
 //! Invariants: questions that are open, and those of which the control thread has yet to hear that
-//! they are not, are bounded in number, and what is open in bytes; an answer to somebody who has
-//! gone meanwhile is nobody's.
+//! they are not, are bounded in number, and what is open in bytes, those that wait included; who
+//! waits is asked in the order in which they came; an answer to somebody who has gone meanwhile is
+//! nobody's.
 
 #![forbid(unsafe_code)]
 
@@ -19,17 +20,27 @@ use super::guard;
 use super::message::{Consult, Consulted, Message};
 use super::slab::Index;
 use crate::handler::{ConnectionId, ConsultError, Handler, Peer};
-use crate::limits::{CONSULTS_BYTES_MAX, CONSULTS_PER_SHARD_MAX};
-use crate::mesh::{Class, Member, MemberId};
+use crate::limits::{CONSULTS_BYTES_MAX, CONSULTS_PER_SHARD_MAX, CONSULTS_WAITING_MAX};
+use crate::mesh::{Class, Full, Member, MemberId};
 
 /// The questions of one shard.
 #[derive(Default)]
 pub(super) struct Consultations {
-    /// How many bytes each open question has.
-    open: BTreeMap<(ConnectionId, u32), usize>,
+    open: BTreeMap<(ConnectionId, u32), Open>,
     open_bytes: usize,
+    /// Of them, how many were sent.
+    sent_count: usize,
+    /// Those that were not, in their order, and some whose connections have gone.
+    line: VecDeque<(ConnectionId, u32)>,
     /// Those that are to be called off, for which the mesh had no room.
     unwanted: VecDeque<(ConnectionId, u32)>,
+}
+
+/// A question that is open.
+struct Open {
+    bytes: usize,
+    /// It, as long as it waits in line.
+    waiting: Option<Box<[u8]>>,
 }
 
 impl Consultations {
@@ -38,37 +49,85 @@ impl Consultations {
         (mesh, control): (&mut Member<Message>, MemberId),
         (connection, id): (ConnectionId, u32),
         question: Box<[u8]>,
+        may_wait: bool,
     ) -> Result<(), ConsultError> {
         self.call_off_owed(mesh, control);
-        let bytes = question.len();
-        let is_full = self.open.len() + self.unwanted.len() >= CONSULTS_PER_SHARD_MAX
-            || self.open_bytes + bytes > CONSULTS_BYTES_MAX
-            || self.open.contains_key(&(connection, id));
-        if is_full {
+        let (key, bytes) = ((connection, id), question.len());
+        let is_too_much = self.open_bytes + bytes > CONSULTS_BYTES_MAX;
+        if is_too_much || self.open.contains_key(&key) {
             return Err(ConsultError::Busy);
         }
-        let message = Message::Consult(Box::new(Consult { connection, id, question }));
-        mesh.send(control, message, Class::Delivery).map_err(|_| ConsultError::Busy)?;
-        self.open.insert((connection, id), bytes);
+        let waiting = match self.send((mesh, control), key, question, may_wait) {
+            Ok(()) => None,
+            Err(question) if may_wait && self.line.len() < CONSULTS_WAITING_MAX => {
+                self.line.push_back(key);
+                Some(question)
+            }
+            Err(_) => return Err(ConsultError::Busy),
+        };
+        self.open.insert(key, Open { bytes, waiting });
         self.open_bytes += bytes;
         Ok(())
     }
 
+    /// Sends a question, unless it has to wait: returns it then. None overtakes those in line that
+    /// would wait there itself.
+    fn send(
+        &mut self,
+        (mesh, control): (&mut Member<Message>, MemberId),
+        (connection, id): (ConnectionId, u32),
+        question: Box<[u8]>,
+        behind_line: bool,
+    ) -> Result<(), Box<[u8]>> {
+        let is_full = self.sent_count + self.unwanted.len() >= CONSULTS_PER_SHARD_MAX;
+        if is_full || (behind_line && !self.line.is_empty()) {
+            return Err(question);
+        }
+        let message = Message::Consult(Box::new(Consult { connection, id, question }));
+        match mesh.send(control, message, Class::Delivery) {
+            Ok(()) => {
+                self.sent_count += 1;
+                Ok(())
+            }
+            Err(Full(Message::Consult(consult))) => Err(consult.question),
+            Err(Full(other)) => unreachable!("{other:?} was not sent"),
+        }
+    }
+
+    /// Asks those who wait in line, as far as there is room.
+    fn advance(&mut self, mesh: &mut Member<Message>, control: MemberId) {
+        while let Some(key) = self.line.front().copied() {
+            let waiting = self.open.get_mut(&key).and_then(|open| open.waiting.take());
+            // It may have gone.
+            if let Some(question) = waiting
+                && let Err(question) = self.send((mesh, control), key, question, false)
+            {
+                self.open.get_mut(&key).expect("seen above").waiting = Some(question);
+                return;
+            }
+            self.line.pop_front();
+        }
+    }
+
     /// An answer has come; false if nobody waits for it any more.
     fn take(&mut self, connection: ConnectionId, id: u32) -> bool {
-        let bytes = self.open.remove(&(connection, id));
-        self.open_bytes -= bytes.unwrap_or(0);
-        bytes.is_some()
+        let Some(open) = self.open.remove(&(connection, id)) else { return false };
+        self.open_bytes -= open.bytes;
+        self.sent_count -= 1;
+        true
     }
 
     /// A connection is gone; returns how many questions it had open.
     fn forget(&mut self, connection: ConnectionId) -> u64 {
         let mut count = 0;
         let all = (connection, 0)..=(connection, u32::MAX);
-        while let Some((&key, &bytes)) = self.open.range(all.clone()).next() {
-            self.open.remove(&key);
-            self.open_bytes -= bytes;
-            self.unwanted.push_back(key);
+        while let Some((&key, _)) = self.open.range(all.clone()).next() {
+            let open = self.open.remove(&key).expect("just seen");
+            self.open_bytes -= open.bytes;
+            if open.waiting.is_none() {
+                self.sent_count -= 1;
+                self.unwanted.push_back(key);
+            }
             count += 1;
         }
         count
@@ -87,7 +146,7 @@ impl Consultations {
 
 impl<H: Handler> Core<H> {
     /// The mesh's last member: it has no connections of its own.
-    fn control(&self) -> MemberId {
+    pub(super) fn control(&self) -> MemberId {
         MemberId::new(self.shard_count)
     }
 
@@ -97,11 +156,12 @@ impl<H: Handler> Core<H> {
         connection: ConnectionId,
         id: u32,
         question: Box<[u8]>,
+        may_wait: bool,
     ) -> Result<(), ConsultError> {
         self.open(connection).ok_or(ConsultError::Gone)?;
         let control = self.control();
         let mesh = &mut self.channels.mesh;
-        let asked = self.consultations.ask((mesh, control), (connection, id), question);
+        let asked = self.consultations.ask((mesh, control), (connection, id), question, may_wait);
         match asked {
             Ok(()) => self.counters.consults += 1,
             Err(_) => self.counters.consults_refused += 1,
@@ -115,11 +175,16 @@ impl<H: Handler> Core<H> {
         self.call_off_consults();
     }
 
-    /// Tells the control thread what nobody waits for, as far as there is room.
+    /// Tells the control thread what nobody waits for, and asks what waits in line, as far as there
+    /// is room.
     pub(super) fn call_off_consults(&mut self) {
-        if !self.consultations.unwanted.is_empty() {
-            let control = self.control();
-            self.consultations.call_off_owed(&mut self.channels.mesh, control);
+        let (control, mesh) = (self.control(), &mut self.channels.mesh);
+        let all = &mut self.consultations;
+        if !all.unwanted.is_empty() {
+            all.call_off_owed(mesh, control);
+        }
+        if !all.line.is_empty() {
+            all.advance(mesh, control);
         }
     }
 }
@@ -184,13 +249,13 @@ mod tests {
             let mut ask = |number: u32| {
                 received(&mut shard, &mut control);
                 let way = (&mut shard, MemberId::new(1));
-                all.ask(way, (connection(number % 7), number), vec![0; bytes].into())
+                all.ask(way, (connection(number % 7), number), vec![0; bytes].into(), false)
             };
             let taken = (0..10_000).take_while(|number| ask(*number).is_ok()).count();
             assert_eq!(taken, expected, "{bytes} bytes each");
             assert!(all.take(connection(3), 3) && !all.take(connection(3), 3));
             let way = (&mut shard, MemberId::new(1));
-            assert_eq!(all.ask(way, (connection(3), 3), vec![0; bytes].into()), Ok(()));
+            assert_eq!(all.ask(way, (connection(3), 3), vec![0; bytes].into(), false), Ok(()));
             for index in 0..7 {
                 assert!(all.forget(connection(index)) > 0);
             }
@@ -206,7 +271,7 @@ mod tests {
         let mut asked = 0;
         for id in 0..32 {
             let way = (&mut shard, control_id);
-            assert_eq!(all.ask(way, (connection(id % 2), id), [0].into()), Ok(()));
+            assert_eq!(all.ask(way, (connection(id % 2), id), [0].into(), false), Ok(()));
             asked += received(&mut shard, &mut control).0;
         }
         assert_eq!((asked, all.forget(connection(0)), all.forget(connection(9))), (32, 16, 0));
@@ -224,9 +289,83 @@ mod tests {
     fn a_full_queue_refuses_the_question_and_holds_nothing_of_it() {
         let (mut shard, _control) = ends(16);
         let mut all = Consultations::default();
-        let mut ask = |id| all.ask((&mut shard, MemberId::new(1)), (connection(1), id), [0].into());
+        let mut ask =
+            |id| all.ask((&mut shard, MemberId::new(1)), (connection(1), id), [0].into(), false);
         let taken = (0..100).take_while(|id| ask(*id).is_ok()).count();
         assert!((1..16).contains(&taken), "{taken}");
         assert_eq!((ask(1000), all.open.len()), (Err(ConsultError::Busy), taken));
+    }
+
+    /// What the control thread is asked now, by number; it answers all of it at once.
+    fn answer_all(
+        all: &mut Consultations,
+        shard: &mut Member<Message>,
+        control: &mut Member<Message>,
+    ) -> Vec<u32> {
+        shard.flush(|_| {});
+        let mut asked = Vec::new();
+        while let Some(received) = control.receive() {
+            let Message::Consult(consult) = received.message else { continue };
+            assert!(all.take(consult.connection, consult.id));
+            asked.push(consult.id);
+        }
+        control.flush(|_| {});
+        asked
+    }
+
+    #[test]
+    fn who_may_wait_is_asked_in_order_and_who_may_not_is_refused_meanwhile() {
+        let (mut shard, mut control) = ends(16);
+        let control_id = MemberId::new(1);
+        let mut all = Consultations::default();
+        for id in 0..100 {
+            let way = (&mut shard, control_id);
+            assert_eq!(all.ask(way, (connection(id), id), [0].into(), true), Ok(()));
+        }
+        let refused = all.ask((&mut shard, control_id), (connection(7), 200), [0].into(), false);
+        assert_eq!(refused, Err(ConsultError::Busy), "the queue is full");
+        // Half of those who wait are gone before it is their turn.
+        let gone = |id: &u32| id % 2 == 1 && *id > 20;
+        for id in (0..100).filter(gone) {
+            assert_eq!(all.forget(connection(id)), 1);
+        }
+        assert_eq!(all.unwanted.len(), 0, "nobody has heard of them");
+        let mut asked = Vec::new();
+        while !all.open.is_empty() {
+            let now = answer_all(&mut all, &mut shard, &mut control);
+            assert!((1..16).contains(&now.len()), "as many as there is room for: {now:?}");
+            asked.extend(now);
+            all.advance(&mut shard, control_id);
+        }
+        let expected: Vec<u32> = (0..100).filter(|id| !gone(id)).collect();
+        assert_eq!(asked, expected);
+        assert_eq!((all.open_bytes, all.sent_count, all.line.len()), (0, 0, 0));
+    }
+
+    /// As many as come back at once to a shard whose queue to the control thread is long enough.
+    #[test]
+    fn a_line_is_bounded_in_number_and_in_bytes() {
+        for (bytes, expected) in [
+            (1, CONSULTS_PER_SHARD_MAX + CONSULTS_WAITING_MAX),
+            (1 << 20, CONSULTS_BYTES_MAX >> 20),
+        ] {
+            let (mut shard, mut control) = ends(16);
+            let mut all = Consultations::default();
+            let mut ask = |number: u32| {
+                // Nothing is answered.
+                if number < 5000 {
+                    all.advance(&mut shard, MemberId::new(1));
+                    received(&mut shard, &mut control);
+                }
+                let way = (&mut shard, MemberId::new(1));
+                all.ask(way, (connection(number), number), vec![0; bytes].into(), true)
+            };
+            let taken = (0..100_000).take_while(|number| ask(*number).is_ok()).count();
+            assert_eq!(taken, expected, "{bytes} bytes each");
+            for index in 0..100_000 {
+                all.forget(connection(index));
+            }
+            assert_eq!((all.open.len(), all.open_bytes, all.sent_count), (0, 0, 0));
+        }
     }
 }

@@ -33,6 +33,7 @@ use super::message::Counted;
 use super::output::Output;
 use super::phase::Phase;
 use super::ready::{Rank, Ready};
+use super::reports::Reports;
 use super::settings::Settings;
 use super::sign_ins::SignIns;
 use super::slab::{Index, Slab};
@@ -74,6 +75,7 @@ pub(crate) struct Core<H: Handler> {
     pub(super) channels: Channels,
     pub(super) sign_ins: SignIns,
     pub(super) consultations: Consultations,
+    pub(super) reports: Reports,
     pub(super) tellings: Tellings,
     pub(super) listings: Listings,
     pub(super) jobs: Jobs<H>,
@@ -149,6 +151,7 @@ impl<H: Handler> Core<H> {
             channels,
             sign_ins,
             consultations: Consultations::default(),
+            reports: Reports::default(),
             jobs,
             heartbeats: Heartbeats::default(),
             endings: VecDeque::new(),

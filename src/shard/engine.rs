@@ -8,7 +8,7 @@ use super::slab::Index;
 use crate::handler::{
     Answer, AskError, Asked, Cause, ConnectionId, ConsultError, Done, Engine, Entered, Entry,
     Handler, Job, JoinError, Keep, MessageKind, OffloadError, Peer, Present, PublishError,
-    Question, SendError, ShardLimits, SignIn, SignInError,
+    Question, ReportError, SendError, ShardLimits, SignIn, SignInError,
 };
 use crate::hub::MemberId;
 use crate::limits::{CHANNEL_NAME_BYTES_MAX, PUBLICATION_BYTES_MAX};
@@ -107,8 +107,13 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
         connection: ConnectionId,
         id: u32,
         question: Box<[u8]>,
+        may_wait: bool,
     ) -> Result<(), ConsultError> {
-        self.core.consult(connection, id, question)
+        self.core.consult(connection, id, question, may_wait)
+    }
+
+    fn report(&mut self, report: Box<[u8]>) -> Result<(), ReportError> {
+        self.core.report(report)
     }
 
     fn tag(&self, connection: ConnectionId, channel: &str) -> Option<u8> {
@@ -129,6 +134,17 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
     fn show_anew(&mut self, connection: ConnectionId, present: &Present) {
         if self.core.open(connection).is_some() {
             self.core.channels.show_anew(connection, present);
+        }
+    }
+
+    fn show_anew_in(&mut self, connection: ConnectionId, channel: &str, present: &Present) {
+        if self.core.open(connection).is_none() {
+            return;
+        }
+        let index = Index::new(connection.index());
+        let standing = self.core.channels.standing(index, channel);
+        if standing.is_some_and(|standing| standing.is_present) {
+            self.core.channels.show_anew_in(connection, channel, present);
         }
     }
 

@@ -19,8 +19,8 @@ use super::unarmed::is_refusal;
 use crate::address::SocketPeer;
 use crate::handler::Handler;
 use crate::limits::{
-    FANOUT_TURN_SHARE, JOBS_SHARE, JOINS_SHARE, LISTING_SHARE, MESH_PERIOD_MAX, MESH_SHARE,
-    RECEIVE_BUFFER_BYTES, SPIN_PERIOD, TELLINGS_SHARE, WHEEL_SHARE,
+    EVENTS_STOP_GRACE, FANOUT_TURN_SHARE, JOBS_SHARE, JOINS_SHARE, LISTING_SHARE, MESH_PERIOD_MAX,
+    MESH_SHARE, RECEIVE_BUFFER_BYTES, SPIN_PERIOD, TELLINGS_SHARE, WHEEL_SHARE,
 };
 use crate::mesh::{Class, Received as MeshReceived};
 use crate::ring::{Completion, Operation, Ring, Token};
@@ -139,6 +139,7 @@ impl<H: Handler> Loop<H> {
         let worked = self.work();
         self.drain_connections();
         self.hand_over();
+        self.core.send_reports();
         self.apply_effects();
         self.flush();
         if happened || worked || self.has_work() {
@@ -402,10 +403,15 @@ impl<H: Handler> Loop<H> {
         self.time("stop");
     }
 
-    fn is_stopped(&self) -> bool {
-        matches!(self.service, Service::Draining { .. })
-            && self.core.connection_count() == 0
-            && self.listeners.is_over()
+    fn is_stopped(&mut self) -> bool {
+        let Service::Draining { deadline, .. } = self.service else { return false };
+        if self.core.connection_count() > 0 || !self.listeners.is_over() {
+            return false;
+        }
+        if self.core.now >= deadline + EVENTS_STOP_GRACE {
+            self.core.give_up_reports();
+        }
+        self.core.has_reported()
     }
 
     /// What this shard has counted, with what its parts counted for it.

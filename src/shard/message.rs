@@ -66,6 +66,8 @@ pub(crate) enum Message {
     Unconsult { connection: ConnectionId, id: u32 },
     /// The control thread's answer to [`Message::Consult`].
     Consulted(Box<Consulted>),
+    /// To the control thread: reports of the application.
+    Reported(Box<[Box<[u8]>]>),
     /// From the control thread: which channels have members here? A request.
     ListChannels(Box<ListChannels>),
     /// The answer to [`Message::ListChannels`]: channels with members here, unless they are too
@@ -127,12 +129,12 @@ pub(crate) struct Listed {
     pub(crate) members: u32,
 }
 
-/// A word for all connections of a user.
+/// A word for all connections of a user, or of everybody where none is named.
 #[derive(Clone, Debug)]
 pub(crate) struct TellUser {
     /// The asking thread's own.
     pub(crate) ask: u64,
-    pub(crate) user: Arc<str>,
+    pub(crate) user: Option<Arc<str>>,
     /// What only the application understands.
     pub(crate) word: Arc<[u8]>,
 }

@@ -69,10 +69,11 @@ const LIST_CHANNELS: u8 = 29;
 const CHANNELS_LISTED: u8 = 30;
 const REDELIVER: u8 = 31;
 const NOT_THERE: u8 = 32;
+const REPORTED: u8 = 33;
 
 /// The kind that was added last.
 #[cfg(test)]
-const LAST: u8 = NOT_THERE;
+const LAST: u8 = REPORTED;
 
 impl Message {
     /// Appends the serial form.
@@ -119,8 +120,13 @@ impl Message {
                 put.tag(UNCONSULT).connection(*connection).u32(*id)
             }
             Self::Consulted(consulted) => put.tag(CONSULTED).consulted(consulted),
+            Self::Reported(reports) => put.tag(REPORTED).reports(reports),
             Self::TellUser(tell) => {
-                put.tag(TELL_USER).u64(tell.ask).text(&tell.user).bytes(&tell.word)
+                let user = tell.user.as_ref();
+                put.tag(TELL_USER)
+                    .u64(tell.ask)
+                    .option(user, |put, user| put.text(user))
+                    .bytes(&tell.word)
             }
             Self::ListChannels(list) => put.tag(LIST_CHANNELS).u64(list.ask).text(&list.pattern),
             Self::ChannelsListed { ask, found } => {
@@ -179,6 +185,7 @@ impl Message {
             CONSULT => Self::Consult(Box::new(take.consult()?)),
             UNCONSULT => Self::Unconsult { connection: take.connection()?, id: take.u32()? },
             CONSULTED => Self::Consulted(Box::new(take.consulted()?)),
+            REPORTED => Self::Reported(take.reports()?),
             TELL_USER => Self::TellUser(Box::new(take.tell_user()?)),
             LIST_CHANNELS => Self::ListChannels(Box::new(take.list_channels()?)),
             CHANNELS_LISTED => Self::ChannelsListed {
@@ -271,11 +278,12 @@ mod tests {
             Message::Unconsult { connection, id: 5 },
             Message::Consulted(Box::new(Consulted { connection, id: 6, answer: None })),
             consulted,
+            Message::Reported([[1, 2].into(), [].into(), [3].into()].into()),
             Message::SignIn { user: "anna".into(), limit: 3, connection },
             Message::SignOut { user: "bo".into() },
             Message::TellUser(Box::new(TellUser {
                 ask: u64::MAX - 3,
-                user: "dora".into(),
+                user: Some("dora".into()),
                 word: Arc::from(&b"{}"[..]),
             })),
             Message::UserTold { ask: 12 },
@@ -339,6 +347,7 @@ mod tests {
             Message::Consult(_) => CONSULT,
             Message::Unconsult { .. } => UNCONSULT,
             Message::Consulted(_) => CONSULTED,
+            Message::Reported(_) => REPORTED,
             Message::TellUser(_) => TELL_USER,
             Message::UserTold { .. } => USER_TOLD,
             Message::ListChannels(_) => LIST_CHANNELS,

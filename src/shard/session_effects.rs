@@ -39,14 +39,18 @@ impl Sessions {
                     self.ask(peer, slot, &channel, &question);
                 }
                 Effect::ShowAnew => self.show_anew(peer),
+                Effect::ShowAnewIn { channel } => self.show_anew_in(peer, &channel),
                 Effect::Consult { slot, question } => self.consult(peer, slot, &question),
                 Effect::HoldDeliveries => peer.hold_deliveries(),
                 Effect::ReleaseDeliveries => {
                     self.flush(peer);
                     peer.release_deliveries();
                 }
-                Effect::Leave { channel } => {
+                Effect::Leave { channel, why } => {
                     peer.shard().counters().client_unsubscribes += 1;
+                    if let Some(why) = why {
+                        self.tell_unsubscribed(peer, &channel, why);
+                    }
                     peer.leave(self.effects.name(&channel));
                 }
                 Effect::Publish { id, slot, channel, message, keep } => {
@@ -96,6 +100,16 @@ impl Sessions {
         if let Some(session) = peer.state() {
             let present = shown(session, &self.terms, &[]);
             peer.show_anew(&present);
+        }
+    }
+
+    /// The same in one channel.
+    fn show_anew_in(&mut self, peer: &mut Peer<'_, Self>, channel: &Span) {
+        let name = self.effects.name(channel);
+        if let Some(session) = peer.state() {
+            let info = session.shown_in(name, &self.terms).channel_info;
+            let present = shown(session, &self.terms, info);
+            peer.show_anew_in(name, &present);
         }
     }
 
@@ -207,7 +221,15 @@ impl Sessions {
 
     /// Asks the control thread.
     fn consult(&mut self, peer: &mut Peer<'_, Self>, slot: SlotId, question: &backend::Question) {
-        if let Err(error) = peer.consult(slot.number(), question.encode()) {
+        // To come again would cost a client more than to wait for its token to be checked; what a
+        // back end has not answered in time has failed, and no line is to hide that.
+        let asked = match question {
+            backend::Question::Token { .. } => {
+                peer.consult_in_turn(slot.number(), question.encode())
+            }
+            backend::Question::Call(_) => peer.consult(slot.number(), question.encode()),
+        };
+        if let Err(error) = asked {
             let deferred = self.take_verdict(peer, slot, Err(error));
             self.resume(peer, deferred);
         }

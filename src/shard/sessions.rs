@@ -30,6 +30,7 @@ use crate::protocol::{
 };
 use crate::session::{Effects, Membership, Session, SessionKey, SlotId, Terms};
 use crate::sys::clock;
+use crate::token::Revoked;
 
 /// Serves the client protocol: the handler of `longwire serve`.
 pub struct Sessions {
@@ -68,7 +69,7 @@ impl Sessions {
     fn new(settings: InForce, lineage: Lineage, session_key: SessionKey) -> Self {
         let (rules, now) = (settings.rules(), clock::since_epoch());
         Self {
-            terms: Terms { rules, lineage, session_key, now },
+            terms: Terms { rules, lineage, session_key, revoked: Revoked::default(), now },
             settings,
             effects: Effects::default(),
             encodings: Encodings::default(),
@@ -227,6 +228,9 @@ impl Handler for Sessions {
         if session.is_signed_in() {
             shard.sign_out(session.user());
         }
+        if session.has_connected() {
+            self.tell_disconnected(shard, &session, closed);
+        }
         let counters = shard.counters();
         if session.has_connected() {
             client_counters::ended(counters, session.transport());
@@ -320,6 +324,10 @@ impl Handler for Sessions {
         self.begin(peer);
         let deferred = self.take_sign_in(peer, result);
         self.go_on(peer, deferred);
+    }
+
+    fn heard(&mut self, word: Word<'_>) {
+        self.note_revocation(word);
     }
 
     fn told(&mut self, shard: &mut Shard<'_, Self>, word: Word<'_>, connections: &[ConnectionId]) {

@@ -1,8 +1,9 @@
-//! Words for all connections of a user, which somebody outside has said to every shard.
+//! Words for all connections of a user, or of everybody, which somebody outside has said to every
+//! shard.
 //!
 //! ```text
 //!   TellUser ─▶ waits its turn ─▶ a walk over the user's connections, some in each turn
-//!                                     └▶ Handler::told ─ all of them ─▶ UserTold
+//!             └▶ Handler::heard       └▶ Handler::told ─ all of them ─▶ UserTold
 //! ```
 //!
 //! Invariants: words are told in the order in which they came, each of them to all who were there
@@ -60,7 +61,12 @@ impl<H: Handler> Turn<'_, H> {
         while left > 0 {
             let Some(mut telling) = self.core.tellings.waiting.pop_front() else { break };
             if !std::mem::replace(&mut telling.has_begun, true) {
-                self.core.tellings.roster.begin(&telling.what.user);
+                self.hear(handler, &telling.what);
+                let roster = &mut self.core.tellings.roster;
+                match &telling.what.user {
+                    Some(user) => roster.begin(user),
+                    None => roster.begin_all(),
+                }
             }
             let connections = self.some_connections(left);
             left -= connections.len().max(1);
@@ -73,6 +79,15 @@ impl<H: Handler> Turn<'_, H> {
             }
         }
         budget - left
+    }
+
+    fn hear(&mut self, handler: &mut H, what: &TellUser) {
+        self.core.called = true;
+        let word = Word { user: what.user.as_deref(), bytes: &what.word };
+        if guard(|| handler.heard(word)).is_none() {
+            // It is no connection's fault: whoever is told of it is told all the same.
+            self.core.counters.handler_panics += 1;
+        }
     }
 
     /// The next connections of the walk.
@@ -91,7 +106,7 @@ impl<H: Handler> Turn<'_, H> {
             return;
         }
         self.core.called = true;
-        let word = Word { user: &what.user, bytes: &what.word };
+        let word = Word { user: what.user.as_deref(), bytes: &what.word };
         if guard(|| handler.told(&mut Shard::new(self), word, connections)).is_none() {
             // Nobody knows how far it came: each hears it by itself, and one costs only itself.
             for one in connections {

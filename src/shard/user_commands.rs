@@ -8,10 +8,10 @@ use serde_json::value::RawValue;
 
 use super::sessions::Sessions;
 use crate::handler::{ConnectionId, Peer, Shard, Word};
-use crate::protocol::{OptionsForUser, UserAction, UserCommand, UserSubscription};
+use crate::protocol::{OptionsForUser, Term, UserAction, UserCommand, UserSubscription};
 use crate::session::{Deferred, Membership};
 use crate::sys::clock;
-use crate::token::{Claimed, Override, Overrides};
+use crate::token::{Claimed, Override, Overrides, Revoked};
 
 impl Sessions {
     /// Does it to those of the connections that are meant.
@@ -22,7 +22,7 @@ impl Sessions {
         connections: &[ConnectionId],
     ) {
         let Some(command) = UserCommand::decode(word.bytes) else {
-            tracing::error!(user = word.user, "a user command is none of this version");
+            tracing::error!(user = ?word.user, "a user command is none of this version");
             return;
         };
         for connection in connections {
@@ -31,7 +31,8 @@ impl Sessions {
                 let client = session.shown(&self.terms).client;
                 let name = session.transport().is_emulated();
                 let name = name.then(|| session.secret_name(&self.terms));
-                session.user() == word.user && command.clients.holds(client, name.as_deref())
+                word.user.is_none_or(|user| session.user() == user)
+                    && command.clients.holds(client, name.as_deref())
             });
             if is_meant {
                 self.act_on(&mut peer, &command.action);
@@ -55,6 +56,13 @@ impl Sessions {
                 let Some(session) = peer.state() else { return };
                 deferred = session.put_out(channel, membership, &self.terms, &mut self.effects);
             }
+            UserAction::RevokeToken { .. } => self.doubt(peer),
+            UserAction::RevokeTokens { channel, .. } if channel.is_empty() => self.doubt(peer),
+            UserAction::RevokeTokens { channel, .. } => {
+                let membership = peer.tag(channel).map(Membership::of_bits);
+                let Some(session) = peer.state() else { return };
+                deferred = session.doubt_in(channel, membership, &mut self.effects);
+            }
             UserAction::Refresh { expired, expires_s, info } => {
                 let expires = (*expires_s > 0).then(|| Duration::from_secs(*expires_s));
                 let expires = if *expired { Some(Duration::ZERO) } else { expires };
@@ -64,6 +72,31 @@ impl Sessions {
             }
         }
         self.go_on(peer, deferred);
+    }
+
+    /// The client's token may be one of those that were just revoked.
+    fn doubt(&mut self, peer: &mut Peer<'_, Self>) {
+        if let Some(session) = peer.state() {
+            session.doubt(&self.terms, &mut self.effects);
+        }
+    }
+
+    /// Notes which tokens a word revokes, if it does, before any connection is told of it.
+    pub(super) fn note_revocation(&mut self, word: Word<'_>) {
+        let at = Duration::from_secs;
+        let end = |term: Term| if term.until_s == 0 { Revoked::FOR_EVER } else { at(term.until_s) };
+        let revoked = &mut self.terms.revoked;
+        let noted = match UserCommand::decode(word.bytes).map(|command| command.action) {
+            Some(UserAction::RevokeToken { id, term }) => {
+                revoked.revoke(&id, end(term), at(term.since_s))
+            }
+            Some(UserAction::RevokeTokens { channel, issued_before_s, term }) => {
+                let whose = (word.user.unwrap_or_default(), &*channel);
+                revoked.revoke_before(whose, at(issued_before_s), end(term), at(term.since_s))
+            }
+            _ => Ok(()),
+        };
+        noted.expect("whoever says it has the same list, and has looked");
     }
 
     fn put_into(&mut self, peer: &mut Peer<'_, Self>, subscription: &UserSubscription) {
@@ -128,7 +161,7 @@ mod tests {
     fn disconnect(rig: &mut SessionRig, user: &str, share: usize) -> (Vec<usize>, Vec<u64>) {
         let action = UserAction::disconnect();
         let word = UserCommand { clients: Selection::default(), action }.encode();
-        rig.tell_user(TellUser { ask: 7, user: user.into(), word: Arc::from(word) }, share)
+        rig.tell_user(TellUser { ask: 7, user: Some(user.into()), word: Arc::from(word) }, share)
     }
 
     #[test]
@@ -176,7 +209,7 @@ mod tests {
             rig.frame(client, &subscribe);
             let action = UserAction::Unsubscribe { channel };
             let word = UserCommand { clients: Selection::default(), action }.encode();
-            rig.tell_user(TellUser { ask: 7, user: "ann".into(), word: Arc::from(word) }, 9);
+            rig.tell_user(TellUser { ask: 7, user: Some("ann".into()), word: Arc::from(word) }, 9);
             assert_eq!(rig.counters().errors_permission_denied, 1, "the subscribe is answered");
             rig.frame(client, &subscribe);
             rig.exchange();
@@ -216,7 +249,7 @@ mod tests {
                 UserAction::Subscribe(Box::new(subscription))
             };
             let word = UserCommand { clients: Selection::default(), action }.encode();
-            let tell = TellUser { ask: 7, user: user.as_str().into(), word: Arc::from(word) };
+            let tell = TellUser { ask: 7, user: Some(user.as_str().into()), word: Arc::from(word) };
             assert_eq!(rig.counters().client_connects, 0, "its homes have not answered");
             rig.tell_user(tell, 9);
             rig.exchange();

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use super::error::TokenError;
 use super::expected::Expected;
+use super::revoked::{Revoked, TokenMarks};
 use super::subscriptions::Claimed;
 
 use crate::limits::{CONNECTION_INFO_BYTES_MAX, TOKEN_ID_BYTES_MAX, USER_ID_BYTES_MAX};
@@ -78,6 +79,23 @@ impl<'a> Claims<'a> {
             Some(_) => Err(TokenError::Channel),
             None => Ok(()),
         }
+    }
+
+    /// Whether it is none of those that are not to be believed any more.
+    pub(super) fn check_is_not_revoked(
+        &self,
+        user_claim: &str,
+        revoked: &Revoked,
+        now: Duration,
+    ) -> Result<(), TokenError> {
+        if revoked.is_empty() {
+            return Ok(());
+        }
+        let channel: Option<String> = self.claim("channel")?;
+        let (id, user, issued) = (self.id()?, self.user(user_claim)?, self.time("iat")?);
+        let channel = channel.unwrap_or_default();
+        let marks = TokenMarks { id: &id, user: &user, channel: &channel, issued };
+        if revoked.holds(&marks, now) { Err(TokenError::Revoked) } else { Ok(()) }
     }
 
     /// Whether it is from the right issuer and for this server.

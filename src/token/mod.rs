@@ -22,6 +22,7 @@ mod key_set;
 mod known;
 mod public_key;
 mod purpose;
+mod revoked;
 #[cfg(test)]
 pub(crate) mod rig;
 mod rules;
@@ -37,6 +38,7 @@ pub use key_set::{Found, KeySet, KeySetError};
 pub use known::Known;
 pub use public_key::{KeyError, PublicKey};
 pub use purpose::Purpose;
+pub use revoked::{RevocationsFull, Revoked, TokenMarks};
 pub use rules::{Check, TokenRules};
 pub use subscriptions::{Claimed, Override, Overrides};
 

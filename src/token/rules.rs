@@ -9,6 +9,7 @@ use super::expected::Expected;
 use super::hmac_key::HmacKey;
 use super::jwt::{Fingerprint, Jwt, SignedClaims};
 use super::public_key::PublicKey;
+use super::revoked::Revoked;
 
 /// How tokens are verified. Without a key none is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -102,14 +103,17 @@ impl TokenRules {
         self.public_keys.iter().filter(fits).cloned().collect()
     }
 
-    /// What a connection token says, if it is to be believed at `now`.
+    /// What a connection token says, if it is to be believed at `now`. That it was revoked comes
+    /// before all else that may be wrong with it.
     pub fn connection(
         &self,
         claims: &SignedClaims,
+        revoked: &Revoked,
         now: Duration,
     ) -> Result<ConnectionToken, TokenError> {
         let claims = Claims::read(&claims.0)?;
         claims.check_is_of_connection()?;
+        claims.check_is_not_revoked(self.user_claim(), revoked, now)?;
         self.check_claims(&claims, now)?;
         claims.connection(self.user_claim())
     }
@@ -118,9 +122,11 @@ impl TokenRules {
     pub fn subscription(
         &self,
         claims: &SignedClaims,
+        revoked: &Revoked,
         now: Duration,
     ) -> Result<SubscriptionToken, TokenError> {
         let claims = Claims::read(&claims.0)?;
+        claims.check_is_not_revoked(self.user_claim(), revoked, now)?;
         self.check_claims(&claims, now)?;
         claims.subscription(self.user_claim())
     }
@@ -164,7 +170,7 @@ mod tests {
     impl TokenRules {
         fn verify(&self, token: &str, now: Duration) -> Result<ConnectionToken, TokenError> {
             match self.check(token, now)? {
-                Check::Signed(claims) => self.connection(&claims, now),
+                Check::Signed(claims) => self.connection(&claims, &Revoked::default(), now),
                 Check::Ask => panic!("{token}: it is signed by a secret"),
             }
         }

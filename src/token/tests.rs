@@ -32,7 +32,7 @@ fn verify(rules: &TokenRules, token: &str) -> Result<ConnectionToken, TokenError
         }
         Check::Ask => return Err(TokenError::Signature),
     };
-    rules.connection(&claims, NOW)
+    rules.connection(&claims, &Revoked::default(), NOW)
 }
 
 #[test]
@@ -283,7 +283,7 @@ fn audience_and_issuer_match_as_names_or_patterns() {
 fn a_subscription_token_says_who_may_be_where_and_for_how_long() {
     let rules = TokenRules { key: HmacKey::new(KEY), ..TokenRules::default() };
     let read = |text: &str| match rules.check(&signed(text), NOW) {
-        Ok(Check::Signed(claims)) => rules.subscription(&claims, NOW),
+        Ok(Check::Signed(claims)) => rules.subscription(&claims, &Revoked::default(), NOW),
         other => panic!("{other:?}"),
     };
     let token = read(
@@ -321,4 +321,39 @@ fn what_is_kept_with_a_connection_has_a_bound() {
     let meta = |bytes| verify(&rules, &signed(&format!(r#"{{"meta":"{}"}}"#, "x".repeat(bytes))));
     assert_eq!(meta(1).map(|token| token.meta), Ok(br#""x""#.to_vec()));
     assert_eq!(meta(4096), Err(TokenError::InfoTooLong));
+}
+
+#[test]
+fn a_revoked_token_is_refused_before_anything_else_is_said_of_it() {
+    let rules = TokenRules { key: HmacKey::new(KEY), ..TokenRules::default() };
+    let mut revoked = Revoked::default();
+    revoked.revoke("t1", Revoked::FOR_EVER, NOW).expect("room");
+    let old = Duration::from_secs(500_000);
+    revoked.revoke_before(("bob", ""), old, Revoked::FOR_EVER, NOW).expect("room");
+    revoked.revoke_before(("cho", "a"), old, Revoked::FOR_EVER, NOW).expect("room");
+    let of_connection = |text: &str| {
+        let Ok(Check::Signed(claims)) = rules.check(&signed(text), NOW) else { panic!("{text}") };
+        rules.connection(&claims, &revoked, NOW).map(drop)
+    };
+    let of_subscription = |text: &str| {
+        let Ok(Check::Signed(claims)) = rules.check(&signed(text), NOW) else { panic!("{text}") };
+        rules.subscription(&claims, &revoked, NOW).map(drop)
+    };
+    let gone = Err(TokenError::Revoked);
+    for (text, expected) in [
+        (r#"{"sub":"ann","jti":"t1"}"#, gone),
+        (r#"{"sub":"ann","jti":"t1","exp":1}"#, gone),
+        (r#"{"sub":"ann","jti":"t2"}"#, Ok(())),
+        (r#"{"sub":"bob"}"#, gone),
+        (r#"{"sub":"bob","iat":499999,"exp":1}"#, gone),
+        (r#"{"sub":"bob","iat":500000}"#, Ok(())),
+        (r#"{"sub":"bob","iat":500000,"exp":1}"#, Err(TokenError::Expired)),
+        (r#"{"sub":"cho"}"#, Ok(())),
+    ] {
+        assert_eq!(of_connection(text), expected, "{text}");
+        let in_channel = text.replace("\"sub\"", "\"channel\":\"b\",\"sub\"");
+        assert_eq!(of_subscription(&in_channel), expected, "{text}");
+    }
+    assert_eq!(of_subscription(r#"{"sub":"cho","channel":"a"}"#), gone);
+    assert_eq!(of_subscription(r#"{"sub":"cho","channel":"a","iat":500000}"#), Ok(()));
 }

@@ -6,12 +6,16 @@ Ends with 0 if the server does what it should, and with the assertion that faile
 """
 
 import asyncio
+import base64
+import hmac
 import json
+import os
 import sys
+import time
 from urllib.parse import urlsplit
 
 from centrifuge import Client, ClientEventHandler, SubscriptionEventHandler
-from centrifuge.exceptions import ReplyError
+from centrifuge.exceptions import ReplyError, UnauthorizedError
 from centrifuge.types import StreamPosition
 
 URL, TOKEN, FORMAT, BEHAVIOUR = sys.argv[1:]
@@ -200,6 +204,131 @@ async def forged():
     _, told = await connected(token=TOKEN[:-2])
     ended = await told.next("disconnected")
     assert ended.code == 3500 and ended.reason.startswith("invalid token"), ended
+
+
+async def again():
+    client, told = await connected()
+    for _ in range(10):
+        await client.disconnect()
+        await told.next("disconnected")
+        await client.connect()
+        await client.ready()
+    subscription, _, _ = await subscribed(client, f"all:again-{FORMAT}")
+    for _ in range(10):
+        await subscription.unsubscribe()
+        await subscription.subscribe()
+    await subscription.ready()
+    stats = await subscription.presence_stats()
+    assert (stats.num_clients, stats.num_users) == (1, 1), stats
+
+
+async def many():
+    client, _ = await connected()
+    names = [f"plain:many-{number}-{FORMAT}" for number in range(20)]
+    subscriptions = [client.new_subscription(name) for name in names]
+    for _ in range(2):
+        for one in subscriptions:
+            await one.subscribe()
+        await asyncio.gather(*(one.ready() for one in subscriptions))
+        for one in subscriptions:
+            await one.unsubscribe()
+    client.remove_subscription(subscriptions[0])
+    assert client.get_subscription(names[0]) is None and len(client.subscriptions()) == 19
+    _, _, _ = await subscribed(client, names[0])
+
+
+def sign(**claims):
+    def part(value):
+        return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
+
+    parts = [part(json.dumps(one).encode()) for one in ({"alg": "HS256"}, claims)]
+    signed = ".".join(parts)
+    digest = hmac.digest(os.environ["TOKEN_KEY"].encode(), signed.encode(), "sha256")
+    return f"{signed}.{part(digest)}"
+
+
+def in_seconds(seconds):
+    return int(time.time()) + seconds
+
+
+async def private_channel():
+    channel = f"$all:private-{FORMAT}"
+    client, _ = await connected()
+    asked = []
+
+    async def get_token(name):
+        asked.append(name)
+        return sign(sub="python", channel=name)
+
+    expired = sign(sub="python", channel=channel, exp=in_seconds(-5))
+    events = SubscriptionEvents()
+    subscription = client.new_subscription(
+        channel, events=events, token=expired, get_token=get_token,
+    )
+    await subscription.subscribe()
+    assert (await events.next("error")).code is not None
+    await events.next("subscribed")
+    assert asked == [channel], asked
+    await subscription.publish(put(7))
+    assert take((await events.next("publication")).pub.data) == 7
+
+
+async def prolonged():
+    channel = f"$all:prolonged-{FORMAT}"
+    client, _ = await connected()
+    asked = []
+    done = asyncio.Event()
+
+    async def get_token(name):
+        asked.append(name)
+        if len(asked) == 3:
+            done.set()
+        life = 3 if len(asked) < 3 else 3600
+        return sign(sub="python", channel=name, exp=in_seconds(life))
+
+    subscription, events, _ = await subscribed(client, channel, get_token=get_token)
+    await done.wait()
+    await subscription.publish(put(7))
+    assert take((await events.next("publication")).pub.data) == 7
+    assert events.queue("subscribing").qsize() == 1, "it was never away"
+
+
+async def refused():
+    client, _ = await connected()
+
+    async def forged(name):
+        return sign(sub="python", channel=name)[:-2]
+
+    async def nothing(_):
+        raise UnauthorizedError("no")
+
+    for number, (get_token, code) in enumerate([(None, 103), (forged, 103), (nothing, 1)]):
+        events = SubscriptionEvents()
+        name = f"$all:refused-{number}-{FORMAT}"
+        subscription = client.new_subscription(name, events=events, get_token=get_token)
+        await subscription.subscribe()
+        ended = await events.next("unsubscribed")
+        assert ended.code == code, ended
+
+
+async def refreshed():
+    asked = []
+    done = asyncio.Event()
+
+    async def get_token():
+        asked.append(1)
+        if len(asked) == 3:
+            done.set()
+        return sign(sub="python", exp=in_seconds(3 if len(asked) < 3 else 3600))
+
+    told = ClientEvents()
+    client = Client(
+        URL, events=told, get_token=get_token, use_protobuf=FORMAT == "protobuf", proxy=None,
+    )
+    await client.connect()
+    await done.wait()
+    await subscribed(client, f"all:refreshed-{FORMAT}")
+    assert told.queue("connecting").qsize() == 1, "it was never away"
 
 
 asyncio.run(globals()[BEHAVIOUR]())

@@ -6,7 +6,7 @@ import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
-import { Stage } from "./clients.mjs";
+import { KEY, Stage } from "./clients.mjs";
 
 const run = promisify(execFile);
 const SCRIPT = fileURLToPath(new URL("member.py", import.meta.url));
@@ -27,6 +27,12 @@ const BEHAVIOURS = {
   recovery: "what was missed while the wire was cut comes first, and the rest follows",
   server_side: "a client is in the channels of its token, and hears them",
   forged: "a forged token is the end, with its reason",
+  again: "a client that comes and goes in a loop is there once",
+  many: "many subscriptions come and go side by side",
+  private_channel: "a private channel is open to who brings its token, and an expired one is exchanged",
+  prolonged: "a subscription is prolonged before it ends, and goes on",
+  refused: "whose token is refused, or who may have none, is told so",
+  refreshed: "a connection is refreshed before it ends, and goes on",
 };
 
 let stage;
@@ -39,7 +45,8 @@ for (const format of ["json", "protobuf"]) {
       const channels = behaviour === "server_side" ? ["plain:server-side"] : undefined;
       const token = stage.token({ sub: "python", channels });
       const given = [SCRIPT, stage.server.url, token, format, behaviour];
-      await run(process.env.PYTHON, given, { timeout: RUN_DEADLINE_MS });
+      const env = { ...process.env, TOKEN_KEY: KEY };
+      await run(process.env.PYTHON, given, { timeout: RUN_DEADLINE_MS, env });
     });
   }
 }

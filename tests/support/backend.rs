@@ -112,7 +112,9 @@ fn serve(
         match answer {
             Reply::Say(status, body) => {
                 let length = body.len();
-                write!(writer, "HTTP/1.1 {status} Said\r\nContent-Length: {length}\r\n\r\n{body}")?;
+                let head = format!("HTTP/1.1 {status} Said\r\nContent-Length: {length}\r\n\r\n");
+                // At once: a second segment would wait for the first one's acknowledgement.
+                writer.write_all(format!("{head}{body}").as_bytes())?;
             }
             Reply::Hang => {
                 let _ended = reader.read_exact(&mut [0]);

@@ -74,8 +74,12 @@ const ARROWS: [(&str, &[&str]); 21] = [
     ),
     // `ws` beside the agreed arrows: a request head must mean the same to the shard that hands its
     // connection over and to the control thread that reads the next one, so both have one parser.
-    // `address`, because whom a request is from is told by its head.
-    ("control", &["mesh", "protocol", "metrics", "config", "ws", "address", "token", "backend"]),
+    // `address`, because whom a request is from is told by its head. `sys` for its clock: what is
+    // revoked is dated.
+    (
+        "control",
+        &["mesh", "protocol", "metrics", "config", "ws", "address", "token", "backend", "sys"],
+    ),
     ("cluster", &["mesh", "protocol", "metrics", "config"]),
     // Beside the agreed arrows: a server is generic over its handler, builds the mesh, sizes the
     // rings and sums the metrics.

@@ -9,6 +9,7 @@
 //! note. Which keys are taken over is asked of longwire's own keys alone.
 
 mod known;
+mod moved;
 mod note;
 mod written;
 
@@ -37,9 +38,9 @@ pub struct Translation {
 
 /// Reads a file of Centrifugo.
 pub fn translate(format: Format, text: &str) -> Result<Translation, Malformed> {
-    let entries = format.entries(text)?;
+    let (entries, notes) = moved::moved(format.entries(text)?);
     let file = File(entries.iter().map(|entry| (&*entry.path, &entry.value)).collect());
-    let mut translation = Translation { taken: BTreeMap::new(), notes: Vec::new() };
+    let mut translation = Translation { taken: BTreeMap::new(), notes };
     let mut lines = BTreeMap::new();
     for entry in &entries {
         match Name::of(&entry.path) {

@@ -18,6 +18,8 @@ pub struct Note {
 pub enum Reason {
     /// Nothing is lost: its value says nothing here.
     Idle(&'static str),
+    /// It stands there now.
+    Moved(String),
     /// What it means is not there, and this is what that means.
     Missing(&'static str),
     /// The key is there, and does not take its value.
@@ -29,7 +31,7 @@ pub enum Reason {
 impl Note {
     /// Whether clients or operators would notice.
     pub fn matters(&self) -> bool {
-        !matches!(self.reason, Reason::Idle(_))
+        !matches!(self.reason, Reason::Idle(_) | Reason::Moved(_))
     }
 }
 
@@ -41,6 +43,7 @@ impl fmt::Display for Note {
         }
         match reason {
             Reason::Idle(says) => write!(out, "{path}: left out, nothing is lost: {says}"),
+            Reason::Moved(to) => write!(out, "{path}: taken over as {to}"),
             Reason::Missing(says) => write!(out, "{path}: NOT SUPPORTED: {says}"),
             Reason::Refused(says) => write!(out, "{path}: NOT TAKEN: {says}"),
             Reason::Unknown(nearest) => {

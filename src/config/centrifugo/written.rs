@@ -69,13 +69,26 @@ fn lists<'a>(
                         let items: Vec<String> = items.iter().map(|item| quoted(item)).collect();
                         writeln!(out, "{path} = [{}]", items.join(", "))?;
                     }
+                    Value::Tables(tables) => writeln!(out, "{path} = {}", inline(tables))?,
                     // What is in a table within follows, with its whole path.
-                    Value::Table | Value::Nothing | Value::Tables(_) | Value::Nested => {}
+                    Value::Table | Value::Nothing | Value::Nested => {}
                 }
             }
         }
     }
     Ok(())
+}
+
+/// Tables in one line.
+fn inline(tables: &[Vec<Entry>]) -> String {
+    let field = |Entry { path, value, .. }: &Entry| match value {
+        Value::Text(text) => Some(format!("{path} = {}", quoted(text))),
+        _ => None,
+    };
+    let table = |table: &Vec<Entry>| {
+        format!("{{{}}}", table.iter().filter_map(field).collect::<Vec<_>>().join(", "))
+    };
+    format!("[{}]", tables.iter().map(table).collect::<Vec<_>>().join(", "))
 }
 
 /// Numbers and switches as they are; else as JSON's strings, which TOML reads too.

@@ -3,12 +3,16 @@
 use super::{DEFAULT_PROXY, Endpoint, Serve, WithoutNamespace};
 use crate::config::fault::Fault;
 
+/// The name that the back end of events has among the proxies.
+const EVENTS: &str = "events";
+
 impl Serve {
     /// Finds questions that would be put to nobody.
     pub(super) fn check_back_ends(&self) -> Result<(), Fault> {
         let is_on = [
             ("client.proxy.connect", self.connect_proxy.enabled, &self.connect_proxy.endpoint),
             ("client.proxy.refresh", self.refresh_proxy.enabled, &self.refresh_proxy.endpoint),
+            ("events", self.events.enabled, &self.events.endpoint),
         ];
         for (path, is_on, endpoint) in is_on {
             if is_on && endpoint.is_empty() {
@@ -16,8 +20,9 @@ impl Serve {
             }
         }
         for (name, proxy) in &self.back_ends.proxies.0 {
-            if proxy.endpoint.is_empty() || name == DEFAULT_PROXY {
-                let says = format!("the proxy {name:?} has no endpoint, or is called default");
+            if proxy.endpoint.is_empty() || [DEFAULT_PROXY, EVENTS].contains(&&**name) {
+                let says =
+                    format!("the proxy {name:?} has no endpoint, or is called default or events");
                 return Err(fault(says, "give it an endpoint, and a name of its own"));
             }
         }
@@ -44,6 +49,10 @@ impl Serve {
         if options.publish_proxy_enabled {
             let usual = ("channel.proxy.publish", &self.publish_proxy.endpoint);
             self.check_named(place, &options.publish_proxy_name, usual)?;
+        }
+        if options.sub_refresh_proxy_enabled {
+            let usual = ("channel.proxy.sub_refresh", &self.sub_refresh_proxy.endpoint);
+            self.check_named(place, &options.sub_refresh_proxy_name, usual)?;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ mod channel;
 mod client;
 mod consistency;
 mod endpoint;
+mod events;
 mod host;
 mod http_api;
 mod http_server;
@@ -25,6 +26,7 @@ mod websocket;
 pub use channel::{Channel, Mark};
 pub use client::{Client, HeaderName, Origin};
 pub use endpoint::{Endpoint, StaticHeader, Told, Transform, Transforms};
+pub use events::{EventType, Events};
 pub use host::Host;
 pub use http_api::{ErrorMode, HttpApi};
 pub use http_server::{Host as HostName, HttpServer};
@@ -34,7 +36,7 @@ pub use options::{DataFormat, DeltaType, Overflow, Pattern, RecoveryMode, Withou
 pub use personal::Personal;
 pub use proxy::{
     BackEnds, ConnectProxy, DEFAULT_PROXY, Proxies, ProxyKeys, PublishProxy, RefreshProxy, Rpc,
-    RpcNamespaces, RpcProxy, RpcWithoutNamespace, SubscribeProxy,
+    RpcNamespaces, RpcProxy, RpcWithoutNamespace, SubRefreshProxy, SubscribeProxy,
 };
 pub use shutdown::Shutdown;
 pub use streams::{Emulation, HttpStream, Sse};
@@ -79,12 +81,16 @@ pub struct Serve {
     pub subscribe_proxy: SubscribeProxy,
     /// `channel.proxy.publish`.
     pub publish_proxy: PublishProxy,
+    /// `channel.proxy.sub_refresh`.
+    pub sub_refresh_proxy: SubRefreshProxy,
     /// `rpc`.
     pub rpc: Rpc,
     /// `rpc.proxy`.
     pub rpc_proxy: RpcProxy,
     /// `rpc.without_namespace`.
     pub rpc_without_namespace: RpcWithoutNamespace,
+    /// `events`.
+    pub events: Events,
     /// `websocket`.
     pub websocket: WebSocket,
     /// `http_stream`.
@@ -117,9 +123,11 @@ pub fn keys() -> impl Iterator<Item = &'static Key> + Clone {
         WithoutNamespace::KEYS,
         SubscribeProxy::KEYS,
         PublishProxy::KEYS,
+        SubRefreshProxy::KEYS,
         Rpc::KEYS,
         RpcProxy::KEYS,
         RpcWithoutNamespace::KEYS,
+        Events::KEYS,
         WebSocket::KEYS,
         HttpStream::KEYS,
         Sse::KEYS,
@@ -149,9 +157,11 @@ impl Serve {
                 refresh_proxy: RefreshProxy::read(reader),
                 subscribe_proxy: SubscribeProxy::read(reader),
                 publish_proxy: PublishProxy::read(reader),
+                sub_refresh_proxy: SubRefreshProxy::read(reader),
                 rpc: Rpc::read(reader),
                 rpc_proxy: RpcProxy::read(reader),
                 rpc_without_namespace: RpcWithoutNamespace::read(reader),
+                events: Events::read(reader),
                 websocket: WebSocket::read(reader),
                 http_stream: HttpStream::read(reader),
                 sse: Sse::read(reader),
@@ -245,9 +255,11 @@ impl Serve {
         self.refresh_proxy.adopt(&new.refresh_proxy, &mut changes);
         self.subscribe_proxy.adopt(&new.subscribe_proxy, &mut changes);
         self.publish_proxy.adopt(&new.publish_proxy, &mut changes);
+        self.sub_refresh_proxy.adopt(&new.sub_refresh_proxy, &mut changes);
         self.rpc.adopt(&new.rpc, &mut changes);
         self.rpc_proxy.adopt(&new.rpc_proxy, &mut changes);
         self.rpc_without_namespace.adopt(&new.rpc_without_namespace, &mut changes);
+        self.events.adopt(&new.events, &mut changes);
         self.websocket.adopt(&new.websocket, &mut changes);
         self.http_stream.adopt(&new.http_stream, &mut changes);
         self.sse.adopt(&new.sse, &mut changes);

@@ -104,6 +104,11 @@ section! {
         publish_proxy_enabled: bool = false;
         /// Which: the name of one of `proxies`, or default for `channel.proxy.publish`.
         publish_proxy_name: String = DEFAULT_PROXY.to_owned();
+        /// Whether a back end is asked whether subscriptions go on that expire, and clients need
+        /// not bring tokens.
+        sub_refresh_proxy_enabled: bool = false;
+        /// Which: the name of one of `proxies`, or default for `channel.proxy.sub_refresh`.
+        sub_refresh_proxy_name: String = DEFAULT_PROXY.to_owned();
         /// What becomes of publications for a client that does not read as fast as they come: it
         /// is disconnected as slow, loses the oldest that wait, or gets the latest only. It is not
         /// told what it has missed by that, not even where it recovers: only offsets show it.

@@ -101,6 +101,11 @@ proxy_section! {
 }
 
 proxy_section! {
+    /// The back end that says whether subscriptions go on, where a namespace names no other.
+    SubRefreshProxy in "channel.proxy.sub_refresh." {}
+}
+
+proxy_section! {
     /// The back end that runs procedures, where a namespace names no other.
     RpcProxy in "rpc.proxy." {}
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::failure::{ApiError, Code, Failure};
+use super::pace::Metrics;
 use crate::control::debug::resident_bytes;
 use crate::control::routes::Context;
 
@@ -32,11 +33,13 @@ struct Node {
     num_subs: u64,
     num_channels: u64,
     uptime: u64,
+    metrics: Metrics,
     process: Process,
 }
 
 #[derive(Serialize)]
 struct Process {
+    cpu: f64,
     rss: u64,
 }
 
@@ -45,6 +48,7 @@ pub(super) async fn info(context: &Context) -> Result<Info, Failure> {
         return Err(ApiError::new(Code::Internal, "a shard does not answer, try again").into());
     };
     let identity = &context.identity;
+    let metrics = context.pace.look(&snapshot.counters);
     let node = Node {
         uid: identity.uid.clone(),
         name: identity.name.clone(),
@@ -54,7 +58,8 @@ pub(super) async fn info(context: &Context) -> Result<Info, Failure> {
         num_subs: snapshot.subscriptions,
         num_channels: snapshot.channels,
         uptime: identity.since.elapsed().as_secs(),
-        process: Process { rss: resident_bytes() },
+        process: Process { cpu: metrics.cpu, rss: resident_bytes() },
+        metrics,
     };
     Ok(Info { nodes: [node] })
 }

@@ -16,9 +16,11 @@ mod key;
 mod legacy;
 mod listing;
 mod object;
+mod pace;
 mod publish;
 mod questions;
 mod repeats;
+mod revocations;
 mod rpc;
 mod together;
 mod users;
@@ -38,7 +40,9 @@ use failure::{ApiError, Code, Failure};
 
 pub(super) use description::describe;
 pub(super) use info::Identity;
+pub(super) use pace::Pace;
 pub(super) use repeats::Repeats;
+pub(super) use revocations::Revocations;
 
 /// What the reference can do and this version cannot: the difference between a typing error and
 /// a missing feature is worth a word.
@@ -61,6 +65,8 @@ enum Command {
     Unsubscribe,
     Disconnect,
     Refresh,
+    RevokeToken,
+    InvalidateUserTokens,
     Presence,
     PresenceStats,
     History,
@@ -72,13 +78,15 @@ enum Command {
 }
 
 /// All of them, by their names.
-const COMMANDS: [(&str, Command); 14] = [
+const COMMANDS: [(&str, Command); 16] = [
     ("publish", Command::Publish),
     ("broadcast", Command::Broadcast),
     ("subscribe", Command::Subscribe),
     ("unsubscribe", Command::Unsubscribe),
     ("disconnect", Command::Disconnect),
     ("refresh", Command::Refresh),
+    ("revoke_token", Command::RevokeToken),
+    ("invalidate_user_tokens", Command::InvalidateUserTokens),
     ("presence", Command::Presence),
     ("presence_stats", Command::PresenceStats),
     ("history", Command::History),
@@ -169,6 +177,10 @@ async fn carry_out(context: &Context, command: Command, body: &[u8]) -> Result<S
         Command::Unsubscribe => users::unsubscribe(context, body).await.map(words),
         Command::Disconnect => users::disconnect(context, body).await.map(words),
         Command::Refresh => users::refresh(context, body).await.map(words),
+        Command::RevokeToken => revocations::revoke_token(context, body).await.map(words),
+        Command::InvalidateUserTokens => {
+            revocations::invalidate_user_tokens(context, body).await.map(words)
+        }
         Command::Presence => questions::presence(context, body).await.map(words),
         Command::PresenceStats => questions::presence_stats(context, body).await.map(words),
         Command::History => questions::history(context, body).await.map(words),

@@ -51,14 +51,19 @@ impl Whom {
         if word.len() > USER_COMMAND_BYTES_MAX {
             return Err(bad("the command is longer than 64 KiB").into());
         }
-        let told = context.asks.tell(user, word).await;
-        told.map_err(|_busy| ApiError::new(Code::Internal, "not all shards have answered"))?;
+        let told = context.asks.tell(Some(user), word).await;
+        told.map_err(|_busy| not_all())?;
         Ok(Done {})
     }
 }
 
-fn bad(about: &str) -> ApiError {
+pub(super) fn bad(about: &str) -> ApiError {
     ApiError::new(Code::BadRequest, about)
+}
+
+/// It may have been done in part, and doing it again hurts nobody.
+pub(super) fn not_all() -> ApiError {
+    ApiError::new(Code::Internal, "not all shards have answered")
 }
 
 #[derive(Default, Deserialize)]

@@ -3,16 +3,18 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use super::endpoints::{Counts, Endpoints};
+use super::endpoints::{EndpointState, Endpoints, Unavailable};
 use reqwest::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
 };
 use reqwest::{Client, StatusCode, redirect};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use crate::backend::{AnswerError, BreakerState, Call, Fault, Outcome, Proxies, Proxy, Verdict};
-use crate::limits::{BACKEND_ANSWER_BYTES_MAX, BACKEND_CALLS_MAX, BACKEND_IDLE_TIMEOUT};
+use crate::backend::{AnswerError, Call, Caller, EVENTS, Fault, Outcome, Proxies, Proxy, Verdict};
+use crate::limits::{
+    BACKEND_ANSWER_BYTES_MAX, BACKEND_CALLS_MAX, BACKEND_IDLE_TIMEOUT, BACKEND_ROOM_SHARE,
+};
 use crate::protocol::ErrorCode;
 
 /// Calls back ends.
@@ -20,8 +22,6 @@ pub(in crate::control) struct Calls {
     /// Made for the first call: the certificates of the machine are read for it.
     client: OnceLock<Option<Client>>,
     proxies: watch::Receiver<Arc<Proxies>>,
-    /// One permit for each call that may be under way.
-    room: Semaphore,
     endpoints: Arc<Endpoints>,
 }
 
@@ -29,6 +29,17 @@ impl fmt::Debug for Calls {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Calls").field("endpoints", &self.endpoints).finish_non_exhaustive()
     }
+}
+
+/// What is posted to one of a proxy's endpoints.
+struct Post<'a> {
+    /// The proxy's name.
+    name: &'a str,
+    proxy: &'a Proxy,
+    headers: HeaderMap,
+    body: Vec<u8>,
+    /// It is to be answered, with status 200; else any success is one.
+    is_question: bool,
 }
 
 /// What a back end said.
@@ -41,13 +52,15 @@ enum Said {
 
 /// A call that came to nothing.
 #[derive(Debug)]
-enum CallError {
+pub(in crate::control) enum CallError {
     /// No back end of this name is configured (any more).
     Unknown,
     /// Nothing can be called: the log says why.
     NoClient,
     /// All its endpoints have failed so often that they are left alone.
     Broken,
+    /// Too many calls were under way.
+    Full,
     /// It took too long.
     Late,
     /// There was no talking to it.
@@ -61,6 +74,11 @@ enum CallError {
 }
 
 impl CallError {
+    /// Without the URL, which may hold a secret.
+    fn http(error: reqwest::Error) -> Self {
+        Self::Http(error.without_url())
+    }
+
     /// Whether the endpoint answered that it does not want this call, and not that it cannot take
     /// any now: no client may have it left alone for all by asking for what is not there.
     fn is_a_refusal(&self) -> bool {
@@ -76,6 +94,7 @@ impl fmt::Display for CallError {
             Self::Unknown => out.write_str("it is not configured"),
             Self::NoClient => out.write_str("nothing can be called"),
             Self::Broken => out.write_str("it fails, and is left alone for a while"),
+            Self::Full => out.write_str("too many calls are under way"),
             Self::Late => out.write_str("it took too long"),
             Self::Http(error) => error.fmt(out),
             Self::Status(status) => write!(out, "it answered {status}"),
@@ -89,12 +108,7 @@ impl fmt::Display for CallError {
 
 impl Calls {
     pub(in crate::control) fn new(proxies: watch::Receiver<Arc<Proxies>>) -> Self {
-        Self {
-            client: OnceLock::new(),
-            proxies,
-            room: Semaphore::new(BACKEND_CALLS_MAX),
-            endpoints: Arc::default(),
-        }
+        Self { client: OnceLock::new(), proxies, endpoints: Arc::default() }
     }
 
     fn client(&self) -> Result<&Client, CallError> {
@@ -129,34 +143,67 @@ impl Calls {
         let Ok(body) = call.body(proxy.is_binary, proxy.has_meta) else {
             return Ok(Verdict::Fault(bad_request()));
         };
-        let deadline = Instant::now() + proxy.timeout;
-        let called = async {
-            let _room = self.room.acquire().await.expect("it is never closed");
-            self.call_endpoints(call, proxy, &body, deadline).await
+        let headers = headers(&call.caller, proxy);
+        let post = Post { name: &call.proxy, proxy, headers, body, is_question: true };
+        let read = |said| match said {
+            Said::Body(answer) => Verdict::read(&call.event, &answer).map_err(CallError::Answer),
+            Said::Verdict(verdict) => Ok(verdict),
         };
-        timeout_at(deadline, called).await.map_err(|_| CallError::Late)?
+        self.post_in_time(&post, read).await
+    }
+
+    /// Whether anybody is told of events.
+    pub(in crate::control) fn has_events(&self) -> bool {
+        self.proxies.borrow().0.contains_key(EVENTS)
+    }
+
+    /// Tells the back end of events; an error if it has not taken them.
+    pub(in crate::control) async fn post_events(&self, body: Vec<u8>) -> Result<(), CallError> {
+        let proxies = Arc::clone(&self.proxies.borrow());
+        let proxy = proxies.0.get(EVENTS).ok_or(CallError::Unknown)?;
+        let headers = headers(&Caller::default(), proxy);
+        let post = Post { name: EVENTS, proxy, headers, body, is_question: false };
+        self.post_in_time(&post, |_said| Ok(())).await
+    }
+
+    async fn post_in_time<T>(
+        &self,
+        post: &Post<'_>,
+        read: impl Fn(Said) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        let deadline = Instant::now() + post.proxy.timeout;
+        let posted = self.post_to_one(post, deadline, read);
+        timeout_at(deadline, posted).await.map_err(|_| CallError::Late)?
     }
 
     /// Calls one endpoint after the other until one answers. Each has its share of the time that
     /// is left, so that one that hangs leaves some for the next.
-    async fn call_endpoints(
+    async fn post_to_one<T>(
         &self,
-        call: &Call,
-        proxy: &Proxy,
-        body: &[u8],
+        post: &Post<'_>,
         deadline: Instant,
-    ) -> Result<Verdict, CallError> {
+        read: impl Fn(Said) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        let endpoints = &post.proxy.endpoints;
         let mut last = CallError::Broken;
-        for (place, url) in proxy.endpoints.iter().enumerate() {
-            let Some(attempt) = self.endpoints.begin(url) else { continue };
-            let left = u32::try_from(proxy.endpoints.len() - place).unwrap_or(u32::MAX);
+        for (place, url) in endpoints.iter().enumerate() {
+            let left = u32::try_from(endpoints.len() - place).unwrap_or(u32::MAX);
             let now = Instant::now();
-            let share = now + deadline.saturating_duration_since(now) / left;
-            let tried = timeout_at(share, self.try_endpoint(call, proxy, url, body)).await;
-            match tried.unwrap_or(Err(CallError::Late)) {
-                Ok(verdict) => {
+            let period = deadline.saturating_duration_since(now) / left;
+            let room_until = now + period / BACKEND_ROOM_SHARE;
+            let attempt = match self.endpoints.begin((post.name, url), room_until).await {
+                Ok(attempt) => attempt,
+                Err(Unavailable::Broken) => continue,
+                Err(Unavailable::Full) => {
+                    last = CallError::Full;
+                    continue;
+                }
+            };
+            let tried = timeout_at(now + period, self.post(url, post)).await;
+            match tried.unwrap_or(Err(CallError::Late)).and_then(&read) {
+                Ok(answer) => {
                     attempt.end(Outcome::Success);
-                    return Ok(verdict);
+                    return Ok(answer);
                 }
                 // It is there, and it does not want this: another would not either.
                 Err(error) if error.is_a_refusal() => {
@@ -172,42 +219,25 @@ impl Calls {
         Err(last)
     }
 
-    async fn try_endpoint(
-        &self,
-        call: &Call,
-        proxy: &Proxy,
-        url: &str,
-        body: &[u8],
-    ) -> Result<Verdict, CallError> {
-        match self.post(url, call, proxy, body.to_vec()).await? {
-            Said::Body(answer) => Verdict::read(&call.event, &answer).map_err(CallError::Answer),
-            Said::Verdict(verdict) => Ok(verdict),
-        }
-    }
-
     /// What is known of the endpoints that were called.
-    pub(in crate::control) fn states(&self) -> Vec<(String, BreakerState, Counts)> {
-        self.endpoints.states()
+    pub(in crate::control) fn states(&self) -> Vec<EndpointState> {
+        self.endpoints.states(&self.proxies.borrow())
     }
 
-    async fn post(
-        &self,
-        endpoint: &str,
-        call: &Call,
-        proxy: &Proxy,
-        body: Vec<u8>,
-    ) -> Result<Said, CallError> {
-        let request = self.client()?.post(endpoint).headers(headers(call, proxy)).body(body);
-        let mut response = request.send().await.map_err(CallError::Http)?;
+    async fn post(&self, url: &str, post: &Post<'_>) -> Result<Said, CallError> {
+        let request = self.client()?.post(url).headers(post.headers.clone());
+        let request = request.body(post.body.clone());
+        let mut response = request.send().await.map_err(CallError::http)?;
         let status = response.status();
-        if status != StatusCode::OK {
-            return match proxy.statuses.get(&status.as_u16()) {
+        let is_taken = status == StatusCode::OK || !post.is_question && status.is_success();
+        if !is_taken {
+            return match post.proxy.statuses.get(&status.as_u16()) {
                 Some(verdict) => Ok(Said::Verdict(verdict.clone())),
                 None => Err(CallError::Status(status)),
             };
         }
         let mut answer = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(CallError::Http)? {
+        while let Some(chunk) = response.chunk().await.map_err(CallError::http)? {
             if answer.len() + chunk.len() > BACKEND_ANSWER_BYTES_MAX {
                 return Err(CallError::TooLong);
             }
@@ -218,12 +248,11 @@ impl Calls {
 }
 
 /// Those of the client that the proxy is told of, and over them its own.
-fn headers(call: &Call, proxy: &Proxy) -> HeaderMap {
+fn headers(caller: &Caller, proxy: &Proxy) -> HeaderMap {
     let told = |all: &'_ [(String, String)], names: &'_ [String]| {
         let told = all.iter().filter(|(name, _)| names.contains(name));
         told.cloned().collect::<Vec<_>>()
     };
-    let caller = &call.caller;
     let all = told(&caller.headers, &proxy.http_headers).into_iter();
     let all = all.chain(told(&caller.emulated_headers, &proxy.emulated_headers));
     let mut headers = HeaderMap::new();

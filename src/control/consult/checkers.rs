@@ -28,7 +28,7 @@ struct Check {
     token: String,
     keys: Vec<PublicKey>,
     reply: Reply,
-    _room: OwnedSemaphorePermit,
+    room: OwnedSemaphorePermit,
 }
 
 impl Check {
@@ -40,6 +40,7 @@ impl Check {
             let jwt = Jwt::new(&self.token)?;
             Ok(self.keys.iter().any(|key| jwt.is_signed_by(key)))
         }));
+        drop(self.room);
         let _gone_meanwhile = self.reply.send(checked.unwrap_or(Err(TokenError::Unavailable)));
     }
 }
@@ -65,13 +66,20 @@ impl Checkers {
     ) -> Result<bool, TokenError> {
         let room = Arc::clone(&self.room).acquire_owned().await.expect("it is never closed");
         let (reply, checked) = oneshot::channel();
-        let check = Check { token: token.to_owned(), keys, reply, _room: room };
+        let check = Check { token: token.to_owned(), keys, reply, room };
         let checks = self.running().map_err(|error| {
             tracing::error!(%error, "no thread for the signatures of tokens");
             TokenError::Unavailable
         })?;
         checks.try_send(check).map_err(|_| TokenError::Unavailable)?;
         checked.await.unwrap_or(Err(TokenError::Unavailable))
+    }
+
+    /// Keeps all who come from being checked, until the result is dropped.
+    #[cfg(test)]
+    pub(super) async fn hold_up(&self) -> OwnedSemaphorePermit {
+        let all = u32::try_from(TOKEN_CHECKS_WAITING_MAX).expect("few");
+        Arc::clone(&self.room).acquire_many_owned(all).await.expect("it is never closed")
     }
 
     /// Starts them, if nobody has.
@@ -144,7 +152,7 @@ mod tests {
         let permit = Arc::clone(&room).try_acquire_owned().expect("room");
         let (reply, checked) = oneshot::channel();
         drop(checked);
-        let check = Check { token: String::new(), keys: Vec::new(), reply, _room: permit };
+        let check = Check { token: String::new(), keys: Vec::new(), reply, room: permit };
         check.run();
         assert_eq!(room.available_permits(), 1);
     }

@@ -6,29 +6,51 @@
 //!                  └─no─▶ fetch, once for all who wait, and not soon after the last ─▶ look again
 //! ```
 //!
+//! Whoever brings a key that is not in a set which has just come waits until the next may be
+//! fetched: providers change keys at any time, and clients that are told to come again would come
+//! later. As any name may be made up, those who wait so are bounded.
+//!
 //! A key that has left the set is left out from the next fetch on. A provider that cannot be
 //! reached costs nobody the connection whose key is known; those of others may be there in a
 //! moment, so their clients are told to try again.
 
-use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use reqwest::{Client, StatusCode, redirect};
-use tokio::sync::{Mutex, watch};
-use tokio::time::{Instant, timeout};
+use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::time::{Instant, sleep_until, timeout};
 
+use super::key_fetch::{FetchError, KeyFetch};
 use crate::limits::{
-    KEY_SET_AGE_MAX, KEY_SET_BYTES_MAX, KEY_SET_FETCH_FLOOR, KEY_SET_REFRESH, KEY_SET_TIMEOUT,
+    KEY_SET_AGE_MAX, KEY_SET_FETCH_FLOOR, KEY_SET_REFRESH, KEY_SET_TIMEOUT, KEY_SET_WAITERS_MAX,
 };
-use crate::token::{Found, Jwt, KeySet, KeySetError, PublicKey, TokenError};
+use crate::token::{Found, Jwt, KeySet, PublicKey, TokenError};
 
 /// The keys of one provider.
-pub(super) struct KeySource {
-    url: String,
-    client: OnceLock<Option<Client>>,
+pub(super) struct KeySource<F = KeyFetch> {
+    provider: F,
     fetched: watch::Sender<Option<Fetched>>,
-    /// When the last fetch began. Held while one is under way.
-    began: Mutex<Option<Instant>>,
+    /// The last attempt. Held while one is under way.
+    last: Mutex<Option<Attempt>>,
+    /// Room for those who wait for a set that is newer than one which has just come.
+    room: Semaphore,
+}
+
+/// Where a set comes from.
+pub(super) trait Provider: Send + Sync + 'static {
+    /// What people call it.
+    fn name(&self) -> &str;
+    /// Its keys at present.
+    fn fetch(&self) -> impl Future<Output = Result<KeySet, FetchError>> + Send;
+}
+
+impl Provider for KeyFetch {
+    fn name(&self) -> &str {
+        self.url()
+    }
+
+    fn fetch(&self) -> impl Future<Output = Result<KeySet, FetchError>> + Send {
+        KeyFetch::fetch(self)
+    }
 }
 
 /// What there was at the last fetch that brought something.
@@ -40,44 +62,26 @@ struct Fetched {
     generation: u64,
 }
 
+/// A fetch that is over, or has begun.
+#[derive(Clone, Copy)]
+struct Attempt {
+    at: Instant,
+    has_failed: bool,
+}
+
 /// What a fetch came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     /// The set is younger than what was seen.
     Anew,
-    /// It is as it was: the last attempt is not long ago, or this one has failed.
+    /// It is as it was: it could not be fetched, a moment ago or now.
     AsBefore,
 }
 
-/// Why there is no new set.
-#[derive(Debug)]
-enum FetchError {
-    /// The log says why nothing can be fetched.
-    NoClient,
-    Late,
-    Http(reqwest::Error),
-    Status(StatusCode),
-    TooLong,
-    NoKeySet(KeySetError),
-}
-
-impl fmt::Display for FetchError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoClient => out.write_str("nothing can be fetched"),
-            Self::Late => write!(out, "it took longer than {KEY_SET_TIMEOUT:?}"),
-            Self::Http(error) => error.fmt(out),
-            Self::Status(status) => write!(out, "it answered {status}"),
-            Self::TooLong => write!(out, "it has more than {KEY_SET_BYTES_MAX} bytes"),
-            Self::NoKeySet(error) => error.fmt(out),
-        }
-    }
-}
-
-impl KeySource {
-    pub(super) fn new(url: String) -> Arc<Self> {
-        let (client, fetched) = (OnceLock::new(), watch::Sender::new(None));
-        Arc::new(Self { url, client, fetched, began: Mutex::new(None) })
+impl<F: Provider> KeySource<F> {
+    pub(super) fn new(provider: F) -> Arc<Self> {
+        let (fetched, room) = (watch::Sender::new(None), Semaphore::new(KEY_SET_WAITERS_MAX));
+        Arc::new(Self { provider, fetched, last: Mutex::new(None), room })
     }
 
     /// Counts the sets that there were.
@@ -91,6 +95,9 @@ impl KeySource {
         if let Some(key) = self.look(seen.as_ref(), jwt)? {
             return Ok(key);
         }
+        // Where there is no set at all, all wait for the first.
+        let room = seen.is_some().then(|| self.room.try_acquire()).transpose();
+        let _room = room.map_err(|_full| TokenError::Unavailable)?;
         // Whoever waits may go, and the fetch goes on for the others.
         let (source, seen) = (Arc::clone(self), seen.map(|seen| seen.at));
         let fetched = tokio::spawn(async move { source.fetch_anew(seen).await }).await;
@@ -135,33 +142,38 @@ impl KeySource {
 
     /// Fetches the set that was fetched `at` this time, if it is time, and nobody does.
     fn refresh(self: &Arc<Self>, at: Instant) {
-        if at.elapsed() >= KEY_SET_REFRESH && self.began.try_lock().is_ok() {
+        if at.elapsed() >= KEY_SET_REFRESH && self.last.try_lock().is_ok() {
             let source = Arc::clone(self);
             drop(tokio::spawn(async move { source.fetch_anew(Some(at)).await }));
         }
     }
 
-    /// Fetches the set, unless somebody has since it was `seen`, or tried to a moment ago.
+    /// Fetches the set, unless somebody has since it was `seen`. Of two attempts the second is not
+    /// made at once: after one that has failed it is not made at all, and whoever asks comes again.
     async fn fetch_anew(&self, seen: Option<Instant>) -> Outcome {
-        let mut began = self.began.lock().await;
+        let mut last = self.last.lock().await;
         let now = self.usable().map(|fetched| fetched.at);
         if now.is_some() && now != seen {
             return Outcome::Anew;
         }
-        if began.is_some_and(|began| began.elapsed() < KEY_SET_FETCH_FLOOR) {
-            return Outcome::AsBefore;
+        if let Some(Attempt { at, has_failed }) = *last {
+            let next = at + KEY_SET_FETCH_FLOOR;
+            if has_failed && Instant::now() < next {
+                return Outcome::AsBefore;
+            }
+            sleep_until(next).await;
         }
-        *began = Some(Instant::now());
-        let fetched = timeout(KEY_SET_TIMEOUT, self.fetch()).await;
+        let fetched = timeout(KEY_SET_TIMEOUT, self.provider.fetch()).await;
+        let fetched = fetched.unwrap_or(Err(FetchError::Late));
         // Those who have waited for it do not each try again.
-        *began = Some(Instant::now());
-        match fetched.unwrap_or(Err(FetchError::Late)) {
+        *last = Some(Attempt { at: Instant::now(), has_failed: fetched.is_err() });
+        match fetched {
             Ok(keys) => {
                 self.take(keys);
                 Outcome::Anew
             }
             Err(error) => {
-                tracing::warn!(url = self.url, %error, "a key set cannot be fetched");
+                tracing::warn!(url = self.provider.name(), %error, "a key set cannot be fetched");
                 Outcome::AsBefore
             }
         }
@@ -173,31 +185,14 @@ impl KeySource {
         let fetched = match before {
             Some(before) if *before.keys == keys => Fetched { at, ..before },
             before => {
-                tracing::info!(url = self.url, keys = count, "a key set was fetched");
+                tracing::info!(url = self.provider.name(), keys = count, "a key set was fetched");
                 let generation = before.map_or(0, |before| before.generation) + 1;
                 Fetched { keys: Arc::new(keys), at, generation }
             }
         };
         self.fetched.send_replace(Some(fetched));
     }
-
-    async fn fetch(&self) -> Result<KeySet, FetchError> {
-        let client = self.client.get_or_init(|| {
-            let client = Client::builder().redirect(redirect::Policy::none()).no_proxy().build();
-            client.inspect_err(|error| tracing::error!(%error, "no key set can be fetched")).ok()
-        });
-        let client = client.as_ref().ok_or(FetchError::NoClient)?;
-        let mut response = client.get(&self.url).send().await.map_err(FetchError::Http)?;
-        if response.status() != StatusCode::OK {
-            return Err(FetchError::Status(response.status()));
-        }
-        let mut text = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(FetchError::Http)? {
-            if text.len() + chunk.len() > KEY_SET_BYTES_MAX {
-                return Err(FetchError::TooLong);
-            }
-            text.extend_from_slice(&chunk);
-        }
-        KeySet::read(&text).map_err(FetchError::NoKeySet)
-    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,11 +14,12 @@ mod calls;
 mod checkers;
 mod desk;
 mod endpoints;
+mod key_fetch;
 mod key_source;
 mod verifiers;
 
 pub(super) use calls::Calls;
 pub use desk::Desk;
-pub(super) use endpoints::Counts;
+pub(super) use endpoints::{Counts, EndpointState};
 pub use verifiers::TokenKeys;
 pub(super) use verifiers::Verifiers;

@@ -14,6 +14,7 @@ use std::sync::{Arc, Weak};
 use tokio::sync::{Mutex, OnceCell};
 
 use super::checkers::Checkers;
+use super::key_fetch::KeyFetch;
 use super::key_source::KeySource;
 use crate::backend::TokenVerdict;
 use crate::limits::TOKEN_FLIGHTS_LOOKED_THROUGH;
@@ -67,18 +68,43 @@ impl Verifiers {
 
 type Flight = OnceCell<Result<(), TokenError>>;
 
+/// Tokens that are being checked.
+#[derive(Default)]
+struct Flights {
+    all: HashMap<Fingerprint, Weak<Flight>>,
+    /// How many were alive when they were last looked through.
+    alive_count: usize,
+}
+
+impl Flights {
+    /// The check of this token that is under way, or a new one.
+    fn of(&mut self, name: Fingerprint) -> Arc<Flight> {
+        if let Some(flight) = self.all.get(&name).and_then(Weak::upgrade) {
+            return flight;
+        }
+        // Those whose clients have all gone before it was over; seldom enough to cost nothing.
+        if self.all.len() >= TOKEN_FLIGHTS_LOOKED_THROUGH.max(2 * self.alive_count) {
+            self.all.retain(|_, flight| flight.strong_count() > 0);
+            self.alive_count = self.all.len();
+        }
+        let flight = Arc::new(Flight::new());
+        self.all.insert(name, Arc::downgrade(&flight));
+        flight
+    }
+}
+
 struct Verifier {
     rules: TokenRules,
     source: Option<Arc<KeySource>>,
     known: Mutex<Known>,
     /// The tokens that are being checked, for those who bring the same meanwhile.
-    flights: Mutex<HashMap<Fingerprint, Weak<Flight>>>,
+    flights: Mutex<Flights>,
     checkers: Arc<Checkers>,
 }
 
 impl Verifier {
     fn new(rules: TokenRules, checkers: Arc<Checkers>) -> Self {
-        let source = rules.key_set_url.clone().map(KeySource::new);
+        let source = rules.key_set_url.clone().map(|url| KeySource::new(KeyFetch::new(url)));
         let (known, flights) = (Mutex::default(), Mutex::default());
         Self { rules, source, known, flights, checkers }
     }
@@ -89,30 +115,15 @@ impl Verifier {
         if is_current && self.known.lock().await.holds(name, self.generation()) {
             return TokenVerdict { result: Ok(name), was_known: true };
         }
-        let flight = self.flight(name).await;
+        let flight = self.flights.lock().await.of(name);
         let mut was_known = true;
         let checked = flight.get_or_init(|| {
             was_known = false;
             self.check(name, token)
         });
         let result = checked.await.map(|()| name);
-        self.flights.lock().await.remove(&name);
+        self.flights.lock().await.all.remove(&name);
         TokenVerdict { result, was_known }
-    }
-
-    /// The check of this token that is under way, or a new one.
-    async fn flight(&self, name: Fingerprint) -> Arc<Flight> {
-        let mut flights = self.flights.lock().await;
-        if let Some(flight) = flights.get(&name).and_then(Weak::upgrade) {
-            return flight;
-        }
-        if flights.len() >= TOKEN_FLIGHTS_LOOKED_THROUGH {
-            // Those whose clients have all gone before it was over.
-            flights.retain(|_, flight| flight.strong_count() > 0);
-        }
-        let flight = Arc::new(Flight::new());
-        flights.insert(name, Arc::downgrade(&flight));
-        flight
     }
 
     async fn check(&self, name: Fingerprint, token: String) -> Result<(), TokenError> {
@@ -140,5 +151,55 @@ impl Verifier {
 
     fn generation(&self) -> u64 {
         self.source.as_ref().map_or(0, |source| source.generation())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::PublicKey;
+    use crate::token::rig::Signer;
+
+    /// Two clients that come at once, and one that comes after them.
+    #[tokio::test]
+    async fn one_token_is_checked_once_however_many_bring_it() {
+        let signer = Signer::curve("ES256");
+        let public_keys = vec![PublicKey::ecdsa(&signer.pem()).expect("a key")];
+        let rules = TokenRules { public_keys, ..TokenRules::default() };
+        let checkers = Arc::new(Checkers::new());
+        let verifier = Arc::new(Verifier::new(rules, Arc::clone(&checkers)));
+        let held_up = checkers.hold_up().await;
+        let token = signer.token(r#"{"sub":"ann"}"#);
+        let mut both = tokio::task::JoinSet::new();
+        for _ in 0..2 {
+            let (verifier, token) = (Arc::clone(&verifier), token.clone());
+            both.spawn(async move { verifier.verify(token).await });
+        }
+        // Both are under way, and no thread is free to check anything.
+        while verifier.flights.lock().await.all.values().all(|flight| flight.strong_count() < 2) {
+            tokio::task::yield_now().await;
+        }
+        drop(held_up);
+        let mut told = both.join_all().await;
+        told.sort_by_key(|verdict| verdict.was_known);
+        let name = Fingerprint::of(&token);
+        let verdict = |was_known| TokenVerdict { result: Ok(name), was_known };
+        assert_eq!(told, [verdict(false), verdict(true)]);
+        assert_eq!(verifier.verify(token).await, verdict(true));
+        assert_eq!(verifier.flights.lock().await.all.len(), 0, "nothing is left of them");
+    }
+
+    #[test]
+    fn those_whose_clients_have_gone_do_not_pile_up() {
+        let mut flights = Flights::default();
+        let name = |number: usize| Fingerprint::of(&number.to_string());
+        let held: Vec<_> = (0..10).map(|number| flights.of(name(number))).collect();
+        for number in 10..100 * TOKEN_FLIGHTS_LOOKED_THROUGH {
+            flights.of(name(number));
+            assert!(flights.all.len() <= TOKEN_FLIGHTS_LOOKED_THROUGH, "{number}");
+        }
+        assert!(
+            held.iter().zip(0..).all(|(one, number)| Arc::ptr_eq(one, &flights.of(name(number))))
+        );
     }
 }

@@ -62,6 +62,24 @@ impl<'a> Metrics<'a> {
         Ok(())
     }
 
+    /// A family of which each sample has the same labels.
+    pub(super) fn labelled<'l, const N: usize>(
+        &mut self,
+        (name, help): (&str, &str),
+        kind: MetricType,
+        samples: impl Iterator<Item = ([(&'l str, String); N], u64)>,
+    ) -> fmt::Result {
+        let mut encoder = self.begin(name, help, None, kind)?;
+        for (labels, value) in samples {
+            let encoder = encoder.encode_family(&labels)?;
+            match kind {
+                MetricType::Counter => ConstCounter::new(value).encode(encoder)?,
+                _ => ConstGauge::new(value).encode(encoder)?,
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn histogram(
         &mut self,
         name: &str,

@@ -36,7 +36,8 @@ pub(super) async fn scrape(State(context): State<Context>) -> Response {
         version: context.identity.version.clone(),
         connections_max: context.connections_max,
     };
-    let back_ends = BackEnds(context.calls.states());
+    let waiting = context.mailbox.counts().waiting;
+    let back_ends = BackEnds { endpoints: context.calls.states(), events_waiting: waiting };
     let text = exposition(shards, back_ends, context.traffic.registry())
         .expect("a String takes everything");
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response()
@@ -151,7 +152,7 @@ mod tests {
         let _open = traffic.stream("sse");
         let (snapshot, version) = (Snapshot::default(), String::new());
         let shards = Shards { snapshot, version, connections_max: 0 };
-        let text = exposition(shards, BackEnds(Vec::new()), traffic.registry()).unwrap();
+        let text = exposition(shards, BackEnds::default(), traffic.registry()).unwrap();
         let mut names = BTreeSet::new();
         for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
             let name = line.split(' ').next().unwrap();

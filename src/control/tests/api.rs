@@ -230,6 +230,11 @@ async fn info_counts_clients_that_have_connected_and_are_there() {
     {
         assert_eq!(node[name], number, "{name} in {info}");
     }
+    let metrics = &node["metrics"];
+    assert_eq!(metrics["items"], serde_json::json!({ "client_connects": 7, "client_ends": 4 }));
+    assert!(metrics["interval"].as_f64().is_some_and(|seconds| seconds >= 0.0), "{info}");
+    let process = &node["process"];
+    assert!(process["cpu"].is_f64() && process["rss"].as_u64() > Some(0), "{info}");
 }
 
 #[tokio::test]

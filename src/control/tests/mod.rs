@@ -28,7 +28,7 @@ struct Stage {
     live: Live,
     internal: Option<std::net::SocketAddr>,
     /// What users were told: the user and the word.
-    told: mpsc::UnboundedReceiver<(String, Vec<u8>)>,
+    told: mpsc::UnboundedReceiver<(Option<String>, Vec<u8>)>,
     /// What channels' homes were asked.
     questions: mpsc::UnboundedReceiver<(String, Question)>,
     /// What was published: channel and message.
@@ -91,7 +91,7 @@ fn stage_with(settings: Settings, shards: Shards) -> Stage {
                     let _ = answer.send(Ok(list));
                 }
                 (Ask::Tell { user, word, answer }, _) => {
-                    let done = if user == "full" { Err(Busy) } else { Ok(()) };
+                    let done = if user.as_deref() == Some("full") { Err(Busy) } else { Ok(()) };
                     let _ = tell.send((user, word));
                     let _ = answer.send(done);
                 }

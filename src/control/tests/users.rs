@@ -1,7 +1,11 @@
 //! Commands for users, as a back end gives them and the shards hear them.
 
+use super::scrape::fetch;
 use super::{settings, stage};
-use crate::protocol::{OptionsForUser, Selection, UserAction, UserCommand, UserSubscription};
+use crate::control::Settings;
+use crate::limits::REVOCATIONS_MAX;
+use crate::protocol::{OptionsForUser, Selection, Term, UserAction, UserCommand, UserSubscription};
+use crate::sys::clock;
 
 fn disconnect(code: u16, reason: &str) -> UserAction {
     UserAction::Disconnect { code, reason: reason.to_owned() }
@@ -38,7 +42,11 @@ async fn a_disconnect_says_whose_which_and_why() {
         assert_eq!((answer.status, &*answer.body), (200, r#"{"result":{}}"#), "{body}");
         let (told, word) = stage.told.try_recv().expect("the shards hear of it");
         let command = UserCommand { clients: clients.clone(), action };
-        assert_eq!((told.as_str(), decoded(&word)), (user, format!("{command:?}")), "{body}");
+        assert_eq!(
+            (told.as_deref(), decoded(&word)),
+            (Some(user), format!("{command:?}")),
+            "{body}"
+        );
     }
 }
 
@@ -52,7 +60,7 @@ async fn heard(stage: &mut super::Stage, method: &str, body: &str) -> String {
     let answer = stage.post(&format!("/api/{method}"), "", body).await;
     assert_eq!((answer.status, &*answer.body), (200, r#"{"result":{}}"#), "{body}");
     let (told, word) = stage.told.try_recv().expect("the shards hear of it");
-    assert_eq!(told, "ann");
+    assert_eq!(told.as_deref(), Some("ann"));
     decoded(&word)
 }
 
@@ -118,6 +126,15 @@ async fn a_command_for_users_may_be_refused() {
         ("unsubscribe", r#"{"user":"a","channel":"ns:a"}"#, 102),
         ("refresh", "{}", 107),
         ("refresh", r#"{"user":"a","expire_at":-1}"#, 107),
+        ("revoke_token", "{}", 107),
+        ("revoke_token", &*long.replace("user", "uid"), 107),
+        ("revoke_token", r#"{"uid":"t","expire_at":1}"#, 107),
+        ("revoke_token", r#"{"uid":"t","expire_at":-1}"#, 107),
+        ("invalidate_user_tokens", "{}", 107),
+        ("invalidate_user_tokens", &*long, 107),
+        ("invalidate_user_tokens", r#"{"user":"a","issued_before":-1}"#, 107),
+        ("invalidate_user_tokens", r#"{"user":"a","expire_at":1}"#, 107),
+        ("invalidate_user_tokens", r#"{"user":"a","channel":"ns:a"}"#, 102),
     ] {
         let answer = stage.post(&format!("/api/{method}"), "", body).await;
         let error: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
@@ -126,4 +143,62 @@ async fn a_command_for_users_may_be_refused() {
     }
     let answer = stage.post("/api/disconnect", "", r#"{"user":"full"}"#).await;
     assert!(answer.body.contains(r#""code":100"#), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn everybody_hears_of_a_revoked_token_and_a_user_of_its_own() {
+    let mut stage = stage(settings());
+    let before = clock::since_epoch().as_secs();
+    let answer = stage.post("/api/revoke_token", "", r#"{"uid":"t","expire_at":9999999999}"#).await;
+    assert_eq!(answer.body, r#"{"result":{}}"#);
+    let (told, word) = stage.told.try_recv().expect("the shards hear of it");
+    let Some(UserAction::RevokeToken { id, term: Term { since_s, until_s } }) =
+        UserCommand::decode(&word).map(|command| command.action)
+    else {
+        panic!("{told:?}")
+    };
+    assert_eq!((told, &*id, until_s), (None, "t", 9_999_999_999));
+    assert!((before..=clock::since_epoch().as_secs()).contains(&since_s));
+    for (fields, channel_is, issued) in
+        [("", "", None), (r#","channel":"a","issued_before":7"#, "a", Some(7))]
+    {
+        let body = format!(r#"{{"user":"ann"{fields}}}"#);
+        let answer = stage.post("/api/invalidate_user_tokens", "", &body).await;
+        assert_eq!(answer.body, r#"{"result":{}}"#);
+        let (told, word) = stage.told.try_recv().expect("the shards hear of it");
+        let Some(UserAction::RevokeTokens { channel, issued_before_s, term }) =
+            UserCommand::decode(&word).map(|command| command.action)
+        else {
+            panic!("{told:?}")
+        };
+        assert_eq!((told.as_deref(), &*channel), (Some("ann"), channel_is));
+        assert_eq!((issued_before_s, term.until_s), (issued.unwrap_or(term.since_s), 0));
+    }
+}
+
+#[tokio::test]
+async fn one_revocation_too_many_is_refused_and_no_shard_hears_of_it() {
+    let internal_listen = Some("127.0.0.1:0".parse().expect("an address"));
+    let mut stage = stage(Settings { internal_listen, ..settings() });
+    let revoke = |number: usize| format!(r#"{{"revoke_token":{{"uid":"{number}"}}}}"#);
+    let numbers: Vec<usize> = (0..REVOCATIONS_MAX).collect();
+    for some in numbers.chunks(1000) {
+        let commands: Vec<String> = some.iter().map(|number| revoke(*number)).collect();
+        let body = format!(r#"{{"commands":[{}]}}"#, commands.join(","));
+        let answer = stage.post("/api/batch", "", &body).await;
+        assert!(!answer.body.contains("error"), "{}", answer.body);
+    }
+    while stage.told.try_recv().is_ok() {}
+    for (method, body) in
+        [("revoke_token", r#"{"uid":"one more"}"#), ("invalidate_user_tokens", r#"{"user":"ann"}"#)]
+    {
+        let answer = stage.post(&format!("/api/{method}"), "", body).await;
+        assert!(answer.body.contains(r#""code":100"#), "{}", answer.body);
+        assert!(stage.told.try_recv().is_err());
+    }
+    let again = stage.post("/api/revoke_token", "", r#"{"uid":"7"}"#).await;
+    assert_eq!(again.body, r#"{"result":{}}"#, "it is there already");
+    let (_, metrics) = fetch(&stage, "/metrics").await;
+    assert!(metrics.contains("longwire_api_revocations_refused_total 2\n"), "{metrics}");
+    assert!(metrics.contains("longwire_api_revocations 16384\n"), "{metrics}");
 }

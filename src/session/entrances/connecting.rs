@@ -85,7 +85,7 @@ impl Session {
             self.set_end(channel, None, true);
             return Deferred::default();
         }
-        self.leave(channel, effects);
+        self.leave(channel, None, effects);
         if are_answered { self.have_entered(slot, terms, effects) } else { Deferred::default() }
     }
 }

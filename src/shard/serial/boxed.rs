@@ -41,6 +41,11 @@ impl Writer<'_> {
         let Consulted { connection, id, answer } = consulted;
         self.connection(*connection).u32(*id).option(answer.as_deref(), Writer::bytes)
     }
+
+    pub(super) fn reports(&mut self, reports: &[Box<[u8]>]) -> &mut Self {
+        self.count(reports.len());
+        reports.iter().fold(self, |put, report| put.bytes(report))
+    }
 }
 
 impl Reader<'_> {
@@ -51,6 +56,10 @@ impl Reader<'_> {
             Ok(Version { number, epoch: (*epoch).into() })
         })?;
         Ok(Place { ask, version, publication: self.publish_kept()? })
+    }
+
+    pub(super) fn reports(&mut self) -> Result<Box<[Box<[u8]>]>, SerialError> {
+        (0..self.u32()?).map(|_| Ok(self.bytes()?.into())).collect()
     }
 
     pub(super) fn list_channels(&mut self) -> Result<ListChannels, SerialError> {

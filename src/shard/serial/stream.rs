@@ -267,7 +267,7 @@ impl Reader<'_> {
     }
 
     pub(super) fn tell_user(&mut self) -> Result<TellUser, SerialError> {
-        Ok(TellUser { ask: self.u64()?, user: self.text()?, word: self.frame()? })
+        Ok(TellUser { ask: self.u64()?, user: self.option(Self::text)?, word: self.frame()? })
     }
 
     pub(super) fn entered_by(&mut self) -> Result<EnteredBy, SerialError> {

@@ -1,0 +1,151 @@
+//! What the application reports to the control thread, without an answer.
+//!
+//! ```text
+//!   report ─▶ room? ─no─▶ Full, counted
+//!               └─yes─▶ waits for the end of the turn ─▶ mesh, many in one message
+//! ```
+//!
+//! Invariants: reports arrive in their order; those that wait are bounded in number and bytes; a
+//! shard that stops waits until they have left, or its time is over and they are counted.
+
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+
+use super::core::Core;
+use super::message::Message;
+use crate::handler::{Handler, ReportError};
+use crate::limits::{
+    REPORT_OVERHEAD_BYTES, REPORTS_BYTES_MAX, REPORTS_PER_MESSAGE_MAX, REPORTS_PER_SHARD_MAX,
+};
+use crate::mesh::{Class, Full, Member, MemberId};
+
+/// The reports of one shard that have not left.
+#[derive(Default)]
+pub(super) struct Reports {
+    waiting: VecDeque<Box<[u8]>>,
+    bytes: usize,
+}
+
+impl Reports {
+    fn add(&mut self, report: Box<[u8]>) -> Result<(), ReportError> {
+        let bytes = self.bytes + charge(&report);
+        if self.waiting.len() >= REPORTS_PER_SHARD_MAX || bytes > REPORTS_BYTES_MAX {
+            return Err(ReportError::Full);
+        }
+        self.bytes = bytes;
+        self.waiting.push_back(report);
+        Ok(())
+    }
+
+    /// Sends them, as far as there is room: the mesh wakes this shard when there is more.
+    fn send(&mut self, mesh: &mut Member<Message>, control: MemberId) {
+        while !self.waiting.is_empty() {
+            let count = self.waiting.len().min(REPORTS_PER_MESSAGE_MAX);
+            let some = self.waiting.drain(..count).collect();
+            match mesh.send(control, Message::Reported(some), Class::Delivery) {
+                Ok(()) => {}
+                Err(Full(Message::Reported(some))) => {
+                    some.into_iter().rev().for_each(|report| self.waiting.push_front(report));
+                    return;
+                }
+                Err(Full(other)) => unreachable!("{other:?} was not sent"),
+            }
+            if self.waiting.is_empty() {
+                self.bytes = 0;
+            }
+        }
+    }
+}
+
+fn charge(report: &[u8]) -> usize {
+    report.len() + REPORT_OVERHEAD_BYTES
+}
+
+impl<H: Handler> Core<H> {
+    pub(super) fn report(&mut self, report: Box<[u8]>) -> Result<(), ReportError> {
+        let reported = self.reports.add(report);
+        match reported {
+            Ok(()) => self.counters.reports += 1,
+            Err(_) => self.counters.reports_refused += 1,
+        }
+        reported
+    }
+
+    /// Once a turn, behind all that may report.
+    pub(super) fn send_reports(&mut self) {
+        if !self.reports.waiting.is_empty() {
+            let control = self.control();
+            self.reports.send(&mut self.channels.mesh, control);
+        }
+    }
+
+    /// Whether all have left.
+    pub(super) fn has_reported(&self) -> bool {
+        self.reports.waiting.is_empty()
+    }
+
+    /// There is no time left for those that wait: they were not reported.
+    pub(super) fn give_up_reports(&mut self) {
+        let lost = self.reports.waiting.len() as u64;
+        self.counters.reports -= lost;
+        self.counters.reports_refused += lost;
+        self.reports = Reports::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh;
+
+    /// A shard's end of the mesh, and that of the control thread.
+    fn ends(slots: usize) -> (Member<Message>, Member<Message>) {
+        let mut members = mesh::build_with_slots(2, slots).expect("a mesh");
+        let control = members.pop().expect("two");
+        (members.pop().expect("two"), control)
+    }
+
+    fn received(shard: &mut Member<Message>, control: &mut Member<Message>) -> Vec<Box<[u8]>> {
+        shard.flush(|_| {});
+        let mut all = Vec::new();
+        while let Some(received) = control.receive() {
+            let Message::Reported(some) = received.message else { panic!("{received:?}") };
+            assert!(some.len() <= REPORTS_PER_MESSAGE_MAX);
+            all.extend(some);
+        }
+        control.flush(|_| {});
+        all
+    }
+
+    #[test]
+    fn what_waits_is_bounded_in_number_and_in_bytes() {
+        for bytes in [1, REPORTS_BYTES_MAX / 100] {
+            let mut all = Reports::default();
+            let taken = (0..2 * REPORTS_PER_SHARD_MAX)
+                .take_while(|_| all.add(vec![0; bytes].into()).is_ok())
+                .count();
+            let expected = REPORTS_PER_SHARD_MAX.min(REPORTS_BYTES_MAX / (bytes + charge(&[])));
+            assert_eq!((taken, all.waiting.len()), (expected, expected), "{bytes} bytes each");
+        }
+    }
+
+    #[test]
+    fn a_full_queue_delays_and_neither_loses_nor_turns_round() {
+        const COUNT: u32 = 2560; // 40 messages
+        let (mut shard, mut control) = ends(16);
+        let mut all = Reports::default();
+        for number in 0..COUNT {
+            assert_eq!(all.add(number.to_le_bytes().into()), Ok(()));
+        }
+        let mut seen = Vec::new();
+        for _ in 0..20 {
+            all.send(&mut shard, MemberId::new(1));
+            seen.extend(received(&mut shard, &mut control));
+        }
+        let expected: Vec<Box<[u8]>> =
+            (0..COUNT).map(|number| number.to_le_bytes().into()).collect();
+        assert!(seen == expected);
+        assert_eq!((all.bytes, all.waiting.len()), (0, 0));
+    }
+}
