@@ -129,11 +129,11 @@ impl Session {
             return Deferred::default();
         }
         self.overrule(channel, ErrorCode::PermissionDenied);
-        self.end_stay(channel, membership, UnsubscribeCode::Server, effects)
+        self.take_out(channel, membership, UnsubscribeCode::Server, effects)
     }
 
     /// The client is not in a channel any more, nor on its way into it.
-    pub(super) fn end_stay(
+    pub(super) fn take_out(
         &mut self,
         channel: &str,
         membership: Option<Membership>,

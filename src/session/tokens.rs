@@ -156,7 +156,7 @@ impl Session {
         if !self.is_connected() || is_server_side || self.is_put_into_channel(channel) {
             return Deferred::default();
         }
-        self.end_stay(channel, membership, UnsubscribeCode::Expired, effects)
+        self.take_out(channel, membership, UnsubscribeCode::Expired, effects)
     }
 
     /// What a subscription token says, if it is to be believed, and is for this client and this
