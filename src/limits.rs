@@ -707,19 +707,28 @@ pub const CONNECTIONS_MAX: u32 = 100_000_000;
 
 // --- The load generator ---------------------------------------------------------------------
 
-/// Connections of one generator: payloads name their connection in 24 bits, and 254 loopback
-/// addresses have ports for more than six million.
+/// Connections of one generator: payloads name their connection in 24 bits, and loopback has
+/// addresses for more.
 pub const BENCH_CONNECTIONS_MAX: u32 = 4_000_000;
 const _: () = assert!(BENCH_CONNECTIONS_MAX < 1 << 24);
-const _: () = assert!(BENCH_CONNECTIONS_MAX.div_ceil(BENCH_CONNECTIONS_PER_SOURCE) <= 254);
+const _: () = assert!(BENCH_CONNECTIONS_MAX.div_ceil(BENCH_CONNECTIONS_PER_SOURCE) <= 250 * 256);
 
-/// Connections from one source address to one target: the kernel's default range has 28,232
-/// ports, and other programs use some.
-pub const BENCH_CONNECTIONS_PER_SOURCE: u32 = 25_000;
+/// Connections from one source address to one target: fewer than half of the kernel's default range
+/// of 28,232 ports, from where on each connect passes all ports in use before it finds a free one.
+pub const BENCH_CONNECTIONS_PER_SOURCE: u32 = 12_500;
 
-/// Source addresses of a run that opens and closes: 32 × 25,000 ports last for longer than a
+/// Stack of a thread of the generator: a million connections may need hundreds of them.
+pub const BENCH_STACK_BYTES: usize = 512 * 1024;
+
+/// Memory that the host keeps available (`MemAvailable`); a run that comes below it ends.
+pub const BENCH_MEMORY_BYTES_MIN: u64 = 1_000_000_000;
+
+/// How often that is looked at: at 100,000 connections a second, 85 MB are taken in between.
+pub const BENCH_WATCH_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Source addresses of a run that opens and closes: 64 × 12,500 ports last for longer than a
 /// port on loopback has to rest (1 s, `net.ipv4.tcp_tw_reuse`).
-pub const BENCH_SOURCES_OF_CHURN: u32 = 32;
+pub const BENCH_SOURCES_OF_CHURN: u32 = 64;
 
 /// Largest payload: what a server takes by default.
 pub const BENCH_PAYLOAD_BYTES_MAX: usize = MESSAGE_BYTES_DEFAULT;
@@ -762,9 +771,18 @@ pub const BENCH_RING_COMPLETIONS_MAX: u32 = 65_536;
 /// How long the generator sleeps at most before it looks at its deadlines.
 pub const BENCH_WAIT_MAX: Duration = Duration::from_millis(10);
 
-/// Connections being opened at the same time: below the smallest usual backlog (`somaxconn`
-/// 4096), and enough to keep a server's core busy.
+/// Connections being opened at the same time, by all threads: below the smallest usual backlog
+/// (`somaxconn` 4096), and enough to keep a server's core busy.
 pub const BENCH_OPENING_MAX: u32 = 512;
+
+/// The same where they are begun by a schedule: late ones are charged from when they were due.
+pub const BENCH_OPENING_RATED_MAX: u32 = 4096;
+
+/// How long a storm of clients that come back is watched at most.
+pub const BENCH_STORM_DEADLINE: Duration = Duration::from_mins(3);
+
+/// Those of one thread, however many threads there are.
+pub const BENCH_OPENING_MIN: u32 = 8;
 
 /// How long one opening handshake may take.
 pub const BENCH_HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
