@@ -168,8 +168,6 @@ pub(super) const KNOWN: &[Known] = &[
     unless("channel.without_namespace.map_clients_presence_channel_prefix", EMPTY, MAP),
     unless("channel.without_namespace.map_users_presence_channel_prefix", EMPTY, MAP),
     unless("channel.without_namespace.shared_poll", EMPTY, MAP),
-    unless("channel.without_namespace.sub_refresh_proxy_enabled", OFF, ASKED),
-    unless("channel.without_namespace.sub_refresh_proxy_name", &["", "default"], ASKED_BY),
     unless("channel.without_namespace.subscribe_stream_proxy_enabled", OFF, GRPC),
     unless("channel.without_namespace.subscribe_stream_proxy_name", &["", "default"], ASKED_BY),
     unless("channel.without_namespace.subscribe_stream_proxy_bidirectional", OFF, GRPC),
