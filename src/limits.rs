@@ -275,10 +275,15 @@ pub const NEW_EVENTS_MAX: usize = 16;
 /// kept out for ever.
 pub const NEW_EVENTS_MIN: usize = 2;
 
+/// Of those who are served, how many are read in a turn however late it is: what is late may be this
+/// thread, which another has kept from its core, and nobody is served sooner for waiting then.
+pub const KNOWN_EVENTS_MIN: usize = 64;
+
+const _: () = assert!(KNOWN_EVENTS_MIN <= TURN_EVENTS_MAX);
 const _: () = assert!(NEW_EVENTS_MIN <= NEW_EVENTS_MAX && NEW_EVENTS_MAX <= TURN_EVENTS_MAX);
 
 /// Time after which a turn stops reading and flushes: what others wait for at most, beside the
-/// fan-out's share.
+/// shares of the mesh and of the fan-out.
 pub const TURN_PERIOD_MAX: Duration = Duration::from_millis(1);
 
 /// Output after which a turn stops reading and flushes.
@@ -329,6 +334,10 @@ pub const LISTING_SHARE: u32 = 1024;
 
 /// Messages of other shards taken in one turn.
 pub const MESH_SHARE: usize = 256;
+
+/// Time after which a turn takes no more of them: half of what it reads for, since whoever reads
+/// and writes here waits for both.
+pub const MESH_PERIOD_MAX: Duration = Duration::from_micros(500);
 
 /// Sockets admitted in one turn; also sockets taken over from other shards.
 pub const ACCEPT_SHARE: usize = 128;
@@ -533,6 +542,12 @@ pub const TOKENS_KNOWN_MAX: usize = 1 << 17;
 /// One thread checks signatures for so many cores: at 20 us for one of RSA it checks 50,000 a
 /// second, and takes a quarter of the machine at most where there are cores enough.
 pub const TOKEN_CORES_PER_THREAD: usize = 4;
+
+/// How much less of a core they get than a shard that wants the same one (nice values): a tenth.
+pub const TOKEN_THREAD_NICE: i32 = 10;
+
+/// Tokens that wait for such a thread; the others wait for this room, in their order.
+pub const TOKEN_CHECKS_WAITING_MAX: usize = 64;
 
 /// So many tokens that are being checked are looked through for those whose clients have gone.
 pub const TOKEN_FLIGHTS_LOOKED_THROUGH: usize = 1024;
