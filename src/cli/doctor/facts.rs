@@ -74,6 +74,9 @@ impl Facts {
 
 const MEMORY_V1: [&str; 2] = ["memory.limit_in_bytes", "memory.usage_in_bytes"];
 
+/// Larger than any memory: 2^63 less a page stands for "no limit".
+const UNLIMITED_V1: u64 = 1 << 60;
+
 fn number(path: &Path) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
@@ -113,7 +116,8 @@ fn left(root: &Path, controller: &str, [max, current]: [&str; 2]) -> Option<u64>
     let tree = root.join("sys/fs/cgroup").join(controllers);
     let group = tree.join(path.trim_start_matches('/'));
     let of_group = |group: &Path| {
-        let limit = number(&group.join(max))?;
+        // The first version writes "no limit" as a number of its own.
+        let limit = number(&group.join(max)).filter(|limit| *limit < UNLIMITED_V1)?;
         Some(limit.saturating_sub(number(&group.join(current))?))
     };
     group.ancestors().take_while(|group| group.starts_with(&tree)).filter_map(of_group).min()
@@ -194,6 +198,9 @@ mod tests {
         );
         let facts = Facts::read(&host.0).unwrap();
         assert_eq!((facts.cgroup_memory_left, facts.cgroup_tasks_left), (Some(500), None));
+        let limit = host.0.join("sys/fs/cgroup/memory/m/memory.limit_in_bytes");
+        fs::write(limit, "9223372036854771712\n").unwrap();
+        assert_eq!(Facts::read(&host.0).unwrap().cgroup_memory_left, None);
         assert_eq!(facts.conntrack_max, Some(5));
     }
 
