@@ -275,10 +275,15 @@ pub const NEW_EVENTS_MAX: usize = 16;
 /// kept out for ever.
 pub const NEW_EVENTS_MIN: usize = 2;
 
+/// Of those who are served, how many are read in a turn however late it is: what is late may be this
+/// thread, which another has kept from its core, and nobody is served sooner for waiting then.
+pub const KNOWN_EVENTS_MIN: usize = 64;
+
+const _: () = assert!(KNOWN_EVENTS_MIN <= TURN_EVENTS_MAX);
 const _: () = assert!(NEW_EVENTS_MIN <= NEW_EVENTS_MAX && NEW_EVENTS_MAX <= TURN_EVENTS_MAX);
 
 /// Time after which a turn stops reading and flushes: what others wait for at most, beside the
-/// fan-out's share.
+/// shares of the mesh and of the fan-out.
 pub const TURN_PERIOD_MAX: Duration = Duration::from_millis(1);
 
 /// Output after which a turn stops reading and flushes.
@@ -329,6 +334,10 @@ pub const LISTING_SHARE: u32 = 1024;
 
 /// Messages of other shards taken in one turn.
 pub const MESH_SHARE: usize = 256;
+
+/// Time after which a turn takes no more of them: half of what it reads for, since whoever reads
+/// and writes here waits for both.
+pub const MESH_PERIOD_MAX: Duration = Duration::from_micros(500);
 
 /// Sockets admitted in one turn; also sockets taken over from other shards.
 pub const ACCEPT_SHARE: usize = 128;
@@ -452,6 +461,24 @@ pub const ACK_IDS_MAX: usize = 1000;
 /// Users × channels for which a home retains what is not acknowledged.
 pub const MAILBOXES_PER_HOME_MAX: usize = 1 << 20;
 
+/// Mailboxes of one user, at one home, that none of its connections is there for: several sessions
+/// of 128 channels. Without it, who subscribes to ever new names fills a home by itself.
+pub const ACK_AWAY_PER_USER_MAX: usize = 1024;
+const _: () = assert!(ACK_AWAY_PER_USER_MAX * 1024 <= MAILBOXES_PER_HOME_MAX);
+
+/// Publications of a channel that some of its mailboxes have yet to take. More come only where a
+/// home is slower at that than they are published; a mailbox that is looked at takes all of them.
+pub const ACK_BEHIND_MAX: usize = 256;
+
+/// Mailboxes and publications with which mailboxes take what was published, in one turn of a home:
+/// a fraction of a millisecond, also where a channel has a million users.
+pub const ACK_TAKE_SHARE: usize = 1024;
+const _: () = assert!(ACK_TAKE_SHARE >= 2 * ACK_BEHIND_MAX);
+
+/// Users × channels of which a home knows what was lost there when the mailbox is gone: some
+/// megabytes of names.
+pub const ACK_LOSSES_MAX: usize = 1 << 16;
+
 /// Bytes that all of it is charged for, at one home: publications once, and a place of each for
 /// every user that has yet to acknowledge it.
 pub const ACK_BYTES_PER_HOME_MAX: usize = 64 * 1024 * 1024;
@@ -533,6 +560,12 @@ pub const TOKENS_KNOWN_MAX: usize = 1 << 17;
 /// One thread checks signatures for so many cores: at 20 us for one of RSA it checks 50,000 a
 /// second, and takes a quarter of the machine at most where there are cores enough.
 pub const TOKEN_CORES_PER_THREAD: usize = 4;
+
+/// How much less of a core they get than a shard that wants the same one (nice values): a tenth.
+pub const TOKEN_THREAD_NICE: i32 = 10;
+
+/// Tokens that wait for such a thread; the others wait for this room, in their order.
+pub const TOKEN_CHECKS_WAITING_MAX: usize = 64;
 
 /// So many tokens that are being checked are looked through for those whose clients have gone.
 pub const TOKEN_FLIGHTS_LOOKED_THROUGH: usize = 1024;
@@ -692,19 +725,28 @@ pub const CONNECTIONS_MAX: u32 = 100_000_000;
 
 // --- The load generator ---------------------------------------------------------------------
 
-/// Connections of one generator: payloads name their connection in 24 bits, and 254 loopback
-/// addresses have ports for more than six million.
+/// Connections of one generator: payloads name their connection in 24 bits, and loopback has
+/// addresses for more.
 pub const BENCH_CONNECTIONS_MAX: u32 = 4_000_000;
 const _: () = assert!(BENCH_CONNECTIONS_MAX < 1 << 24);
-const _: () = assert!(BENCH_CONNECTIONS_MAX.div_ceil(BENCH_CONNECTIONS_PER_SOURCE) <= 254);
+const _: () = assert!(BENCH_CONNECTIONS_MAX.div_ceil(BENCH_CONNECTIONS_PER_SOURCE) <= 250 * 256);
 
-/// Connections from one source address to one target: the kernel's default range has 28,232
-/// ports, and other programs use some.
-pub const BENCH_CONNECTIONS_PER_SOURCE: u32 = 25_000;
+/// Connections from one source address to one target: fewer than half of the kernel's default range
+/// of 28,232 ports, from where on each connect passes all ports in use before it finds a free one.
+pub const BENCH_CONNECTIONS_PER_SOURCE: u32 = 12_500;
 
-/// Source addresses of a run that opens and closes: 32 × 25,000 ports last for longer than a
+/// Stack of a thread of the generator: a million connections may need hundreds of them.
+pub const BENCH_STACK_BYTES: usize = 512 * 1024;
+
+/// Memory that the host keeps available (`MemAvailable`); a run that comes below it ends.
+pub const BENCH_MEMORY_BYTES_MIN: u64 = 1_000_000_000;
+
+/// How often that is looked at: at 100,000 connections a second, 85 MB are taken in between.
+pub const BENCH_WATCH_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Source addresses of a run that opens and closes: 64 × 12,500 ports last for longer than a
 /// port on loopback has to rest (1 s, `net.ipv4.tcp_tw_reuse`).
-pub const BENCH_SOURCES_OF_CHURN: u32 = 32;
+pub const BENCH_SOURCES_OF_CHURN: u32 = 64;
 
 /// Largest payload: what a server takes by default.
 pub const BENCH_PAYLOAD_BYTES_MAX: usize = MESSAGE_BYTES_DEFAULT;
@@ -747,9 +789,18 @@ pub const BENCH_RING_COMPLETIONS_MAX: u32 = 65_536;
 /// How long the generator sleeps at most before it looks at its deadlines.
 pub const BENCH_WAIT_MAX: Duration = Duration::from_millis(10);
 
-/// Connections being opened at the same time: below the smallest usual backlog (`somaxconn`
-/// 4096), and enough to keep a server's core busy.
+/// Connections being opened at the same time, by all threads: below the smallest usual backlog
+/// (`somaxconn` 4096), and enough to keep a server's core busy.
 pub const BENCH_OPENING_MAX: u32 = 512;
+
+/// The same where they are begun by a schedule: late ones are charged from when they were due.
+pub const BENCH_OPENING_RATED_MAX: u32 = 4096;
+
+/// How long a storm of clients that come back is watched at most.
+pub const BENCH_STORM_DEADLINE: Duration = Duration::from_mins(3);
+
+/// Those of one thread, however many threads there are.
+pub const BENCH_OPENING_MIN: u32 = 8;
 
 /// How long one opening handshake may take.
 pub const BENCH_HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);

@@ -6,14 +6,16 @@
 //! that is away while something is published. Claims: every publication carries `lw_id`, one that is
 //! sent again `lw_try` too, and no offset; all of them arrive, and none is sent again once it was
 //! acknowledged; what is acknowledged twice, or was never published, is acknowledged all the same;
-//! who has lost some is told how many with its next subscribe.
+//! who has lost some is told how many with its next subscribe, and that is not forgotten with what
+//! was retained; and however many names a client subscribes to, nothing is left of it in the end.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use longwire::session::{AckPolicy, ChannelOptions, Retention, Rules};
 use longwire::{Running, SessionSettings};
 use serde_json::{Value, json};
-use session::{Client, config, serve, settings};
+use session::{Client, PATIENCE, config, serve, settings};
 
 #[path = "support/session.rs"]
 mod session;
@@ -21,8 +23,12 @@ mod session;
 const POLICY: AckPolicy = AckPolicy { publications_max: 5, bytes_max: 100_000, ttl_s: 600 };
 
 fn server() -> Running {
+    server_with(POLICY)
+}
+
+fn server_with(policy: AckPolicy) -> Running {
     let options = ChannelOptions {
-        acknowledged: Some(POLICY),
+        acknowledged: Some(policy),
         history: Some(Retention { publications_max: 100, ttl_s: 600, meta_ttl_s: 600 }),
         allow_recovery: true,
         ..ChannelOptions::default()
@@ -152,6 +158,57 @@ fn who_has_lost_some_is_told_how_many_once() {
     assert_eq!(told(&server), json!({ "lw_lost": 3 }), "five are retained");
     assert_eq!(told(&server), Value::Null);
     assert_eq!(server.snapshot().expect("it runs").counters.acks_lost, 3);
+}
+
+/// Looks at the server until it has so many mailboxes.
+fn wait_for_mailboxes(server: &Running, count: u64) {
+    let began = Instant::now();
+    loop {
+        let now = server.snapshot().expect("it runs");
+        if now.mailboxes == count {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "{} mailboxes: {now:?}", now.mailboxes);
+    }
+}
+
+/// Once a mailbox ended only when something was sent again to a connection that had left, and one
+/// that was empty never: a client that subscribed to ever new names filled its channels' homes.
+#[test]
+fn who_comes_and_goes_quietly_leaves_nothing_behind() {
+    const NAMES: u64 = 64;
+    let server = server();
+    let mut client = connect(&server, "ann");
+    for name in 0..NAMES {
+        client.subscribe(&format!("name-{name}"));
+    }
+    wait_for_mailboxes(&server, NAMES);
+    for name in 0..NAMES {
+        let reply = client.ask(&format!(r#""unsubscribe":{{"channel":"name-{name}"}}"#));
+        assert!(reply.get("unsubscribe").is_some(), "{reply}");
+    }
+    wait_for_mailboxes(&server, 0);
+    assert_eq!(server.snapshot().expect("it runs").mailbox_bytes, 0);
+}
+
+/// Who is cut off is waited for, but for no longer than what is published is retained.
+#[test]
+fn who_is_cut_off_leaves_nothing_behind_when_its_time_is_over() {
+    const NAMES: u64 = 64;
+    let server = server_with(AckPolicy { ttl_s: 2, ..POLICY });
+    let mut client = connect(&server, "ann");
+    for name in 0..NAMES {
+        client.subscribe(&format!("name-{name}"));
+    }
+    client.subscribe("news");
+    wait_for_mailboxes(&server, NAMES + 1);
+    publish(&server, 0..1);
+    drop(client);
+    wait_for_mailboxes(&server, 0);
+    let now = server.snapshot().expect("it runs");
+    assert_eq!((now.mailbox_bytes, now.counters.acks_lost), (0, 1));
+    let reply = connect(&server, "ann").ask(r#""subscribe":{"channel":"news"}"#);
+    assert_eq!(reply["subscribe"]["data"], json!({ "lw_lost": 1 }), "it is not forgotten");
 }
 
 #[test]

@@ -391,7 +391,7 @@ fn a_reader_that_pauses_loses_nothing() {
 #[test]
 fn descriptors_that_are_not_there_are_an_error_with_its_cure() {
     let target = SocketAddr::from(([127, 0, 0, 1], 9));
-    let error = measure(&plan(Kind::Idle, target, |args| args.connections = 4_000_000));
+    let error = measure(&plan(Kind::Fanout, target, |args| args.connections = 4_000_000));
     assert!(matches!(error, Err(BenchError::Descriptors { .. })));
     let text = error.err().unwrap().to_string();
     assert!(text.contains("ulimit -n 4000016"), "{text}");

@@ -9,10 +9,13 @@ use std::time::Duration;
 
 use super::BenchError;
 use super::clients::{Clients, Heard, Listener, Speaker};
+use super::latency::Latency;
 use super::meter::Meter;
 use super::plan::{Kind, Pace, Plan, Schedule};
-use super::report::{Findings, Latency, Tally};
+use super::report::Findings;
+use super::tally::Tally;
 use crate::limits;
+use crate::sys::clock;
 
 struct Churn {
     /// Slots that can be opened.
@@ -46,7 +49,7 @@ impl Listener for Churn {
             Heard::Free => self.free.push(slot),
             // Nobody has asked for a message.
             Heard::Message(..) => self.corrupt += 1,
-            Heard::Failed | Heard::Broken { .. } => {}
+            Heard::Failed | Heard::Broken(_) => {}
         }
         Ok(())
     }
@@ -55,7 +58,7 @@ impl Listener for Churn {
 /// Runs `plan` to its end.
 pub(super) fn measure(plan: &Plan) -> Result<Findings, BenchError> {
     let mut meter = Meter::new(plan.server_pid)?;
-    let mut clients = Clients::new(plan)?;
+    let mut clients = Clients::new(plan.terms(clock::now()))?;
     let slots = plan.sockets();
     let mut churn = Churn {
         free: (0..slots).collect(),
@@ -121,7 +124,7 @@ fn open_due(
         }
         let Some(slot) = churn.free.pop() else { break };
         churn.due[slot as usize] = due;
-        if !clients.open(slot, plan.source(*attempts)) {
+        if !clients.open(slot, plan.sources.address(*attempts)) {
             churn.free.push(slot);
             *attempts += 1;
             break;

@@ -14,9 +14,9 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use super::failures::Failures;
 use super::payload::split_mix;
-use super::plan::{Kind, Plan};
-use super::report::Failures;
+use super::terms::{Opening, Terms};
 use super::wire::{Turn, Wire};
 use crate::limits;
 use crate::ring::{Received, RingError};
@@ -36,13 +36,21 @@ pub(super) enum Heard<'a> {
     Failed,
     /// A message.
     Message(MessageKind, &'a [u8]),
-    /// A standing connection ended by itself; `corrupt` if by breaking the protocol.
-    Broken {
-        /// Whether bytes arrived that are no frames.
-        corrupt: bool,
-    },
+    /// A standing connection ended by itself.
+    Broken(Break),
     /// The slot can be opened again.
     Free,
+}
+
+/// How a standing connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Break {
+    /// Without a word.
+    Silent,
+    /// With a Close frame, and its code if it had one.
+    Closed(Option<u16>),
+    /// Bytes arrived that are no frames.
+    Corrupt,
 }
 
 /// Who listens to the clients, and may answer at once.
@@ -75,6 +83,11 @@ impl Speaker {
     /// Ends a connection; `Heard::Free` follows.
     pub(super) fn close(&mut self, slot: u32) -> io::Result<()> {
         self.wire.close(slot)
+    }
+
+    /// Which life of the slot this is.
+    pub(super) fn life(&self, slot: u32) -> u32 {
+        self.wire.generation(slot)
     }
 
     fn message(&mut self, slot: u32, opcode: OpCode, payload: &[u8]) -> io::Result<()> {
@@ -115,17 +128,6 @@ enum Phase {
     Upgrading,
     Open,
     Closing,
-}
-
-/// How a connection begins, after TCP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Opening {
-    /// With a WebSocket handshake, all of the answer checked.
-    WebSocket,
-    /// With the same request, but only the status of the answer is looked at.
-    FixedAnswer,
-    /// With nothing.
-    None,
 }
 
 /// An attempt that fails when it is not over by then. All are given the same time, so a queue
@@ -169,40 +171,35 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    /// Clients for `plan`, none of them open.
-    pub(super) fn new(plan: &Plan) -> Result<Self, RingError> {
-        let opening = match (plan.bare, plan.kind) {
-            (false, _) => Opening::WebSocket,
-            (true, Kind::Connect) => Opening::FixedAnswer,
-            (true, _) => Opening::None,
-        };
+    /// Clients on these terms, none of them open.
+    pub(super) fn new(terms: Terms) -> Result<Self, RingError> {
         Ok(Self {
             speaker: Speaker {
-                wire: Wire::new(plan.target, plan.sockets())?,
+                wire: Wire::new(terms.target, terms.sockets)?,
                 frame: Vec::new(),
                 keys: 0,
             },
-            states: (0..plan.sockets()).map(|_| Client::default()).collect(),
-            opening,
-            role: if plan.bare { Role::Server } else { Role::Client },
+            states: (0..terms.sockets).map(|_| Client::default()).collect(),
+            opening: terms.opening,
+            role: terms.role,
             message_limits: MessageLimits::for_message_bytes(limits::BENCH_PAYLOAD_BYTES_MAX),
-            host: plan.target.to_string(),
-            path: plan.path.clone(),
-            probes_from: plan.connections,
-            probe_path: plan.probe_path.clone(),
+            host: terms.target.to_string(),
+            path: terms.path,
+            probes_from: terms.probes_from,
+            probe_path: terms.probe_path,
             ready: VecDeque::new(),
             ready_probes: VecDeque::new(),
             deadlines: VecDeque::new(),
-            handshake_deadline: plan.handshake_deadline,
+            handshake_deadline: terms.handshake_deadline,
             turns: Vec::new(),
             buffer: vec![0; limits::RECEIVE_BUFFER_BYTES],
-            started: clock::now(),
+            started: terms.started,
             opening_count: 0,
             failures: Failures::default(),
         })
     }
 
-    /// Time since the clients were made.
+    /// Time since the run began.
     pub(super) fn now(&self) -> Duration {
         clock::now().duration_since(self.started)
     }
@@ -337,7 +334,7 @@ impl Clients {
                 self.take_bytes(slot, &mut buffer[..count], listener)
             }
             Received::Nothing => Ok(()),
-            Received::End | Received::Failed(_) => self.lost(slot, false, listener),
+            Received::End | Received::Failed(_) => self.lost(slot, Break::Silent, listener),
         };
         self.buffer = buffer;
         outcome
@@ -435,7 +432,10 @@ impl Clients {
                     self.speaker.message(slot, OpCode::Pong, payload)?;
                 }
                 Some(Event::Pong(_)) => {}
-                Some(Event::Close(_)) => return self.lost(slot, false, listener),
+                Some(Event::Close(reason)) => {
+                    let code = reason.map(|reason| reason.code);
+                    return self.lost(slot, Break::Closed(code), listener);
+                }
             }
             bytes = &mut bytes[consumed..];
         }
@@ -450,11 +450,11 @@ impl Clients {
         listener: &mut impl Listener,
     ) -> io::Result<()> {
         tracing::debug!(slot, %error, "the server broke the protocol");
-        self.lost(slot, true, listener)
+        self.lost(slot, Break::Corrupt, listener)
     }
 
     /// The server ended the connection, or we end it because it sent no frames.
-    fn lost(&mut self, slot: u32, corrupt: bool, listener: &mut impl Listener) -> io::Result<()> {
+    fn lost(&mut self, slot: u32, how: Break, listener: &mut impl Listener) -> io::Result<()> {
         match self.states[slot as usize].phase {
             Phase::Upgrading => {
                 self.failures.reset += 1;
@@ -463,7 +463,7 @@ impl Clients {
             Phase::Open => {
                 self.states[slot as usize].phase = Phase::Closing;
                 self.speaker.wire.close(slot)?;
-                self.tell(slot, Heard::Broken { corrupt }, listener)
+                self.tell(slot, Heard::Broken(how), listener)
             }
             Phase::Free | Phase::Connecting | Phase::Closing => Ok(()),
         }
@@ -511,6 +511,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::super::plan::tests::args;
+    use super::super::plan::{Kind, Plan};
     use super::*;
 
     /// What was heard, without the payloads.
@@ -529,7 +530,7 @@ mod tests {
                 Heard::Open => "open",
                 Heard::Failed => "failed",
                 Heard::Message(..) => "message",
-                Heard::Broken { .. } => "broken",
+                Heard::Broken(_) => "broken",
                 Heard::Free => "free",
             });
             Ok(())
@@ -542,7 +543,7 @@ mod tests {
         let mut args = args(Kind::Idle);
         (args.connections, args.bare) = (1, true);
         args.target = listener.local_addr().unwrap();
-        let mut clients = Clients::new(&Plan::new(&args).unwrap()).unwrap();
+        let mut clients = Clients::new(Plan::new(&args).unwrap().terms(clock::now())).unwrap();
         let mut ears = Ears::default();
         assert!(clients.open(0, None));
         while ears.0.is_empty() {

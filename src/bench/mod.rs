@@ -7,18 +7,29 @@
 //! ```
 //!
 //! `plan`, `payload`, `sequence`, `traffic` and `report` are pure; the clients use the same `ring`
-//! and `ws` as the server, `ws` in the client role. One generator takes one core; what it says
-//! about the server is read from /proc.
+//! and `ws` as the server, `ws` in the client role. One thread does a run, or a `fleet` of them
+//! where it takes more descriptors than one table holds; what it says about the server is read from
+//! /proc.
 
+pub mod failures;
+pub mod latency;
 pub mod payload;
 pub mod plan;
 pub mod process;
 pub mod report;
 pub mod sequence;
+pub mod session;
+pub mod share;
+pub mod sources;
+pub mod spread;
+pub mod tally;
+pub mod terms;
 pub mod traffic;
 
 mod churn;
 mod clients;
+mod fleet;
+mod gate;
 mod meter;
 mod standing;
 mod wire;
@@ -28,7 +39,11 @@ use std::{fmt, io};
 
 pub use plan::{BenchArgs, Kind, Plan, PlanError};
 pub use report::{Fault, Findings};
+pub use session::{SessionArgs, run_sessions};
 
+use self::session::SessionPlanError;
+use self::share::Share;
+use crate::limits;
 use crate::ring::RingError;
 use crate::sys::rlimit;
 
@@ -38,6 +53,8 @@ use crate::sys::rlimit;
 pub enum BenchError {
     /// The arguments make no run.
     Plan(PlanError),
+    /// Those of a run over the client protocol make none.
+    SessionPlan(SessionPlanError),
     /// The ring could not be made.
     Ring(RingError),
     /// The connections do not fit into the descriptor limit.
@@ -56,6 +73,13 @@ pub enum BenchError {
     },
     /// The core is not one that this process may run on.
     Core(usize),
+    /// The host runs out of memory.
+    Memory {
+        /// Bytes that were available at the last look.
+        available: u64,
+    },
+    /// Another thread of the run has failed, and says why.
+    Halted,
     /// A system call that cannot fail here, did.
     System(io::Error),
 }
@@ -64,6 +88,7 @@ impl fmt::Display for BenchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Plan(error) => error.fmt(f),
+            Self::SessionPlan(error) => error.fmt(f),
             Self::Ring(error) => error.fmt(f),
             Self::Descriptors { needed, limit } => write!(
                 f,
@@ -80,6 +105,13 @@ impl fmt::Display for BenchError {
                 "core {core} cannot be used: give --cpu one of the cores that \
                  `taskset -cp $$` lists"
             ),
+            Self::Memory { available } => write!(
+                f,
+                "stopped: only {} MB of memory were available on this host; ask for fewer \
+                 --connections",
+                available / 1_000_000
+            ),
+            Self::Halted => write!(f, "another thread of the generator has failed"),
             Self::System(error) => write!(f, "the system refused: {error}"),
         }
     }
@@ -90,6 +122,12 @@ impl std::error::Error for BenchError {}
 impl From<PlanError> for BenchError {
     fn from(error: PlanError) -> Self {
         Self::Plan(error)
+    }
+}
+
+impl From<SessionPlanError> for BenchError {
+    fn from(error: SessionPlanError) -> Self {
+        Self::SessionPlan(error)
     }
 }
 
@@ -120,25 +158,41 @@ pub fn run(args: &BenchArgs) -> ExitCode {
     }
 }
 
-/// Runs the generator on the calling thread.
+/// Runs the generator: on the calling thread, or on one for each descriptor table that it takes.
 pub fn measure(plan: &Plan) -> Result<Findings, BenchError> {
-    check_descriptors(plan)?;
-    if let Some(core) = plan.cpu
-        && !core_affinity::set_for_current(core_affinity::CoreId { id: core })
-    {
-        return Err(BenchError::Core(core));
-    }
+    let table_sockets = table_sockets(plan.descriptors())?;
+    let shares = if plan.can_be_split() {
+        Share::split(plan.sockets(), table_sockets)
+    } else if plan.sockets() > table_sockets {
+        let limit = u64::from(table_sockets) + limits::BENCH_DESCRIPTORS_SPARE;
+        return Err(BenchError::Descriptors { needed: plan.descriptors(), limit });
+    } else {
+        vec![Share::whole(plan.sockets())]
+    };
+    pin(plan.cpu)?;
     match plan.kind {
         Kind::Connect => churn::measure(plan),
-        Kind::Idle | Kind::Echo | Kind::Fanout => standing::measure(plan),
+        Kind::Idle | Kind::Echo | Kind::Fanout => standing::measure(plan, &shares),
     }
 }
 
-fn check_descriptors(plan: &Plan) -> Result<(), BenchError> {
-    let needed = plan.descriptors();
+/// Pins the run to a core, if one is named.
+fn pin(cpu: Option<usize>) -> Result<(), BenchError> {
+    match cpu {
+        Some(core) if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) => {
+            Err(BenchError::Core(core))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Sockets that one descriptor table holds, after the limit was raised as far as it can be, or as
+/// far as `needed`.
+fn table_sockets(needed: u64) -> Result<u32, BenchError> {
     let limit = rlimit::raise_nofile(needed)?.soft.unwrap_or(u64::MAX);
-    if needed > limit {
+    let room = limit.saturating_sub(limits::BENCH_DESCRIPTORS_SPARE);
+    if room == 0 {
         return Err(BenchError::Descriptors { needed, limit });
     }
-    Ok(())
+    Ok(u32::try_from(room).unwrap_or(u32::MAX))
 }

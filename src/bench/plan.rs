@@ -1,18 +1,22 @@
 //! What a run of the load generator shall do: arguments as typed in, a `Plan` valid by type out.
 //!
-//! Also the two rules that need no socket: which source address a connection takes, and when
-//! the n-th message of a run with a rate is due. A due time never moves, so a server that stalls
-//! is charged for all messages that should have been sent meanwhile (no coordinated omission).
+//! Also when the n-th message of a run with a rate is due. A due time never moves, so a server that
+//! stalls is charged for all messages that should have been sent meanwhile (no coordinated
+//! omission).
 //!
 //! Invariant: a `Plan` can be run as it stands on a machine with `descriptors()` to spare.
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use super::payload::PAYLOAD_BYTES_MIN;
+use super::share::Share;
+use super::sources::Sources;
+use super::terms::{Opening, Terms};
 use crate::limits;
+use crate::ws::Role;
 
 /// A frame with a payload of up to this size is one segment on loopback, so that a server which
 /// knows no frames receives it whole.
@@ -73,6 +77,10 @@ pub struct Plan {
     pub path: String,
     /// Connections that stand at the same time; for `Kind::Connect`, those being opened.
     pub connections: u32,
+    /// Number of the first of them, where other threads have those before it.
+    pub first: u32,
+    /// The addresses they come from.
+    pub sources: Sources,
     /// Bytes of a payload.
     pub size: usize,
     /// When messages are sent.
@@ -202,6 +210,11 @@ impl Plan {
             target: args.target,
             path: args.path.clone(),
             connections,
+            first: 0,
+            sources: match args.kind {
+                Kind::Connect => Sources::of_churn(args.target),
+                _ => Sources::of_standing(args.target, connections + args.probes),
+            },
             size: args.size,
             pace: args.rate.map_or(Pace::Window(args.window), Pace::Rate),
             measured,
@@ -227,27 +240,39 @@ impl Plan {
         u64::from(self.sockets()) + limits::BENCH_DESCRIPTORS_SPARE
     }
 
-    /// The address that socket `index` is bound to: `None` leaves it to the kernel.
-    ///
-    /// One source address has about 28,000 ports towards one target, and on loopback there are
-    /// more addresses: 127.0.0.1, 127.0.0.2, … round robin.
-    pub fn source(&self, index: u64) -> Option<Ipv4Addr> {
-        let sources = self.sources();
-        if sources == 1 {
-            return None;
+    /// What its clients go by.
+    pub fn terms(&self, started: Instant) -> Terms {
+        Terms {
+            target: self.target,
+            path: self.path.clone(),
+            sockets: self.sockets(),
+            probes_from: self.connections,
+            probe_path: self.probe_path.clone(),
+            opening: match (self.bare, self.kind) {
+                (false, _) => Opening::WebSocket,
+                (true, Kind::Connect) => Opening::FixedAnswer,
+                (true, _) => Opening::None,
+            },
+            role: if self.bare { Role::Server } else { Role::Client },
+            handshake_deadline: self.handshake_deadline,
+            started,
         }
-        let last = u8::try_from(index % u64::from(sources) + 1).expect("at most 254 sources");
-        Some(Ipv4Addr::new(127, 0, 0, last))
     }
 
-    fn sources(&self) -> u32 {
-        let loopback = matches!(self.target.ip(), IpAddr::V4(target) if target.is_loopback());
-        match self.kind {
-            _ if !loopback => 1,
-            // Each closed connection keeps its port for a while (TIME-WAIT).
-            Kind::Connect => limits::BENCH_SOURCES_OF_CHURN,
-            _ => self.sockets().div_ceil(limits::BENCH_CONNECTIONS_PER_SOURCE),
-        }
+    /// The part of the run that one thread does.
+    #[must_use]
+    pub fn share(&self, share: Share) -> Self {
+        let pace = match self.pace {
+            // A share of a rate may be nothing, which no schedule is.
+            Pace::Rate(rate) => Pace::Rate(share.part(rate).max(1)),
+            window @ Pace::Window(_) => window,
+        };
+        Self { first: share.first, connections: share.count, pace, ..self.clone() }
+    }
+
+    /// Whether the run can be split over threads: what each connection does concerns it alone.
+    pub fn can_be_split(&self) -> bool {
+        matches!(self.kind, Kind::Idle | Kind::Echo)
     }
 }
 
@@ -363,26 +388,6 @@ pub(crate) mod tests {
     fn errors_name_the_argument() {
         assert!(PlanError::Size(9).to_string().starts_with("--size 9 is outside 10..="));
         assert!(PlanError::Publishers(0).to_string().starts_with("--publishers 0 must"));
-    }
-
-    #[test]
-    fn sources_are_used_up_evenly_and_only_when_needed() {
-        let mut args = args(Kind::Idle);
-        args.connections = limits::BENCH_CONNECTIONS_PER_SOURCE;
-        assert_eq!(Plan::new(&args).unwrap().source(7), None);
-
-        args.connections += 1;
-        let plan = Plan::new(&args).unwrap();
-        let mut counts = [0u32; 3];
-        for index in 0..u64::from(args.connections) {
-            counts[usize::from(plan.source(index).unwrap().octets()[3])] += 1;
-        }
-        assert_eq!(counts[0], 0);
-        assert!(counts[1].abs_diff(counts[2]) <= 1, "{counts:?}");
-        assert!(counts[1] <= limits::BENCH_CONNECTIONS_PER_SOURCE);
-
-        args.target = SocketAddr::from(([192, 0, 2, 1], 80));
-        assert_eq!(Plan::new(&args).unwrap().source(7), None);
     }
 
     #[test]

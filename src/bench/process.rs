@@ -75,6 +75,12 @@ pub fn slab_bytes() -> io::Result<u64> {
     kibibytes(&text, "Slab:").ok_or_else(unreadable)
 }
 
+/// Bytes that this host can still give out without swapping, by the kernel's estimate.
+pub fn available_bytes() -> io::Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    kibibytes(&text, "MemAvailable:").ok_or_else(unreadable)
+}
+
 fn ended(error: &io::Error) -> bool {
     const ESRCH: i32 = 3;
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH)
@@ -146,6 +152,7 @@ mod tests {
         assert!(own.private_bytes().unwrap() > 0);
         assert!(own.cpu_time().unwrap() >= own_cpu_time().unwrap() / 2);
         assert!(slab_bytes().unwrap() > 0);
+        assert!(available_bytes().unwrap() > 0);
         assert!(Process::open(u32::MAX).is_err());
     }
 }

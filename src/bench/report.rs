@@ -6,118 +6,21 @@
 //! ends the process with 1.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use super::failures::Failures;
+use super::latency::LatencySummary;
 use super::plan::Kind;
+use super::tally::Tally;
 
 /// The generator's core is taken as full above this share of it.
 const GENERATOR_SHARE_MAX: f64 = 0.95;
 
 /// Below this share of its core the server was not what limited the run.
 const SERVER_SHARE_MIN: f64 = 0.90;
-
-/// Why connections did not come to stand, counted by class.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Failures {
-    /// No answer within the handshake deadline.
-    pub timeout: u64,
-    /// Nobody listens.
-    pub refused: u64,
-    /// Ended by the server before the handshake was over.
-    pub reset: u64,
-    /// Answered with another status than 101.
-    pub http: BTreeMap<u16, u64>,
-    /// Answered with something that is no acceptance: wrong accept key, no HTTP.
-    pub handshake: u64,
-    /// Not even tried: no descriptor, no port, no memory on our side.
-    pub local: u64,
-}
-
-impl Failures {
-    /// All of them.
-    pub fn total(&self) -> u64 {
-        let http: u64 = self.http.values().sum();
-        self.timeout + self.refused + self.reset + http + self.handshake + self.local
-    }
-}
-
-/// What became of the messages.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Tally {
-    /// Copies that should have arrived, over the whole run.
-    pub expected: u64,
-    /// Copies that arrived intact, each counted once.
-    pub arrived: u64,
-    /// Intact copies that had arrived before.
-    pub repeated: u64,
-    /// Those among `arrived` that a later one had overtaken.
-    pub out_of_order: u64,
-    /// Messages that are not, byte for byte, what some connection has sent to this one.
-    pub corrupt: u64,
-    /// Standing connections that ended by themselves.
-    pub broken: u64,
-}
-
-impl Tally {
-    /// Copies that never arrived.
-    pub fn lost(&self) -> u64 {
-        self.expected.saturating_sub(self.arrived)
-    }
-}
-
-/// Times from when a message was due (or sent, in a closed loop) to its arrival.
-pub struct Latency {
-    histogram: Histogram<u64>,
-}
-
-impl Latency {
-    /// One minute at most, three significant digits: about 200 KiB, whatever the run's length.
-    pub fn new() -> Self {
-        let histogram =
-            Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are constants");
-        Self { histogram }
-    }
-
-    /// Takes one time; what is over a minute counts as a minute.
-    pub fn record(&mut self, time: Duration) {
-        self.histogram.saturating_record(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
-    }
-
-    /// The figures of the report; `None` where nothing was recorded.
-    pub fn summary(&self) -> Option<LatencySummary> {
-        if self.histogram.is_empty() {
-            return None;
-        }
-        let at = |quantile| microseconds(self.histogram.value_at_quantile(quantile));
-        Some(LatencySummary {
-            p50_us: at(0.5),
-            p99_us: at(0.99),
-            p99_9_us: at(0.999),
-            max_us: microseconds(self.histogram.max()),
-        })
-    }
-}
-
-impl Default for Latency {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// Percentiles in microseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[allow(missing_docs)] // The names say it.
-pub struct LatencySummary {
-    pub p50_us: f64,
-    pub p99_us: f64,
-    pub p99_9_us: f64,
-    pub max_us: f64,
-}
 
 /// What the run cost the server; read from /proc, so only with `--server-pid`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -335,18 +238,9 @@ struct Summary<'a> {
 
 impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Failures { timeout, refused, reset, http, handshake, local } = &self.failures;
         write!(f, "connected     {}", self.connected)?;
         if self.failures.total() > 0 {
-            write!(
-                f,
-                "   failed {}: timeout {timeout}, refused {refused}, reset {reset}, \
-                 handshake {handshake}, local {local}",
-                self.failures.total()
-            )?;
-            for (status, count) in http {
-                write!(f, ", http {status}: {count}")?;
-            }
+            write!(f, "   failed {}: {}", self.failures.total(), self.failures)?;
         }
         writeln!(f)?;
         if self.kind != Kind::Idle {
@@ -367,7 +261,7 @@ impl fmt::Display for Findings {
             )?;
         }
         for (name, latency) in [("latency", self.latency), ("probes", self.probe_latency)] {
-            if let Some(LatencySummary { p50_us, p99_us, p99_9_us, max_us }) = latency {
+            if let Some(LatencySummary { p50_us, p99_us, p99_9_us, max_us, .. }) = latency {
                 writeln!(
                     f,
                     "{name:<13} p50 {p50_us:.0} us, p99 {p99_us:.0}, p99.9 {p99_9_us:.0}, \
@@ -414,13 +308,9 @@ fn count(number: u64) -> f64 {
     number as f64
 }
 
-#[allow(clippy::cast_precision_loss)] // A minute in nanoseconds is below 2^53.
-fn microseconds(nanoseconds: u64) -> f64 {
-    nanoseconds as f64 / 1000.0
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::latency::Latency;
     use super::*;
 
     fn good() -> Findings {

@@ -9,12 +9,17 @@ use std::io;
 use std::time::Duration;
 
 use super::BenchError;
-use super::clients::{Clients, Heard, Listener, Speaker};
+use super::clients::{Break, Clients, Heard, Listener, Speaker};
+use super::failures::Failures;
+use super::fleet;
+use super::gate::Pass;
 use super::meter::Meter;
 use super::plan::Plan;
-use super::report::Findings;
+use super::report::{Findings, ServerCost};
+use super::share::Share;
 use super::traffic::Traffic;
 use crate::limits;
+use crate::sys::clock;
 use crate::ws::MessageKind;
 
 /// Answers arrivals by what the traffic makes of them.
@@ -54,8 +59,8 @@ impl Listener for Conversation {
             }
             // We send text only.
             Heard::Message(MessageKind::Binary, _) => self.traffic.tally.corrupt += 1,
-            Heard::Broken { corrupt } => {
-                self.traffic.tally.corrupt += u64::from(corrupt);
+            Heard::Broken(how) => {
+                self.traffic.tally.corrupt += u64::from(how == Break::Corrupt);
                 self.traffic.leave(slot);
             }
             Heard::Free => {}
@@ -64,48 +69,113 @@ impl Listener for Conversation {
     }
 }
 
-/// Runs `plan` to its end.
-pub(super) fn measure(plan: &Plan) -> Result<Findings, BenchError> {
-    let mut meter = Meter::new(plan.server_pid)?;
-    let mut clients = Clients::new(plan)?;
+/// What one thread has found.
+struct Part {
+    measured: Duration,
+    connected: u64,
+    failures: Failures,
+    traffic: Traffic,
+    generator_time: Duration,
+    server: Option<ServerCost>,
+}
+
+/// Runs `plan` to its end, a thread for each share.
+pub(super) fn measure(plan: &Plan, shares: &[Share]) -> Result<Findings, BenchError> {
+    let mut parts = fleet::run(shares, |share, pass| {
+        // Probes go with runs that are not shared.
+        let plan = if share.of == 1 { plan.clone() } else { plan.share(share) };
+        measure_share(&plan, share, pass)
+    })?
+    .into_iter();
+    let mut sum = parts.next().expect("there is at least one share");
+    for part in parts {
+        sum.add(&part);
+    }
+    let Part { traffic, .. } = sum;
+    Ok(Findings {
+        kind: plan.kind,
+        bare: plan.bare,
+        measured: sum.measured,
+        connected: sum.connected,
+        failures: sum.failures,
+        messages: traffic.messages,
+        latency: traffic.latency.summary(),
+        probe_latency: traffic.probe_latency.summary(),
+        tally: traffic.tally,
+        generator_time: sum.generator_time,
+        server: sum.server,
+    })
+}
+
+impl Part {
+    fn add(&mut self, other: &Self) {
+        self.connected += other.connected;
+        self.failures.add(&other.failures);
+        self.traffic.messages += other.traffic.messages;
+        self.traffic.tally.add(&other.traffic.tally);
+        self.traffic.latency.add(&other.traffic.latency);
+        self.generator_time += other.generator_time;
+    }
+}
+
+/// Runs one thread's share. The first thread also reads what the run costs the server.
+fn measure_share(plan: &Plan, share: Share, pass: &mut Pass<'_>) -> Result<Part, BenchError> {
+    let mut meter = Meter::new(plan.server_pid.filter(|_| share.leads()))?;
+    let mut clients = Clients::new(plan.terms(clock::now()))?;
     let mut talk = Conversation { traffic: Traffic::new(plan), payload: Vec::new(), connected: 0 };
     meter.before_connections()?;
-    connect_all(plan, &mut clients, &mut talk)?;
+    wait_for_all(&mut clients, &mut talk, pass)?;
+    connect_all(plan, share, &mut clients, &mut talk, pass)?;
+    wait_for_all(&mut clients, &mut talk, pass)?;
     let settled = clients.now() + limits::BENCH_SETTLE;
     while clients.now() < settled {
         clients.turn(limits::BENCH_WAIT_MAX, &mut talk)?;
     }
     meter.after_connections()?;
     if talk.connected > 0 {
-        flow(plan, &mut clients, &mut talk, &mut meter)?;
+        flow(plan, &mut clients, &mut talk, &mut meter, pass)?;
     }
-    let Conversation { traffic, connected, .. } = talk;
-    Ok(Findings {
-        kind: plan.kind,
-        bare: plan.bare,
+    // Nobody hangs up while others are still measured.
+    wait_for_all(&mut clients, &mut talk, pass)?;
+    Ok(Part {
         measured: meter.measured(),
-        connected,
+        connected: talk.connected,
         failures: std::mem::take(&mut clients.failures),
-        messages: traffic.messages,
-        latency: traffic.latency.summary(),
-        probe_latency: traffic.probe_latency.summary(),
-        tally: traffic.tally,
+        traffic: talk.traffic,
         generator_time: meter.generator_time(),
         server: meter.server_cost(),
     })
+}
+
+/// Serves the clients until all threads have come as far.
+fn wait_for_all(
+    clients: &mut Clients,
+    talk: &mut Conversation,
+    pass: &mut Pass<'_>,
+) -> Result<(), BenchError> {
+    pass.arrive();
+    while !pass.is_open()? {
+        clients.turn(limits::BENCH_WAIT_MAX, talk)?;
+    }
+    Ok(())
 }
 
 /// Opens every connection of the plan, a bounded number at a time. It ends because every attempt
 /// has a deadline.
 fn connect_all(
     plan: &Plan,
+    share: Share,
     clients: &mut Clients,
     talk: &mut Conversation,
+    pass: &Pass<'_>,
 ) -> Result<(), BenchError> {
+    let opening_max = (limits::BENCH_OPENING_MAX / share.of).max(limits::BENCH_OPENING_MIN);
     let mut next = 0;
     while next < plan.sockets() || clients.opening_count() > 0 {
-        while next < plan.sockets() && clients.opening_count() < limits::BENCH_OPENING_MAX {
-            if !clients.open(next, plan.source(u64::from(next))) {
+        pass.check()?;
+        while next < plan.sockets() && clients.opening_count() < opening_max {
+            let source = plan.sources.address(u64::from(plan.first + next));
+            if !clients.open(next, source) {
                 talk.traffic.never_stood(next);
             }
             next += 1;
@@ -121,6 +191,7 @@ fn flow(
     clients: &mut Clients,
     talk: &mut Conversation,
     meter: &mut Meter,
+    pass: &Pass<'_>,
 ) -> Result<(), BenchError> {
     let mut origins = Vec::new();
     let begun = clients.now();
@@ -128,6 +199,7 @@ fn flow(
     let mut measuring = false;
     talk.traffic.begin(begun, &mut origins);
     loop {
+        pass.check()?;
         let now = clients.now();
         if now >= mark && measuring {
             meter.stop(now)?;

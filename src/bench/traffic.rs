@@ -14,16 +14,19 @@
 
 use std::time::Duration;
 
+use super::latency::Latency;
 use super::payload::{Payloads, Stamp};
 use super::plan::{Kind, Pace, Plan, Schedule};
-use super::report::{Latency, Tally};
 use super::sequence::{Arrival, Sequence};
+use super::tally::Tally;
 use crate::limits;
 
 /// All messages of one run.
 pub struct Traffic {
     kind: Kind,
     connections: u32,
+    /// What the payloads add to the number of an origin, for those of other threads before it.
+    first: u32,
     /// Sequences that each socket follows: one per publisher, or its own.
     streams: u32,
     payloads: Payloads,
@@ -103,6 +106,7 @@ impl Traffic {
         Self {
             kind: plan.kind,
             connections: plan.connections,
+            first: plan.first,
             streams,
             payloads: Payloads::new(plan.size),
             origins: vec![Origin::default(); if main_count == 0 { 0 } else { sockets }],
@@ -224,7 +228,7 @@ impl Traffic {
             let place = self.place(origin, sequence);
             self.times[place] = now;
         }
-        self.payloads.write(Stamp { origin, sequence }, out);
+        self.payloads.write(Stamp { origin: self.first + origin, sequence }, out);
     }
 
     fn place(&self, origin: u32, sequence: u64) -> usize {
@@ -242,6 +246,8 @@ impl Traffic {
     /// Takes a message that arrived at `socket`; the origin that may have room again.
     pub fn arrive(&mut self, socket: u32, payload: &[u8], now: Duration) -> Option<u32> {
         let arrival = self.payloads.read(payload).and_then(|stamp| {
+            let origin = stamp.origin.checked_sub(self.first)?;
+            let stamp = Stamp { origin, ..stamp };
             let arrival = self.follow(socket, stamp)?;
             Some((stamp, arrival))
         });

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use longwire::bench::session::{Scenario, Slo};
 use longwire::bench::{self, Kind};
 
 /// What is measured.
@@ -18,6 +19,84 @@ enum Protocol {
     /// Plain WebSocket messages, every byte checked
     #[command(subcommand)]
     Raw(Raw),
+    /// Begin sessions of the client protocol: how many a second, and how long one takes
+    Connect(Sessions),
+    /// Begin sessions and leave them alone but for their pings: what those that stand cost
+    Idle(Sessions),
+    /// Each session publishes into a channel of its own, and gets that back
+    Echo(Sessions),
+    /// Few sessions publish, and all get what is published into their channels
+    Fanout(Sessions),
+    /// Drop all sessions at once; they come back as the SDKs do, and recover what they missed
+    Storm(Sessions),
+}
+
+/// How many sessions of the client protocol, how fast, and whom to observe
+#[derive(Args, Debug)]
+struct Sessions {
+    /// Address of the server
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8000")]
+    target: SocketAddr,
+
+    /// Path of its WebSocket endpoint
+    #[arg(long, default_value = "/connection/websocket")]
+    path: String,
+
+    /// Sessions
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    connections: u32,
+
+    /// Channels; session n subscribes to `bench-` and n modulo this number (`echo`: one each)
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    channels: u32,
+
+    /// Sessions begun a second, at times fixed beforehand; without it, as fast as the server lets
+    /// 512 at a time begin
+    #[arg(long, value_name = "PER_SECOND")]
+    rate: Option<u64>,
+
+    /// Seconds measured
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    seconds: u32,
+
+    /// Bytes of what is published
+    #[arg(long, value_name = "BYTES", default_value_t = 64)]
+    size: usize,
+
+    /// Sessions of `fanout` and `storm` that publish, each into a channel of its own
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    publishers: u32,
+
+    /// Publications a second in all, at times fixed beforehand; without it, each publisher goes on
+    /// when it has got back what it published
+    #[arg(long, value_name = "PER_SECOND")]
+    publish_rate: Option<u64>,
+
+    /// Publications of each publisher of `storm` while the others are away
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    missed: u32,
+
+    /// Key (HS256) that the server checks tokens with: every session has a user of its own. Without
+    /// it they have no token, which the server must allow
+    #[arg(long, value_name = "KEY", env = "LONGWIRE_CLIENT_TOKEN_HMAC_SECRET_KEY")]
+    hmac_key: Option<String>,
+
+    /// Objectives that decide the exit code: connect=99.9%,p95=800ms,heartbeat=99.98%, or some of
+    /// them. Without, a run that lost anything ends with 1
+    #[arg(long, value_name = "OBJECTIVES")]
+    slo: Option<Slo>,
+
+    /// Process of the server, whose CPU time and memory is read
+    #[arg(long, value_name = "PID")]
+    server_pid: Option<u32>,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+
+    /// Core to run on
+    #[arg(long, value_name = "N")]
+    cpu: Option<usize>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -97,13 +176,43 @@ struct Load {
 
 /// Runs the load generator.
 pub(crate) fn run(args: BenchArgs) -> ExitCode {
-    let Protocol::Raw(raw) = args.protocol;
-    let (kind, load) = match raw {
-        Raw::Connect(load) => (Kind::Connect, load),
-        Raw::Idle(load) => (Kind::Idle, load),
-        Raw::Echo(load) => (Kind::Echo, load),
-        Raw::Fanout(load) => (Kind::Fanout, load),
+    if let Err(error) = longwire::sys::memory::forgo_huge_pages() {
+        tracing::warn!(%error, "huge pages stay on: each thread will take some megabytes");
+    }
+    match args.protocol {
+        Protocol::Raw(Raw::Connect(load)) => run_raw(Kind::Connect, load),
+        Protocol::Raw(Raw::Idle(load)) => run_raw(Kind::Idle, load),
+        Protocol::Raw(Raw::Echo(load)) => run_raw(Kind::Echo, load),
+        Protocol::Raw(Raw::Fanout(load)) => run_raw(Kind::Fanout, load),
+        Protocol::Connect(sessions) => run_sessions(Scenario::Connect, sessions),
+        Protocol::Idle(sessions) => run_sessions(Scenario::Idle, sessions),
+        Protocol::Echo(sessions) => run_sessions(Scenario::Echo, sessions),
+        Protocol::Fanout(sessions) => run_sessions(Scenario::Fanout, sessions),
+        Protocol::Storm(sessions) => run_sessions(Scenario::Storm, sessions),
+    }
+}
+
+fn run_sessions(scenario: Scenario, sessions: Sessions) -> ExitCode {
+    let args = bench::SessionArgs {
+        scenario,
+        target: sessions.target,
+        path: sessions.path,
+        connections: sessions.connections,
+        channels: sessions.channels,
+        rate: sessions.rate,
+        seconds: sessions.seconds,
+        size: sessions.size,
+        publishers: sessions.publishers,
+        publish_rate: sessions.publish_rate,
+        missed: sessions.missed,
+        hmac_key: sessions.hmac_key,
+        server_pid: sessions.server_pid,
+        cpu: sessions.cpu,
     };
+    bench::run_sessions(&args, sessions.slo, sessions.json)
+}
+
+fn run_raw(kind: Kind, load: Load) -> ExitCode {
     bench::run(&bench::BenchArgs {
         kind,
         target: load.target,

@@ -14,6 +14,7 @@ mod back_ends;
 mod bench;
 mod centrifugo;
 mod check;
+mod doctor;
 mod flags;
 mod load;
 mod log;
@@ -54,6 +55,8 @@ enum Command {
     Raw(raw::RawArgs),
     /// Generate load and measure what comes back
     Bench(bench::BenchArgs),
+    /// Say how many connections this host holds, and what ends it
+    Doctor(doctor::DoctorArgs),
     /// Write completions for a shell
     Completions(manual::CompletionsArgs),
     /// Write a manual page
@@ -69,6 +72,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Token(args) => token::run(&args, &cli.log),
         Command::Raw(args) => logged(&cli.log, || raw::run(args)),
         Command::Bench(args) => logged(&cli.log, || bench::run(args)),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::man(&args),
     }

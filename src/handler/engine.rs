@@ -262,8 +262,9 @@ pub trait Engine<H: Handler> {
     fn show_anew(&mut self, connection: ConnectionId, present: &Present);
     /// The same in one channel.
     fn show_anew_in(&mut self, connection: ConnectionId, channel: &str, present: &Present);
-    /// Ends a membership, or an entry that is under way; false if there was none.
-    fn leave(&mut self, connection: ConnectionId, channel: &str) -> bool;
+    /// Ends a membership, or an entry that is under way, for good or until it comes back; false if
+    /// there was none.
+    fn leave(&mut self, connection: ConnectionId, channel: &str, is_for_good: bool) -> bool;
     /// Whether a connection is a member of a channel.
     fn is_member(&self, connection: ConnectionId, channel: &str) -> bool;
     /// Has a connection counted for a user, by the user's home.

@@ -253,9 +253,16 @@ impl<'a, H: Handler> Peer<'a, H> {
     }
 
     /// Ends its membership, or its entry that is under way; false if there was none. Where it was
-    /// present, it is not any more.
+    /// present, it is not any more. Where its user [acknowledges](crate::Acknowledges), nothing
+    /// more is retained once the last of its connections has left so.
     pub fn leave(&mut self, channel: &str) -> bool {
-        self.engine.leave(self.id, channel)
+        self.engine.leave(self.id, channel, true)
+    }
+
+    /// The same for a connection that is expected back: what is published meanwhile is retained
+    /// for its user, as it is when the connection ends.
+    pub fn leave_for_now(&mut self, channel: &str) -> bool {
+        self.engine.leave(self.id, channel, false)
     }
 
     /// Publishes to all members of a channel, on all shards, in one order for all of them.

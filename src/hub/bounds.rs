@@ -84,6 +84,12 @@ pub struct AckBounds {
     pub mailboxes_max: usize,
     /// `ACK_BYTES_PER_HOME_MAX`
     pub bytes_max: usize,
+    /// `ACK_AWAY_PER_USER_MAX`
+    pub away_max: usize,
+    /// `ACK_BEHIND_MAX`
+    pub behind_max: usize,
+    /// `ACK_LOSSES_MAX`
+    pub losses_max: usize,
 }
 
 impl Default for AckBounds {
@@ -91,6 +97,9 @@ impl Default for AckBounds {
         Self {
             mailboxes_max: limits::MAILBOXES_PER_HOME_MAX,
             bytes_max: limits::ACK_BYTES_PER_HOME_MAX,
+            away_max: limits::ACK_AWAY_PER_USER_MAX,
+            behind_max: limits::ACK_BEHIND_MAX,
+            losses_max: limits::ACK_LOSSES_MAX,
         }
     }
 }

@@ -44,6 +44,8 @@ pub struct Standing {
     pub is_announced: bool,
     /// Whether it is sent the frames that tell of others coming and going.
     pub hears_joins: bool,
+    /// Whether the home retains for its user what is published, until it is acknowledged.
+    pub acknowledges: bool,
 }
 
 /// A position, and above it the standing, and whether the member has yet to hear that it has
@@ -59,6 +61,7 @@ impl Place {
     const PRESENT: u32 = 1 << (Self::OVERFLOW_SHIFT + 2);
     const ANNOUNCED: u32 = Self::PRESENT << 1;
     const HEARS_JOINS: u32 = Self::ANNOUNCED << 1;
+    const ACKNOWLEDGES: u32 = Self::HEARS_JOINS << 1;
     const WAITS: u32 = 1 << 31;
 
     fn new(position: u32, standing: Standing) -> Self {
@@ -71,7 +74,8 @@ impl Place {
                 | u32::from(standing.overflow) << Self::OVERFLOW_SHIFT
                 | flag(standing.is_present, Self::PRESENT)
                 | flag(standing.is_announced, Self::ANNOUNCED)
-                | flag(standing.hears_joins, Self::HEARS_JOINS),
+                | flag(standing.hears_joins, Self::HEARS_JOINS)
+                | flag(standing.acknowledges, Self::ACKNOWLEDGES),
         )
     }
 
@@ -99,12 +103,13 @@ impl Place {
             is_present: self.0 & Self::PRESENT != 0,
             is_announced: self.0 & Self::ANNOUNCED != 0,
             hears_joins: self.0 & Self::HEARS_JOINS != 0,
+            acknowledges: self.0 & Self::ACKNOWLEDGES != 0,
         }
     }
 }
 
 const _: () = assert!(MEMBERSHIPS_PER_SHARD_MAX.is_power_of_two());
-const _: () = assert!(Place::HEARS_JOINS < Place::WAITS);
+const _: () = assert!(Place::ACKNOWLEDGES < Place::WAITS);
 const _: () = assert!(size_of::<Slot<Membership>>() == 12); // up to 4 Mi of them
 
 impl Memberships {
@@ -254,8 +259,9 @@ mod tests {
         let mut memberships = Memberships::new(10);
         let mut channels = Arena::new();
         let (member, channel) = (MemberId(3), channels.insert(()));
-        for bits in 0..=u8::MAX {
+        for (bits, acknowledges) in (0..=u8::MAX).flat_map(|bits| [(bits, false), (bits, true)]) {
             let standing = Standing {
+                acknowledges,
                 tag: bits & 7,
                 overflow: bits >> 3 & 3,
                 is_present: bits >> 5 & 1 == 1,

@@ -182,6 +182,11 @@ counters! {
     acks_put_off,
     /// Those that were given up: too many of a user's in a channel, too large, or too old.
     acks_lost,
+    /// Publications × users for whom there was no room to retain one.
+    acks_unretained,
+    /// Publications × users that were given up, and of which the user will not be told when it
+    /// comes back, because too many others have lost some.
+    acks_untold,
     /// Publications that their channel's home has compared with the one before, for members who
     /// take deltas.
     publications_compared,

@@ -26,6 +26,10 @@ pub struct Snapshot {
     pub stream_bytes: u64,
     /// Clients present in channels, once for each channel.
     pub present: u64,
+    /// Users × channels for whom what is published is retained until it is acknowledged.
+    pub mailboxes: u64,
+    /// Bytes that those are charged for.
+    pub mailbox_bytes: u64,
     /// Unsent bytes.
     pub backlog_bytes: u64,
     /// Bytes of what has not arrived whole.

@@ -318,6 +318,17 @@ fn who_speaks_over_http_is_told_its_session_and_its_end() {
     }
 }
 
+#[test]
+fn a_message_to_one_client_is_of_no_channel() {
+    for (format, expected) in
+        BOTH.into_iter().zip([r#"{"push":{"message":{"data":{}}}}"#, "08220642040a027b7d"])
+    {
+        let mut out = Vec::new();
+        format.write_push(&mut out, "", &Push::Message(b"{}"));
+        assert_eq!(shown(format, &out), expected);
+    }
+}
+
 /// These bytes as field 11 of a push, which is field 4 of a reply, behind its length.
 fn framed_disconnect(inner: &str) -> String {
     let bytes = inner.len() / 2;

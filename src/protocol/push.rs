@@ -16,6 +16,8 @@ pub enum Push<'a> {
     Subscribe(Subscription<'a>),
     /// The server has ended the subscription.
     Unsubscribe(UnsubscribeCode),
+    /// The server's word for this client: JSON. Of no channel.
+    Message(&'a [u8]),
     /// The connection ends. Of no channel, and only said where no Close frame says it.
     Disconnect(Farewell<'a>),
 }

@@ -30,6 +30,10 @@ pub struct Snapshot {
     pub stream_bytes: u64,
     /// Clients present in channels, once for each channel.
     pub present: u64,
+    /// Users × channels for whom what is published is retained until it is acknowledged.
+    pub mailboxes: u64,
+    /// Bytes that those are charged for.
+    pub mailbox_bytes: u64,
     /// Unsent bytes.
     pub backlog_bytes: u64,
     /// Bytes of what has not arrived whole.
@@ -68,6 +72,8 @@ impl Snapshot {
             streams: self.streams,
             stream_bytes: self.stream_bytes,
             present: self.present,
+            mailboxes: self.mailboxes,
+            mailbox_bytes: self.mailbox_bytes,
             backlog_bytes: self.backlog_bytes,
             partial_bytes: self.partial_bytes,
             timers: self.timers,
@@ -101,6 +107,8 @@ impl Snapshot {
         self.streams += shard.streams;
         self.stream_bytes += shard.stream_bytes;
         self.present += shard.present;
+        self.mailboxes += shard.mailboxes;
+        self.mailbox_bytes += shard.mailbox_bytes;
         self.backlog_bytes += shard.backlog_bytes;
         self.partial_bytes += shard.partial_bytes;
         self.timers += shard.timers;

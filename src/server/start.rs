@@ -166,6 +166,7 @@ pub(super) enum Report {
 /// Everything that a shard is made of, on the way to its thread.
 pub(super) struct Parts {
     pub(super) config: Arc<Config>,
+    pub(super) executor: Executor,
     pub(super) plan: Plan,
     pub(super) number: usize,
     pub(super) shard_count: usize,
@@ -219,7 +220,7 @@ impl Drop for Lost {
 pub(super) fn shard_thread<H: Handler>(parts: Parts, make: &dyn Fn(usize) -> H) {
     let bell = Arc::clone(&parts.bells[parts.shard_count]);
     let mut guard = Lost { reports: parts.reports.clone(), bell, is_told: false };
-    let (executor, cpu) = (parts.config.executor, parts.cpu);
+    let (executor, cpu) = (parts.executor, parts.cpu);
     let outcome = with_executor(executor, cpu, live(parts, make, executor));
     let last = match outcome {
         Err(error) => Report::Failed(StartError::Executor(error)),

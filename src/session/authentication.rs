@@ -9,7 +9,9 @@ use super::entrances::{Entrances, HeldChannels};
 use super::state::{Phase, Session, Terms};
 use super::tokens::not_connected;
 use crate::limits::REFUSED_CLOSE_DELAY;
-use crate::protocol::{Connect, ConnectResult, DisconnectCode, ErrorCode, Reply, StreamNames};
+use crate::protocol::{
+    Connect, ConnectResult, DisconnectCode, ErrorCode, Push, Reply, StreamNames,
+};
 
 impl Session {
     pub(super) fn connect(
@@ -91,6 +93,9 @@ impl Session {
             stream: names.as_ref().map(|(session, node)| StreamNames { session, node }),
         };
         effects.outbox.reply(id, &Reply::Connect(result));
+        for message in entrances.messages() {
+            effects.outbox.push("", &Push::Message(message));
+        }
     }
 
     /// The client has been told why it cannot connect: it is to leave by itself.

@@ -8,6 +8,7 @@ use super::effects::{Effect, Effects};
 use super::entrances::not_entered;
 use super::entry::{Entered, Entrant, Membership};
 use super::grants::Wishes;
+use super::losses;
 use super::state::{Session, Terms};
 use super::subscribe::Plan;
 use super::under_way::{Awaited, SlotId, Taken};
@@ -101,7 +102,8 @@ impl Session {
             self.set_end(channel, put_in.expires, true);
             self.await_expiry(terms, effects);
         }
-        let result = put_in.entrant.result(&entered, &put_in.data);
+        let told = losses::told(entered.lost, channel, &put_in.data);
+        let result = put_in.entrant.result(&entered, &told.data);
         let push = Push::Subscribe(Subscription {
             recoverable: result.recoverable,
             epoch: result.epoch,
@@ -109,7 +111,10 @@ impl Session {
             positioned: result.positioned,
             data: result.data,
         });
-        let written = effects.outbox.write_push(channel, &push);
+        let mut written = effects.outbox.write_push(channel, &push);
+        if let Some(message) = told.message {
+            written = effects.outbox.followed_by_message(written, &message);
+        }
         let written = written.followed_by(effects.outbox.format(), result.publications);
         self.answer_written(slot, written, true, effects)
     }
@@ -283,6 +288,25 @@ mod tests {
         let lines = rig.lines();
         assert!(lines[0].contains(r#""offset":7,"#), "{lines:?}");
         assert_eq!(lines[1..], ["{\"push\":8}", "{\"push\":9}"]);
+    }
+
+    #[test]
+    fn what_its_user_has_lost_is_said_of_a_subscription_that_a_back_end_begins_too() {
+        let mut rig = rig();
+        put_into(&mut rig, "a", Some((7, "abcdefgh")));
+        let pushes = "{\"push\":8}\n{\"push\":9}";
+        let recovered = Some(Recovered { is_whole: true, publications: pushes.as_bytes() });
+        rig.entered_at(0, Ok(Entered { recovered, lost: 2, ..AT_NINE }));
+        let lines = rig.lines();
+        assert!(lines[0].contains(r#""data":{"d":1,"lw_lost":2}"#), "{lines:?}");
+        let claimed = Claimed { data: b"7".to_vec(), ..Claimed::plain("b".to_owned()) };
+        rig.session.put_into(&claimed, (None, None), None, &rig.terms, &mut rig.effects);
+        rig.end_step(Deferred::default());
+        rig.entered_at(0, Ok(Entered { recovered, lost: 2, ..AT_NINE }));
+        let lines = rig.lines();
+        assert!(lines[0].contains(r#""data":7"#), "{lines:?}");
+        let message = r#"{"push":{"message":{"data":{"channel":"b","lw_lost":2}}}}"#;
+        assert_eq!(lines[1..], [message, "{\"push\":8}", "{\"push\":9}"]);
     }
 
     #[test]

@@ -102,6 +102,9 @@ pub enum Effect {
     },
 }
 
+/// The first of the codes with which SDKs subscribe again by themselves (8).
+const UNSUBSCRIBED_TO_RETURN_MIN: u16 = 2500;
+
 /// Why a subscription has ended before its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unsubscribed {
@@ -118,6 +121,12 @@ impl Unsubscribed {
             Self::ByClient => 0,
             Self::ByServer(code) => code.code(),
         }
+    }
+
+    /// Whether the client is not expected back, as it is where it is to recover, or to bring
+    /// another token.
+    pub fn is_for_good(self) -> bool {
+        self.code() < UNSUBSCRIBED_TO_RETURN_MIN
     }
 
     /// What people go by.

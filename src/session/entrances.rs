@@ -14,6 +14,7 @@ use super::deferred::Deferred;
 use super::effects::{Effect, Effects};
 use super::entry::{Entered, Position, Recovered};
 use super::grants::{Grant, Wishes};
+use super::losses;
 use super::options::ChannelOptions;
 use super::rules::Rules;
 use super::state::{Phase, Session, Terms};
@@ -28,6 +29,8 @@ use crate::token::Claimed;
 pub(super) struct Entrances {
     /// What the client is told as it connects; empty for nothing.
     pub(super) data: Vec<u8>,
+    /// What it is told behind that, each in a message of its own.
+    messages: Vec<Vec<u8>>,
     /// By the names of their channels.
     list: BTreeMap<Box<str>, Entrance>,
     /// Those whose homes have answered.
@@ -105,6 +108,11 @@ impl Entrances {
         self.list.iter().map(|(channel, entrance)| (&**channel, entrance.result())).collect()
     }
 
+    /// What the client is told besides.
+    pub(super) fn messages(&self) -> &[Vec<u8>] {
+        &self.messages
+    }
+
     /// Bytes of publications that homes have answered with.
     pub(super) fn answered_bytes(&self) -> usize {
         self.answered_bytes
@@ -115,9 +123,9 @@ impl Entrances {
         let list = entered.recovered.map_or(&[][..], |found| found.publications);
         self.answered_bytes += list.len();
         let entrance = self.list.get_mut(channel).expect("it was asked");
-        if entrance.data.is_empty() {
-            entrance.data = entered.words();
-        }
+        let told = losses::told(entered.lost, channel, &entrance.data);
+        self.messages.extend(told.message);
+        entrance.data = told.data.into_owned();
         entrance.answer = Some(Answer {
             position: entered.position.map(|at| (at.offset, at.epoch.into())),
             recovered: entered.recovered.map(|found| (found.is_whole, found.publications.into())),
@@ -387,6 +395,23 @@ mod tests {
         let told = &subs["kept:b"];
         assert_eq!((&told["offset"], &told["recovered"]), (&json!(5), &json!(true)));
         assert_eq!(told["publications"].as_array().map(Vec::len), Some(2));
+    }
+
+    #[test]
+    fn what_its_user_has_lost_there_is_said_in_the_connect_reply_or_behind_it() {
+        let claims = r#"{"sub":"ann","subs":{"a":{"data":{"n":1}},"b":{"data":7},"c":{}}}"#;
+        let mut rig = connecting(rules(), claims, "");
+        for lost in [1, 2, 3] {
+            rig.entered_at(0, Ok(Entered { lost, ..Entered::default() }));
+        }
+        let lines = rig.lines();
+        let reply: Value = serde_json::from_str(&lines[0]).unwrap();
+        let told = json!({
+            "a": {"data": {"n": 1, "lw_lost": 1}}, "b": {"data": 7}, "c": {"data": {"lw_lost": 3}},
+        });
+        assert_eq!(reply["connect"]["subs"], told);
+        let message = r#"{"push":{"message":{"data":{"channel":"b","lw_lost":2}}}}"#;
+        assert_eq!(lines[1..], [message]);
     }
 
     #[test]

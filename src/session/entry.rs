@@ -93,13 +93,6 @@ pub struct Entered<'a> {
     pub lost: u64,
 }
 
-impl Entered<'_> {
-    /// What the client is told of what was lost: nothing, if nothing was.
-    pub(super) fn words(&self) -> Vec<u8> {
-        if self.lost == 0 { Vec::new() } else { format!(r#"{{"lw_lost":{}}}"#, self.lost).into() }
-    }
-}
-
 /// A place in a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position<'a> {

@@ -28,6 +28,7 @@ mod extra;
 mod grants;
 mod hooks;
 mod lifetimes;
+mod losses;
 mod options;
 mod outbox;
 mod patterns;

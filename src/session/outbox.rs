@@ -114,6 +114,13 @@ impl Outbox {
         Written { bytes: bytes.into(), kind: WrittenKind::Push }
     }
 
+    /// What was written, and behind it a message to the client.
+    pub(super) fn followed_by_message(&self, written: Written, message: &[u8]) -> Written {
+        let mut bytes = Vec::new();
+        self.format.write_push(&mut bytes, "", &Push::Message(message));
+        written.followed_by(self.format, &bytes)
+    }
+
     /// Appends what was written earlier.
     pub(super) fn append(&mut self, written: &Written) {
         if written.bytes.is_empty() {

@@ -96,6 +96,20 @@ impl Session {
         self.answer_written(slot, written, is_entry, effects)
     }
 
+    /// The same, and says something to the client right behind the reply.
+    pub(super) fn answer_and_say(
+        &mut self,
+        taken: &Taken,
+        reply: &Reply<'_>,
+        message: &[u8],
+        effects: &mut Effects,
+    ) -> Deferred {
+        let is_entry = matches!(reply, Reply::Subscribe(_));
+        let written = effects.outbox.write(taken.id, reply);
+        let written = effects.outbox.followed_by_message(written, message);
+        self.answer_written(taken.slot, written, is_entry, effects)
+    }
+
     /// The same with an answer that is in words, which tells of a membership if it `is_entry`.
     pub(super) fn answer_written(
         &mut self,

@@ -9,6 +9,7 @@ use super::effects::{Effect, Effects, Unsubscribed};
 use super::entry::{Entered, Entrant, Entry, Membership, Recover, Since};
 use super::grants::{Grant, Wishes};
 use super::lifetimes::ttl_s;
+use super::losses;
 use super::options::{ChannelOptions, RecoveryMode};
 use super::rules::Rules;
 use super::state::{Phase, Session, Terms};
@@ -272,10 +273,12 @@ impl Session {
             _ => unreachable!("no other command about the channel was begun"),
         };
         let Entering { entrant, expires, data, .. } = std::mem::take(&mut **entering);
-        let lost = result.as_ref().map(Entered::words).unwrap_or_default();
+        let lost = result.as_ref().map_or(0, |entered| entered.lost);
+        let mut told = losses::told(lost, channel, &data);
         let reply = match &result {
             Ok(entered) if entrant.is_unrecoverable(entered) => {
                 self.leave(channel, None, effects);
+                told.message = (lost > 0).then(|| losses::message(lost, channel));
                 Reply::Error(ErrorCode::UnrecoverablePosition.into())
             }
             Ok(entered) => {
@@ -286,8 +289,7 @@ impl Session {
                 // Where a back end decides, the client need not bring anything.
                 let is_asked = terms.rules.asks_to_stay(channel).is_some();
                 let ttl_s = ttl_s(expires, terms).filter(|_| !is_asked);
-                let told = if data.is_empty() { &lost } else { &*data };
-                Reply::Subscribe(SubscribeResult { ttl_s, ..entrant.result(entered, told) })
+                Reply::Subscribe(SubscribeResult { ttl_s, ..entrant.result(entered, &told.data) })
             }
             Err(code) => {
                 self.channel_count -= 1;
@@ -295,7 +297,10 @@ impl Session {
                 Reply::Error((*code).into())
             }
         };
-        self.answer(taken, &reply, effects)
+        match told.message {
+            None => self.answer(taken, &reply, effects),
+            Some(message) => self.answer_and_say(&taken, &reply, &message, effects),
+        }
     }
 
     /// The client is out of a channel, unless the server has put it there.
@@ -408,10 +413,11 @@ impl Effects {
 #[cfg(test)]
 mod tests {
     use super::super::options::{Overflow, Retention};
-    use super::super::rig::Rig;
+    use super::super::rig::{KEY, Rig, signed};
     use super::super::{Position, Recovered};
     use super::*;
     use crate::limits::RECOVERY_PUBLICATIONS_DEFAULT;
+    use crate::token::{HmacKey, TokenRules};
 
     const AT_NINE: Position<'_> = Position { offset: 9, epoch: "abcdefgh" };
     const HISTORY: Retention = Retention { publications_max: 10, ttl_s: 60, meta_ttl_s: 600 };
@@ -539,6 +545,42 @@ mod tests {
         let lines = rig.lines();
         assert!(lines[0].contains("\"code\":112"), "{lines:?}");
         assert_eq!((rig.members.len(), rig.session.channel_count), (0, 0));
+    }
+
+    /// Ann's client, which subscribes with a token that has this data for it and is refused where
+    /// it cannot recover.
+    fn with_data(data: &str) -> Rig {
+        let mut rig = rig(recoverable());
+        rig.terms.rules.token = TokenRules { key: HmacKey::new(KEY), ..TokenRules::default() };
+        let token = signed(&format!(r#"{{"sub":"","channel":"a","info":{{}},"data":{data}}}"#));
+        let fields = format!(r#"{RECOVER},"flag":2,"token":"{token}""#);
+        rig.frame(&format!(r#"{{"id":2,"subscribe":{{"channel":"a"{fields}}}}}"#));
+        rig.frame(r#"{"id":3,"rpc":{"method":"nothing"}}"#);
+        rig
+    }
+
+    #[test]
+    fn who_has_lost_something_is_told_with_the_data_or_behind_it() {
+        let whole = Some(Recovered { is_whole: true, publications: b"" });
+        let entered = Entered { position: Some(AT_NINE), recovered: whole, lost: 3 };
+        let mut rig = with_data(r#"{"n":1}"#);
+        rig.entered_at(0, Ok(entered));
+        let lines = rig.lines();
+        assert!(lines[0].contains(r#""data":{"n":1,"lw_lost":3}"#), "{lines:?}");
+        assert!(lines[1].starts_with(r#"{"id":3"#), "{lines:?}");
+
+        let message = r#"{"push":{"message":{"data":{"channel":"a","lw_lost":3}}}}"#;
+        let mut rig = with_data("[1]");
+        rig.entered_at(0, Ok(entered));
+        let lines = rig.lines();
+        assert!(lines[0].contains(r#""data":[1]"#), "{lines:?}");
+        assert!(lines[1] == message && lines[2].starts_with(r#"{"id":3"#), "{lines:?}");
+
+        let mut rig = with_data("{}");
+        let gap = Some(Recovered { is_whole: false, publications: b"" });
+        rig.entered_at(0, Ok(Entered { recovered: gap, ..entered }));
+        let lines = rig.lines();
+        assert!(lines[0].contains("\"code\":112") && lines[1] == message, "{lines:?}");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Connections that are not present in a channel any more, until the channel's home was told.
+//! Connections that are not in a channel any more, until the channel's home was told: of those that
+//! it has noted, because they are present there, or their users acknowledge what is published.
 //!
 //! While some wait for room, nobody enters a channel of that home, so nobody comes back before the
 //! home has heard that it was gone; and there are never more of them than there were memberships.
@@ -9,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::channels::member;
-use super::message::Message;
+use super::message::{Gone, Message};
 use crate::handler::ConnectionId;
 use crate::hub::{ShardId, Standing};
 use crate::mesh::{Class, Member};
@@ -17,12 +18,12 @@ use crate::mesh::{Class, Member};
 /// What is owed to each home, in order.
 pub(super) struct Absences(Box<[VecDeque<Absence>]>);
 
-/// Who is not present any more, and where.
+/// Who is not there any more, and where.
 pub(super) struct Absence {
     pub(super) channel: Arc<str>,
     pub(super) connection: ConnectionId,
-    /// Others are told of it.
-    pub(super) is_announced: bool,
+    /// As what it was there.
+    pub(super) gone: Gone,
 }
 
 impl Absences {
@@ -30,17 +31,20 @@ impl Absences {
         Self((0..shard_count).map(|_| VecDeque::new()).collect())
     }
 
-    /// The connection is not in the channel any more: if it was present, its home is to be told.
+    /// The connection is not in the channel any more: if its home has noted it, it is to be told.
     pub(super) fn owe(
         &mut self,
         home: ShardId,
         channel: &str,
         connection: ConnectionId,
         standing: Standing,
+        is_for_good: bool,
     ) {
-        if standing.is_present {
-            let (channel, is_announced) = (channel.into(), standing.is_announced);
-            self.0[home.index()].push_back(Absence { channel, connection, is_announced });
+        let Standing { is_present, is_announced, acknowledges, .. } = standing;
+        if is_present || acknowledges {
+            let gone = Gone { is_present, is_announced, acknowledges, is_for_good };
+            let absence = Absence { channel: channel.into(), connection, gone };
+            self.0[home.index()].push_back(absence);
         }
     }
 
@@ -68,9 +72,9 @@ impl Absences {
     /// Tells another home, as far as there is room.
     pub(super) fn send(&mut self, mesh: &mut Member<Message>, home: ShardId) {
         while let Some(absence) = self.0[home.index()].front() {
-            let Absence { connection, is_announced, .. } = *absence;
+            let Absence { connection, gone, .. } = *absence;
             let channel = absence.channel.clone();
-            let message = Message::Absent { channel, connection, is_announced };
+            let message = Message::Absent { channel, connection, gone };
             if mesh.send(member(home), message, Class::Notice).is_err() {
                 return;
             }

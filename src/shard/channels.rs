@@ -138,6 +138,7 @@ impl Channels {
             || self.fanout.has_announcements()
             || !self.replaced.is_empty()
             || !self.redeliveries.is_empty()
+            || self.home.is_behind()
     }
 
     /// Makes a connection a member; false if it was one.
@@ -169,8 +170,13 @@ impl Channels {
         self.fanout.standing(self.fanout.find(channel)?, MemberId(index.as_u32()))
     }
 
-    /// Ends a membership, or an entry that is under way.
-    pub(super) fn leave(&mut self, connection: ConnectionId, channel: &str) -> bool {
+    /// Ends a membership, or an entry that is under way: for good, or until it comes back.
+    pub(super) fn leave(
+        &mut self,
+        connection: ConnectionId,
+        channel: &str,
+        is_for_good: bool,
+    ) -> bool {
         if self.entering.leave(connection, channel) {
             return true;
         }
@@ -178,7 +184,7 @@ impl Channels {
         let left = self.fanout.leave(id, MemberId(connection.index()));
         let home = self.homes.home_of_channel(channel);
         if let Some(standing) = left {
-            self.absences.owe(home, channel, connection, standing);
+            self.absences.owe(home, channel, connection, standing, is_for_good);
             self.tell_absences(home);
         }
         self.tell_home(home);
@@ -190,7 +196,7 @@ impl Channels {
         let Self { fanout, absences, homes, replaced, .. } = self;
         replaced.forget(MemberId(connection.index()));
         fanout.leave_all(MemberId(connection.index()), |channel, standing| {
-            absences.owe(homes.home_of_channel(channel), channel, connection, standing);
+            absences.owe(homes.home_of_channel(channel), channel, connection, standing, false);
         });
         self.tell_absences(self.here);
         self.tell_home(self.here);
@@ -270,14 +276,14 @@ impl Channels {
         });
     }
 
-    /// Hands on who is not present any more, as far as there is room.
+    /// Hands on who is not there any more, as far as there is room.
     pub(super) fn tell_absences(&mut self, to: ShardId) {
         if to != self.here {
             return self.absences.send(&mut self.mesh, to);
         }
         while let Some(absence) = self.absences.next(to) {
-            let Absence { channel, connection, is_announced } = absence;
-            self.home.absent(to, connection, &channel, is_announced);
+            let Absence { channel, connection, gone } = absence;
+            self.home.absent(to, connection, &channel, gone);
         }
     }
 
@@ -311,6 +317,7 @@ impl Channels {
         mut is_open: impl FnMut(ConnectionId) -> bool,
     ) {
         self.tell_joins();
+        self.home.take_in();
         self.redeliver_due();
         for shard in (0..self.homes.shard_count()).map(ShardId::new) {
             self.tell_absences(shard);
@@ -379,9 +386,6 @@ impl Channels {
             }
             Message::Tell { channel, frame } => self.tell(&channel, frame),
             Message::Redeliver(one) => self.redeliveries.add(*one),
-            Message::NotThere(one) => {
-                self.home.unlink(&one.channel, &one.user, shard(), one.connection);
-            }
             Message::Replaced { channel } => self.replace_here(&channel),
             Message::Gap { channel, missed } => self.miss(&channel, missed),
             Message::Interested { channel, ask } => {
@@ -406,8 +410,8 @@ impl Channels {
                 let answered = Answered { connection, id, result };
                 self.mesh.answer(from, Message::Answered(Box::new(answered)));
             }
-            Message::Absent { channel, connection, is_announced } => {
-                self.home.absent(shard(), connection, &channel, is_announced);
+            Message::Absent { channel, connection, gone } => {
+                self.home.absent(shard(), connection, &channel, gone);
             }
             Message::Placed { .. }
             | Message::Entered(_)

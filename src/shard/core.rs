@@ -372,6 +372,7 @@ impl<H: Handler> Core<H> {
     pub(super) fn counted(&self) -> Counted {
         let mut counters = self.counters.clone();
         self.channels.count_into(&mut counters);
+        let (mailboxes, mailbox_bytes) = self.channels.home.mailboxes();
         Counted {
             round: 0,
             shard: self.number as u64,
@@ -385,6 +386,8 @@ impl<H: Handler> Core<H> {
             streams: self.channels.home.streams.count().into(),
             stream_bytes: self.channels.home.streams.bytes() as u64,
             present: self.channels.home.attendance.count().into(),
+            mailboxes,
+            mailbox_bytes,
             backlog_bytes: (self.backlog_bytes + self.set_aside_bytes) as u64,
             partial_bytes: self.partial_bytes as u64,
             timers: self.wheel.len().into(),

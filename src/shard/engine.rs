@@ -148,14 +148,14 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
         }
     }
 
-    fn leave(&mut self, connection: ConnectionId, channel: &str) -> bool {
+    fn leave(&mut self, connection: ConnectionId, channel: &str, is_for_good: bool) -> bool {
         let core = &mut *self.core;
         if core.open(connection).is_none() {
             return false;
         }
         core.forget_set_aside(connection, channel);
         core.forget_held_back(connection, channel);
-        let left = core.channels.leave(connection, channel);
+        let left = core.channels.leave(connection, channel, is_for_good);
         core.open(connection).expect("seen above").channel_count -= u16::from(left);
         left
     }

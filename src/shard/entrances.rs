@@ -82,7 +82,7 @@ impl Channels {
         if entry.replaces_others
             && let Err(error) = self.replace_all(channel)
         {
-            self.home.absent(from, connection, channel, entry.is_announced);
+            self.home.take_back(from, connection, channel, entry);
             return Err(error);
         }
         Ok(entered)
@@ -128,7 +128,7 @@ impl Channels {
         self.fanout.release(channel);
         let home = self.homes.home_of_channel(channel);
         if result.is_ok() {
-            self.absences.owe(home, channel, connection, standing);
+            self.absences.owe(home, channel, connection, standing, false);
             self.tell_absences(home);
         }
         self.tell_home(home);
@@ -285,6 +285,7 @@ fn standing_of(entry: &Entry) -> Standing {
         is_present: entry.presence.is_some(),
         is_announced: entry.is_announced,
         hears_joins: entry.hears_joins,
+        acknowledges: entry.acknowledges.is_some(),
     }
 }
 

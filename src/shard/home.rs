@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::attendance::{Attendance, Attendant};
 use super::forms::{Words, numbered, tagged, with_both};
-use super::message::Version;
+use super::message::{Gone, Version};
 use super::sections::with_deltas;
 use crate::handler::{
     Acknowledges, Answer as Said, AskError, ConnectionId, Entered, Entry, JoinError, Keep,
@@ -27,7 +27,7 @@ use crate::hub::{
     AckBounds, AckPolicy, Answer, Follows, HomeChannelId, MailboxesFull, Order, Outstanding,
     Published, Recovery, Redelivery, ShardId, ShardSet, StreamBounds, StreamId, Streams,
 };
-use crate::limits::{EXPIRY_SHARE, REPAIR_SHARE};
+use crate::limits::{ACK_TAKE_SHARE, EXPIRY_SHARE, REPAIR_SHARE};
 use crate::metrics::Counters;
 use crate::ring::Frame;
 
@@ -125,6 +125,8 @@ impl Home {
         counters.acks_acknowledged = acks.acknowledged;
         counters.acks_redelivered = acks.redelivered;
         counters.acks_lost = acks.lost;
+        counters.acks_unretained = acks.unretained;
+        counters.acks_untold = acks.untold;
         counters.publications_compared = self.compared;
         counters.publications_kept = streams.appended;
         counters.publications_evicted =
@@ -218,9 +220,19 @@ impl Home {
         Some(Redelivery { frame: frame.unwrap_or_else(|| Frame::clone(&due.frame)), ..due })
     }
 
-    /// A connection of a user is not in a channel any more, where it has acknowledged.
-    pub(super) fn unlink(&mut self, channel: &str, user: &str, from: ShardId, id: ConnectionId) {
-        self.outstanding.leave(channel, user, (from, id), self.now_ms);
+    /// Has users' mailboxes take what was published, as far as that goes in a turn.
+    pub(super) fn take_in(&mut self) {
+        self.outstanding.take_in(ACK_TAKE_SHARE);
+    }
+
+    /// Whether some have yet to.
+    pub(super) fn is_behind(&self) -> bool {
+        self.outstanding.is_behind()
+    }
+
+    /// Users × channels of which something is retained, or would be, and what that is charged for.
+    pub(super) fn mailboxes(&self) -> (u64, u64) {
+        (self.outstanding.mailbox_count() as u64, self.outstanding.bytes() as u64)
     }
 
     /// A publication that is about to be kept, for members who take deltas, too. Those of them who
@@ -291,9 +303,6 @@ impl Home {
             Some(retention) => self.bring_up(from, channel, retention, entry.recover)?,
             None => Entered::default(),
         };
-        if let Some(acknowledges) = &entry.acknowledges {
-            entered.lost = self.link(from, connection, channel, acknowledges)?;
-        }
         if entry.reading == Reading::Deltas {
             self.order.needs_deltas(channel);
         }
@@ -304,6 +313,14 @@ impl Home {
             let is_told = entry.is_announced && !self.order.hearers(channel).is_empty();
             let now = is_told.then_some(self.now);
             self.attendance.come(channel, Attendant::new(from, connection), present, now)?;
+        }
+        // Last, since the user is told of what it returns.
+        if let Some(acknowledges) = &entry.acknowledges {
+            let lost = self.link(from, connection, channel, acknowledges);
+            if lost.is_err() {
+                self.take_back(from, connection, channel, entry);
+            }
+            entered.lost = lost?;
         }
         Ok(entered)
     }
@@ -319,19 +336,42 @@ impl Home {
         self.attendance.show(channel, Attendant::new(from, connection), anew);
     }
 
-    /// A connection is not present in a channel any more.
+    /// Forgets an entry that came to nothing.
+    pub(super) fn take_back(
+        &mut self,
+        from: ShardId,
+        connection: ConnectionId,
+        channel: &str,
+        entry: &Entry,
+    ) {
+        let gone = Gone {
+            is_present: entry.presence.is_some(),
+            is_announced: entry.is_announced,
+            acknowledges: entry.acknowledges.is_some(),
+            is_for_good: false,
+        };
+        self.absent(from, connection, channel, gone);
+    }
+
+    /// A connection is not in a channel any more.
     pub(super) fn absent(
         &mut self,
         from: ShardId,
         connection: ConnectionId,
         channel: &str,
-        is_announced: bool,
+        gone: Gone,
     ) {
+        if gone.acknowledges {
+            self.outstanding.leave(channel, (from, connection), gone.is_for_good, self.now_ms);
+        }
+        if !gone.is_present {
+            return;
+        }
         // Whoever comes before the tick is over is told of those who came within it, even if
         // nobody hears of it just now.
         let is_heard =
             !self.order.hearers(channel).is_empty() || self.attendance.has_news_of(channel);
-        let is_told = is_announced && is_heard;
+        let is_told = gone.is_announced && is_heard;
         self.attendance.go(channel, Attendant::new(from, connection), is_told.then_some(self.now));
     }
 

@@ -19,8 +19,8 @@ use super::unarmed::is_refusal;
 use crate::address::SocketPeer;
 use crate::handler::Handler;
 use crate::limits::{
-    EVENTS_STOP_GRACE, FANOUT_TURN_SHARE, JOBS_SHARE, JOINS_SHARE, LISTING_SHARE, MESH_SHARE,
-    RECEIVE_BUFFER_BYTES, SPIN_PERIOD, TELLINGS_SHARE, WHEEL_SHARE,
+    EVENTS_STOP_GRACE, FANOUT_TURN_SHARE, JOBS_SHARE, JOINS_SHARE, LISTING_SHARE, MESH_PERIOD_MAX,
+    MESH_SHARE, RECEIVE_BUFFER_BYTES, SPIN_PERIOD, TELLINGS_SHARE, WHEEL_SHARE,
 };
 use crate::mesh::{Class, Received as MeshReceived};
 use crate::ring::{Completion, Operation, Ring, Token};
@@ -136,7 +136,7 @@ impl<H: Handler> Loop<H> {
         self.core.counters().turns += 1;
         let happened = self.take_completions();
         self.settle();
-        let worked = self.work(began);
+        let worked = self.work();
         self.drain_connections();
         self.hand_over();
         self.core.send_reports();
@@ -247,7 +247,7 @@ impl<H: Handler> Loop<H> {
     }
 
     /// All sources, each within its share; true if any of them had something.
-    fn work(&mut self, began: Instant) -> bool {
+    fn work(&mut self) -> bool {
         let mut worked = self.take_messages();
         self.core.catch_up();
         if std::mem::take(&mut self.rung) {
@@ -268,7 +268,7 @@ impl<H: Handler> Loop<H> {
         worked |= self.take_passed();
         worked |= self.announce();
         if !self.core.channels.fanout.has_announcements() {
-            worked |= self.read_ready(began);
+            worked |= self.read_ready();
             worked |= self.announce();
         }
         // After the reading: who has spoken while this shard was late is not late.
@@ -290,8 +290,14 @@ impl<H: Handler> Loop<H> {
         told
     }
 
+    /// Until their share is over, in number or in time: a message that brings in somebody who has
+    /// waited for the control thread is as much work as a whole session's subscriptions.
     fn take_messages(&mut self) -> bool {
+        let began = self.core.now;
         for count in 0..MESH_SHARE {
+            if self.core.now - began > MESH_PERIOD_MAX {
+                break;
+            }
             let Some(MeshReceived { from, message, owes_answer }) =
                 self.core.channels.mesh.receive()
             else {

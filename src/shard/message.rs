@@ -46,10 +46,8 @@ pub(crate) enum Message {
     Answered(Box<Answered>),
     /// From a channel's home: send a connection of yours this again. It is not in the order.
     Redeliver(Box<Redeliver>),
-    /// To a channel's home: who was to be sent something again is not a member any more.
-    NotThere(Box<NotThere>),
-    /// To a channel's home: a connection is not present any more.
-    Absent { channel: Arc<str>, connection: ConnectionId, is_announced: bool },
+    /// To a channel's home: a connection that it has noted is not in the channel any more.
+    Absent { channel: Arc<str>, connection: ConnectionId, gone: Gone },
     /// To a channel's home: a connection that is present is shown otherwise from now on.
     ShowAnew(Box<ShowAnew>),
     /// From a channel's home: whoever of yours is in it gives way to somebody who enters.
@@ -143,17 +141,21 @@ pub(crate) struct TellUser {
 #[derive(Clone, Debug)]
 pub(crate) struct Redeliver {
     pub(crate) channel: Arc<str>,
-    pub(crate) user: Arc<str>,
     pub(crate) connection: ConnectionId,
     pub(crate) frame: Frame,
 }
 
-/// A connection of a user that is not in a channel any more.
-#[derive(Clone, Debug)]
-pub(crate) struct NotThere {
-    pub(crate) channel: Arc<str>,
-    pub(crate) user: Arc<str>,
-    pub(crate) connection: ConnectionId,
+/// What a membership that has ended was to its channel's home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gone {
+    /// It was counted among those present.
+    pub(crate) is_present: bool,
+    /// Others are told of that.
+    pub(crate) is_announced: bool,
+    /// What is published was retained for its user.
+    pub(crate) acknowledges: bool,
+    /// It has left by itself, or was put out, and was not cut off.
+    pub(crate) is_for_good: bool,
 }
 
 /// A publication whose place is asked for.
@@ -250,6 +252,10 @@ pub(crate) struct Counted {
     pub(crate) stream_bytes: u64,
     /// Clients present in channels, once for each channel.
     pub(crate) present: u64,
+    /// Users × channels for whom what is published is retained until it is acknowledged.
+    pub(crate) mailboxes: u64,
+    /// Bytes that those are charged for.
+    pub(crate) mailbox_bytes: u64,
     pub(crate) backlog_bytes: u64,
     pub(crate) partial_bytes: u64,
     pub(crate) timers: u64,

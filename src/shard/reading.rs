@@ -7,35 +7,35 @@ use super::event_loop::Loop;
 use super::ready::Rank;
 use crate::handler::Handler;
 use crate::limits::{
-    NEW_EVENTS_MAX, NEW_EVENTS_MIN, TURN_EVENTS_MAX, TURN_OUTPUT_BYTES_MAX, TURN_PERIOD_MAX,
+    KNOWN_EVENTS_MIN, NEW_EVENTS_MAX, NEW_EVENTS_MIN, TURN_EVENTS_MAX, TURN_OUTPUT_BYTES_MAX,
+    TURN_PERIOD_MAX,
 };
 use crate::ring::receive;
 use crate::sys::clock;
 
 impl<H: Handler> Loop<H> {
     /// Reads connections that are ready, in their order, each rank within its share.
-    pub(super) fn read_ready(&mut self, began: Instant) -> bool {
+    pub(super) fn read_ready(&mut self) -> bool {
         // What a step before this one took is not this one's.
-        let mut before = self.core.now;
-        let known = self.read_rank(Rank::Known, TURN_EVENTS_MAX, 0, began, &mut before);
-        let new = self.read_rank(Rank::New, NEW_EVENTS_MAX, NEW_EVENTS_MIN, began, &mut before);
+        let began = self.core.now;
+        let mut before = began;
+        let known = self.read_rank(Rank::Known, began, &mut before);
+        let new = self.read_rank(Rank::New, began, &mut before);
         known || new
     }
 
-    /// Reads at most `max` connections, and until the turn is full; `min` of them in any case.
-    fn read_rank(
-        &mut self,
-        rank: Rank,
-        max: usize,
-        min: usize,
-        began: Instant,
-        before: &mut Instant,
-    ) -> bool {
+    /// Reads those of this rank within their share, and until the turn is full.
+    fn read_rank(&mut self, rank: Rank, began: Instant, before: &mut Instant) -> bool {
+        let (max, full_min, late_min) = match rank {
+            Rank::Known => (TURN_EVENTS_MAX, 0, KNOWN_EVENTS_MIN),
+            Rank::New => (NEW_EVENTS_MAX, NEW_EVENTS_MIN, NEW_EVENTS_MIN),
+        };
         let entries = self.core.ready_count(rank).min(max);
         for count in 1..=entries {
             self.read_next(rank, before);
-            let full = self.ring.batch().used() > TURN_OUTPUT_BYTES_MAX;
-            if count >= min && (full || *before - began > TURN_PERIOD_MAX) {
+            let is_full = self.ring.batch().used() > TURN_OUTPUT_BYTES_MAX;
+            let is_late = *before - began > TURN_PERIOD_MAX;
+            if (is_full && count >= full_min) || (is_late && count >= late_min) {
                 break;
             }
         }

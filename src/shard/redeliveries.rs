@@ -2,7 +2,6 @@
 //!
 //! ```text
 //!   home: due ─▶ a message for each connection of the user ─▶ its shard: sent, if it keeps up
-//!                                                     └─ no member any more ─▶ home: forgotten
 //! ```
 //!
 //! Invariant: one that cannot be sent now is not kept for it. Its home sends it again later, as it
@@ -11,16 +10,15 @@
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use super::channels::{Channels, member};
 use super::core::{Core, Turn};
 use super::forms::{Readable, of_frames};
 use super::guard;
-use super::message::{Message, NotThere, Redeliver};
+use super::message::{Message, Redeliver};
 use super::sections::Section;
 use super::slab::Index;
-use crate::handler::{ConnectionId, Handler};
+use crate::handler::Handler;
 use crate::hub::MemberId;
 use crate::limits::{REDELIVERIES_SHARE, REDELIVERIES_WAITING_MAX};
 use crate::mesh::Class;
@@ -54,8 +52,8 @@ impl Channels {
         let mut budget = REDELIVERIES_SHARE;
         while let Some(due) = self.home.next_redelivery(&mut budget) {
             for (shard, connection) in due.links {
-                let (channel, user) = (due.channel.clone(), due.user.clone());
-                let one = Redeliver { channel, user, connection, frame: Frame::clone(&due.frame) };
+                let (channel, frame) = (due.channel.clone(), Frame::clone(&due.frame));
+                let one = Redeliver { channel, connection, frame };
                 if shard == self.here {
                     self.redeliveries.add(one);
                     continue;
@@ -65,17 +63,6 @@ impl Channels {
                 self.redeliveries.put_off += u64::from(sent.is_err());
             }
         }
-    }
-
-    /// A connection that something came for is not in the channel any more.
-    fn is_not_there(&mut self, channel: Arc<str>, user: Arc<str>, connection: ConnectionId) {
-        let home = self.homes.home_of_channel(&channel);
-        if home == self.here {
-            return self.home.unlink(&channel, &user, home, connection);
-        }
-        let message = Message::NotThere(Box::new(NotThere { channel, user, connection }));
-        // Without room for it, it is said again when the next one comes.
-        let _or_later = self.mesh.send(member(home), message, Class::Delivery);
     }
 }
 
@@ -100,9 +87,7 @@ impl<H: Handler> Turn<'_, H> {
             let index = Index::new(one.connection.index());
             let is_open = self.core.open(one.connection).is_some();
             if !is_open || !self.core.channels.is_member(index, &one.channel) {
-                let Redeliver { channel, user, connection, .. } = one;
-                self.core.channels.is_not_there(channel, user, connection);
-                continue;
+                continue; // it has left, and its home hears of it
             }
             if !self.core.is_ready_for(&one) || !self.send_again(index, &one) {
                 self.core.channels.redeliveries.put_off += 1;

@@ -68,8 +68,7 @@ const PLACED: u8 = 28;
 const LIST_CHANNELS: u8 = 29;
 const CHANNELS_LISTED: u8 = 30;
 const REDELIVER: u8 = 31;
-const NOT_THERE: u8 = 32;
-const REPORTED: u8 = 33;
+const REPORTED: u8 = 32;
 
 /// The kind that was added last.
 #[cfg(test)]
@@ -98,12 +97,11 @@ impl Message {
             Self::Entered(entered) => put.tag(ENTERED).entered_by(entered),
             Self::Ask(ask) => put.tag(ASK).ask(ask),
             Self::Answered(answered) => put.tag(ANSWERED).answered(answered),
-            Self::Absent { channel, connection, is_announced } => {
-                put.tag(ABSENT).text(channel).connection(*connection).bool(*is_announced)
+            Self::Absent { channel, connection, gone } => {
+                put.tag(ABSENT).text(channel).connection(*connection).gone(*gone)
             }
             Self::ShowAnew(anew) => put.tag(SHOW_ANEW).show_anew(anew),
             Self::Redeliver(one) => put.tag(REDELIVER).redeliver(one),
-            Self::NotThere(one) => put.tag(NOT_THERE).not_there(one),
             Self::Tell { channel, frame } => put.tag(TELL).text(channel).bytes(frame),
             Self::Replaced { channel } => put.tag(REPLACED).text(channel),
             Self::SignIn { user, limit, connection } => {
@@ -164,11 +162,10 @@ impl Message {
             ABSENT => Self::Absent {
                 channel: take.text()?,
                 connection: take.connection()?,
-                is_announced: take.bool()?,
+                gone: take.gone()?,
             },
             SHOW_ANEW => Self::ShowAnew(Box::new(take.show_anew()?)),
             REDELIVER => Self::Redeliver(Box::new(take.redeliver()?)),
-            NOT_THERE => Self::NotThere(Box::new(take.not_there()?)),
             TELL => Self::Tell { channel: take.text()?, frame: take.frame()? },
             REPLACED => Self::Replaced { channel: take.text()? },
             SIGN_IN => Self::SignIn {
@@ -244,6 +241,8 @@ mod tests {
             streams: 11,
             stream_bytes: 12,
             present: 13,
+            mailboxes: 14,
+            mailbox_bytes: 15,
             backlog_bytes: 5,
             partial_bytes: 6,
             timers: 7,
@@ -271,7 +270,6 @@ mod tests {
             answered(Answer::Refused),
             Message::Uninterested { channel: channel.clone() },
             Message::BothForms { channel: channel.clone() },
-            Message::Absent { channel: channel.clone(), connection, is_announced: true },
             Message::Replaced { channel: channel.clone() },
             Message::Tell { channel, frame },
             Message::Consult(Box::new(Consult { connection, id: 4, question: [7, 8].into() })),
@@ -341,7 +339,6 @@ mod tests {
             Message::Absent { .. } => ABSENT,
             Message::ShowAnew(_) => SHOW_ANEW,
             Message::Redeliver(_) => REDELIVER,
-            Message::NotThere(_) => NOT_THERE,
             Message::Tell { .. } => TELL,
             Message::Replaced { .. } => REPLACED,
             Message::Consult(_) => CONSULT,

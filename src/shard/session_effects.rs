@@ -15,7 +15,9 @@ use crate::handler::{
 };
 use crate::limits::REPLIES_WAITING_BYTES_MAX;
 use crate::protocol::{ErrorCode, Format, PresenceStats, Transport};
-use crate::session::{self, Deferred, Effect, Entry, Keep, Question, Session, SlotId, Span, Terms};
+use crate::session::{
+    self, Deferred, Effect, Entry, Keep, Question, Session, SlotId, Span, Terms, Unsubscribed,
+};
 use crate::sys::clock;
 use crate::token::TokenError;
 
@@ -51,7 +53,10 @@ impl Sessions {
                     if let Some(why) = why {
                         self.tell_unsubscribed(peer, &channel, why);
                     }
-                    peer.leave(self.effects.name(&channel));
+                    let name = self.effects.name(&channel);
+                    let is_for_good = why.is_some_and(Unsubscribed::is_for_good);
+                    let _was_in =
+                        if is_for_good { peer.leave(name) } else { peer.leave_for_now(name) };
                 }
                 Effect::Publish { id, slot, channel, message, keep } => {
                     let result = self.publish(peer, &channel, &message, keep);

@@ -19,9 +19,26 @@ pub fn usable_count() -> io::Result<usize> {
     Ok(thread::available_parallelism()?.get())
 }
 
+/// Lets threads of other priority have the core before the calling one: `nice` more than a thread
+/// has by default (setpriority(2): Linux counts it per thread).
+pub fn give_way(nice: i32) -> io::Result<()> {
+    Ok(rustix::process::setpriority_process(None, nice)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_thread_that_gives_way_does() {
+        let nice = || rustix::process::getpriority_process(None).unwrap();
+        let before = nice();
+        let its_own = thread::spawn(move || {
+            give_way(before + 3).unwrap();
+            nice()
+        });
+        assert_eq!((its_own.join().unwrap(), nice()), (before + 3, before));
+    }
 
     #[test]
     fn a_narrower_mask_leaves_fewer_cores() {

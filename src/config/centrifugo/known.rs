@@ -122,32 +122,12 @@ pub(super) const KNOWN: &[Known] = &[
     part("http_server.http3", "http_server.http3.enabled", HTTP2),
     unless("http_server.h2c_external", OFF, HTTP2),
     // client
-    unless("client.token.rsa_public_key", EMPTY, KEY),
-    unless("client.token.ecdsa_public_key", EMPTY, KEY),
-    unless("client.token.jwks_public_endpoint", EMPTY, KEY),
     unless("client.token.jwks", EMPTY, KEY),
-    unless(
-        "client.token.audience_regex",
-        EMPTY,
-        "the audience is compared as a whole, with client.token.audience: without that, tokens for \
-         others are accepted",
-    ),
-    unless(
-        "client.token.issuer_regex",
-        EMPTY,
-        "the issuer is compared as a whole, with client.token.issuer: without that, tokens of \
-         others are accepted",
-    ),
     part("client.subscription_token", "client.subscription_token.enabled", SUB_TOKEN),
     unless(
         "client.insecure_skip_token_signature_verify",
         OFF,
         "signatures are always verified: sign the tokens of tests too",
-    ),
-    unless(
-        "client.expired_sub_close_delay",
-        &["25s"],
-        "the delay from the end of a subscription to its being closed is Centrifugo's default",
     ),
     idle(
         "client.presence_update_interval",
@@ -188,27 +168,6 @@ pub(super) const KNOWN: &[Known] = &[
     unless("channel.without_namespace.map_clients_presence_channel_prefix", EMPTY, MAP),
     unless("channel.without_namespace.map_users_presence_channel_prefix", EMPTY, MAP),
     unless("channel.without_namespace.shared_poll", EMPTY, MAP),
-    unless(
-        "channel.without_namespace.delta_publish",
-        OFF,
-        "publications are sent whole: more bytes, and the same to the application",
-    ),
-    unless(
-        "channel.without_namespace.allowed_delta_types",
-        EMPTY,
-        "publications are sent whole: more bytes, and the same to the application",
-    ),
-    unless(
-        "channel.without_namespace.allow_tags_filter",
-        OFF,
-        "who subscribes with a filter is refused (107)",
-    ),
-    unless("channel.without_namespace.subscribe_proxy_enabled", OFF, ASKED),
-    unless("channel.without_namespace.subscribe_proxy_name", &["", "default"], ASKED_BY),
-    unless("channel.without_namespace.publish_proxy_enabled", OFF, ASKED),
-    unless("channel.without_namespace.publish_proxy_name", &["", "default"], ASKED_BY),
-    unless("channel.without_namespace.sub_refresh_proxy_enabled", OFF, ASKED),
-    unless("channel.without_namespace.sub_refresh_proxy_name", &["", "default"], ASKED_BY),
     unless("channel.without_namespace.subscribe_stream_proxy_enabled", OFF, GRPC),
     unless("channel.without_namespace.subscribe_stream_proxy_name", &["", "default"], ASKED_BY),
     unless("channel.without_namespace.subscribe_stream_proxy_bidirectional", OFF, GRPC),
@@ -227,11 +186,8 @@ pub(super) const KNOWN: &[Known] = &[
     unless("channel.without_namespace.cache_empty_proxy_name", &["", "default"], PAID),
     // back ends
     unless("rpc.proxy", EMPTY, ASKED),
-    unless("rpc.without_namespace.proxy_enabled", OFF, ASKED),
-    unless("rpc.without_namespace.proxy_name", &["", "default"], ASKED_BY),
     unless("rpc.without_namespace", EMPTY, ASKED),
     unless("rpc.namespaces", EMPTY, ASKED),
-    unless("rpc.namespace_boundary", &["", ":"], "RPC methods have no namespaces"),
     part("rpc.ping", "rpc.ping.enabled", "there is no RPC that does nothing"),
     unless("proxies", EMPTY, ASKED),
     // stores
@@ -259,7 +215,6 @@ pub(super) const KNOWN: &[Known] = &[
     idle("websocket.use_write_buffer_pool", LOOP),
     part("http_stream", "http_stream.enabled", "its endpoint is served as longwire has it"),
     part("sse", "sse.enabled", "its endpoint is served as longwire has it"),
-    unless("emulation.handler_prefix", &["", "/emulation"], "its path is /emulation"),
     unless("emulation", EMPTY, "its path is /emulation"),
     part("uni_websocket", "uni_websocket.enabled", UNI),
     part("uni_sse", "uni_sse.enabled", UNI),
@@ -303,6 +258,14 @@ mod tests {
 
     fn text(text: &str) -> Value {
         Value::Text(text.to_owned())
+    }
+
+    #[test]
+    fn no_row_speaks_of_a_key_of_ours() {
+        for key in crate::config::keys().filter(|key| !matches!(key.kind, Kind::Tables(_))) {
+            let row = KNOWN.iter().find(|known| known.path == key.path);
+            assert!(row.is_none(), "{} is taken over, and needs no word", key.path);
+        }
     }
 
     /// What each row says of a value that nobody has by default, with everything switched on.

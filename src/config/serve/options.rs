@@ -85,8 +85,8 @@ section! {
         acknowledged_size: u32 = 100, in 1..=ACKNOWLEDGED_SIZE_MAX;
         /// Bytes of them at most.
         acknowledged_bytes: Bytes = Bytes(1024 * 1024), in 1024..=ACKNOWLEDGED_BYTES_MAX;
-        /// Time for which each is, and for which a user without a connection is known, in whole
-        /// seconds.
+        /// Time for which each is, and for which a user whose connection was cut off is waited
+        /// for, in whole seconds.
         acknowledged_ttl: Seconds = Seconds(3_600), in 1_000..=YEAR_MS;
         /// Whether channels with a list of users in their name are open to those users.
         allow_user_limited_channels: bool = false;

@@ -11,6 +11,7 @@
 //! have open.
 
 mod calls;
+mod checkers;
 mod desk;
 mod endpoints;
 mod key_fetch;

@@ -2,23 +2,23 @@
 //!
 //! ```text
 //!   token ─▶ known? ─yes─▶ signed
-//!              └─no─▶ its key ─▶ room for one more? ─▶ thread: check ─▶ known from now on
+//!              └─no─▶ its key ─▶ Checkers ─▶ known from now on
 //! ```
 //!
-//! Invariants: no more are checked at a time than there are [threads](thread_count) for it, so that
-//! a storm of tokens leaves the shards their cores; the same token is checked once however many
-//! ask, and again only if its keys have changed since.
+//! Invariants: the same token is checked once however many ask, and again only if its keys have
+//! changed since.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-use tokio::sync::{Mutex, OnceCell, Semaphore};
+use tokio::sync::{Mutex, OnceCell};
 
+use super::checkers::Checkers;
 use super::key_fetch::KeyFetch;
 use super::key_source::KeySource;
 use crate::backend::TokenVerdict;
-use crate::limits::{TOKEN_CORES_PER_THREAD, TOKEN_FLIGHTS_LOOKED_THROUGH};
-use crate::token::{Fingerprint, Jwt, Known, PublicKey, Purpose, TokenError, TokenRules};
+use crate::limits::TOKEN_FLIGHTS_LOOKED_THROUGH;
+use crate::token::{Fingerprint, Jwt, Known, Purpose, TokenError, TokenRules};
 
 /// Which tokens are taken, as the control thread goes by it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,8 +46,8 @@ pub(in crate::control) struct Verifiers {
 
 impl Verifiers {
     pub(in crate::control) fn new(keys: TokenKeys) -> Self {
-        let room = Arc::new(Semaphore::new(thread_count()));
-        let of = |rules: &TokenRules| Verifier::new(rules.clone(), Arc::clone(&room));
+        let checkers = Arc::new(Checkers::new());
+        let of = |rules: &TokenRules| Verifier::new(rules.clone(), Arc::clone(&checkers));
         let connection = of(&keys.connection);
         let subscription = keys.subscription.as_ref().map(of);
         Self { keys, connection, subscription }
@@ -66,28 +66,47 @@ impl Verifiers {
     }
 }
 
-/// One in some of the cores, so that the others go on as if nothing were.
-fn thread_count() -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    (cores / TOKEN_CORES_PER_THREAD).max(1)
+type Flight = OnceCell<Result<(), TokenError>>;
+
+/// Tokens that are being checked.
+#[derive(Default)]
+struct Flights {
+    all: HashMap<Fingerprint, Weak<Flight>>,
+    /// How many were alive when they were last looked through.
+    alive_count: usize,
 }
 
-type Flight = OnceCell<Result<(), TokenError>>;
+impl Flights {
+    /// The check of this token that is under way, or a new one.
+    fn of(&mut self, name: Fingerprint) -> Arc<Flight> {
+        if let Some(flight) = self.all.get(&name).and_then(Weak::upgrade) {
+            return flight;
+        }
+        // Those whose clients have all gone before it was over; seldom enough to cost nothing.
+        if self.all.len() >= TOKEN_FLIGHTS_LOOKED_THROUGH.max(2 * self.alive_count) {
+            self.all.retain(|_, flight| flight.strong_count() > 0);
+            self.alive_count = self.all.len();
+        }
+        let flight = Arc::new(Flight::new());
+        self.all.insert(name, Arc::downgrade(&flight));
+        flight
+    }
+}
 
 struct Verifier {
     rules: TokenRules,
     source: Option<Arc<KeySource>>,
     known: Mutex<Known>,
     /// The tokens that are being checked, for those who bring the same meanwhile.
-    flights: Mutex<HashMap<Fingerprint, Weak<Flight>>>,
-    room: Arc<Semaphore>,
+    flights: Mutex<Flights>,
+    checkers: Arc<Checkers>,
 }
 
 impl Verifier {
-    fn new(rules: TokenRules, room: Arc<Semaphore>) -> Self {
+    fn new(rules: TokenRules, checkers: Arc<Checkers>) -> Self {
         let source = rules.key_set_url.clone().map(|url| KeySource::new(KeyFetch::new(url)));
         let (known, flights) = (Mutex::default(), Mutex::default());
-        Self { rules, source, known, flights, room }
+        Self { rules, source, known, flights, checkers }
     }
 
     async fn verify(&self, token: String) -> TokenVerdict {
@@ -96,30 +115,15 @@ impl Verifier {
         if is_current && self.known.lock().await.holds(name, self.generation()) {
             return TokenVerdict { result: Ok(name), was_known: true };
         }
-        let flight = self.flight(name).await;
+        let flight = self.flights.lock().await.of(name);
         let mut was_known = true;
         let checked = flight.get_or_init(|| {
             was_known = false;
             self.check(name, token)
         });
         let result = checked.await.map(|()| name);
-        self.flights.lock().await.remove(&name);
+        self.flights.lock().await.all.remove(&name);
         TokenVerdict { result, was_known }
-    }
-
-    /// The check of this token that is under way, or a new one.
-    async fn flight(&self, name: Fingerprint) -> Arc<Flight> {
-        let mut flights = self.flights.lock().await;
-        if let Some(flight) = flights.get(&name).and_then(Weak::upgrade) {
-            return flight;
-        }
-        if flights.len() >= TOKEN_FLIGHTS_LOOKED_THROUGH {
-            // Those whose clients have all gone before it was over.
-            flights.retain(|_, flight| flight.strong_count() > 0);
-        }
-        let flight = Arc::new(Flight::new());
-        flights.insert(name, Arc::downgrade(&flight));
-        flight
     }
 
     async fn check(&self, name: Fingerprint, token: String) -> Result<(), TokenError> {
@@ -128,14 +132,14 @@ impl Verifier {
             self.rules.admit(&jwt)?;
             (self.rules.keys_for(&jwt), self.generation())
         };
-        if !keys.is_empty() && self.is_signed(&token, keys.clone()).await? {
+        if !keys.is_empty() && self.checkers.is_signed(&token, keys.clone()).await? {
             self.known.lock().await.add(name, generation);
             return Ok(());
         }
         let source = self.source.as_ref().ok_or(TokenError::Signature)?;
         keys = vec![source.key(&Jwt::new(&token)?).await?];
         let generation = self.generation();
-        if !self.is_signed(&token, keys).await? {
+        if !self.checkers.is_signed(&token, keys).await? {
             return Err(TokenError::Signature);
         }
         let mut known = self.known.lock().await;
@@ -143,18 +147,6 @@ impl Verifier {
         known.holds(name, generation);
         known.add(name, generation);
         Ok(())
-    }
-
-    /// Has a thread check it, when there is room.
-    async fn is_signed(&self, token: &str, keys: Vec<PublicKey>) -> Result<bool, TokenError> {
-        let room = Arc::clone(&self.room).acquire_owned().await;
-        let (room, token) = (room.expect("it is never closed"), token.to_owned());
-        let checked = tokio::task::spawn_blocking(move || {
-            let _room = room; // also if nobody waits for it any more
-            let jwt = Jwt::new(&token)?;
-            Ok(keys.iter().any(|key| jwt.is_signed_by(key)))
-        });
-        checked.await.unwrap_or(Err(TokenError::Unavailable))
     }
 
     fn generation(&self) -> u64 {
@@ -165,6 +157,7 @@ impl Verifier {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::token::PublicKey;
     use crate::token::rig::Signer;
 
     /// Two clients that come at once, and one that comes after them.
@@ -173,8 +166,9 @@ mod tests {
         let signer = Signer::curve("ES256");
         let public_keys = vec![PublicKey::ecdsa(&signer.pem()).expect("a key")];
         let rules = TokenRules { public_keys, ..TokenRules::default() };
-        let room = Arc::new(Semaphore::new(0));
-        let verifier = Arc::new(Verifier::new(rules, Arc::clone(&room)));
+        let checkers = Arc::new(Checkers::new());
+        let verifier = Arc::new(Verifier::new(rules, Arc::clone(&checkers)));
+        let held_up = checkers.hold_up().await;
         let token = signer.token(r#"{"sub":"ann"}"#);
         let mut both = tokio::task::JoinSet::new();
         for _ in 0..2 {
@@ -182,16 +176,30 @@ mod tests {
             both.spawn(async move { verifier.verify(token).await });
         }
         // Both are under way, and no thread is free to check anything.
-        while verifier.flights.lock().await.values().all(|flight| flight.strong_count() < 2) {
+        while verifier.flights.lock().await.all.values().all(|flight| flight.strong_count() < 2) {
             tokio::task::yield_now().await;
         }
-        room.add_permits(1);
+        drop(held_up);
         let mut told = both.join_all().await;
         told.sort_by_key(|verdict| verdict.was_known);
         let name = Fingerprint::of(&token);
         let verdict = |was_known| TokenVerdict { result: Ok(name), was_known };
         assert_eq!(told, [verdict(false), verdict(true)]);
         assert_eq!(verifier.verify(token).await, verdict(true));
-        assert_eq!(verifier.flights.lock().await.len(), 0, "nothing is left of them");
+        assert_eq!(verifier.flights.lock().await.all.len(), 0, "nothing is left of them");
+    }
+
+    #[test]
+    fn those_whose_clients_have_gone_do_not_pile_up() {
+        let mut flights = Flights::default();
+        let name = |number: usize| Fingerprint::of(&number.to_string());
+        let held: Vec<_> = (0..10).map(|number| flights.of(name(number))).collect();
+        for number in 10..100 * TOKEN_FLIGHTS_LOOKED_THROUGH {
+            flights.of(name(number));
+            assert!(flights.all.len() <= TOKEN_FLIGHTS_LOOKED_THROUGH, "{number}");
+        }
+        assert!(
+            held.iter().zip(0..).all(|(one, number)| Arc::ptr_eq(one, &flights.of(name(number))))
+        );
     }
 }

@@ -76,6 +76,9 @@ impl Collector for Process {
 const USERS_HELP: &str =
     "Users with a name whose connections are counted, for client.user_connection_limit is set";
 
+/// What a mailbox is.
+const MAILBOXES_HELP: &str = "Users × channels for whom publications are kept until acknowledged";
+
 /// What the shards have counted.
 #[derive(Debug)]
 struct Shards {
@@ -113,6 +116,8 @@ impl Shards {
             ("streams", "Channels whose publications have offsets", None, snapshot.streams),
             ("stream", "Kept publications", Some(&Unit::Bytes), snapshot.stream_bytes),
             ("present", "Clients present in channels", None, snapshot.present),
+            ("mailboxes", MAILBOXES_HELP, None, snapshot.mailboxes),
+            ("mailbox", MAILBOXES_HELP, Some(&Unit::Bytes), snapshot.mailbox_bytes),
             ("backlog", "Unsent output", Some(&Unit::Bytes), snapshot.backlog_bytes),
             ("partial", "Unfinished input", Some(&Unit::Bytes), snapshot.partial_bytes),
             ("timers", "Connections that wait for a deadline", None, snapshot.timers),

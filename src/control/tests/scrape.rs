@@ -38,6 +38,8 @@ fn held() -> Snapshot {
         streams: 17,
         stream_bytes: 18,
         present: 19,
+        mailboxes: 20,
+        mailbox_bytes: 21,
         backlog_bytes: 77,
         ..Snapshot::default()
     };
@@ -86,6 +88,8 @@ async fn a_scrape_tells_everything_that_is_counted() {
         ("longwire_streams", 17.0),
         ("longwire_stream_bytes", 18.0),
         ("longwire_present", 19.0),
+        ("longwire_mailboxes", 20.0),
+        ("longwire_mailbox_bytes", 21.0),
         ("longwire_node_num_users", 7.0),
         ("longwire_transport_messages_sent_size_total{transport=\"websocket\"}", 42.0),
         ("longwire_transport_outgoing_close_count_total{code=\"1001\"}", 1.0),

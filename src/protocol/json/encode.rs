@@ -79,6 +79,11 @@ pub fn write_push(out: &mut Vec<u8>, channel: &str, push: &Push<'_>) {
             object.text("reason", code.text());
             object.end();
         }
+        Push::Message(data) => {
+            let mut object = object.object("message");
+            object.raw("data", data);
+            object.end();
+        }
         Push::Disconnect(farewell) => {
             let mut object = object.object("disconnect");
             object.number("code", farewell.code.into());

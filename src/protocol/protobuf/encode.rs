@@ -77,6 +77,11 @@ pub fn write_push(out: &mut Vec<u8>, channel: &str, push: &Push<'_>) {
             message.text(3, code.text());
             message.end();
         }
+        Push::Message(data) => {
+            let mut message = message.message(8);
+            message.bytes(1, data);
+            message.end();
+        }
         Push::Disconnect(farewell) => {
             let mut message = message.message(11);
             message.number(1, farewell.code.into());

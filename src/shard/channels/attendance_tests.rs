@@ -69,7 +69,7 @@ fn who_enters_is_present_until_it_leaves_or_is_gone() {
         }
         let all = ["ann", "ann", "bob"].map(str::to_owned);
         assert_eq!(presence(&mut shards, home, &name), (all.to_vec(), [3, 2]), "home {home}");
-        assert!(shards[0].leave(id(4), &name));
+        assert!(shards[0].leave(id(4), &name, true));
         shards[0].leave_all(id(6));
         exchange(&mut shards);
         assert_eq!(presence(&mut shards, home, &name), (vec!["ann".into()], [1, 1]));
@@ -86,7 +86,7 @@ fn who_was_let_in_after_it_was_gone_is_not_present() {
     for index in [4, GONE] {
         assert_eq!(shards[0].enter(id(index), &name, announced("ann")), Ok(Asked::Waits));
     }
-    assert!(shards[0].leave(id(4), &name));
+    assert!(shards[0].leave(id(4), &name, true));
     assert_eq!(exchange(&mut shards), []);
     assert_eq!(presence(&mut shards, 1, &name), (vec![], [0, 0]));
 }
@@ -173,7 +173,7 @@ fn only_hearers_are_told_once_a_tick_who_came_and_went() {
         tick(&mut shards);
         assert_eq!(delivered_payloads(&mut shards[0]), [], "once");
         // What is published beside it is everybody's.
-        assert!(shards[0].leave(id(6), &name));
+        assert!(shards[0].leave(id(6), &name, true));
         exchange(&mut shards);
         assert_eq!(shards[1].publish(&name, Arc::new(*b"\x81\x02hi"), None), Ok(()));
         tick(&mut shards);

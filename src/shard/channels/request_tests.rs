@@ -38,7 +38,7 @@ fn who_leaves_while_its_entry_waits_is_no_member() {
     let [name, other] = names_at(1);
     fill(&mut shards[0], &other);
     assert_eq!(shards[0].enter(id(1), &name, noted()), Ok(Asked::Waits));
-    assert!(shards[0].leave(id(1), &name));
+    assert!(shards[0].leave(id(1), &name, true));
     assert_eq!(exchange(&mut shards), []);
     assert!(!shards[0].is_member(Index::new(1), &name));
     assert!(enter(&mut shards, 1, &name, noted()).is_ok());
@@ -68,7 +68,7 @@ fn nobody_enters_before_the_home_has_heard_who_was_gone() {
     assert!(enter(&mut shards, 1, &name, there()).is_ok());
     fill(&mut shards[0], &other);
     while shards[0].mesh.send(member(ShardId::new(1)), unheard(), Class::Notice).is_ok() {}
-    assert!(shards[0].leave(id(1), &name));
+    assert!(shards[0].leave(id(1), &name, true));
     assert_eq!(shards[0].enter(id(1), &name, there()), Ok(Asked::Waits));
     // There is room again, but what is owed has not been sent.
     shards[0].mesh.flush(|_| {});
@@ -102,7 +102,7 @@ fn what_nobody_wants_to_hear_any_more_is_not_asked() {
     let heard = exchange(&mut shards);
     assert_eq!((asked, heard.len()), (4, 1), "{heard:?}");
     assert_eq!((shards[0].entering.count(), shards[0].requests.count()), (0, 0));
-    assert!(shards[0].leave(id(2), &name));
+    assert!(shards[0].leave(id(2), &name, true));
     exchange(&mut shards);
     assert_eq!((shards[0].fanout.channel_count(), shards[1].home.attendance.count()), (0, 0));
 }
@@ -116,7 +116,7 @@ fn who_comes_back_before_the_answer_enters_after_it() {
         Entry { presence: Some(present), ..Entry::default() }
     };
     assert_eq!(shards[0].enter(id(1), &name, there("ann")), Ok(Asked::Waits));
-    assert!(shards[0].leave(id(1), &name));
+    assert!(shards[0].leave(id(1), &name, true));
     assert_eq!(shards[0].enter(id(1), &name, there("bob")), Ok(Asked::Waits));
     assert_eq!(shards[0].enter(id(1), &name, there("cho")), Err(JoinError::Member));
     assert_eq!(exchange(&mut shards).len(), 1, "the second is answered");
@@ -124,13 +124,13 @@ fn who_comes_back_before_the_answer_enters_after_it() {
     let Answer::Presence(list) = shards[1].home.attendance.list(&name) else { panic!("a list") };
     assert_eq!(list.iter().map(Present::user).collect::<Vec<_>>(), ["bob"]);
     // And who leaves twice does not.
-    assert!(shards[0].leave(id(1), &name));
+    assert!(shards[0].leave(id(1), &name, true));
     exchange(&mut shards);
     assert_eq!(shards[0].enter(id(1), &name, there("ann")), Ok(Asked::Waits));
-    assert!(shards[0].leave(id(1), &name));
+    assert!(shards[0].leave(id(1), &name, true));
     assert_eq!(shards[0].enter(id(1), &name, there("bob")), Ok(Asked::Waits));
-    assert!(shards[0].leave(id(1), &name));
-    assert!(!shards[0].leave(id(1), &name));
+    assert!(shards[0].leave(id(1), &name, true));
+    assert!(!shards[0].leave(id(1), &name, true));
     assert_eq!(exchange(&mut shards), []);
     assert_eq!((shards[0].entering.count(), shards[1].home.attendance.count()), (0, 0));
 }

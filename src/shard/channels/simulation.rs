@@ -155,7 +155,7 @@ impl Simulation {
             Step::Enter { at, who, channel, recovers } => self.enter(at, who, channel, recovers),
             Step::Leave { at, who, channel } => {
                 let id = self.id(at, who);
-                self.shards[at].leave(id, &self.names[channel]);
+                self.shards[at].leave(id, &self.names[channel], true);
                 self.clients.entry((at, who, channel)).or_default().is_member = false;
             }
             Step::Vanish { at, who } => {
@@ -268,7 +268,7 @@ impl Simulation {
             if missed > 0 {
                 self.told_of_gaps += 1;
                 client.is_member = false;
-                assert!(self.shards[at].leave(id, &name));
+                assert!(self.shards[at].leave(id, &name, true));
                 continue;
             }
             for message in messages {

@@ -84,7 +84,7 @@ fn a_full_home_here_or_elsewhere_ends_the_membership() {
         assert!(!shards[0].is_member(Index::new(5), &names[1]));
         assert_eq!(shards[home].home.interest_refused, 1);
         // Once there is room again, the same join is confirmed.
-        assert!(shards[0].leave(id(4), &names[0]));
+        assert!(shards[0].leave(id(4), &names[0], true));
         exchange(&mut shards);
         assert_eq!(shards[0].join(id(5), &names[1]), Ok(true));
         exchange(&mut shards);
@@ -102,7 +102,7 @@ fn a_delivery_for_an_interest_that_has_ended_is_counted_and_nobodys() {
     assert_eq!(told(&mut shards[0]), [(4, true)]);
     // The home sends, and the member leaves and comes back before it arrives.
     assert_eq!(shards[1].publish(&name, Arc::new(*b"old"), None), Ok(()));
-    assert!(shards[0].leave(index, &name));
+    assert!(shards[0].leave(index, &name, true));
     assert_eq!(shards[0].join(index, &name), Ok(true));
     exchange(&mut shards);
     assert_eq!((shards[0].stale, shards[0].fanout.queue_bytes()), (1, 0));
@@ -263,8 +263,8 @@ fn who_leaves_or_is_gone_before_the_answer_is_no_member_and_the_interest_ends() 
         let again = shards[0].enter(id(index), &name, positioned(None));
         assert_eq!(again, Err(JoinError::Member));
         if index != GONE {
-            assert!(shards[0].leave(id(index), &name));
-            assert!(!shards[0].leave(id(index), &name), "only once");
+            assert!(shards[0].leave(id(index), &name, true));
+            assert!(!shards[0].leave(id(index), &name, true), "only once");
         }
         assert_eq!(exchange(&mut shards), []);
         assert!(!shards[0].is_member(Index::new(index), &name));
@@ -283,7 +283,7 @@ fn a_full_home_lets_nobody_in_and_keeps_nothing_of_it() {
         assert_eq!(refused, Err(JoinError::HomeFull), "home {home}");
         assert_eq!(told(&mut shards[0]), []);
         assert_eq!(shards[0].fanout.channel_count(), 1);
-        assert!(shards[0].leave(id(4), &names[0]));
+        assert!(shards[0].leave(id(4), &names[0], true));
         exchange(&mut shards);
         assert!(enter(&mut shards, 5, &names[1], positioned(None)).is_ok());
     }

@@ -90,7 +90,7 @@ impl Writer<'_> {
     pub(super) fn counted(&mut self, counted: &Counted) -> &mut Self {
         let Counted { round, shard, counters, details, connections, open, .. } = counted;
         let Counted { channels, subscriptions, users, submitted, .. } = counted;
-        let Counted { streams, stream_bytes, present, .. } = counted;
+        let Counted { streams, stream_bytes, present, mailboxes, mailbox_bytes, .. } = counted;
         let Counted { backlog_bytes, partial_bytes, timers, ready, .. } = counted;
         self.count(Counters::COUNT + Details::COUNT);
         for value in counters.iter().map(|(_, value)| value).chain(details.values()) {
@@ -107,6 +107,8 @@ impl Writer<'_> {
             streams,
             stream_bytes,
             present,
+            mailboxes,
+            mailbox_bytes,
             backlog_bytes,
             partial_bytes,
             timers,
@@ -233,6 +235,8 @@ impl<'a> Reader<'a> {
             streams: self.u64()?,
             stream_bytes: self.u64()?,
             present: self.u64()?,
+            mailboxes: self.u64()?,
+            mailbox_bytes: self.u64()?,
             backlog_bytes: self.u64()?,
             partial_bytes: self.u64()?,
             timers: self.u64()?,

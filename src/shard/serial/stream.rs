@@ -9,7 +9,7 @@ use crate::handler::{
     Position, Present, Publications, Question, Reading, Recover, Recovered, Retention, Since,
 };
 use crate::shard::message::{
-    Answered, Ask, Enter, EnteredBy, NotThere, PublishKept, Redeliver, ShowAnew, TellUser,
+    Answered, Ask, Enter, EnteredBy, Gone, PublishKept, Redeliver, ShowAnew, TellUser,
 };
 
 /// By their tags.
@@ -92,13 +92,13 @@ impl Writer<'_> {
     }
 
     pub(super) fn redeliver(&mut self, one: &Redeliver) -> &mut Self {
-        let Redeliver { channel, user, connection, frame } = one;
-        self.text(channel).text(user).connection(*connection).bytes(frame)
+        let Redeliver { channel, connection, frame } = one;
+        self.text(channel).connection(*connection).bytes(frame)
     }
 
-    pub(super) fn not_there(&mut self, one: &NotThere) -> &mut Self {
-        let NotThere { channel, user, connection } = one;
-        self.text(channel).text(user).connection(*connection)
+    pub(super) fn gone(&mut self, gone: Gone) -> &mut Self {
+        let Gone { is_present, is_announced, acknowledges, is_for_good } = gone;
+        self.bool(is_present).bool(is_announced).bool(acknowledges).bool(is_for_good)
     }
 
     fn acknowledges(&mut self, acknowledges: &Acknowledges) -> &mut Self {
@@ -222,12 +222,17 @@ impl Reader<'_> {
     }
 
     pub(super) fn redeliver(&mut self) -> Result<Redeliver, SerialError> {
-        let (channel, user) = (self.text()?, self.text()?);
-        Ok(Redeliver { channel, user, connection: self.connection()?, frame: self.frame()? })
+        let (channel, connection) = (self.text()?, self.connection()?);
+        Ok(Redeliver { channel, connection, frame: self.frame()? })
     }
 
-    pub(super) fn not_there(&mut self) -> Result<NotThere, SerialError> {
-        Ok(NotThere { channel: self.text()?, user: self.text()?, connection: self.connection()? })
+    pub(super) fn gone(&mut self) -> Result<Gone, SerialError> {
+        Ok(Gone {
+            is_present: self.bool()?,
+            is_announced: self.bool()?,
+            acknowledges: self.bool()?,
+            is_for_good: self.bool()?,
+        })
     }
 
     fn acknowledges(&mut self) -> Result<Acknowledges, SerialError> {
@@ -420,11 +425,18 @@ pub(super) mod tests {
         messages.push(Message::PublishKept(Box::new(kept)));
         let anew = ShowAnew { channel: channel.clone(), connection, present: present().unlisted() };
         messages.push(Message::ShowAnew(Box::new(anew)));
-        let (of, user): (Arc<str>, Arc<str>) = (channel.clone(), "ann".into());
-        let gone = NotThere { channel: of.clone(), user: user.clone(), connection };
-        let again = Redeliver { channel: of, user, connection, frame: (*b"again").into() };
-        messages.push(Message::NotThere(Box::new(gone)));
+        let (of, frame) = (channel.clone(), (*b"again").into());
+        let again = Redeliver { channel: of, connection, frame };
         messages.push(Message::Redeliver(Box::new(again)));
+        for bits in 0..16_u8 {
+            let gone = Gone {
+                is_present: bits & 1 != 0,
+                is_announced: bits & 2 != 0,
+                acknowledges: bits & 4 != 0,
+                is_for_good: bits & 8 != 0,
+            };
+            messages.push(Message::Absent { channel: channel.clone(), connection, gone });
+        }
         for entry in entries() {
             let enter = Enter { channel: channel.clone(), connection, entry };
             messages.push(Message::Enter(Box::new(enter)));

@@ -1,0 +1,378 @@
+//! The sessions of one thread: what each says when it is told something.
+//!
+//! ```text
+//!   clients ─▶ Open, Message, Broken, Free ─▶ Crowd ─▶ hello, pong │ Found
+//! ```
+//!
+//! Invariants: a session that was begun becomes ready or is counted among the failures, once; in a
+//! storm one that failed is begun again, as the SDKs do, until it is ready or the run ends.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use super::backoff;
+use super::found::Found;
+use super::member::{Member, Stage};
+use super::parcel::Parcel;
+use super::plan::{Scenario, SessionPlan};
+use super::words::{self, Place, Publication, Subscribed, Told};
+use crate::bench::clients::{Break, Heard, Listener, Speaker};
+use crate::bench::share::Share;
+use crate::ws::MessageKind;
+
+/// The sessions of one thread.
+pub(super) struct Crowd<'a> {
+    plan: &'a SessionPlan,
+    share: Share,
+    /// The last number in each channel, of all threads.
+    published: &'a [AtomicU32],
+    members: Vec<Member>,
+    /// Sessions being begun.
+    opening: u32,
+    /// Those that have said hello, in the order of their deadlines: (when, slot, life).
+    greetings: VecDeque<(Duration, u32, u32)>,
+    /// Those that come back: (milliseconds of the run, slot).
+    retries: BinaryHeap<Reverse<(u64, u32)>>,
+    /// Whether those that end come back.
+    pub(super) comes_back: bool,
+    /// The streams of the channels, as far as somebody may recover.
+    epochs: BTreeMap<u32, Box<str>>,
+    /// What the server has announced.
+    heartbeat: words::Connected,
+    /// Publishers whose last publication has come back to them.
+    pub(super) heard_back: Vec<u32>,
+    /// What is being said; one for all.
+    speech: Vec<u8>,
+    /// When measuring began.
+    pub(super) measured_from: Option<Duration>,
+    pub(super) found: Found,
+}
+
+impl<'a> Crowd<'a> {
+    /// Sessions of `share`, none of them begun.
+    pub(super) fn new(plan: &'a SessionPlan, share: Share, published: &'a [AtomicU32]) -> Self {
+        Self {
+            plan,
+            share,
+            published,
+            members: vec![Member::default(); share.count as usize],
+            opening: 0,
+            greetings: VecDeque::new(),
+            retries: BinaryHeap::new(),
+            comes_back: false,
+            epochs: BTreeMap::new(),
+            heartbeat: words::Connected::default(),
+            heard_back: Vec::new(),
+            speech: Vec::new(),
+            measured_from: None,
+            found: Found::default(),
+        }
+    }
+
+    /// Sessions being begun.
+    pub(super) fn opening(&self) -> u32 {
+        self.opening
+    }
+
+    /// The session of this slot is begun, and was due at that time.
+    pub(super) fn begin(&mut self, slot: u32, due: Duration) {
+        let member = &mut self.members[slot as usize];
+        member.stage = Stage::Opening;
+        if !self.comes_back || member.tries == 0 {
+            member.begin(due);
+        }
+        self.opening += 1;
+    }
+
+    /// It could not even be tried.
+    pub(super) fn not_begun(&mut self, slot: u32, now: Duration) {
+        self.fell(slot);
+        self.rest(slot, now);
+    }
+
+    /// The next session that is due to come back.
+    pub(super) fn next_retry(&mut self, now: Duration) -> Option<u32> {
+        let Reverse((at_ms, _)) = *self.retries.peek()?;
+        if u128::from(at_ms) > now.as_millis() {
+            return None;
+        }
+        self.retries.pop().map(|Reverse((_, slot))| slot)
+    }
+
+    /// How many are in their channels now.
+    pub(super) fn ready(&self) -> u64 {
+        let ready = self.members.iter().filter(|member| member.stage == Stage::Ready);
+        ready.count() as u64
+    }
+
+    /// Whether this session is in its channel.
+    pub(super) fn is_ready(&self, slot: u32) -> bool {
+        self.members[slot as usize].stage == Stage::Ready
+    }
+
+    /// Publications that this publisher has made and not got back.
+    pub(super) fn unanswered(&self, slot: u32) -> u32 {
+        let published = self.published[self.channel(slot) as usize].load(Ordering::Relaxed);
+        published.saturating_sub(self.members[slot as usize].number)
+    }
+
+    /// Drops a session; it comes back by itself.
+    pub(super) fn drop_session(&mut self, slot: u32, speaker: &mut Speaker) -> io::Result<()> {
+        let member = &mut self.members[slot as usize];
+        (member.stage, member.tries) = (Stage::Away, 0);
+        speaker.close(slot)
+    }
+
+    /// Publishes the next of this publisher's channel.
+    pub(super) fn publish(
+        &mut self,
+        slot: u32,
+        at: Duration,
+        speaker: &mut Speaker,
+    ) -> io::Result<()> {
+        let channel = self.channel(slot);
+        let number = self.published[channel as usize].fetch_add(1, Ordering::Relaxed) + 1;
+        self.speech.clear();
+        let data = Parcel { number, at }.write(self.plan.size);
+        words::publish(&mut self.speech, &name(channel), &data);
+        speaker.text(slot, &self.speech)
+    }
+
+    /// Copies that have been published to those who were in their channels when it began, all of
+    /// whom are among `audience`.
+    pub(super) fn expected(&self, audience: &[u32]) -> u64 {
+        let of = |slot: &u32| self.published[self.channel(*slot) as usize].load(Ordering::Relaxed);
+        audience.iter().map(of).map(u64::from).sum()
+    }
+
+    /// The slots of those in their channels.
+    pub(super) fn audience(&self) -> Vec<u32> {
+        (0..self.share.count).filter(|slot| self.is_ready(*slot)).collect()
+    }
+
+    /// Ends those that were not answered in time.
+    pub(super) fn expire(&mut self, now: Duration, speaker: &mut Speaker) -> io::Result<()> {
+        while let Some(&(at, slot, life)) = self.greetings.front() {
+            let is_greeting =
+                self.members[slot as usize].stage == Stage::Greeting && speaker.life(slot) == life;
+            if is_greeting && at > now {
+                break;
+            }
+            self.greetings.pop_front();
+            if is_greeting {
+                self.found.failures.timeout += 1;
+                self.fell(slot);
+                speaker.close(slot)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Pings that each session should have had, and those that came, at most as many each.
+    pub(super) fn count_pings(&mut self, measured: Duration) {
+        if self.heartbeat.ping == 0 {
+            return;
+        }
+        // The last one may be late by a moment.
+        let whole = measured.as_secs().saturating_sub(1) / u64::from(self.heartbeat.ping);
+        for member in &self.members {
+            self.found.pings += u64::from(member.pings).min(whole);
+        }
+        self.found.pings_due = whole * self.found.ready;
+    }
+
+    fn channel(&self, slot: u32) -> u32 {
+        self.plan.channel(self.share.first + slot)
+    }
+
+    /// A session that was being begun, or had begun, is no more.
+    fn fell(&mut self, slot: u32) {
+        let member = &mut self.members[slot as usize];
+        if matches!(member.stage, Stage::Opening | Stage::Greeting) {
+            self.opening -= 1;
+            member.tries = member.tries.saturating_add(1);
+        }
+        member.stage = Stage::Away;
+    }
+
+    /// Its slot is free: in a storm it comes back.
+    fn rest(&mut self, slot: u32, now: Duration) {
+        if self.comes_back && self.members[slot as usize].stage == Stage::Away {
+            let tries = self.members[slot as usize].tries;
+            let seed = u64::from(self.share.first + slot) << 8 | u64::from(tries);
+            let at = now + backoff::delay(u32::from(tries), seed);
+            let at_ms = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
+            self.retries.push(Reverse((at_ms, slot)));
+        }
+    }
+
+    fn hello(&mut self, slot: u32, now: Duration, speaker: &mut Speaker) -> io::Result<()> {
+        let number = self.share.first + slot;
+        let token = self.plan.tokens.as_ref().map(|tokens| tokens.of(number));
+        let channel = self.plan.channel(number);
+        let member = &mut self.members[slot as usize];
+        member.stage = Stage::Greeting;
+        let offset = u64::from(member.offset);
+        let epoch = self.epochs.get(&channel).filter(|_| self.comes_back);
+        let from = epoch.map(|epoch| Place { epoch, offset });
+        self.speech.clear();
+        words::hello(&mut self.speech, token.as_deref(), &name(channel), from);
+        self.greetings.push_back((now + self.plan.deadline, slot, speaker.life(slot)));
+        speaker.text(slot, &self.speech)
+    }
+
+    fn told(
+        &mut self,
+        slot: u32,
+        told: Told<'_>,
+        now: Duration,
+        speaker: &mut Speaker,
+    ) -> io::Result<()> {
+        match told {
+            Told::Ping => return self.ping(slot, speaker),
+            Told::Connected(heartbeat) => self.heartbeat = heartbeat,
+            Told::Subscribed(subscribed) => self.subscribed(slot, &subscribed, now),
+            Told::Publication(publication) => self.arrive(slot, &publication, now),
+            Told::Refused(_, code) => {
+                *self.found.refusals.entry(code).or_default() += 1;
+                if self.members[slot as usize].stage == Stage::Greeting {
+                    self.fell(slot);
+                    return speaker.close(slot);
+                }
+            }
+            Told::Unsubscribed(_) => {
+                self.found.unsubscribed += 1;
+                self.fell(slot);
+                return speaker.close(slot);
+            }
+            Told::Garbled => self.found.tally.corrupt += 1,
+            Told::Published | Told::Other => {}
+        }
+        Ok(())
+    }
+
+    fn ping(&mut self, slot: u32, speaker: &mut Speaker) -> io::Result<()> {
+        if self.measured_from.is_some() {
+            let member = &mut self.members[slot as usize];
+            member.pings = member.pings.saturating_add(1);
+        }
+        if self.heartbeat.pong { speaker.text(slot, words::PING) } else { Ok(()) }
+    }
+
+    fn subscribed(&mut self, slot: u32, subscribed: &Subscribed<'_>, now: Duration) {
+        let member = &mut self.members[slot as usize];
+        if member.stage != Stage::Greeting {
+            self.found.tally.corrupt += 1;
+            return;
+        }
+        member.stage = Stage::Ready;
+        self.opening -= 1;
+        let time = member.since_due(now);
+        if self.comes_back {
+            self.found.come_back.record(time);
+            let count = if subscribed.recovered {
+                &mut self.found.recovered
+            } else {
+                &mut self.found.unrecovered
+            };
+            *count += 1;
+        } else {
+            self.found.begin.record(time);
+        }
+        if !subscribed.recovered {
+            member.offset = place(subscribed.offset);
+        }
+        if subscribed.recoverable && self.plan.scenario == Scenario::Storm {
+            let channel = self.channel(slot);
+            self.epochs.insert(channel, subscribed.epoch.as_str().into());
+        }
+        for publication in &subscribed.publications {
+            self.arrive(slot, publication, now);
+        }
+    }
+
+    fn arrive(&mut self, slot: u32, publication: &Publication<'_>, now: Duration) {
+        let channel = self.channel(slot);
+        let parcel = Parcel::read(publication.data.get(), self.plan.size);
+        let published = self.published[channel as usize].load(Ordering::Relaxed);
+        let Some(Parcel { number, at }) = parcel.filter(|parcel| parcel.number <= published) else {
+            self.found.tally.corrupt += 1;
+            return;
+        };
+        let member = &mut self.members[slot as usize];
+        if number <= member.number {
+            // Or one that a later one had overtaken, which no stream may do either.
+            self.found.tally.repeated += 1;
+            return;
+        }
+        (member.number, member.offset) = (number, place(publication.offset));
+        self.found.tally.arrived += 1;
+        if channel == 0 {
+            self.found.spreads.arrive(number, now);
+        }
+        if self.measured_from.is_some_and(|from| from <= at) {
+            self.found.messages += 1;
+            self.found.latency.record(now.saturating_sub(at));
+        }
+        if slot < self.plan.publishers_of(self.share) && number == published {
+            self.heard_back.push(slot);
+        }
+    }
+
+    fn broken(&mut self, slot: u32, how: Break) {
+        let code = match how {
+            Break::Closed(code) => code.unwrap_or_default(),
+            Break::Silent => 0,
+            Break::Corrupt => {
+                self.found.tally.corrupt += 1;
+                0
+            }
+        };
+        *self.found.closes.entry(code).or_default() += 1;
+        match self.members[slot as usize].stage {
+            Stage::Ready => self.found.tally.broken += 1,
+            Stage::Opening | Stage::Greeting => self.found.failures.reset += 1,
+            Stage::Away => {}
+        }
+        self.fell(slot);
+    }
+}
+
+impl Listener for Crowd<'_> {
+    fn hear(
+        &mut self,
+        slot: u32,
+        heard: Heard<'_>,
+        now: Duration,
+        speaker: &mut Speaker,
+    ) -> io::Result<()> {
+        match heard {
+            Heard::Open => return self.hello(slot, now, speaker),
+            // Why is counted by the clients.
+            Heard::Failed => self.fell(slot),
+            Heard::Message(MessageKind::Text, message) => {
+                for line in message.split(|byte| *byte == b'\n') {
+                    self.told(slot, Told::read(line), now, speaker)?;
+                }
+            }
+            // We speak JSON.
+            Heard::Message(MessageKind::Binary, _) => self.found.tally.corrupt += 1,
+            Heard::Broken(how) => self.broken(slot, how),
+            Heard::Free => self.rest(slot, now),
+        }
+        Ok(())
+    }
+}
+
+/// The name of a channel.
+fn name(channel: u32) -> String {
+    format!("bench-{channel}")
+}
+
+/// A place in a stream; those of one run are far below 2^32.
+fn place(offset: u64) -> u32 {
+    u32::try_from(offset).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,90 @@
+//! What one thread's sessions came to, and all threads' together.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::bench::failures::Failures;
+use crate::bench::latency::Latency;
+use crate::bench::report::ServerCost;
+use crate::bench::spread::Spreads;
+use crate::bench::tally::Tally;
+
+/// Counts and times of one thread, or of several.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Sessions in their channels, when the last had come or failed.
+    pub(super) ready: u64,
+    /// Those that did not come so far, the first time.
+    pub(super) failures: Failures,
+    /// Commands that were refused, by code.
+    pub(super) refusals: BTreeMap<u32, u64>,
+    /// Sessions that the server ended, by close code; 0 without one.
+    pub(super) closes: BTreeMap<u16, u64>,
+    /// Subscriptions that the server ended.
+    pub(super) unsubscribed: u64,
+    /// Messages.
+    pub(super) tally: Tally,
+    /// Publications that arrived while measuring.
+    pub(super) messages: u64,
+    /// From when a session was due to when it was in its channel.
+    pub(super) begin: Latency,
+    /// From when a publication was due to when it arrived, while measuring.
+    pub(super) latency: Latency,
+    /// From the first copy of a publication to the last.
+    pub(super) spreads: Spreads,
+    /// Pings that came while measuring, none counted beyond those due.
+    pub(super) pings: u64,
+    /// Pings that were due meanwhile.
+    pub(super) pings_due: u64,
+    /// Sessions that came back after a drop, and had all they missed.
+    pub(super) recovered: u64,
+    /// Those that came back without.
+    pub(super) unrecovered: u64,
+    /// From when one that was dropped was due again to when it was in its channel.
+    pub(super) come_back: Latency,
+    /// How long it took until all were there.
+    pub(super) ramp: Duration,
+    /// How long it took until all were back.
+    pub(super) storm: Duration,
+    /// How long was measured.
+    pub(super) measured: Duration,
+    /// CPU time of the generator meanwhile.
+    pub(super) generator_time: Duration,
+    /// The whole run's.
+    pub(super) generator_run_time: Duration,
+    /// What it cost the server.
+    pub(super) server: Option<ServerCost>,
+}
+
+impl Found {
+    /// Adds what another thread found.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.ready += other.ready;
+        self.failures.add(&other.failures);
+        add_all(&mut self.refusals, &other.refusals);
+        add_all(&mut self.closes, &other.closes);
+        self.unsubscribed += other.unsubscribed;
+        self.tally.add(&other.tally);
+        self.messages += other.messages;
+        self.begin.add(&other.begin);
+        self.latency.add(&other.latency);
+        self.spreads.add(&other.spreads);
+        self.pings += other.pings;
+        self.pings_due += other.pings_due;
+        self.recovered += other.recovered;
+        self.unrecovered += other.unrecovered;
+        self.come_back.add(&other.come_back);
+        self.ramp = self.ramp.max(other.ramp);
+        self.storm = self.storm.max(other.storm);
+        self.generator_time += other.generator_time;
+        self.generator_run_time += other.generator_run_time;
+        // Time and the server are looked at by the first thread, for all.
+    }
+}
+
+fn add_all<K: Copy + Ord>(sums: &mut BTreeMap<K, u64>, others: &BTreeMap<K, u64>) {
+    for (key, count) in others {
+        *sums.entry(*key).or_default() += count;
+    }
+}
