@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use longwire::Running;
 use longwire::backend::Proxy;
-use longwire::session::{ChannelHooks, Hooks, RpcHooks};
+use longwire::limits::BACKEND_ANSWER_BYTES_MAX;
+use longwire::session::{ChannelHooks, ChannelOptions, Hooks, Retention, RpcHooks, Rules};
 use serde_json::{Value, json};
 
 #[path = "support/backend.rs"]
@@ -18,8 +19,8 @@ mod hooked;
 mod session;
 
 use backend::{Asked, BackEnd, Reply};
-use hooked::serve;
-use session::{Client, PATIENCE};
+use hooked::{serve, serve_by};
+use session::{Client, PATIENCE, config};
 
 /// Calls without a namespace go to this back end.
 fn rpc_to(backend: &BackEnd) -> Running {
@@ -205,6 +206,97 @@ fn a_back_end_says_who_a_client_is_where_it_may_be_and_what_it_may_say() {
         (&publication["info"]["conn_info"], &publication["info"]["chan_info"]),
         (&json!({"n": 1}), &json!({"c": 2}))
     );
+}
+
+/// Both answers are right but for their length.
+#[test]
+fn an_answer_has_a_bound() {
+    let backend = BackEnd::start(|asked| {
+        let answer = r#"{"result":{"data":1}}"#;
+        let length = BACKEND_ANSWER_BYTES_MAX + usize::from(asked.body["method"] == "long");
+        Reply::Say(200, answer.to_owned() + &" ".repeat(length - answer.len()))
+    });
+    let server = rpc_to(&backend);
+    let mut client = Client::connect(server.address());
+    assert_eq!(client.ask(r#""rpc":{"method":"short"}"#)["rpc"], json!({"data": 1}));
+    assert_eq!(client.ask(r#""rpc":{"method":"long"}"#)["error"]["code"], 100);
+}
+
+#[test]
+fn each_back_end_is_told_of_its_own_headers_and_no_others() {
+    let backend = BackEnd::start(decide);
+    let mut subscribe = ChannelHooks::default();
+    subscribe.set(None, "subscribe".to_owned());
+    let all = |names: [&str; 2]| names.map(str::to_owned).to_vec();
+    let hooks = Hooks {
+        connect: Some("connect".to_owned()),
+        subscribe,
+        http_headers: all(["cookie", "x-room"]),
+        emulated_headers: all(["x-key", "x-door"]),
+        ..Hooks::default()
+    };
+    let proxy = |name: &str, http: &str, emulated: &str| Proxy {
+        endpoints: vec![backend.url(&format!("/{name}"))],
+        timeout: PATIENCE,
+        http_headers: vec![http.to_owned()],
+        emulated_headers: vec![emulated.to_owned()],
+        ..Proxy::default()
+    };
+    let proxies = vec![
+        ("connect", proxy("connect", "cookie", "x-key")),
+        ("subscribe", proxy("subscribe", "x-room", "x-door")),
+    ];
+    let server = serve(hooks, proxies);
+    let headers = [("Cookie", "a=b"), ("X-Room", "7")];
+    let mut client = Client::dial_with(server.address(), &headers);
+    let emulated = r#"{"X-Key":"k","X-Door":"d"}"#;
+    client.command(&format!(r#""connect":{{"data":{{"key":"right"}},"headers":{emulated}}}"#));
+    client.line();
+    client.ask(r#""subscribe":{"channel":"open"}"#);
+    let names = ["cookie", "x-key", "x-room", "x-door"];
+    for told in [["cookie", "x-key"], ["x-room", "x-door"]] {
+        let asked = backend.asked();
+        let got = names.into_iter().filter(|name| asked.headers.contains_key(*name));
+        assert_eq!(got.collect::<Vec<_>>(), told, "{asked:?}");
+    }
+}
+
+/// As with the HTTP API: the same key twice is one publication, and an old version is none.
+#[test]
+fn a_back_end_has_a_publication_made_once_or_only_if_it_is_news() {
+    let backend = BackEnd::start(|asked| Reply::json(&json!({"result": asked.body["data"]})));
+    let mut publish = ChannelHooks::default();
+    publish.set(None, "publish".to_owned());
+    let history = Some(Retention { publications_max: 10, ttl_s: 60, meta_ttl_s: 600 });
+    let rules = Rules {
+        hooks: Hooks { publish, ..Hooks::default() },
+        without_namespace: ChannelOptions { history, ..ChannelOptions::default() },
+        ..session::settings().rules
+    };
+    let proxies = vec![("publish", hooked::proxy(backend.url("/"), PATIENCE))];
+    let (server, _) = serve_by(config(2), rules, proxies);
+    let [mut reader, mut writer] = [0, 1].map(|_| Client::connect(server.address()));
+    // Homes on both shards.
+    for channel in ["a", "b", "c", "d"] {
+        reader.subscribe(channel);
+        let mut publish = |data: &str| {
+            let reply =
+                writer.ask(&format!(r#""publish":{{"channel":"{channel}","data":{data}}}"#));
+            assert_eq!(reply["publish"], json!({}), "{reply}");
+        };
+        publish(r#"{"data":1,"idempotency_key":"k"}"#);
+        publish(r#"{"data":2,"idempotency_key":"k"}"#);
+        publish(r#"{"data":3,"version":7}"#);
+        publish(r#"{"data":4,"version":6}"#);
+        publish(r#"{"data":5}"#);
+        for data in [1, 3, 5] {
+            let push = reader.line()["push"].clone();
+            assert_eq!((&push["channel"], &push["pub"]["data"]), (&json!(channel), &json!(data)));
+            assert!(push["pub"]["info"]["client"].is_string(), "{push}");
+        }
+    }
+    let counters = server.join().counters;
+    assert_eq!((counters.publications_outdated, counters.consults_unanswered), (4, 0));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::{
     ConnectResult, Disconnect, Event, Fault, PublishResult, RefreshResult, RpcResult,
     SubscribeResult, Verdict,
 };
-use crate::limits::CONNECTION_INFO_BYTES_MAX;
+use crate::limits::{CONNECTION_INFO_BYTES_MAX, VERSION_EPOCH_BYTES_MAX};
 use crate::token::Overrides;
 
 /// An answer that says nothing.
@@ -32,6 +32,11 @@ pub enum AnswerError {
     },
     /// Bytes that are no base64.
     Base64,
+    /// What the versions of a publication count in has too long a name.
+    EpochTooLong {
+        /// How long.
+        bytes: usize,
+    },
     /// More is to be shown of a client than is kept.
     InfoTooLong {
         /// How much.
@@ -47,6 +52,12 @@ impl fmt::Display for AnswerError {
             }
             Self::Code { code } => write!(out, "no client may be told the code {code}"),
             Self::Base64 => out.write_str("b64data is not base64"),
+            Self::EpochTooLong { bytes } => {
+                write!(
+                    out,
+                    "version_epoch has {bytes} bytes, and at most {VERSION_EPOCH_BYTES_MAX}"
+                )
+            }
             Self::InfoTooLong { bytes } => {
                 write!(
                     out,
@@ -107,6 +118,28 @@ struct Publication {
     b64data: String,
     skip_history: bool,
     tags: Option<BTreeMap<String, String>>,
+    delta: bool,
+    idempotency_key: String,
+    version: u64,
+    version_epoch: String,
+}
+
+impl Publication {
+    fn read(self) -> Result<PublishResult, AnswerError> {
+        let bytes = self.version_epoch.len();
+        if bytes > VERSION_EPOCH_BYTES_MAX {
+            return Err(AnswerError::EpochTooLong { bytes });
+        }
+        Ok(PublishResult {
+            data: Payload { data: self.data, b64data: self.b64data }.bytes()?,
+            skips_history: self.skip_history,
+            tags: self.tags.unwrap_or_default(),
+            makes_delta: self.delta,
+            key: self.idempotency_key,
+            version: self.version,
+            version_epoch: self.version_epoch,
+        })
+    }
 }
 
 /// Who a client is.
@@ -146,6 +179,7 @@ struct Membership {
     b64data: String,
     #[serde(rename = "override")]
     overrides: Option<Overrides>,
+    cache_recover: bool,
 }
 
 impl Identity {
@@ -189,6 +223,7 @@ impl Membership {
             info: info(self.info, self.b64info)?,
             data: Payload { data: self.data, b64data: self.b64data }.bytes()?,
             overrides: self.overrides.unwrap_or_default(),
+            recovers_cache: self.cache_recover,
         })
     }
 }
@@ -252,15 +287,7 @@ impl Verdict {
             },
             Event::Publish { .. } => match open::<Publication>(answer)? {
                 Err(verdict) => Ok(verdict),
-                Ok(result) => {
-                    let Publication { data, b64data, skip_history, tags } =
-                        result.unwrap_or_default();
-                    Ok(Self::Publish(PublishResult {
-                        data: Payload { data, b64data }.bytes()?,
-                        skips_history: skip_history,
-                        tags: tags.unwrap_or_default(),
-                    }))
-                }
+                Ok(result) => result.unwrap_or_default().read().map(Self::Publish),
             },
             Event::Rpc { .. } => match open::<Payload>(answer)? {
                 Err(verdict) => Ok(verdict),
@@ -305,13 +332,15 @@ mod tests {
         };
         let read = |answer: &str| Verdict::read(&event, answer.as_bytes());
         let answer = r#"{"result":{"user":"ann","expire_at":7,"info":{"n":1},"b64data":"/w==",
-            "channels":["a","b"],"subs":{"b":{"data":1,"override":{"presence":{"value":true}}}},
+            "channels":["a","b"],
+            "subs":{"b":{"data":1,"override":{"presence":{"value":true}},"cache_recover":true}},
             "meta":{"m":2}}}"#;
         let Ok(Verdict::Connect(Some(result))) = read(answer) else { panic!("{:?}", read(answer)) };
         assert_eq!((&*result.user, result.expire_at), ("ann", 7));
         assert_eq!((&*result.info, &*result.data), (&b"{\"n\":1}"[..], &b"\xff"[..]));
         assert_eq!(result.meta, b"{\"m\":2}");
         assert_eq!(result.subs["a"], SubscribeResult::default());
+        assert!(result.subs["b"].recovers_cache && !result.subs["a"].recovers_cache);
         assert!(result.subs["b"].data == b"1" && result.subs["b"].overrides.presence.is_some());
         assert_eq!(read(r#"{"result":null}"#), Ok(Verdict::Connect(None)));
         assert_eq!(read("{}"), Ok(Verdict::Connect(None)));
@@ -349,10 +378,18 @@ mod tests {
             data: b"{\"a\": 1.0}".to_vec(),
             skips_history: true,
             tags: [("k".to_owned(), "v".to_owned())].into(),
+            makes_delta: true,
+            key: "once".to_owned(),
+            version: 7,
+            version_epoch: "e".to_owned(),
         };
-        let answer = r#"{"result":{"data":{"a": 1.0},"skip_history":true,"tags":{"k":"v"}}}"#;
+        let answer = r#"{"result":{"data":{"a": 1.0},"skip_history":true,"tags":{"k":"v"},
+            "delta":true,"idempotency_key":"once","version":7,"version_epoch":"e"}}"#;
         assert_eq!(read(answer), Ok(Verdict::Publish(other)));
         assert!(read(r#"{"result":{"tags":[1]}}"#).is_err());
+        let bytes = VERSION_EPOCH_BYTES_MAX + 1;
+        let long = format!(r#"{{"result":{{"version_epoch":"{}"}}}}"#, "e".repeat(bytes));
+        assert_eq!(read(&long), Err(AnswerError::EpochTooLong { bytes }));
     }
 
     #[test]

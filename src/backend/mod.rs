@@ -24,7 +24,7 @@ pub use body::BodyError;
 pub use breaker::{Breaker, BreakerState, Outcome};
 pub use departure::{Departure, DepartureKind, Departures, EVENTS};
 pub use proxy::{Proxies, Proxy};
-pub use question::{Call, Caller, Event, Question};
+pub use question::{Call, Caller, Event, PublishOnce, Question};
 pub use verdict::{
     ConnectResult, Disconnect, Fault, PublishResult, RefreshResult, RpcResult, SubscribeResult,
     TokenVerdict, Unanswered, Verdict,

@@ -10,6 +10,8 @@ use crate::token::Purpose;
 pub enum Question {
     /// What a back end says.
     Call(Box<Call>),
+    /// To make a publication once, or only if it is news.
+    Publish(Box<PublishOnce>),
     /// Whether this token is signed by one of the public keys for its purpose.
     Token {
         /// What it is for.
@@ -28,6 +30,26 @@ pub struct Call {
     pub caller: Caller,
     /// What happens.
     pub event: Event,
+}
+
+/// A publication that is made once for its key, and only if it is news.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishOnce {
+    /// Where.
+    pub channel: String,
+    /// The message for the channel's members.
+    #[serde(with = "super::bytes")]
+    pub message: Vec<u8>,
+    /// It is Protobuf, and else JSON.
+    pub is_binary: bool,
+    /// If it is kept: beside how many, for how many seconds, and the position for how many.
+    pub kept: Option<[u32; 3]>,
+    /// Deltas are made of it.
+    pub makes_delta: bool,
+    /// Which state of something it is: a number in an epoch.
+    pub version: Option<(u64, String)>,
+    /// It is made once for this; empty for none.
+    pub key: String,
 }
 
 /// A client, as back ends are told of it.

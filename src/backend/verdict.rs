@@ -20,6 +20,8 @@ pub enum Verdict {
     Subscribe(SubscribeResult),
     /// To a publish: it may be made, perhaps in other words.
     Publish(PublishResult),
+    /// To a publication that was to be made once: it is made.
+    Published,
     /// To a procedure: what it returns.
     Rpc(RpcResult),
     /// The client is answered with an error.
@@ -95,6 +97,8 @@ pub struct SubscribeResult {
     pub data: Vec<u8>,
     /// Options that are others there.
     pub overrides: Overrides,
+    /// As it connects it is sent the latest publication, where that is what recovering brings.
+    pub recovers_cache: bool,
 }
 
 /// How a publication is made.
@@ -107,6 +111,14 @@ pub struct PublishResult {
     pub skips_history: bool,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
+    /// Deltas are made of it.
+    pub makes_delta: bool,
+    /// It is made once for this key; empty for none.
+    pub key: String,
+    /// Which state of something it is, 0 for none: one that is no newer is not made.
+    pub version: u64,
+    /// What versions count in.
+    pub version_epoch: String,
 }
 
 /// What a procedure returns.

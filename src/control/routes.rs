@@ -110,10 +110,10 @@ impl Routes {
         (api, terms): (watch::Receiver<HttpApi>, watch::Receiver<StreamTerms>),
         (asks, shards): (Asks, mpsc::Sender<Introduced>),
         (calls, mailbox): (Arc<Calls>, Mailbox),
+        (repeats, traffic): (api::Repeats, Traffic),
         stop: watch::Receiver<bool>,
         seeds: [u64; 2],
     ) -> Self {
-        let traffic = Traffic::new();
         let identity = api::Identity {
             uid: format!("{:016x}", seeds[0]),
             name: settings.node_name,
@@ -136,7 +136,7 @@ impl Routes {
             stop: stop.clone(),
             api,
             bodies,
-            repeats: api::Repeats::default(),
+            repeats,
             revocations: api::Revocations::default(),
             pace: api::Pace::new(),
             traffic: traffic.clone(),

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::api::{Press, Repeats};
 use super::ask::{Ask, Asks};
 use super::connection;
 use super::consult::{Calls, Desk, TokenKeys, Verifiers};
@@ -22,6 +23,7 @@ use super::events::{Courier, Mailbox};
 use super::routes::Routes;
 use super::settings::{HttpApi, Settings};
 use super::streaming::{Introduced, StreamTerms};
+use super::traffic::Traffic;
 use crate::address::{OtherEnd, SocketPeer};
 use crate::backend::Proxies;
 use crate::limits::{ACCEPT_BACKOFF, HTTP_STOP_TIMEOUT, INTERNAL_CONNECTIONS_MAX};
@@ -54,6 +56,8 @@ pub struct Site {
     verifiers: watch::Sender<Arc<Verifiers>>,
     calls: Arc<Calls>,
     mailbox: Mailbox,
+    repeats: Repeats,
+    traffic: Traffic,
     internal: Option<TcpListener>,
 }
 
@@ -155,7 +159,19 @@ impl Site {
         let verifiers = Arc::new(Verifiers::new(settings.tokens.clone()));
         let verifiers = watch::Sender::new(verifiers);
         let mailbox = Mailbox::new(seed());
-        Ok(Self { settings, api, terms, proxies, verifiers, calls, mailbox, internal })
+        let (repeats, traffic) = (Repeats::default(), Traffic::new());
+        Ok(Self {
+            settings,
+            api,
+            terms,
+            proxies,
+            verifiers,
+            calls,
+            mailbox,
+            repeats,
+            traffic,
+            internal,
+        })
     }
 
     /// Has no more streams than so many, whatever its settings say: the descriptors that are left
@@ -181,8 +197,10 @@ impl Site {
     }
 
     /// Where sessions ask what is beyond them.
-    pub fn desk<K: Copy + Eq + Hash>(&self) -> Desk<K> {
-        Desk::new(Arc::clone(&self.calls), self.verifiers.subscribe())
+    pub fn desk<K: Copy + Eq + Hash>(&self, asks: mpsc::Sender<Ask>) -> Desk<K> {
+        let (repeats, traffic) = (self.repeats.clone(), self.traffic.clone());
+        let press = Press::new(Asks::new(asks), repeats, traffic);
+        Desk::new((Arc::clone(&self.calls), press), self.verifiers.subscribe())
     }
 
     /// Where events for a back end come in.
@@ -226,7 +244,8 @@ impl Site {
         let live = (api, self.terms.subscribe());
         let asks = (Asks::new(asks), shards);
         let back_ends = (self.calls, self.mailbox);
-        let routes = Routes::new(self.settings, live, asks, back_ends, stop, seeds);
+        let counts = (self.repeats, self.traffic);
+        let routes = Routes::new(self.settings, live, asks, back_ends, counts, stop, seeds);
         let mut connections = JoinSet::new();
         let mut crowd = Crowd::new(seats);
         // Operators' connections wait for their place and keep it.

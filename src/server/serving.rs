@@ -99,7 +99,7 @@ impl Serving {
         // A connection asks one question at a time.
         let askers_max = seat_count + INTERNAL_CONNECTIONS_MAX + PROGRAM_ASKERS_MAX;
         let mut companions = Companions::default();
-        let desk = site.as_ref().map(Site::desk);
+        let desk = site.as_ref().map(|site| site.desk(asker.clone()));
         let mailbox = site.as_ref().map(Site::mailbox);
         if let Some(site) = site {
             companions.add_site(site, &mut control, asker.clone())?;

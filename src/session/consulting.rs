@@ -3,13 +3,15 @@
 use super::command::Refusal;
 use super::deferred::Deferred;
 use super::effects::{Effect, Effects};
+use super::options::{Keep, Retention};
 use super::state::{Session, Terms};
 use super::under_way::{Awaited, SlotId, Taken};
 use crate::backend::{
-    self, Call, Caller, Event, PublishResult, Question, RpcResult, Unanswered, Verdict,
+    self, Call, Caller, Event, PublishOnce, PublishResult, Question, RpcResult, Unanswered, Verdict,
 };
+use crate::limits::PUBLICATION_BYTES_MAX;
 use crate::protocol::{
-    DisconnectCode, ErrorCode, Failure, Format, Publication, Publish, Reply, Rpc,
+    DisconnectCode, ErrorCode, Failure, Format, Publication, Publish, Push, Reply, Rpc,
 };
 
 impl Session {
@@ -106,7 +108,7 @@ impl Session {
         match (&mut taken.awaited, verdict) {
             (Awaited::Connect(held), Verdict::Connect(result)) => {
                 let held = std::mem::take(held);
-                self.connect_as(taken, &held, result.map(|result| *result), terms, effects)
+                self.connect_as(taken, held, result.map(|result| *result), terms, effects)
             }
             (Awaited::Subscribe(wanted), Verdict::Subscribe(result)) => {
                 let wanted = std::mem::take(wanted);
@@ -127,6 +129,9 @@ impl Session {
                     Ok(()) => Deferred::default(),
                     Err(code) => self.answer(taken, &Reply::Error(code.into()), effects),
                 }
+            }
+            (Awaited::Published, Verdict::Published) => {
+                self.answer(taken, &Reply::Publish, effects)
             }
             (awaited, verdict) => unreachable!("{awaited:?}: nobody asked for {verdict:?}"),
         }
@@ -185,8 +190,46 @@ impl Session {
             tags: &tags,
             ..Publication::default()
         };
-        let keep = options.keep().filter(|_| !result.skips_history);
+        let keep = options
+            .keep()
+            .filter(|_| !result.skips_history)
+            .map(|keep| Keep { makes_delta: keep.makes_delta || result.makes_delta, ..keep });
+        if result.version > 0 || !result.key.is_empty() {
+            return self.publish_once(taken.slot, &channel, publication, keep, result, effects);
+        }
         effects.publish((taken.id, Some(taken.slot)), &channel, publication, keep);
+        Ok(())
+    }
+
+    /// Has the control thread publish, which knows the keys of all, and asks whether it is news.
+    fn publish_once(
+        &self,
+        slot: SlotId,
+        channel: &str,
+        publication: Publication<'_>,
+        keep: Option<Keep>,
+        result: &PublishResult,
+        effects: &mut Effects,
+    ) -> Result<(), ErrorCode> {
+        let mut message = Vec::new();
+        self.format().write_push(&mut message, channel, &Push::Publication(publication));
+        if message.len() > PUBLICATION_BYTES_MAX {
+            return Err(ErrorCode::BadRequest);
+        }
+        let kept = keep.map(|keep| {
+            let Retention { publications_max, ttl_s, meta_ttl_s } = keep.retention;
+            [publications_max, ttl_s, meta_ttl_s]
+        });
+        let question = Question::Publish(Box::new(PublishOnce {
+            channel: channel.to_owned(),
+            message,
+            is_binary: self.format() == Format::Protobuf,
+            kept,
+            makes_delta: keep.is_some_and(|keep| keep.makes_delta),
+            version: (result.version > 0).then(|| (result.version, result.version_epoch.clone())),
+            key: result.key.clone(),
+        }));
+        effects.push(Effect::Consult { slot, question: question.into() });
         Ok(())
     }
 
@@ -312,12 +355,43 @@ mod tests {
 
         let mut rig = publisher();
         let tags = [("k".to_owned(), "v".to_owned())].into();
-        let other = PublishResult { data: b"7".to_vec(), skips_history: true, tags };
+        let other =
+            PublishResult { data: b"7".to_vec(), skips_history: true, tags, ..Default::default() };
         rig.consulted_at(0, Ok(Verdict::Publish(other)));
         let (_, message) = &rig.published[0];
         assert!(message.contains(r#""data":7,"#), "{message}");
         assert!(message.contains(r#""tags":{"k":"v"}"#), "{message}");
         assert_eq!((rig.retention, rig.session.is_waiting()), (None, false));
+    }
+
+    #[test]
+    fn what_is_made_once_or_only_if_it_is_news_is_made_by_the_control_thread() {
+        for (key, version) in [("k", 0), ("", 3), ("k", 3)] {
+            let mut rig = publisher();
+            let result = PublishResult {
+                key: key.to_owned(),
+                version,
+                version_epoch: "e".to_owned(),
+                makes_delta: true,
+                ..PublishResult::default()
+            };
+            rig.consulted_at(0, Ok(Verdict::Publish(result)));
+            assert_eq!((rig.published.len(), rig.lines()), (0, vec![]));
+            let Question::Publish(asked) = &rig.consulted[0].1 else { panic!("to publish") };
+            assert_eq!((&*asked.channel, &*asked.key, asked.is_binary), ("a", key, false));
+            assert_eq!(asked.version, (version > 0).then(|| (version, "e".to_owned())));
+            assert_eq!((asked.kept, asked.makes_delta), (Some([10, 60, 600]), true));
+            let message = std::str::from_utf8(&asked.message).expect("JSON");
+            assert!(message.contains(r#""data":{"n": 1},"info""#), "{message}");
+            rig.consulted_at(0, Ok(Verdict::Published));
+            assert_eq!(rig.lines()[0], r#"{"id":2,"publish":{}}"#);
+            assert!(!rig.session.is_waiting());
+        }
+        let mut rig = publisher();
+        let result = PublishResult { key: "k".to_owned(), ..PublishResult::default() };
+        rig.consulted_at(0, Ok(Verdict::Publish(result)));
+        rig.consulted_at(0, Err(Unanswered::Failed));
+        assert!(rig.lines()[0].contains("\"code\":100"), "it may be sent again");
     }
 
     #[test]

@@ -47,6 +47,11 @@ impl HeldChannels {
     pub(super) fn of(request: &Connect<'_>) -> Self {
         Self(request.subs.iter().map(|(name, held)| (name.into(), since(held))).collect())
     }
+
+    /// It holds nothing of this channel, if it does not say otherwise: the latest is news to it.
+    pub(super) fn recover_latest(&mut self, channel: &str) {
+        self.0.entry(channel.into()).or_default().get_or_insert_with(|| (0, Box::default()));
+    }
 }
 
 #[derive(Debug)]

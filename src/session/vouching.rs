@@ -9,6 +9,7 @@ use super::command::Refusal;
 use super::deferred::Deferred;
 use super::effects::{Effect, Effects};
 use super::entrances::HeldChannels;
+use super::options::{ChannelOptions, RecoveryMode};
 use super::state::{Phase, Session, Terms};
 use super::tokens::end_of;
 use super::under_way::{Awaited, SlotId, Taken};
@@ -45,14 +46,22 @@ impl Session {
     pub(super) fn connect_as(
         &mut self,
         taken: Taken,
-        held: &HeldChannels,
+        mut held: HeldChannels,
         result: Option<ConnectResult>,
         terms: &Terms,
         effects: &mut Effects,
     ) -> Deferred {
         let id = taken.id;
+        for (channel, sub) in result.iter().flat_map(|result| &result.subs) {
+            let is_cache = |options: &ChannelOptions| {
+                options.overridden(sub.overrides).recovery_mode == RecoveryMode::Cache
+            };
+            if sub.recovers_cache && terms.rules.options(channel).is_ok_and(is_cache) {
+                held.recover_latest(channel);
+            }
+        }
         let connected = self.take_over(result, terms).and_then(|(claimed, data)| {
-            let mut entrances = self.plan_entrances(claimed, held, &terms.rules)?;
+            let mut entrances = self.plan_entrances(claimed, &held, &terms.rules)?;
             entrances.data = data;
             Ok(entrances)
         });
@@ -166,6 +175,7 @@ pub(super) fn moment(seconds: u64) -> Option<Duration> {
 mod tests {
     use super::super::Rules;
     use super::super::hooks::Hooks;
+    use super::super::options::Retention;
     use super::super::rig::Rig;
     use super::*;
     use crate::backend::{self, Question, SubscribeResult};
@@ -225,6 +235,30 @@ mod tests {
         assert!(lines[1].contains("\"id\":2"), "{lines:?}");
         assert_eq!((rig.session.user(), rig.session.meta()), ("ann", &b"{\"m\":2}"[..]));
         assert_eq!(rig.alarm, Some(Duration::from_mins(1)));
+    }
+
+    #[test]
+    fn what_a_cache_has_is_sent_to_whom_the_back_end_says() {
+        for (recovery_mode, recovers_cache) in [
+            (RecoveryMode::Cache, true),
+            (RecoveryMode::Cache, false),
+            (RecoveryMode::Stream, true),
+        ] {
+            let mut rig = rig();
+            let history = Retention { publications_max: 10, ttl_s: 60, meta_ttl_s: 600 };
+            rig.terms.rules.without_namespace = ChannelOptions {
+                history: Some(history),
+                force_recovery: true,
+                recovery_mode,
+                ..ChannelOptions::default()
+            };
+            let mut result = ann(0);
+            result.subs.get_mut("own").expect("it is there").recovers_cache = recovers_cache;
+            connect(&mut rig, Some(result));
+            let recovers = rig.joining[0].1.recover.is_some();
+            let expected = recovery_mode == RecoveryMode::Cache && recovers_cache;
+            assert_eq!(recovers, expected, "{recovery_mode:?} {recovers_cache}");
+        }
     }
 
     #[test]

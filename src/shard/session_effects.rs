@@ -232,7 +232,9 @@ impl Sessions {
             backend::Question::Token { .. } => {
                 peer.consult_in_turn(slot.number(), question.encode())
             }
-            backend::Question::Call(_) => peer.consult(slot.number(), question.encode()),
+            backend::Question::Call(_) | backend::Question::Publish(_) => {
+                peer.consult(slot.number(), question.encode())
+            }
         };
         if let Err(error) = asked {
             let deferred = self.take_verdict(peer, slot, Err(error));

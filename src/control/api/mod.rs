@@ -17,6 +17,7 @@ mod legacy;
 mod listing;
 mod object;
 mod pace;
+mod press;
 mod publish;
 mod questions;
 mod repeats;
@@ -41,6 +42,7 @@ use failure::{ApiError, Code, Failure};
 pub(super) use description::describe;
 pub(super) use info::Identity;
 pub(super) use pace::Pace;
+pub(super) use press::Press;
 pub(super) use repeats::Repeats;
 pub(super) use revocations::Revocations;
 

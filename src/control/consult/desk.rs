@@ -9,10 +9,12 @@ use tokio::task::{AbortHandle, Id, JoinSet};
 
 use super::{Calls, Verifiers};
 use crate::backend::{Question, Verdict};
+use crate::control::api::Press;
 
 /// Answers questions within a runtime of tokio. `K` is how those who ask tell them apart.
 pub struct Desk<K> {
     calls: Arc<Calls>,
+    press: Press,
     verifiers: watch::Receiver<Arc<Verifiers>>,
     tasks: JoinSet<Option<Verdict>>,
     open: HashMap<K, AbortHandle>,
@@ -21,11 +23,11 @@ pub struct Desk<K> {
 
 impl<K: Copy + Eq + Hash> Desk<K> {
     pub(in crate::control) fn new(
-        calls: Arc<Calls>,
+        (calls, press): (Arc<Calls>, Press),
         verifiers: watch::Receiver<Arc<Verifiers>>,
     ) -> Self {
         let (tasks, open, keys) = (JoinSet::new(), HashMap::new(), HashMap::new());
-        Self { calls, verifiers, tasks, open, keys }
+        Self { calls, press, verifiers, tasks, open, keys }
     }
 
     /// Begins to work on a question; no other with this key may be open.
@@ -33,9 +35,11 @@ impl<K: Copy + Eq + Hash> Desk<K> {
         let question = Question::decode(question);
         let calls = Arc::clone(&self.calls);
         let verifiers = Arc::clone(&self.verifiers.borrow());
+        let press = self.press.clone();
         let task = self.tasks.spawn(async move {
             match question? {
                 Question::Call(call) => calls.call(&call).await,
+                Question::Publish(wanted) => press.publish(*wanted).await,
                 Question::Token { purpose, token } => {
                     Some(Verdict::Token(verifiers.verify(purpose, token).await))
                 }
