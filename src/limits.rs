@@ -275,8 +275,8 @@ pub const NEW_EVENTS_MAX: usize = 16;
 /// kept out for ever.
 pub const NEW_EVENTS_MIN: usize = 2;
 
-/// Of those who are served, how many are read in a turn however late it is: what is late may be this
-/// thread, which another has kept from its core, and nobody is served sooner for waiting then.
+/// Of those who are served, how many are read in a turn however late it is: what is late may be
+/// this thread, which another has kept from its core, and nobody is served sooner for waiting then.
 pub const KNOWN_EVENTS_MIN: usize = 64;
 
 const _: () = assert!(KNOWN_EVENTS_MIN <= TURN_EVENTS_MAX);
