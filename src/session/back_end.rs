@@ -149,7 +149,7 @@ impl Session {
         // On its way into a channel that keeps nothing it is a member already.
         let Some(slot) = self.awaited_entry(channel) else {
             if membership.is_some() {
-                self.unsubscribed(channel, UnsubscribeCode::Server, effects);
+                self.unsubscribed(channel, why, effects);
             }
             return Deferred::default();
         };

@@ -77,7 +77,10 @@ impl Revoked {
     ) -> Result<(), RevocationsFull> {
         let of_user = self.users.get_mut(user).into_iter().flatten();
         if let Some(known) = of_user.into_iter().find(|known| *known.channel == *channel) {
-            (known.issued, known.until) = (issued.max(known.issued), until.max(known.until));
+            // One that has ended revokes nothing any more.
+            let has_ended = known.until <= now;
+            known.issued = if has_ended { issued } else { issued.max(known.issued) };
+            known.until = until.max(known.until);
             return Ok(());
         }
         self.make_room(now)?;
@@ -170,6 +173,9 @@ mod tests {
         }
         revoked.revoke_before(("ann", ""), at(400), NOW, NOW).expect("room");
         assert!(revoked.holds(&marks("", "ann", 450), NOW), "the later time counts");
+        revoked.revoke_before(("ann", ""), at(100), Revoked::FOR_EVER, LATER).expect("room");
+        assert!(!revoked.holds(&marks("", "ann", 450), LATER), "what has ended does not come back");
+        assert!(revoked.holds(&marks("", "ann", 99), LATER));
         revoked.revoke_before(("", ""), at(1), LATER, NOW).expect("room");
         assert!(revoked.holds(&marks("", "", 0), NOW), "nobody's may be revoked, too");
     }

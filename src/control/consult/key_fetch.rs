@@ -27,6 +27,13 @@ pub(super) enum FetchError {
     NoKeySet(KeySetError),
 }
 
+impl FetchError {
+    /// Without the URL, which may hold a secret.
+    fn of(error: reqwest::Error) -> Self {
+        Self::Http(error.without_url())
+    }
+}
+
 impl fmt::Display for FetchError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -55,12 +62,12 @@ impl KeyFetch {
             client.inspect_err(|error| tracing::error!(%error, "no key set can be fetched")).ok()
         });
         let client = client.as_ref().ok_or(FetchError::NoClient)?;
-        let mut response = client.get(&self.url).send().await.map_err(FetchError::Http)?;
+        let mut response = client.get(&self.url).send().await.map_err(FetchError::of)?;
         if response.status() != StatusCode::OK {
             return Err(FetchError::Status(response.status()));
         }
         let mut text = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(FetchError::Http)? {
+        while let Some(chunk) = response.chunk().await.map_err(FetchError::of)? {
             if text.len() + chunk.len() > KEY_SET_BYTES_MAX {
                 return Err(FetchError::TooLong);
             }
