@@ -972,12 +972,17 @@ pub const BROADCAST_SLICE_BYTES: usize = 1024 * 1024;
 /// 100 ms each, 40,000 a second. One more is answered with a temporary error, or waits in line.
 pub const CONSULTS_PER_SHARD_MAX: usize = 4096;
 
+/// How many of them may be of those that can wait: half, so that a storm of tokens, or keys that
+/// are waited for, leave room for what clients ask of back ends meanwhile.
+pub const CONSULTS_PATIENT_MAX: usize = CONSULTS_PER_SHARD_MAX / 2;
+
 /// Questions that wait in line for room: tokens, which are checked at 20,000 a second and more. A
 /// shard's clients that all come back at once come in so in a second or two; to be sent away, and
 /// to connect anew, would cost them and the shard more. They are bounded by their bytes, too.
 pub const CONSULTS_WAITING_MAX: usize = 32 * 1024;
 
-/// Bytes of these questions: room for many of usual size, not for each of the longest.
+/// Bytes of these questions, of those that can wait and of the others each: room for many of usual
+/// size, not for each of the longest.
 pub const CONSULTS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Time for an answer of a back end, by default, as the reference has it.

@@ -20,25 +20,44 @@ use super::guard;
 use super::message::{Consult, Consulted, Message};
 use super::slab::Index;
 use crate::handler::{ConnectionId, ConsultError, Handler, Peer};
-use crate::limits::{CONSULTS_BYTES_MAX, CONSULTS_PER_SHARD_MAX, CONSULTS_WAITING_MAX};
+use crate::limits::{
+    CONSULTS_BYTES_MAX, CONSULTS_PATIENT_MAX, CONSULTS_PER_SHARD_MAX, CONSULTS_WAITING_MAX,
+};
 use crate::mesh::{Class, Full, Member, MemberId};
 
 /// The questions of one shard.
 #[derive(Default)]
 pub(super) struct Consultations {
     open: BTreeMap<(ConnectionId, u32), Open>,
-    open_bytes: usize,
+    bytes: Bytes,
     /// Of them, how many were sent.
     sent_count: usize,
+    /// Of these, how many might have waited: they leave the others room.
+    patient_count: usize,
     /// Those that were not, in their order, and some whose connections have gone.
     line: VecDeque<(ConnectionId, u32)>,
     /// Those that are to be called off, for which the mesh had no room.
     unwanted: VecDeque<(ConnectionId, u32)>,
 }
 
+/// Bytes of questions that may wait, and of those that may not: a crowd of the first, who fill
+/// their share for seconds, is nothing to the others.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Bytes {
+    patient: usize,
+    others: usize,
+}
+
+impl Bytes {
+    fn of(&mut self, may_wait: bool) -> &mut usize {
+        if may_wait { &mut self.patient } else { &mut self.others }
+    }
+}
+
 /// A question that is open.
 struct Open {
     bytes: usize,
+    may_wait: bool,
     /// It, as long as it waits in line.
     waiting: Option<Box<[u8]>>,
 }
@@ -53,11 +72,17 @@ impl Consultations {
     ) -> Result<(), ConsultError> {
         self.call_off_owed(mesh, control);
         let (key, bytes) = ((connection, id), question.len());
-        let is_too_much = self.open_bytes + bytes > CONSULTS_BYTES_MAX;
+        let is_too_much = *self.bytes.of(may_wait) + bytes > CONSULTS_BYTES_MAX;
         if is_too_much || self.open.contains_key(&key) {
             return Err(ConsultError::Busy);
         }
-        let waiting = match self.send((mesh, control), key, question, may_wait) {
+        // None overtakes those in line that would wait there itself.
+        let sent = if may_wait && !self.line.is_empty() {
+            Err(question)
+        } else {
+            self.send((mesh, control), key, question, may_wait)
+        };
+        let waiting = match sent {
             Ok(()) => None,
             Err(question) if may_wait && self.line.len() < CONSULTS_WAITING_MAX => {
                 self.line.push_back(key);
@@ -65,28 +90,28 @@ impl Consultations {
             }
             Err(_) => return Err(ConsultError::Busy),
         };
-        self.open.insert(key, Open { bytes, waiting });
-        self.open_bytes += bytes;
+        self.open.insert(key, Open { bytes, may_wait, waiting });
+        *self.bytes.of(may_wait) += bytes;
         Ok(())
     }
 
-    /// Sends a question, unless it has to wait: returns it then. None overtakes those in line that
-    /// would wait there itself.
+    /// Sends a question if there is room: returns it otherwise.
     fn send(
         &mut self,
         (mesh, control): (&mut Member<Message>, MemberId),
         (connection, id): (ConnectionId, u32),
         question: Box<[u8]>,
-        behind_line: bool,
+        may_wait: bool,
     ) -> Result<(), Box<[u8]>> {
         let is_full = self.sent_count + self.unwanted.len() >= CONSULTS_PER_SHARD_MAX;
-        if is_full || (behind_line && !self.line.is_empty()) {
+        if is_full || (may_wait && self.patient_count >= CONSULTS_PATIENT_MAX) {
             return Err(question);
         }
         let message = Message::Consult(Box::new(Consult { connection, id, question }));
         match mesh.send(control, message, Class::Delivery) {
             Ok(()) => {
                 self.sent_count += 1;
+                self.patient_count += usize::from(may_wait);
                 Ok(())
             }
             Err(Full(Message::Consult(consult))) => Err(consult.question),
@@ -100,7 +125,7 @@ impl Consultations {
             let waiting = self.open.get_mut(&key).and_then(|open| open.waiting.take());
             // It may have gone.
             if let Some(question) = waiting
-                && let Err(question) = self.send((mesh, control), key, question, false)
+                && let Err(question) = self.send((mesh, control), key, question, true)
             {
                 self.open.get_mut(&key).expect("seen above").waiting = Some(question);
                 return;
@@ -112,8 +137,7 @@ impl Consultations {
     /// An answer has come; false if nobody waits for it any more.
     fn take(&mut self, connection: ConnectionId, id: u32) -> bool {
         let Some(open) = self.open.remove(&(connection, id)) else { return false };
-        self.open_bytes -= open.bytes;
-        self.sent_count -= 1;
+        self.close(&open);
         true
     }
 
@@ -123,14 +147,22 @@ impl Consultations {
         let all = (connection, 0)..=(connection, u32::MAX);
         while let Some((&key, _)) = self.open.range(all.clone()).next() {
             let open = self.open.remove(&key).expect("just seen");
-            self.open_bytes -= open.bytes;
+            self.close(&open);
             if open.waiting.is_none() {
-                self.sent_count -= 1;
                 self.unwanted.push_back(key);
             }
             count += 1;
         }
         count
+    }
+
+    /// What was open is so no more.
+    fn close(&mut self, open: &Open) {
+        *self.bytes.of(open.may_wait) -= open.bytes;
+        if open.waiting.is_none() {
+            self.sent_count -= 1;
+            self.patient_count -= usize::from(open.may_wait);
+        }
     }
 
     fn call_off_owed(&mut self, mesh: &mut Member<Message>, control: MemberId) {
@@ -259,7 +291,7 @@ mod tests {
             for index in 0..7 {
                 assert!(all.forget(connection(index)) > 0);
             }
-            assert_eq!((all.open.len(), all.open_bytes), (0, 0));
+            assert_eq!((all.open.len(), all.bytes), (0, Bytes::default()));
         }
     }
 
@@ -344,16 +376,15 @@ mod tests {
         }
         let expected: Vec<u32> = (0..=100).filter(|id| !gone(id)).collect();
         assert_eq!(asked, expected);
-        assert_eq!((all.open_bytes, all.sent_count, all.line.len()), (0, 0, 0));
+        assert_eq!((all.bytes, all.sent_count, all.line.len()), (Bytes::default(), 0, 0));
     }
 
     /// As many as come back at once to a shard whose queue to the control thread is long enough.
     #[test]
     fn a_line_is_bounded_in_number_and_in_bytes() {
-        for (bytes, expected) in [
-            (1, CONSULTS_PER_SHARD_MAX + CONSULTS_WAITING_MAX),
-            (1 << 20, CONSULTS_BYTES_MAX >> 20),
-        ] {
+        for (bytes, expected) in
+            [(1, CONSULTS_PATIENT_MAX + CONSULTS_WAITING_MAX), (1 << 20, CONSULTS_BYTES_MAX >> 20)]
+        {
             let (mut shard, mut control) = ends(16);
             let mut all = Consultations::default();
             let mut ask = |number: u32| {
@@ -367,10 +398,15 @@ mod tests {
             };
             let taken = (0..100_000).take_while(|number| ask(*number).is_ok()).count();
             assert_eq!(taken, expected, "{bytes} bytes each");
+            received(&mut shard, &mut control);
+            let way = (&mut shard, MemberId::new(1));
+            let other = all.ask(way, (connection(7), 200_000), vec![0; bytes].into(), false);
+            assert_eq!(other, Ok(()), "there is room for who may not wait");
             for index in 0..100_000 {
                 all.forget(connection(index));
             }
-            assert_eq!((all.open.len(), all.open_bytes, all.sent_count), (0, 0, 0));
+            assert_eq!((all.open.len(), all.sent_count, all.patient_count), (0, 0, 0));
+            assert_eq!(all.bytes, Bytes::default());
         }
     }
 }
