@@ -42,17 +42,15 @@ impl Reports {
     fn send(&mut self, mesh: &mut Member<Message>, control: MemberId) {
         while !self.waiting.is_empty() {
             let count = self.waiting.len().min(REPORTS_PER_MESSAGE_MAX);
-            let some = self.waiting.drain(..count).collect();
+            let some: Box<[_]> = self.waiting.drain(..count).collect();
+            let bytes: usize = some.iter().map(|report| charge(report)).sum();
             match mesh.send(control, Message::Reported(some), Class::Delivery) {
-                Ok(()) => {}
+                Ok(()) => self.bytes -= bytes,
                 Err(Full(Message::Reported(some))) => {
                     some.into_iter().rev().for_each(|report| self.waiting.push_front(report));
                     return;
                 }
                 Err(Full(other)) => unreachable!("{other:?} was not sent"),
-            }
-            if self.waiting.is_empty() {
-                self.bytes = 0;
             }
         }
     }
@@ -141,6 +139,8 @@ mod tests {
         let mut seen = Vec::new();
         for _ in 0..20 {
             all.send(&mut shard, MemberId::new(1));
+            let left: usize = all.waiting.iter().map(|report| charge(report)).sum();
+            assert_eq!(all.bytes, left, "what has left takes no room");
             seen.extend(received(&mut shard, &mut control));
         }
         let expected: Vec<Box<[u8]>> =

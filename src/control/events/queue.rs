@@ -17,7 +17,7 @@ pub struct EventCounts {
     pub delivered: u64,
     /// Those that it will not be told of.
     pub lost: u64,
-    /// Posts that were not taken, and are made again.
+    /// Posts that failed, or could not be made, and are tried again.
     pub retries: u64,
     /// Those that wait.
     pub waiting: u64,
@@ -55,13 +55,15 @@ impl Queue {
         Self { waiting: VecDeque::new(), bytes: 0, seed, count: 0, counts }
     }
 
-    /// One more has come: it waits, or is lost where there is no room. Those before it keep theirs,
-    /// for they may be under way.
+    /// One more has come: it waits, or is lost where there is no room, or where it is no event.
+    /// Those before it keep theirs, for they may be under way.
     pub(super) fn push(&mut self, event: Box<[u8]>, now: Instant) {
         let number = self.count;
         self.count += 1;
         let bytes = self.bytes + charge(&event);
-        if self.waiting.len() >= EVENTS_WAITING_MAX || bytes > EVENTS_BYTES_MAX {
+        // Events are objects; any handler may report anything.
+        let is_event = event.len() > 2 && event.starts_with(b"{") && event.ends_with(b"}");
+        if !is_event || self.waiting.len() >= EVENTS_WAITING_MAX || bytes > EVENTS_BYTES_MAX {
             self.counts.lost += 1;
             return;
         }
@@ -158,6 +160,17 @@ mod tests {
         let all: Vec<_> = read.collect();
         assert_eq!(all.len(), batch.count);
         all
+    }
+
+    #[test]
+    fn what_is_no_event_is_lost_and_not_posted() {
+        let now = Instant::now();
+        let mut queue = Queue::new(7);
+        for report in [&b""[..], b"{}", b"x", b"{", b"[1,2,3]"] {
+            queue.push(report.into(), now);
+        }
+        assert_eq!((queue.counts().lost, queue.counts().waiting), (5, 0));
+        assert!(queue.batch().is_none());
     }
 
     #[test]
