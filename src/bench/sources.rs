@@ -53,7 +53,7 @@ mod tests {
 
     use super::*;
 
-    const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1)), 8000);
+    const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8000);
 
     #[test]
     fn addresses_are_used_up_evenly_and_only_when_needed() {
