@@ -75,8 +75,15 @@ pub fn fuzz_channel_names(data: &[u8]) {
     let is_listed = naming.is_for_user(name, user);
     assert!(!is_listed || (naming.is_user_limited(name) && !user.is_empty()));
     let is_plain = !user.is_empty() && !user.contains(['#', ',']);
-    if is_plain && let Some(more) = name.strip_suffix(user).filter(|_| is_listed) {
-        assert!(more.ends_with(['#', ',']), "a part of a user's name is another user");
+    if is_plain {
+        let users = name.rsplit_once('#').map_or("", |(_, users)| users);
+        let is_whole = |&(at, user): &(usize, &str)| {
+            let (before, behind) = (&users[..at], &users[at + user.len()..]);
+            (before.is_empty() || before.ends_with(','))
+                && (behind.is_empty() || behind.starts_with(','))
+        };
+        let is_named = users.match_indices(user).any(|found| is_whole(&found));
+        assert_eq!(is_listed, is_named, "a part of a user's name is another user");
     }
     let own = naming.personal("", user);
     assert!(naming.is_user_limited(&own) && naming.is_for_user(&own, user) == is_plain);
