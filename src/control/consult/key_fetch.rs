@@ -12,6 +12,7 @@ use crate::token::{KeySet, KeySetError};
 /// Where the set is.
 pub(super) struct KeyFetch {
     url: String,
+    name: String,
     client: OnceLock<Option<Client>>,
 }
 
@@ -49,11 +50,13 @@ impl fmt::Display for FetchError {
 
 impl KeyFetch {
     pub(super) fn new(url: String) -> Self {
-        Self { url, client: OnceLock::new() }
+        let name = name_of(&url);
+        Self { url, name, client: OnceLock::new() }
     }
 
-    pub(super) fn url(&self) -> &str {
-        &self.url
+    /// Where it is fetched, for logs: without what may be a secret.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) async fn fetch(&self) -> Result<KeySet, FetchError> {
@@ -74,5 +77,24 @@ impl KeyFetch {
             text.extend_from_slice(&chunk);
         }
         KeySet::read(&text).map_err(FetchError::NoKeySet)
+    }
+}
+
+/// The host and path of a URL: user, password and query may be secrets.
+fn name_of(url: &str) -> String {
+    let parsed = reqwest::Url::parse(url).ok();
+    let name = parsed.and_then(|url| Some(format!("{}{}", url.host_str()?, url.path())));
+    name.unwrap_or_else(|| "a URL that is none".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_are_told_no_secret_of_a_url() {
+        let name = name_of("https://me:secret@keys.example:8443/sets/1?token=secret#secret");
+        assert_eq!(name, "keys.example/sets/1");
+        assert!(!name_of("me:secret").contains("secret"));
     }
 }

@@ -45,7 +45,7 @@ pub(super) trait Provider: Send + Sync + 'static {
 
 impl Provider for KeyFetch {
     fn name(&self) -> &str {
-        self.url()
+        self.name()
     }
 
     fn fetch(&self) -> impl Future<Output = Result<KeySet, FetchError>> + Send {
@@ -173,7 +173,7 @@ impl<F: Provider> KeySource<F> {
                 Outcome::Anew
             }
             Err(error) => {
-                tracing::warn!(url = self.provider.name(), %error, "a key set cannot be fetched");
+                tracing::warn!(at = self.provider.name(), %error, "a key set cannot be fetched");
                 Outcome::AsBefore
             }
         }
@@ -185,7 +185,7 @@ impl<F: Provider> KeySource<F> {
         let fetched = match before {
             Some(before) if *before.keys == keys => Fetched { at, ..before },
             before => {
-                tracing::info!(url = self.provider.name(), keys = count, "a key set was fetched");
+                tracing::info!(at = self.provider.name(), keys = count, "a key set was fetched");
                 let generation = before.map_or(0, |before| before.generation) + 1;
                 Fetched { keys: Arc::new(keys), at, generation }
             }
