@@ -188,19 +188,35 @@ fn a_channel_that_nobody_may_enter_is_a_fault_by_its_code() {
 
 #[test]
 fn a_server_that_ends_sessions_is_told_on() {
+    // All at once: they have begun when the server ends them.
+    let summary = stopped_after(SESSIONS, None);
+    let ended = summary.tally.broken + u64::from(SESSIONS) - summary.ready;
+    assert_eq!(ended, u64::from(SESSIONS), "{summary}");
+    // 3001: shutdown, or 1001 for those that had not begun.
+    assert!(summary.closed_by.keys().all(|code| [1001, 3001].contains(code)), "{summary}");
+}
+
+#[test]
+fn who_is_ended_while_others_begin_is_counted_once() {
+    // Three seconds of beginnings: the server is gone when a third has come to stand.
+    let summary = stopped_after(SESSIONS / 3, Some(20));
+    let ended = summary.tally.broken + u64::from(SESSIONS) - summary.ready;
+    assert_eq!(ended, u64::from(SESSIONS), "{summary}");
+    assert!(summary.tally.broken > 0, "{summary}");
+}
+
+/// An idle run, at `rate` sessions a second, whose server stops when `opened` connections have
+/// been opened.
+fn stopped_after(opened: u32, rate: Option<u64>) -> Summary {
     let server = server(open());
-    let plan = plan(&server, Scenario::Idle, |args| args.seconds = 3);
-    let summary = std::thread::scope(|scope| {
+    let plan = plan(&server, Scenario::Idle, |args| (args.rate, args.seconds) = (rate, 3));
+    std::thread::scope(|scope| {
         let run = scope.spawn(|| measure(&plan).expect("it runs"));
-        let all = u64::from(SESSIONS);
+        let all = u64::from(opened);
         while server.snapshot().is_none_or(|now| now.counters.opened < all) {
             std::thread::yield_now();
         }
         server.stop();
         run.join().expect("no panic")
-    });
-    let ended = summary.tally.broken + u64::from(SESSIONS) - summary.ready;
-    assert_eq!(ended, u64::from(SESSIONS), "{summary}");
-    // 3001: shutdown, or 1001 for those that had not begun.
-    assert!(summary.closed_by.keys().all(|code| [1001, 3001].contains(code)), "{summary}");
+    })
 }

@@ -108,6 +108,12 @@ impl<'a> Crowd<'a> {
         ready.count() as u64
     }
 
+    /// How many have come to stand while all were begun, with those that were ended since: each
+    /// session is either one that never stood or one that was ended, not both.
+    pub(super) fn stood(&self) -> u64 {
+        self.ready() + self.found.tally.broken
+    }
+
     /// Whether this session is in its channel.
     pub(super) fn is_ready(&self, slot: u32) -> bool {
         self.members[slot as usize].stage == Stage::Ready

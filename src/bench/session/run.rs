@@ -80,7 +80,7 @@ impl<'a, 'p> Thread<'a, 'p> {
         let begun = self.clients.now();
         self.begin_all(begun)?;
         self.crowd.found.ramp = self.clients.now().saturating_sub(begun);
-        self.crowd.found.ready = self.crowd.ready();
+        self.crowd.found.ready = self.crowd.stood();
         self.wait_for_all()?;
         self.serve_until(self.clients.now() + limits::BENCH_SETTLE)?;
         self.meter.after_connections()?;
