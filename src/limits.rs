@@ -364,6 +364,14 @@ pub const SETTLE_PERIOD: Duration = Duration::from_millis(2);
 /// which it finds nothing costs nothing.
 pub const SLEEP_MAX: Duration = Duration::from_hours(1);
 
+/// Connections that have left a shard before it asks its allocator to give their memory back: what
+/// fewer leave behind, some hundred KB, is kept for those who come next.
+pub const GIVE_BACK_MIN: u64 = 1024;
+
+/// How long it waits then for the rest of them, and at least from one time to the next: asking
+/// looks at every page of the heap. A minute is what giving back may take.
+pub const GIVE_BACK_DELAY: Duration = Duration::from_secs(10);
+
 /// From here on a wait counts as parking.
 pub const PARK_PERIOD: Duration = SETTLE_PERIOD;
 
