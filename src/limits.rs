@@ -475,6 +475,10 @@ pub const ACK_BEHIND_MAX: usize = 256;
 pub const ACK_TAKE_SHARE: usize = 1024;
 const _: () = assert!(ACK_TAKE_SHARE >= 2 * ACK_BEHIND_MAX);
 
+/// Channels that are looked at for one whose oldest publication can make room. Those that cannot
+/// have some users who have yet to take it, which is a matter of turns.
+pub const ACK_EVICTION_LOOKS_MAX: usize = 64;
+
 /// Users × channels of which a home knows what was lost there when the mailbox is gone: some
 /// megabytes of names.
 pub const ACK_LOSSES_MAX: usize = 1 << 16;
