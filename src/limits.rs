@@ -1028,6 +1028,12 @@ pub const REPORTS_PER_SHARD_MAX: usize = 65_536;
 /// What they are charged for together: 256 bytes each.
 pub const REPORTS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// How many of them may be such as any client makes as many of as it likes.
+pub const REPORTS_LESSER_MAX: usize = REPORTS_PER_SHARD_MAX / 2;
+
+/// What these are charged for together.
+pub const REPORTS_LESSER_BYTES_MAX: usize = REPORTS_BYTES_MAX / 2;
+
 /// What a report is charged for beside its bytes.
 pub const REPORT_OVERHEAD_BYTES: usize = 32;
 
@@ -1040,6 +1046,13 @@ pub const EVENTS_WAITING_MAX: usize = 100_000;
 
 /// What they are charged for together.
 pub const EVENTS_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// How many of them may tell of channels only: one client that comes and goes makes any number of
+/// these, and must not be why nobody is told that others are gone.
+pub const EVENTS_OF_CHANNELS_MAX: usize = EVENTS_WAITING_MAX / 2;
+
+/// What these are charged for together.
+pub const EVENTS_OF_CHANNELS_BYTES_MAX: usize = EVENTS_BYTES_MAX / 2;
 
 const _: () = assert!(REPORTS_BYTES_MAX <= EVENTS_BYTES_MAX);
 
