@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::sessions::Sessions;
-use crate::handler::{ConnectionId, Peer, Shard, Word};
+use crate::handler::{ConnectionId, Peer, Shard, Whom, Word};
 use crate::protocol::{OptionsForUser, Term, UserAction, UserCommand, UserSubscription};
 use crate::session::{Deferred, Membership};
 use crate::sys::clock;
@@ -22,7 +22,7 @@ impl Sessions {
         connections: &[ConnectionId],
     ) {
         let Some(command) = UserCommand::decode(word.bytes) else {
-            tracing::error!(user = ?word.user, "a user command is none of this version");
+            tracing::error!(whom = ?word.whom, "a user command is none of this version");
             return;
         };
         for connection in connections {
@@ -31,8 +31,11 @@ impl Sessions {
                 let client = session.shown(&self.terms).client;
                 let name = session.transport().is_emulated();
                 let name = name.then(|| session.secret_name(&self.terms));
-                word.user.is_none_or(|user| session.user() == user)
-                    && command.clients.holds(client, name.as_deref())
+                let is_it = match word.whom {
+                    Whom::User(user) => session.user() == user,
+                    Whom::Marked(_) => true,
+                };
+                is_it && command.clients.holds(client, name.as_deref())
             });
             if is_meant {
                 self.act_on(&mut peer, &command.action);
@@ -56,7 +59,10 @@ impl Sessions {
                 let Some(session) = peer.state() else { return };
                 deferred = session.put_out(channel, membership, &self.terms, &mut self.effects);
             }
-            UserAction::RevokeToken { .. } => self.doubt(peer),
+            UserAction::RevokeToken { id, .. } => {
+                self.doubt(peer);
+                deferred = self.doubt_subscriptions(peer, id);
+            }
             UserAction::RevokeTokens { channel, .. } if channel.is_empty() => self.doubt(peer),
             UserAction::RevokeTokens { channel, .. } => {
                 let membership = peer.tag(channel).map(Membership::of_bits);
@@ -81,6 +87,16 @@ impl Sessions {
         }
     }
 
+    /// The same for tokens that its subscriptions rest on.
+    fn doubt_subscriptions(&mut self, peer: &mut Peer<'_, Self>, token_id: &str) -> Deferred {
+        let channels = peer.state().map(|session| session.channels_by(token_id));
+        let tags = channels.into_iter().flatten().map(|channel| (peer.tag(&channel), channel));
+        let memberships = tags.map(|(tag, channel)| (channel, tag.map(Membership::of_bits)));
+        let memberships: Vec<_> = memberships.collect();
+        let Some(session) = peer.state() else { return Deferred::default() };
+        session.doubt_subscriptions(token_id, &memberships, &self.terms, &mut self.effects)
+    }
+
     /// Notes which tokens a word revokes, if it does, before any connection is told of it.
     pub(super) fn note_revocation(&mut self, word: Word<'_>) {
         let at = Duration::from_secs;
@@ -91,7 +107,8 @@ impl Sessions {
                 revoked.revoke(&id, end(term), at(term.since_s))
             }
             Some(UserAction::RevokeTokens { channel, issued_before_s, term }) => {
-                let whose = (word.user.unwrap_or_default(), &*channel);
+                let Whom::User(user) = word.whom else { unreachable!("it is said of a user") };
+                let whose = (user, &*channel);
                 revoked.revoke_before(whose, at(issued_before_s), end(term), at(term.since_s))
             }
             _ => Ok(()),
@@ -137,6 +154,7 @@ mod tests {
     use super::super::session_rig::{Client, SessionRig, names_at, open_settings};
     use super::super::session_settings::SessionSettings;
     use crate::config::Config;
+    use crate::handler::Whom;
     use crate::hub::{Homes, ShardId};
     use crate::protocol::{Selection, UserAction, UserCommand, UserSubscription};
     use crate::session::{PersonalChannel, Retention, Rules};
@@ -161,7 +179,10 @@ mod tests {
     fn disconnect(rig: &mut SessionRig, user: &str, share: usize) -> (Vec<usize>, Vec<u64>) {
         let action = UserAction::disconnect();
         let word = UserCommand { clients: Selection::default(), action }.encode();
-        rig.tell_user(TellUser { ask: 7, user: Some(user.into()), word: Arc::from(word) }, share)
+        rig.tell_user(
+            TellUser { ask: 7, whom: Whom::User(user.into()), word: Arc::from(word) },
+            share,
+        )
     }
 
     #[test]
@@ -226,7 +247,10 @@ mod tests {
             rig.frame(client, &subscribe);
             let action = UserAction::Unsubscribe { channel };
             let word = UserCommand { clients: Selection::default(), action }.encode();
-            rig.tell_user(TellUser { ask: 7, user: Some("ann".into()), word: Arc::from(word) }, 9);
+            rig.tell_user(
+                TellUser { ask: 7, whom: Whom::User("ann".into()), word: Arc::from(word) },
+                9,
+            );
             assert_eq!(rig.counters().errors_permission_denied, 1, "the subscribe is answered");
             rig.frame(client, &subscribe);
             rig.exchange();
@@ -266,7 +290,8 @@ mod tests {
                 UserAction::Subscribe(Box::new(subscription))
             };
             let word = UserCommand { clients: Selection::default(), action }.encode();
-            let tell = TellUser { ask: 7, user: Some(user.as_str().into()), word: Arc::from(word) };
+            let tell =
+                TellUser { ask: 7, whom: Whom::User(user.as_str().into()), word: Arc::from(word) };
             assert_eq!(rig.counters().client_connects, 0, "its homes have not answered");
             rig.tell_user(tell, 9);
             rig.exchange();
