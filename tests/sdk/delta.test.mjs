@@ -16,10 +16,9 @@ const NAMESPACES = [
   { name: "none", ...kept, force_recovery: true },
   { name: "unknown", ...kept, allowed_delta_types: ["fossil"], delta_publish: true },
 ];
-const KEY = "a key of back ends";
 
 let stage;
-before(async () => { stage = await Stage.start(NAMESPACES, "--http-api-key", KEY); });
+before(async () => { stage = await Stage.start(NAMESPACES); });
 after(async () => { assert.equal(await stage.end(), 0); });
 
 const DELTAS = { delta: "fossil" };
@@ -110,10 +109,8 @@ for (const format of FORMATS) {
     const { subscription } = await pair(channel);
     const heard = hear(subscription, "publication", 4);
     for (const [number, delta] of [[1, true], [2, false], [3, true], [4, true]]) {
-      const body = JSON.stringify({ channel, data: document(number), delta });
-      const headers = { "X-API-Key": KEY };
-      const answer = await fetch(`${stage.server.http}/api/publish`, { method: "POST", headers, body });
-      assert.equal((await answer.json()).error, undefined);
+      const answer = await stage.api("publish", { channel, data: document(number), delta });
+      assert.equal(answer.error, undefined);
     }
     assert.deepEqual(values(await heard), [1, 2, 3, 4].map(document));
     assert.equal(subscription.deltaStats().numDeltaPayloads, 2, "of those after the first, two");

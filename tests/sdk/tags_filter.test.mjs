@@ -12,18 +12,15 @@ const NAMESPACES = [
   { name: "plain", allow_subscribe_for_client: true, allow_tags_filter: true },
   { name: "closed", ...kept },
 ];
-const KEY = "a key of back ends";
 
 let stage;
-before(async () => { stage = await Stage.start(NAMESPACES, "--http-api-key", KEY); });
+before(async () => { stage = await Stage.start(NAMESPACES); });
 after(async () => { assert.equal(await stage.end(), 0); });
 
 async function say(channel, ...all) {
   for (const [data, tags] of all) {
-    const headers = { "X-API-Key": KEY };
-    const body = JSON.stringify({ channel, data, tags });
-    const answer = await fetch(`${stage.server.http}/api/publish`, { method: "POST", headers, body });
-    assert.equal((await answer.json()).error, undefined);
+    const answer = await stage.api("publish", { channel, data, tags });
+    assert.equal(answer.error, undefined);
   }
 }
 
