@@ -164,21 +164,4 @@ for (const format of FORMATS) {
     fresh.subscribe();
     assert.equal(format.take((await first).data), 2);
   });
-
-  test(`${format.name}: a place that is lost is told to who can load it again`, async () => {
-    const channel = inFormat("all:state");
-    const { subscription, context, say } = await pair(channel);
-    const heard = next(subscription, "publication");
-    await say(1);
-    await heard;
-    const [late] = await stage.connected(format, "cid");
-    const { epoch } = context.streamPosition;
-    let loads = 0;
-    const getState = async () => {
-      loads += 1;
-      return { data: format.put("loaded"), offset: loads === 1 ? 9 : 1, epoch };
-    };
-    const [, { recovered }] = await subscribed(late, channel, { getState });
-    assert.deepEqual([loads, recovered], [2, true]);
-  });
 }
