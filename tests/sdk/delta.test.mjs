@@ -104,6 +104,23 @@ for (const format of FORMATS) {
     assert.equal(subscription.deltaStats().numFullPayloads, 3);
   });
 
+  test(`${format.name}: who unsubscribes and comes back recovers deltas, too`, async () => {
+    const channel = inFormat("all:left");
+    const { subscription, writer } = await pair(channel);
+    const heard = hear(subscription, "publication", 5);
+    const before = hear(subscription, "publication", 2);
+    await publish(format, writer, channel, [1, 2].map(document));
+    await before;
+    subscription.unsubscribe();
+    await publish(format, writer, channel, [3, 4].map(document));
+    const back = next(subscription, "subscribed");
+    subscription.subscribe();
+    assert.equal((await back).recovered, true);
+    await publish(format, writer, channel, [document(5)]);
+    assert.deepEqual(values(await heard), [1, 2, 3, 4, 5].map(document));
+    assert.ok(subscription.deltaStats().numDeltaPayloads >= 2, "one before, and one that was missed");
+  });
+
   test(`${format.name}: only what is marked is compared where the namespace does not say`, async () => {
     const channel = inFormat("marked:some");
     const { subscription } = await pair(channel);

@@ -83,6 +83,20 @@ for (const format of FORMATS) {
     assert.deepEqual(values(await heard), numbers(1, 25));
   });
 
+  test(`${format.name}: who unsubscribes and comes back has what was said meanwhile`, async () => {
+    const channel = inFormat("all:left");
+    const { subscription, say } = await pair(channel);
+    subscription.unsubscribe();
+    await say(1, 2, 3);
+    const heard = hear(subscription, "publication", 4);
+    const back = next(subscription, "subscribed");
+    subscription.subscribe();
+    const { wasRecovering, recovered } = await back;
+    assert.deepEqual([wasRecovering, recovered], [true, true]);
+    await say(4);
+    assert.deepEqual(values(await heard), [1, 2, 3, 4]);
+  });
+
   test(`${format.name}: a channel in which nothing was published is recovered, too`, async () => {
     const { reader, subscription } = await pair(inFormat("all:quiet"));
     await drop(reader);

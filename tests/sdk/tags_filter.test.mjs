@@ -75,6 +75,20 @@ for (const format of FORMATS) {
     assert.deepEqual(publications.map(({ offset }) => offset), [1, 3, 5, 6]);
   });
 
+  test(`${format.name}: a filter that is set later holds from the next subscribe on`, async () => {
+    const channel = inFormat("plain:later");
+    const [client] = await stage.connected(format, "ann");
+    const options = { tagsFilter: { key: "heat", cmp: "nex" } };
+    const [subscription] = await subscribed(client, channel, options);
+    subscription.setTagsFilter(HOT);
+    subscription.unsubscribe();
+    subscription.subscribe();
+    await subscription.ready();
+    const heard = hear(subscription, "publication", 2);
+    await say(channel, [0, {}], [1, { heat: "30" }], END);
+    assert.deepEqual(values(await heard), [1, 99]);
+  });
+
   test(`${format.name}: what cannot be asked, or must not, is refused`, async () => {
     const [client] = await stage.connected(format, "ann");
     for (const [channel, tagsFilter] of [
