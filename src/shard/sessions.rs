@@ -340,6 +340,7 @@ impl Handler for Sessions {
         if let Some(session) = peer.state() {
             session.late(&self.terms, &mut self.effects);
             self.obey(peer);
+            self.flush(peer);
         }
     }
 
