@@ -104,7 +104,13 @@ impl Sessions {
         if wanted.is_empty() {
             return Vec::new();
         }
-        let all = request.headers().map(|(name, value)| (name.to_ascii_lowercase(), value));
+        // What names the user counts where a trusted proxy says it: back ends believe it, too.
+        let user = self.settings.user_id_http_header.as_deref();
+        let is_believed = |name: &str| {
+            request.is_from_proxy() || user.is_none_or(|user| !name.eq_ignore_ascii_case(user))
+        };
+        let all = request.headers().filter(|(name, _)| is_believed(name));
+        let all = all.map(|(name, value)| (name.to_ascii_lowercase(), value));
         let told = all.filter(|(name, _)| wanted.contains(name));
         // What is no text is nobody's to understand.
         told.filter_map(|(name, value)| Some((name, std::str::from_utf8(value).ok()?.to_owned())))
