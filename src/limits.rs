@@ -878,6 +878,14 @@ pub const USER_COMMANDS_MAX: usize = 1024;
 /// of the user's connections. All of them together are 64 MiB.
 pub const USER_COMMAND_BYTES_MAX: usize = 64 * 1024;
 
+/// Commands for users that a shard keeps for clients of whom it is not known yet whose they are: of
+/// some seconds in which back ends say hundreds.
+pub const RECENT_WORDS_MAX: usize = 4096;
+
+/// What these are charged for together. Most take a tenth of a KiB.
+pub const RECENT_WORDS_BYTES_MAX: usize = 1024 * 1024;
+const _: () = assert!(USER_COMMAND_BYTES_MAX * 8 <= RECENT_WORDS_BYTES_MAX);
+
 /// Time for one request head after its first byte, as on a shard.
 pub const HTTP_HEAD_TIMEOUT: Duration = HANDSHAKE_TIMEOUT_DEFAULT;
 

@@ -68,6 +68,7 @@ impl Rig {
                 lineage: Lineage::ZERO,
                 session_key: SessionKey::new([0; 32]),
                 revoked: Revoked::default(),
+                word_count: 0,
                 now: Duration::ZERO,
             },
             effects: Effects::default(),

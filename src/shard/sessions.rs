@@ -17,6 +17,7 @@ use super::client_words::{format_of, joins, kind_of};
 use super::connection::Connection;
 use super::encodings::Encodings;
 use super::live_settings::{InForce, LiveSettings};
+use super::recent_words::RecentWords;
 use super::session_settings::{SessionSettings, SessionSettingsError};
 use crate::filter::Tags;
 use crate::handler::{
@@ -41,6 +42,7 @@ pub struct Sessions {
     /// Makes the random bits of client ids: a keyed hash of a count, which nobody can foresee.
     hasher: RandomState,
     session_count: u64,
+    pub(super) recent_words: RecentWords,
 }
 
 /// A user's id that is too long, no text, or there twice.
@@ -69,12 +71,20 @@ impl Sessions {
     fn new(settings: InForce, lineage: Lineage, session_key: SessionKey) -> Self {
         let (rules, now) = (settings.rules(), clock::since_epoch());
         Self {
-            terms: Terms { rules, lineage, session_key, revoked: Revoked::default(), now },
+            terms: Terms {
+                rules,
+                lineage,
+                session_key,
+                revoked: Revoked::default(),
+                word_count: 0,
+                now,
+            },
             settings,
             effects: Effects::default(),
             encodings: Encodings::default(),
             hasher: RandomState::new(),
             session_count: 0,
+            recent_words: RecentWords::default(),
         }
     }
 
@@ -322,8 +332,12 @@ impl Handler for Sessions {
         result: Result<Box<[u8]>, ConsultError>,
     ) {
         self.begin(peer);
+        let unknown_since = peer.state().and_then(|session| session.unknown_since());
         let deferred = self.take_verdict(peer, SlotId::of(id), result);
         self.go_on(peer, deferred);
+        if let Some(since) = unknown_since {
+            self.catch_up(peer, since);
+        }
     }
 
     fn signed_in(&mut self, peer: &mut Peer<'_, Self>, result: Result<(), SignInError>) {
@@ -333,7 +347,7 @@ impl Handler for Sessions {
     }
 
     fn heard(&mut self, word: Word<'_>) {
-        self.note_revocation(word);
+        self.note(word);
     }
 
     fn told(&mut self, shard: &mut Shard<'_, Self>, word: Word<'_>, connections: &[ConnectionId]) {

@@ -8,7 +8,9 @@ use serde_json::value::RawValue;
 
 use super::sessions::Sessions;
 use crate::handler::{ConnectionId, Peer, Shard, Whom, Word};
-use crate::protocol::{OptionsForUser, Term, UserAction, UserCommand, UserSubscription};
+use crate::protocol::{
+    DisconnectCode, OptionsForUser, Term, UserAction, UserCommand, UserSubscription,
+};
 use crate::session::{Deferred, Membership};
 use crate::sys::clock;
 use crate::token::{Claimed, Override, Overrides, Revoked};
@@ -97,8 +99,25 @@ impl Sessions {
         session.doubt_subscriptions(token_id, &memberships, &self.terms, &mut self.effects)
     }
 
-    /// Notes which tokens a word revokes, if it does, before any connection is told of it.
-    pub(super) fn note_revocation(&mut self, word: Word<'_>) {
+    /// It has just come out whose client it is, if it has: what was said of its user since it asked
+    /// to be let in is meant for it, too.
+    pub(super) fn catch_up(&mut self, peer: &mut Peer<'_, Self>, since: u64) {
+        let Some(session) = peer.state().filter(|session| session.is_known()) else { return };
+        let user = session.user().to_owned();
+        let Ok(words) = self.recent_words.since(since, &user) else {
+            peer.shard().counters().user_commands_forgotten += 1;
+            return peer.close(DisconnectCode::Internal.code(), DisconnectCode::Internal.text());
+        };
+        let connection = peer.id();
+        for bytes in words {
+            let word = Word { whom: Whom::User(&user), bytes: &bytes };
+            self.command_users(&mut peer.shard(), word, &[connection]);
+        }
+    }
+
+    /// Notes a word before any connection is told of it: which tokens it revokes, or what it has
+    /// done to clients of whom it will come out later that they are the user's.
+    pub(super) fn note(&mut self, word: Word<'_>) {
         let at = Duration::from_secs;
         let end = |term: Term| if term.until_s == 0 { Revoked::FOR_EVER } else { at(term.until_s) };
         let revoked = &mut self.terms.revoked;
@@ -111,7 +130,14 @@ impl Sessions {
                 let whose = (user, &*channel);
                 revoked.revoke_before(whose, at(issued_before_s), end(term), at(term.since_s))
             }
-            _ => Ok(()),
+            _ => {
+                if let Whom::User(user) = word.whom {
+                    let wait_max = self.settings.stale_close_delay;
+                    self.recent_words.note(user, word.bytes, clock::now(), wait_max);
+                    self.terms.word_count = self.recent_words.count();
+                }
+                Ok(())
+            }
         };
         noted.expect("whoever says it has the same list, and has looked");
     }
