@@ -247,7 +247,7 @@ pub const LOGGED_PATH_BYTES_MAX: usize = 256;
 /// sockets of the control thread, and what a library opens for a moment.
 pub const FDS_RESERVED_BASE: u64 = 64;
 
-/// Descriptors in every table per shard of the process: its rings, eventfds and socket pairs are
+/// Descriptors in every table per shard of the process: its rings, bells and socket pairs are
 /// made before the tables part, so each table has a copy of them all.
 pub const FDS_RESERVED_PER_SHARD: u64 = 16;
 
@@ -356,8 +356,16 @@ pub const JOBS_SHARE: usize = 64;
 /// millisecond.
 pub const WHEEL_SHARE: u32 = 512;
 
-/// Silence after which a shard parks: a wake from there costs 40 us more than one in the ring.
-pub const SPIN_PERIOD: Duration = Duration::from_millis(2);
+/// The wait after a turn in which something happened, and of a shard that stops: the next turn
+/// gives back what this one sent from, and tries again what did not fit into the mesh.
+pub const SETTLE_PERIOD: Duration = Duration::from_millis(2);
+
+/// The wait of a shard with no deadline. Everything that it is for wakes it; a turn an hour in
+/// which it finds nothing costs nothing.
+pub const SLEEP_MAX: Duration = Duration::from_hours(1);
+
+/// From here on a wait counts as parking.
+pub const PARK_PERIOD: Duration = SETTLE_PERIOD;
 
 /// Rest after an accept that found no descriptor or memory: ten tries a second cost nothing.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);

@@ -1,8 +1,7 @@
 //! Messages cost no allocation.
 //!
-//! Setup: one shard on a plain thread, where nothing but the shard allocates (glommio's parking
-//! does, once for each silence), and an allocator that counts what that thread asks for. Claim:
-//! once the queues of the shard have grown to their size, 10,000 echoes allocate nothing at all.
+//! Setup: one shard, and an allocator that counts what its thread asks for. Claim: once the queues
+//! of the shard have grown to their size, 10,000 echoes allocate nothing at all.
 #![allow(unsafe_code)] // a counting allocator cannot be written without
 
 use std::alloc::{GlobalAlloc, Layout, System};

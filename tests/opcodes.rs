@@ -67,8 +67,8 @@ fn an_echo_alone_takes_one_enter() {
     client.echo(usize::try_from(ECHOES).expect("few"));
     let after = server.snapshot().expect("it runs").counters;
     // The enter that submits an echo also waits for the next message. A machine so slow that the
-    // shard parks in between adds one that timed out, and those around the parking.
+    // shard parks in between adds one that timed out.
     let parks = after.parks - before.parks;
     let enters = after.enters - before.enters;
-    assert!(enters < ECHOES + ECHOES / 2 + 4 * parks + 10, "{enters} enters, {parks} parks");
+    assert!(enters < ECHOES + ECHOES / 2 + parks + 10, "{enters} enters, {parks} parks");
 }

@@ -112,17 +112,17 @@ pub struct Config {
     pub send_buffer_bytes: Option<usize>,
     /// `SO_RCVBUF` of the connections; the kernel's own tuning by default.
     pub receive_buffer_bytes: Option<usize>,
-    /// How a shard's thread waits when it has nothing to do.
+    /// What runs the threads of the shards.
     pub executor: Executor,
 }
 
 /// What runs a shard's one task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Executor {
-    /// A glommio executor, pinned to a core; it parks on its own ring.
+    /// A glommio executor, pinned to a core.
     #[default]
     Glommio,
-    /// A plain thread, pinned to a core; it waits in the shard's ring. For comparison.
+    /// A plain thread, pinned to a core. For comparison.
     Thread,
 }
 

@@ -9,7 +9,7 @@
 //! Nothing here blocks, and nothing grows: a full queue gives the message back ([`Full`]), and
 //! its sender says what that means. An answer to a request always fits. What one member sends
 //! to another arrives once and in order. A wake carries no data and is the caller's to deliver:
-//! into the target's ring, or by an eventfd.
+//! into the target's ring, or by a bell.
 //!
 //! Invariants worth naming: *a request reserves the room of its answer* (`link`), *nobody
 //! sleeps while it is marked* (`doorbell`).

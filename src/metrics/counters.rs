@@ -359,7 +359,7 @@ counters! {
     stall_us,
     /// Turns of the loop.
     turns,
-    /// Times the shard parked.
+    /// Waits of the shard that lasted 2 ms or more.
     parks,
     /// Calls of `io_uring_enter`.
     enters,

@@ -21,19 +21,17 @@ pub enum Operation {
     Cancel = 5,
     /// Another ring posted here: look at the mesh.
     Wake = 6,
-    /// The eventfd that threads without a ring write to.
+    /// The pipe that threads without a ring write to.
     Bell = 7,
-    /// The deadline armed while the shard is parked.
-    Timeout = 8,
     /// A connect, in the client role.
-    Connect = 9,
+    Connect = 8,
     /// The Unix socket on which another shard passes connections.
-    Passed = 10,
+    Passed = 9,
 }
 
 impl Operation {
     /// How many operations there are, for tables indexed by them.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 10;
 
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
@@ -45,7 +43,6 @@ impl Operation {
         Self::Cancel,
         Self::Wake,
         Self::Bell,
-        Self::Timeout,
         Self::Connect,
         Self::Passed,
     ];

@@ -63,15 +63,6 @@ impl OperationCounts {
     }
 }
 
-/// Whether completions ring the registered eventfd.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signals {
-    /// The owner is awake and looks by itself.
-    Off,
-    /// The owner is about to sleep on the eventfd.
-    On,
-}
-
 /// One io_uring with its batch of outgoing bytes. It belongs to the thread that made it.
 pub struct Ring {
     uring: IoUring,
@@ -79,8 +70,6 @@ pub struct Ring {
     /// Addresses of connects not yet consumed by the kernel, each at a place that stays.
     #[allow(clippy::vec_box)]
     addresses: Vec<Box<SocketAddress>>,
-    /// The deadline of a timeout not yet consumed by the kernel.
-    deadline: Box<Timespec>,
     /// Completions taken out early because the queues were in the way of a submission.
     stash: Vec<Completion>,
     /// Entries that point into the batch or the addresses are queued and not yet submitted.
@@ -115,7 +104,6 @@ impl Ring {
             uring,
             batch: Batch::new(arena_bytes),
             addresses: Vec::new(),
-            deadline: Box::new(Timespec::new()),
             stash: Vec::new(),
             holds_batch: false,
             counts: OperationCounts::default(),
@@ -207,13 +195,6 @@ impl Ring {
         self.push(entry, Token::of(Operation::Wake));
     }
 
-    /// Completes after `period`.
-    pub fn timeout(&mut self, period: Duration, token: Token) {
-        *self.deadline = Timespec::from(period);
-        let entry = opcode::Timeout::new(&raw const *self.deadline).build();
-        self.push(entry, token);
-    }
-
     /// Hands everything queued to the kernel; with `wait`, sleeps until something completes or the
     /// time is over.
     ///
@@ -265,15 +246,6 @@ impl Ring {
         Ok(())
     }
 
-    /// Whether a drain would find something, or the kernel has something to post.
-    pub fn has_work(&mut self) -> bool {
-        if self.has_completions() {
-            return true;
-        }
-        let queue = self.uring.submission();
-        queue.taskrun() || queue.cq_overflow()
-    }
-
     fn has_completions(&mut self) -> bool {
         !self.stash.is_empty() || !self.uring.completion().is_empty()
     }
@@ -311,30 +283,13 @@ impl Ring {
         self.addresses.clear();
     }
 
-    /// Registers the eventfd that is written when something completes while signals are on.
-    pub fn register_signals(&mut self, eventfd: RawFd) -> io::Result<()> {
-        self.uring.submitter().register_eventfd(eventfd)?;
-        self.signals(Signals::Off);
-        Ok(())
-    }
-
-    /// Turns the eventfd on or off. Work that came while it was off raises no signal later, so
-    /// whoever turns it on looks at [`has_work`](Self::has_work) once more before sleeping.
-    pub fn signals(&mut self, signals: Signals) {
-        let queue = self.uring.completion();
-        match signals {
-            Signals::On => queue.enable_eventfd(),
-            Signals::Off => queue.disable_eventfd(),
-        }
-    }
-
     fn push(&mut self, entry: squeue::Entry, token: Token) {
         self.counts.submitted[token.operation() as usize] += 1;
         let entry = entry.user_data(token.bits());
         loop {
             // SAFETY: every pointer in `entry` stays good until the kernel has consumed it: send
-            // bytes belong to the batch, addresses and the deadline to `self`; `recycle` asserts
-            // that no send or connect is queued before any of them goes, and the deadline stays.
+            // bytes belong to the batch, addresses to `self`; `recycle` asserts that no
+            // send or connect is queued before any of them goes.
             if unsafe { self.uring.submission().push(&entry) }.is_ok() {
                 return;
             }

@@ -15,7 +15,7 @@ use super::start::{Door, Order, Parts, Place, Report, StartError, shard_thread};
 use super::unix::UnixPlace;
 use super::{Hooks, Snapshot, pool};
 use crate::address::TrustedProxies;
-use crate::config::{Config, Executor, Listen};
+use crate::config::{Config, Listen};
 use crate::control::Site;
 use crate::handler::Handler;
 use crate::limits::{COMMANDS_MAX, COMPLETION_ENTRIES_MAX, DOOR_BYTES, SUBMISSION_ENTRIES};
@@ -23,7 +23,7 @@ use crate::mesh::{self, Class, Member};
 use crate::shard::{DoorSeats, Message, Seats};
 use crate::sys::bell::Bell;
 use crate::sys::signal::Signals;
-use crate::sys::{cpu, eventfd, fdpass, socket};
+use crate::sys::{cpu, fdpass, socket};
 
 /// What the control thread is asked from outside.
 #[derive(Debug)]
@@ -279,7 +279,6 @@ fn spawn<H: Handler>(
     let seats = Arc::new(seats);
     let cpus = cpu::allowed().map_err(StartError::Facts)?;
     let hasher = std::hash::RandomState::new();
-    let executor = executor_for(&config, shard_count, cpus.len());
     let config = Arc::new(config);
     let pairs: std::io::Result<Vec<_>> = (0..shard_count).map(|_| fdpass::pair()).collect();
     let (ins, outs): (Vec<_>, Vec<_>) = pairs.map_err(descriptor)?.into_iter().unzip();
@@ -294,7 +293,6 @@ fn spawn<H: Handler>(
         orders.push(order);
         let parts = Parts {
             config: Arc::clone(&config),
-            executor,
             plan,
             number,
             shard_count,
@@ -306,7 +304,6 @@ fn spawn<H: Handler>(
             passed,
             pass: pass.clone(),
             door: door.cloned(),
-            signals: eventfd::eventfd().map_err(descriptor)?,
             hasher: hasher.clone(),
             orders: shard_orders,
             reports: reports_in.clone(),
@@ -319,13 +316,6 @@ fn spawn<H: Handler>(
         threads.push(thread);
     }
     Ok((Starting { orders, reports, keep }, pass))
-}
-
-/// What runs each shard. Where they are more than the cores, each waits in its own ring: of 56
-/// shards on 2 cores (Linux 6.18), one or two within a minute were not woken any more from the
-/// executor's, with all that was in their own unseen, their listener's queue included.
-fn executor_for(config: &Config, shard_count: usize, core_count: usize) -> Executor {
-    if shard_count > core_count { Executor::Thread } else { config.executor }
 }
 
 impl Starting {
@@ -343,7 +333,7 @@ impl Starting {
         let greeted = self.all(|| Order::Greet)?;
         let rings_work = !greeted.iter().any(|report| matches!(report, Report::Greeted(false)));
         if !rings_work {
-            tracing::warn!("posting into another ring does not work here: waking by eventfd");
+            tracing::warn!("posting into another ring does not work here: waking by pipes");
         }
         let addresses = places.iter().map(|&place| self.listen(place));
         let addresses = addresses.collect::<Result<_, _>>()?;

@@ -1,7 +1,7 @@
 //! Start-up: the steps that all shards take together, and what can go wrong in each.
 //!
 //! ```text
-//!  make      executor, ring, eventfd in the common descriptor table
+//!  make      executor and ring in the common descriptor table
 //!  part      each shard's table becomes its own
 //!  greet     every pair of shards exchanges a wake; without one, bells are rung instead
 //!  listen    the first shard claims the port, the others join it
@@ -23,7 +23,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::checks::CheckError;
 use super::plan::Plan;
-use crate::config::{Config, ConfigError, Executor};
+use crate::config::{Config, ConfigError};
 use crate::handler::{Handler, Routes};
 use crate::limits::{
     ARENA_BYTES, COMPLETION_ENTRIES_MAX, COMPLETION_ENTRIES_MIN, SUBMISSION_ENTRIES,
@@ -31,8 +31,8 @@ use crate::limits::{
 use crate::mesh::{Member, MeshError};
 use crate::ring::{Operation, Ring, RingError, RingSize};
 use crate::shard::{
-    Channels, Core, Counted, DoorSeats, Jobs, Links, Loop, Message, Parked, PoolJob, Seats,
-    Settings, address_of, run, with_executor,
+    Channels, Core, Counted, DoorSeats, Jobs, Links, Loop, Message, PoolJob, Seats, Settings,
+    address_of, with_executor,
 };
 use crate::sys::bell::Bell;
 use crate::sys::{clock, fdtable, socket};
@@ -63,7 +63,7 @@ pub enum StartError {
     Signals(io::Error),
     /// A thread could not be started.
     Thread(io::Error),
-    /// An eventfd or Unix socket could not be made.
+    /// A pipe or Unix socket could not be made.
     Descriptor(io::Error),
     /// A shard's thread ended before it served.
     ShardLost,
@@ -166,7 +166,6 @@ pub(super) enum Report {
 /// Everything that a shard is made of, on the way to its thread.
 pub(super) struct Parts {
     pub(super) config: Arc<Config>,
-    pub(super) executor: Executor,
     pub(super) plan: Plan,
     pub(super) number: usize,
     pub(super) shard_count: usize,
@@ -178,7 +177,6 @@ pub(super) struct Parts {
     pub(super) passed: OwnedFd,
     pub(super) pass: Vec<Arc<OwnedFd>>,
     pub(super) door: Option<Door>,
-    pub(super) signals: OwnedFd,
     pub(super) hasher: std::hash::RandomState,
     pub(super) orders: Receiver<Order>,
     pub(super) reports: Sender<Report>,
@@ -220,8 +218,8 @@ impl Drop for Lost {
 pub(super) fn shard_thread<H: Handler>(parts: Parts, make: &dyn Fn(usize) -> H) {
     let bell = Arc::clone(&parts.bells[parts.shard_count]);
     let mut guard = Lost { reports: parts.reports.clone(), bell, is_told: false };
-    let (executor, cpu) = (parts.executor, parts.cpu);
-    let outcome = with_executor(executor, cpu, live(parts, make, executor));
+    let (executor, cpu) = (parts.config.executor, parts.cpu);
+    let outcome = with_executor(executor, cpu, || live(parts, make));
     let last = match outcome {
         Err(error) => Report::Failed(StartError::Executor(error)),
         Ok(Err(error)) => Report::Failed(error),
@@ -230,14 +228,9 @@ pub(super) fn shard_thread<H: Handler>(parts: Parts, make: &dyn Fn(usize) -> H) 
     guard.tell(last);
 }
 
-async fn live<H: Handler>(
-    parts: Parts,
-    make: &dyn Fn(usize) -> H,
-    executor: Executor,
-) -> Result<Counted, StartError> {
+fn live<H: Handler>(parts: Parts, make: &dyn Fn(usize) -> H) -> Result<Counted, StartError> {
     let number = parts.number;
     let mut ring = Ring::new(ring_size(&parts), ARENA_BYTES).map_err(StartError::Ring)?;
-    ring.register_signals(parts.signals.as_raw_fd()).map_err(StartError::Descriptor)?;
     let tell = |report| parts.reports.send(report).map_err(|_| StartError::ShardLost);
     let next = || parts.orders.recv().map_err(|_| StartError::ShardLost);
     tell(Report::Made { number, ring: ring.as_raw_fd() })?;
@@ -278,12 +271,11 @@ async fn live<H: Handler>(
         }
     }
     let application = application.expect("made when the tables parted");
-    let (mut shard, signals) = build(parts, application, ring, &rings);
-    let parked = Parked::new(executor, signals);
+    let mut shard = build(parts, application, ring, &rings);
     for (listener, proxied) in listeners {
         shard.listen(listener, proxied);
     }
-    run(&mut shard, &parked).await;
+    shard.run();
     Ok(shard.counted())
 }
 
@@ -371,7 +363,7 @@ fn build<H: Handler>(
     application: Application<H>,
     ring: Ring,
     rings: &[RawFd],
-) -> (Loop<H>, OwnedFd) {
+) -> Loop<H> {
     let Parts { config, number, shard_count, seats, mesh, pool, bells, hasher, .. } = parts;
     let Application { handler, routes } = application;
     let door_seats = parts.door.as_ref().map(|door| Arc::clone(&door.seats));
@@ -391,8 +383,7 @@ fn build<H: Handler>(
         pass: parts.pass,
         door: parts.door.map(|door| door.socket),
     };
-    let shard = Loop::new(handler, core, ring, links, config.drain_timeout, config.stall_threshold);
-    (shard, parts.signals)
+    Loop::new(handler, core, ring, links, config.drain_timeout, config.stall_threshold)
 }
 
 /// Random bits of this start: the hasher's keys are the process's own.

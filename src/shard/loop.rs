@@ -6,6 +6,7 @@
 //!   batch recycled and slots released, in this order, before anything new is sent.
 //! * *Every source has a share of a turn,* so none can starve another.
 
+use std::ops::ControlFlow;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ use crate::address::SocketPeer;
 use crate::handler::Handler;
 use crate::limits::{
     ARENA_BYTES, EVENTS_STOP_GRACE, FANOUT_TURN_SHARE, JOBS_SHARE, JOINS_SHARE, LISTING_SHARE,
-    MESH_PERIOD_MAX, MESH_SHARE, RECEIVE_BUFFER_BYTES, SPIN_PERIOD, TELLINGS_SHARE, WHEEL_SHARE,
+    MESH_PERIOD_MAX, MESH_SHARE, PARK_PERIOD, RECEIVE_BUFFER_BYTES, TELLINGS_SHARE, WHEEL_SHARE,
 };
 use crate::mesh::{Class, Received as MeshReceived};
 use crate::metrics;
@@ -45,17 +46,6 @@ pub(crate) struct Links {
     pub(crate) door: Option<Arc<OwnedFd>>,
 }
 
-/// What a turn came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turned {
-    /// Something happened, or is still to be done.
-    Busy,
-    /// Nothing happened for a while: parking saves more than it costs.
-    Silent,
-    /// All connections are closed after a stop.
-    Stopped,
-}
-
 /// Whether, and until when, connections are still served.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Service {
@@ -78,15 +68,14 @@ pub(crate) struct Loop<H: Handler> {
     pub(super) service: Service,
     pub(super) drain_timeout: Duration,
     pub(super) stall_threshold: Duration,
-    /// When something last happened.
-    pub(super) active: Instant,
+    /// Something happened in the last turn, and may have left something to the next.
+    pub(super) stirred: bool,
     pub(super) completions: Vec<Completion>,
     pub(super) effects: Vec<(u32, Effect)>,
     pub(super) sends: Vec<Send>,
     /// The bell was rung: jobs or messages may be there.
     pub(super) rung: bool,
     pub(super) passed_ready: bool,
-    pub(super) parked_timer: bool,
     /// When the next try is to be made to hand requests over.
     pub(super) hand_over_at: Option<Instant>,
 }
@@ -110,13 +99,12 @@ impl<H: Handler> Loop<H> {
             service: Service::Running,
             drain_timeout,
             stall_threshold,
-            active: clock::now(),
+            stirred: true,
             completions: Vec::new(),
             effects: Vec::new(),
             sends: Vec::new(),
             rung: true,
             passed_ready: true,
-            parked_timer: false,
             hand_over_at: None,
         };
         shard.watch_bell();
@@ -129,10 +117,19 @@ impl<H: Handler> Loop<H> {
         self.listeners.add(&mut self.ring, listener, proxied);
     }
 
-    /// One pass over everything there is to do. Waits at most for the spin period.
-    pub(crate) fn turn(&mut self) -> Turned {
+    /// Serves until the shard is stopped and its connections are closed.
+    pub(crate) fn run(&mut self) {
+        while self.turn().is_continue() {}
+    }
+
+    /// One pass over everything there is to do; waits first, if there is nothing. It breaks when
+    /// all connections are closed after a stop.
+    fn turn(&mut self) -> ControlFlow<()> {
         let waited = self.enter();
         let began = clock::now();
+        if waited && began.duration_since(self.core.now) >= PARK_PERIOD {
+            self.core.counters().parks += 1;
+        }
         self.core.set_now(began);
         self.core.counters().turns += 1;
         let happened = self.take_completions();
@@ -143,19 +140,15 @@ impl<H: Handler> Loop<H> {
         self.core.send_reports();
         self.apply_effects();
         self.flush();
-        if happened || worked || self.has_work() {
-            self.active = began;
-        }
+        self.stirred = happened || worked || self.core.has_work();
         if self.is_stopped() {
             // The last wakes leave too: whoever is told to look must not sleep on.
             if let Err(error) = self.ring.enter(None) {
                 tracing::error!(%error, "the last enter of a shard failed");
             }
-            return Turned::Stopped;
+            return ControlFlow::Break(());
         }
-        let is_running = matches!(self.service, Service::Running);
-        let silent = waited && is_running && began.duration_since(self.active) >= SPIN_PERIOD;
-        if silent { Turned::Silent } else { Turned::Busy }
+        ControlFlow::Continue(())
     }
 
     fn take_completions(&mut self) -> bool {
@@ -206,7 +199,6 @@ impl<H: Handler> Loop<H> {
             Operation::Wake if result < 0 => {
                 tracing::error!(errno = -result, "a wake could not be posted");
             }
-            Operation::Timeout => self.parked_timer = false,
             // A wake says only that there is something to look at, and every turn looks.
             Operation::Wake | Operation::Cancel | Operation::Connect | Operation::Ignored => {}
         }

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Everything that decides is pure and stands in the files around `core`; `loop`, `arrivals`,
-//! `outgoing` and `parking` do the I/O, and `wait` sleeps. A shard shares nothing with the others
-//! but the mesh and the seat counters.
+//! `outgoing` and `parking` do the I/O, and `wait` makes the thread. A shard shares nothing with
+//! the others but the mesh and the seat counters.
 
 mod absences;
 mod admission;
@@ -104,7 +104,7 @@ pub(crate) use self::seats::Seats;
 pub use self::session_settings::{SessionSettings, SessionSettingsError};
 pub use self::sessions::Sessions;
 pub(crate) use self::settings::Settings;
-pub(crate) use self::wait::{Parked, run, with_executor};
+pub(crate) use self::wait::with_executor;
 
 /// Calls foreign code (the handler, a middleware, a job): its panic is a value.
 fn guard<R>(call: impl FnOnce() -> R) -> Option<R> {

@@ -1,8 +1,8 @@
 //! Bells: what a thread is woken by that another one without a ring has work for.
 //!
-//! A bell is a pipe, not an eventfd. A parked shard sleeps on the eventfd that its ring signals,
-//! and a ring whose eventfd is signalled from within the write to another eventfd defers that to
-//! RCU, and on Linux 6.18 does so once only: every later bell of a parked shard was lost.
+//! A bell is a pipe, not an eventfd, so that whoever sleeps on an eventfd that a ring signals can
+//! be rung: a ring whose eventfd is signalled from within the write to another one defers that to
+//! RCU, and on Linux 6.18 does so once only, and every later bell is lost.
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};

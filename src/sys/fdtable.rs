@@ -14,7 +14,7 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 /// Gives the calling thread its own copy of the descriptor table.
 ///
-/// Whatever must be reachable from several threads (rings that wake each other, eventfds, socket
+/// Whatever must be reachable from several threads (rings that wake each other, bells, socket
 /// pairs) is made before, listeners and connections after: every descriptor of the copy keeps
 /// its file open until both tables have closed it.
 pub fn unshare() -> io::Result<()> {
@@ -29,7 +29,7 @@ pub fn unshare() -> io::Result<()> {
 /// standard streams and those in `keep`.
 ///
 /// A copy of somebody else's socket would keep it open after its owner has closed it, and its
-/// peer would never hear of the close. Rings, eventfds and files stay: they have no peer.
+/// peer would never hear of the close. Rings and files stay: they have no peer.
 pub fn unshare_keeping(keep: &[RawFd]) -> io::Result<()> {
     unshare()?;
     // Nobody else can open or close anything in this table any more.

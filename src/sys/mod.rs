@@ -10,7 +10,6 @@ pub mod bell;
 pub mod clock;
 pub mod cpu;
 pub mod dial;
-pub mod eventfd;
 pub mod fdpass;
 pub mod fdtable;
 pub mod kernel;
@@ -19,10 +18,3 @@ pub mod rlimit;
 pub mod signal;
 pub mod socket;
 pub mod watched;
-
-/// Gives a descriptor to a type that can own one but takes it only as a number.
-pub fn adopt<T: std::os::fd::FromRawFd>(fd: std::os::fd::OwnedFd) -> T {
-    use std::os::fd::IntoRawFd;
-    // SAFETY: open and owned by us alone until now; the ownership moves into `T` here.
-    unsafe { T::from_raw_fd(fd.into_raw_fd()) }
-}
