@@ -344,6 +344,7 @@ impl Handler for Sessions {
         if let Some(session) = peer.state() {
             session.late(&self.terms, &mut self.effects);
             self.obey(peer);
+            self.flush(peer);
         }
     }
 
