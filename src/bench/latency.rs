@@ -8,7 +8,7 @@ use serde::Serialize;
 
 /// Times from when a message was due (or sent, in a closed loop) to its arrival.
 ///
-/// Made by its first time: each of a generator's threads has several, and few are needed in one run.
+/// Made by its first time: each of a generator's threads has several, and needs few in one run.
 #[derive(Default)]
 pub struct Latency {
     histogram: Option<Histogram<u64>>,
