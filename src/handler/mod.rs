@@ -118,6 +118,11 @@ pub trait Handler: Sized + 'static {
         Tags::new()
     }
 
+    /// Bytes that a connection's state has beside itself, for the account of memory.
+    fn memory_bytes(_connection: &Self::Connection) -> usize {
+        0
+    }
+
     /// The payloads of text messages that tell these comings and goings in `channel`, for members
     /// who hear of them ([`Entry::hears_joins`]). Asked by the channel's home, for some at a time.
     fn joins(_channel: &str, _events: &[JoinEvent<'_>]) -> Vec<Vec<u8>> {

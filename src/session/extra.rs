@@ -55,7 +55,30 @@ pub(super) struct Headers {
     pub(super) emulated: Vec<(String, String)>,
 }
 
+impl Extra {
+    fn memory_bytes(&self) -> usize {
+        let texts = self.texts.as_ref().map_or(0, |texts| ARC_BYTES + texts.len());
+        size_of::<Self>() + texts + self.more.as_ref().map_or(0, |more| more.memory_bytes())
+    }
+}
+
+/// The two counts before what is shared.
+const ARC_BYTES: usize = 2 * size_of::<usize>();
+
 impl More {
+    fn memory_bytes(&self) -> usize {
+        let headers = self.headers.as_ref().map_or(0, |headers| headers.memory_bytes());
+        let infos = self.channel_infos.iter().map(|(name, info)| name.len() + info.len());
+        size_of::<Self>()
+            + self.under_way.as_ref().map_or(0, |_| size_of::<UnderWay>())
+            + self.token_id.len()
+            + self.meta.len()
+            + headers
+            + self.expiring.capacity() * size_of::<Expiring>()
+            + self.channel_infos.capacity() * size_of::<(Box<str>, Box<[u8]>)>()
+            + infos.sum::<usize>()
+    }
+
     fn is_empty(&self) -> bool {
         self.under_way.is_none()
             && self.channels == 0
@@ -65,6 +88,15 @@ impl More {
             && self.headers.is_none()
             && self.expiring.is_empty()
             && self.channel_infos.is_empty()
+    }
+}
+
+impl Headers {
+    fn memory_bytes(&self) -> usize {
+        let lists = [&self.http, &self.emulated];
+        let texts = lists.into_iter().flatten().map(|(name, value)| name.len() + value.len());
+        let entries: usize = lists.iter().map(|list| list.capacity()).sum();
+        size_of::<Self>() + entries * size_of::<(String, String)>() + texts.sum::<usize>()
     }
 }
 
@@ -99,6 +131,11 @@ impl Session {
     fn shown_texts(&self) -> (&[u8], &[u8]) {
         let texts = self.extra.as_ref().and_then(|extra| extra.texts.as_deref());
         texts.unwrap_or_default().split_at(self.user_bytes.into())
+    }
+
+    /// Bytes that it has beside itself. What is shown of it may be shared with those who show it.
+    pub fn memory_bytes(&self) -> usize {
+        self.extra.as_ref().map_or(0, |extra| extra.memory_bytes())
     }
 
     /// From now on others are shown this of it.

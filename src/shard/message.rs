@@ -7,7 +7,7 @@ use crate::handler::{
     SignInError, Whom,
 };
 use crate::hub::Answer;
-use crate::metrics::{Counters, Details};
+use crate::metrics::{Counters, Details, Memory};
 use crate::ring::{Frame, Operation};
 
 /// One message of the mesh. Small: the queues between all shards share one budget.
@@ -259,6 +259,7 @@ pub(crate) struct Counted {
     pub(crate) mailbox_bytes: u64,
     pub(crate) backlog_bytes: u64,
     pub(crate) partial_bytes: u64,
+    pub(crate) memory: Memory,
     pub(crate) timers: u64,
     pub(crate) ready: u64,
     /// Submissions to the ring, by operation.

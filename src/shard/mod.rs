@@ -47,6 +47,7 @@ mod listeners;
 mod listings;
 mod live_settings;
 mod log;
+mod memory;
 mod message;
 mod newcomers;
 mod outbound;

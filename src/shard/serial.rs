@@ -219,14 +219,15 @@ mod tests {
     use super::*;
     use crate::handler::ConnectionId;
     use crate::hub::Answer;
-    use crate::metrics::{Counters, Details};
+    use crate::metrics::{Counters, Details, Memory};
     use crate::ring::{Frame, Operation};
 
     /// What a shard counts, with a value of its own everywhere.
     fn counted() -> Counted {
         let (mut counters, mut details) = (Counters::default(), Details::default());
+        let mut memory = Memory::default();
         let values = counters.values_mut().into_iter().chain(details.values_mut());
-        for (value, number) in values.zip(1000..) {
+        for (value, number) in values.chain(memory.values_mut()).zip(1000..) {
             *value = number;
         }
         Counted {
@@ -246,6 +247,7 @@ mod tests {
             mailbox_bytes: 15,
             backlog_bytes: 5,
             partial_bytes: 6,
+            memory,
             timers: 7,
             ready: u64::MAX,
             submitted: Operation::ALL.map(|operation| (operation, operation as u64 + 9)).into(),

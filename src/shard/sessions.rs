@@ -158,6 +158,10 @@ const _: () = assert!(size_of::<Connection<Session>>() <= 80);
 impl Handler for Sessions {
     type Connection = Session;
 
+    fn memory_bytes(session: &Session) -> usize {
+        session.memory_bytes()
+    }
+
     fn routes(&mut self) -> Routes {
         let SessionSettings { path, limits, .. } = &*self.settings;
         // Origins are looked at on the upgrade, where those in force are known.
