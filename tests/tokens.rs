@@ -3,7 +3,7 @@
 //! Setup: a server with a key, clients of either format. Claims: a token that the key has signed
 //! names the user to others, in both formats; forged and expired ones are told so and counted; the
 //! user of the token is the one whose connections are limited; a connection ends at its expiry
-//! unless it was refreshed; a new key holds from the next connect on; what is revoked closes who came
+//! unless it was refreshed, and a subscription, of which its client is told; a new key holds from the next connect on; what is revoked closes who came
 //! with it, on every shard, and lets nobody in, until its end, whatever else is right with it.
 
 use std::time::{Duration, Instant};
@@ -35,9 +35,15 @@ fn key_settings(key: &str) -> SessionSettings {
         ..ChannelOptions::default()
     };
     let token = TokenRules { key: HmacKey::new(key.as_bytes()), ..TokenRules::default() };
-    // The close follows the expiry at once.
-    let expired_close_delay = Duration::from_millis(1);
-    let rules = Rules { token, without_namespace, expired_close_delay, ..Rules::default() };
+    // The end follows the expiry at once.
+    let at_once = Duration::from_millis(1);
+    let rules = Rules {
+        token,
+        without_namespace,
+        expired_close_delay: at_once,
+        expired_sub_close_delay: at_once,
+        ..Rules::default()
+    };
     SessionSettings { rules, ..settings() }
 }
 
@@ -146,6 +152,31 @@ fn a_connection_ends_when_it_expires_and_not_before() {
     assert_eq!(client.end(), End { code: 3005, reason: "connection expired".to_owned() });
     assert!(in_time(Duration::ZERO) >= expires, "it was valid until then");
     assert_eq!(server.snapshot().expect("it runs").counters.disconnects_expired, 1);
+}
+
+/// Once it ended on the server alone: its client was not told, and heard nothing more.
+#[test]
+fn a_subscription_ends_when_it_expires_and_its_client_is_told_so_and_stays() {
+    let server = server();
+    let mut client = ask(&server, &token(&json!({ "sub": "ann" })));
+    assert!(client.line().get("connect").is_some());
+    let mut lives_s = [1, 2, 4, 8, 16, 32].into_iter();
+    let expires = loop {
+        let life_s = lives_s.next().expect("a token does not expire before it arrives");
+        let expires = in_time(Duration::from_secs(life_s));
+        let claims = json!({ "sub": "ann", "channel": "$a", "exp": expires });
+        let token = token(&claims);
+        let reply = client.ask(&format!(r#""subscribe":{{"channel":"$a","token":"{token}"}}"#));
+        if reply["subscribe"]["expires"] == true {
+            break expires;
+        }
+        assert_eq!(reply["error"]["code"], 109, "{reply}");
+    };
+    let told = json!({ "code": 2501, "reason": "subscription expired" });
+    assert_eq!(client.line()["push"], json!({ "channel": "$a", "unsubscribe": told }));
+    assert!(in_time(Duration::ZERO) >= expires, "it was valid until then");
+    let reply = client.ask(r#""publish":{"channel":"a","data":1}"#);
+    assert_eq!(reply["publish"], json!({}), "{reply}");
 }
 
 #[test]
@@ -292,7 +323,7 @@ fn tokens_of_a_user_that_were_issued_before_are_revoked_together() {
 }
 
 #[test]
-fn a_revoked_subscription_token_opens_no_channel_any_more() {
+fn a_revoked_subscription_token_opens_no_channel_any_more_and_ends_what_it_has_opened() {
     let server = revoking_server();
     let now = in_time(Duration::ZERO);
     let mut clients = connected_many(&server, &json!({ "sub": "ann", "channels": ["given"] }));
@@ -323,8 +354,15 @@ fn a_revoked_subscription_token_opens_no_channel_any_more() {
     }
     call(&server, "revoke_token", &json!({ "uid": "s1" }));
     for client in &mut clients {
+        for _channel in ["$a", "$b"] {
+            let push = client.line()["push"].clone();
+            assert_eq!(push["unsubscribe"]["code"], 2501, "{push}");
+        }
         let reply = client.ask(&subscribe("$c", &of("$c", now)));
         assert_eq!(reply["error"]["code"], 103, "{reply}");
+        let other = token(&json!({ "sub": "ann", "channel": "$b", "jti": "s2" }));
+        let reply = client.ask(&subscribe("$b", &other));
+        assert_eq!(reply["subscribe"], json!({}), "{reply}");
         let token = of("$b", now);
         client.command(&format!(r#""sub_refresh":{{"channel":"$b","token":"{token}"}}"#));
         assert_eq!(client.end(), revoked());

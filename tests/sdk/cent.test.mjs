@@ -6,29 +6,22 @@ import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
-import { FORMATS, Stage } from "./clients.mjs";
+import { API_KEY, FORMATS, Stage } from "./clients.mjs";
 import { next } from "./server.mjs";
 
-const KEY = "of this test alone";
 const run = promisify(execFile);
 const NAMESPACES = [{ name: "kept", history_size: 50, history_ttl: "10m", presence: true }];
 
 let stage;
-before(async () => { stage = await Stage.start(NAMESPACES, "--http-api-key", KEY); });
+before(async () => { stage = await Stage.start(NAMESPACES); });
 after(async () => { assert.equal(await stage.end(), 0); });
 
 function script(name, ...rest) {
   const path = fileURLToPath(new URL(name, import.meta.url));
-  return run(process.env.PYTHON, [path, `${stage.server.http}/api`, KEY, ...rest]);
+  return run(process.env.PYTHON, [path, `${stage.server.http}/api`, API_KEY, ...rest]);
 }
 
-async function api(method, body) {
-  const answer = await fetch(`${stage.server.http}/api/${method}`, {
-    method: "POST", headers: { "X-API-Key": KEY }, body: JSON.stringify(body),
-  });
-  assert.equal(answer.status, 200);
-  return answer.json();
-}
+const api = (method, body) => stage.api(method, body);
 
 test("cent asks for everything, and is answered as it expects", async () => {
   const { stdout } = await script("cent_all.py");

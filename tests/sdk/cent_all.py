@@ -8,12 +8,14 @@ The server keeps history and shows presence in the namespace `kept`.
 
 import asyncio
 import sys
+from typing import get_type_hints
 
 from cent import (
     AsyncClient,
     BatchRequest,
     BroadcastRequest,
     CentApiResponseError,
+    CentTransportError,
     CentUnauthorizedError,
     ChannelsRequest,
     Client,
@@ -21,10 +23,12 @@ from cent import (
     HistoryRemoveRequest,
     HistoryRequest,
     InfoRequest,
+    InvalidateUserTokensRequest,
     PresenceRequest,
     PresenceStatsRequest,
     PublishRequest,
     RefreshRequest,
+    RevokeTokenRequest,
     StreamPosition,
     SubscribeRequest,
     UnsubscribeRequest,
@@ -67,8 +71,18 @@ def requests(channel):
         (UnsubscribeRequest(user="nobody", channel=channel), lambda done: True),
         (DisconnectRequest(user="nobody"), lambda done: True),
         (RefreshRequest(user="nobody", expired=True), lambda done: True),
+        (RevokeTokenRequest(uid="nobody's"), lambda done: True),
+        (InvalidateUserTokensRequest(user="nobody"), lambda done: True),
         (InfoRequest(), lambda done: len(done.nodes) == 1 and done.nodes[0].num_clients == 0),
     ]
+
+
+PAID_TIER = {
+    "connections", "update_user_status", "get_user_status", "delete_user_status", "block_user",
+    "unblock_user", "device_register", "device_update", "device_remove", "device_list",
+    "device_topic_list", "device_topic_update", "user_topic_list", "user_topic_update",
+    "send_push_notification", "update_push_status", "cancel_push",
+}
 
 
 def refusals():
@@ -97,8 +111,24 @@ def check(request, result, is_right):
     assert is_right(result), f"{request!r}: {result!r}"
 
 
+def check_that_all_is_asked(client):
+    """Each method is asked for, or is one of those that are not there, and say so."""
+    names = {name for name in dir(Client) if not name.startswith("_")} - {"close"}
+    asked = {request.__api_method__ for request, _ in requests("a")}
+    assert names == asked | PAID_TIER and not asked & PAID_TIER, names ^ (asked | PAID_TIER)
+    for name in PAID_TIER:
+        kind = get_type_hints(getattr(Client, name))["request"]
+        try:
+            answer = getattr(client, name)(kind.model_construct())
+        except CentTransportError as error:
+            assert error.status_code == 404, f"{name}: {error}"
+        else:
+            raise AssertionError(f"{name}: {answer!r}")
+
+
 def waiting(url, key):
     client = Client(url, key)
+    check_that_all_is_asked(client)
     for request, is_right in requests("kept:waiting"):
         check(request, method(client, request)(request), is_right)
     for request, code in refusals():

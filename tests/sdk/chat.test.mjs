@@ -134,6 +134,24 @@ test("a message over the limit ends the connection for good", async () => {
   assert.equal((await ended).code, 3);
 });
 
+test("what is no JSON ends the connection for good, and nobody hears of it", async () => {
+  class Spoiling extends WebSocket {
+    send(text, ...rest) {
+      super.send(text.replace('"boom"', "boom"), ...rest);
+    }
+  }
+  const [one] = await connected({ websocket: Spoiling });
+  const [other] = await connected();
+  const there = await subscribed(other, "spoilt");
+  const heard = next(there, "publication");
+  const ended = next(one, "disconnected");
+  await assert.rejects(one.publish("spoilt", { text: "boom" }));
+  const { code, reason } = await ended;
+  assert.deepEqual([code, reason], [3501, "bad request"]);
+  await there.publish("sound");
+  assert.equal((await heard).data, "sound");
+});
+
 test("the server's pings keep a silent client connected", async () => {
   await keptByPings(Centrifuge, (data) => String(data) === "{}");
 });

@@ -1,15 +1,17 @@
 // Clients of both builds of the JavaScript SDK, that a test can drop and let come back.
 
-import { createHmac } from "node:crypto";
-
 import { Centrifuge as JsonClient } from "centrifuge";
 import { Centrifuge as ProtobufClient } from "centrifuge/build/protobuf";
 import EventSource from "eventsource";
 import WebSocket from "ws";
 
 import { freePort, next, Server } from "./server.mjs";
+import { KEY, sign } from "./token.mjs";
 
-export const KEY = "a key of tests";
+export { KEY, sign };
+
+/** What a back end shows to the server's API. */
+export const API_KEY = "a key of back ends";
 
 /** The two builds, and how values are put into their publications and taken out. */
 export const WEBSOCKETS = [
@@ -34,13 +36,6 @@ export const STREAMS = [
 
 /** Everything that a client can speak. */
 export const FORMATS = [...WEBSOCKETS, ...STREAMS];
-
-/** A token of these claims. */
-export function sign(claims, key = KEY) {
-  const part = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
-  const signed = `${part({ alg: "HS256", typ: "JWT" })}.${part(claims)}`;
-  return `${signed}.${createHmac("sha256", key).update(signed).digest("base64url")}`;
-}
 
 /** Nobody listens there: a client that is kept away is sent to it. */
 const NOWHERE = "//127.0.0.1:1/";
@@ -96,7 +91,7 @@ export class Stage {
   static async start(namespaces, ...flags) {
     const server = await Server.start(
       await freePort(), "--shards", "3", "--client-token-hmac-secret-key", KEY,
-      "--http-stream-enabled", "--sse-enabled",
+      "--http-stream-enabled", "--sse-enabled", "--http-api-key", API_KEY,
       "--channel-namespaces", JSON.stringify(namespaces), ...flags,
     );
     return new Stage(server);
@@ -104,6 +99,11 @@ export class Stage {
 
   token(claims) {
     return sign(claims);
+  }
+
+  /** What the server's API answers to a back end. */
+  api(method, body) {
+    return this.server.api(method, API_KEY, body);
   }
 
   /** Ends all clients and the server; resolves to its exit code. */

@@ -7,7 +7,7 @@ import { after, before, test } from "node:test";
 import { UnauthorizedError } from "centrifuge";
 import { UnauthorizedError as ProtobufUnauthorizedError } from "centrifuge/build/protobuf";
 
-import { FORMATS, sign, Stage, subscribed } from "./clients.mjs";
+import { FORMATS, hear, sign, Stage, subscribed } from "./clients.mjs";
 import { next } from "./server.mjs";
 
 const NAMESPACES = [{
@@ -126,6 +126,20 @@ for (const format of FORMATS) {
     });
     late.connect();
     await late.ready();
+  });
+
+  test(`${format.name}: who finds nobody tries again until it is told to give up`, async () => {
+    const client = stage.client(format, "ann");
+    client.gate.isOpen = false;
+    const errors = hear(client, "error", 3);
+    client.connect();
+    for (const { type } of await errors) assert.equal(type, "transport");
+    assert.equal(client.state, "connecting");
+    client.disconnect();
+    assert.equal(client.state, "disconnected");
+    client.gate.isOpen = true;
+    client.connect();
+    await client.ready();
   });
 
   test(`${format.name}: who has no token or data yet tries again`, async () => {

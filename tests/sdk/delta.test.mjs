@@ -16,10 +16,9 @@ const NAMESPACES = [
   { name: "none", ...kept, force_recovery: true },
   { name: "unknown", ...kept, allowed_delta_types: ["fossil"], delta_publish: true },
 ];
-const KEY = "a key of back ends";
 
 let stage;
-before(async () => { stage = await Stage.start(NAMESPACES, "--http-api-key", KEY); });
+before(async () => { stage = await Stage.start(NAMESPACES); });
 after(async () => { assert.equal(await stage.end(), 0); });
 
 const DELTAS = { delta: "fossil" };
@@ -105,15 +104,30 @@ for (const format of FORMATS) {
     assert.equal(subscription.deltaStats().numFullPayloads, 3);
   });
 
+  test(`${format.name}: who unsubscribes and comes back recovers deltas, too`, async () => {
+    const channel = inFormat("all:left");
+    const { subscription, writer } = await pair(channel);
+    const heard = hear(subscription, "publication", 5);
+    const before = hear(subscription, "publication", 2);
+    await publish(format, writer, channel, [1, 2].map(document));
+    await before;
+    subscription.unsubscribe();
+    await publish(format, writer, channel, [3, 4].map(document));
+    const back = next(subscription, "subscribed");
+    subscription.subscribe();
+    assert.equal((await back).recovered, true);
+    await publish(format, writer, channel, [document(5)]);
+    assert.deepEqual(values(await heard), [1, 2, 3, 4, 5].map(document));
+    assert.ok(subscription.deltaStats().numDeltaPayloads >= 2, "one before, and one that was missed");
+  });
+
   test(`${format.name}: only what is marked is compared where the namespace does not say`, async () => {
     const channel = inFormat("marked:some");
     const { subscription } = await pair(channel);
     const heard = hear(subscription, "publication", 4);
     for (const [number, delta] of [[1, true], [2, false], [3, true], [4, true]]) {
-      const body = JSON.stringify({ channel, data: document(number), delta });
-      const headers = { "X-API-Key": KEY };
-      const answer = await fetch(`${stage.server.http}/api/publish`, { method: "POST", headers, body });
-      assert.equal((await answer.json()).error, undefined);
+      const answer = await stage.api("publish", { channel, data: document(number), delta });
+      assert.equal(answer.error, undefined);
     }
     assert.deepEqual(values(await heard), [1, 2, 3, 4].map(document));
     assert.equal(subscription.deltaStats().numDeltaPayloads, 2, "of those after the first, two");

@@ -5,8 +5,6 @@ import { after, before, test } from "node:test";
 
 import { FORMATS, hear, publish, Stage, subscribed } from "./clients.mjs";
 
-const API_KEY = "of-this-test";
-
 const kept = {
   allow_subscribe_for_client: true, allow_publish_for_client: true, history_size: 10, history_ttl: "10m",
 };
@@ -18,9 +16,7 @@ const NAMESPACES = [
 ];
 
 let stage;
-before(async () => {
-  stage = await Stage.start(NAMESPACES, "--http-api-key", API_KEY);
-});
+before(async () => { stage = await Stage.start(NAMESPACES); });
 after(async () => { assert.equal(await stage.end(), 0); });
 
 const offsets = ({ publications }) => publications.map(({ offset }) => offset);
@@ -130,12 +126,7 @@ test("what a back end publishes is kept, unless it says no", async () => {
   const cases = [["kept", 1], ["not kept", undefined], ["kept, too", 2]];
   for (const [data, offset] of cases) {
     const skip_history = offset === undefined;
-    const answer = await fetch(`${stage.server.http}/api/publish`, {
-      method: "POST",
-      headers: { "X-API-Key": API_KEY },
-      body: JSON.stringify({ channel, data, skip_history }),
-    });
-    const { result } = await answer.json();
+    const { result } = await stage.api("publish", { channel, data, skip_history });
     assert.deepEqual([result.offset, typeof result.epoch], [offset, skip_history ? "undefined" : "string"]);
   }
   assert.deepEqual((await heard).map(({ offset }) => offset), [1, undefined, 2]);

@@ -13,7 +13,6 @@ const NAMESPACES = [
   { name: "lossy", ...open, overflow: "drop_oldest" },
   { name: "latest", ...open, overflow: "latest" },
 ];
-const KEY = "of this test alone";
 const PAYLOAD = "x".repeat(16 * 1024);
 /** With this payload more than may wait on one channel, in one message. */
 const BURST = 60;
@@ -24,7 +23,7 @@ const LOOK_EVERY_MS = 50;
 
 let stage;
 before(async () => {
-  stage = await Stage.start(NAMESPACES, "--http-api-key", KEY,
+  stage = await Stage.start(NAMESPACES,
     "--client-recovery-max-publication-limit", "4000",
     "--client-queue-max-size", "16MiB", "--websocket-message-size-limit", "4MiB",
     "--websocket-write-timeout", "60s");
@@ -50,10 +49,7 @@ for (const format of WEBSOCKETS) {
     const [reader] = await stage.connected(format, user);
     const [subscription] = await subscribed(reader, channel);
     const ended = next(subscription, "unsubscribed");
-    const answer = await fetch(`${stage.server.http}/api/unsubscribe`, {
-      method: "POST", headers: { "X-API-Key": KEY }, body: JSON.stringify({ user, channel }),
-    });
-    assert.deepEqual([answer.status, await answer.json()], [200, { result: {} }]);
+    assert.deepEqual(await stage.api("unsubscribe", { user, channel }), { result: {} });
     const { code, reason } = await ended;
     assert.deepEqual([code, reason], [2000, "server unsubscribe"]);
     assert.deepEqual([subscription.state, reader.state], ["unsubscribed", "connected"]);

@@ -190,6 +190,34 @@ async def recovery():
     assert [pub.offset for pub in heard] == [1, 2, 3, 4, 5], heard
 
 
+async def resubscribed():
+    channel = f"all:resubscribed-{FORMAT}"
+    (reader, _), (writer, _) = await connected(), await connected()
+    subscription, events, _ = await subscribed(reader, channel)
+    await subscription.unsubscribe()
+    assert (await events.next("unsubscribed")).code == 0
+    for number in range(1, 4):
+        await writer.publish(channel, put(number))
+    await subscription.subscribe()
+    back = await events.next("subscribed")
+    assert (back.was_recovering, back.recovered) == (True, True), back
+    heard = [(await events.next("publication")).pub for _ in range(3)]
+    assert [take(pub.data) for pub in heard] == [1, 2, 3], heard
+
+
+async def context():
+    client, told = await connected()
+    assert (await told.next("connecting")).code == 0
+    first = await told.next("connected")
+    assert len(first.client) == 36 and first.version[:1].isdigit(), first
+    await client.disconnect()
+    ended = await told.next("disconnected")
+    assert (ended.code, ended.reason) == (0, "disconnect called"), ended
+    await client.connect()
+    again = await told.next("connected")
+    assert again.client != first.client, again
+
+
 async def server_side():
     client, told = await connected()
     context = await told.next("subscribed")
@@ -331,4 +359,5 @@ async def refreshed():
     assert told.queue("connecting").qsize() == 1, "it was never away"
 
 
-asyncio.run(globals()[BEHAVIOUR]())
+if __name__ == "__main__":
+    asyncio.run(globals()[BEHAVIOUR]())

@@ -83,6 +83,20 @@ for (const format of FORMATS) {
     assert.deepEqual(values(await heard), numbers(1, 25));
   });
 
+  test(`${format.name}: who unsubscribes and comes back has what was said meanwhile`, async () => {
+    const channel = inFormat("all:left");
+    const { subscription, say } = await pair(channel);
+    subscription.unsubscribe();
+    await say(1, 2, 3);
+    const heard = hear(subscription, "publication", 4);
+    const back = next(subscription, "subscribed");
+    subscription.subscribe();
+    const { wasRecovering, recovered } = await back;
+    assert.deepEqual([wasRecovering, recovered], [true, true]);
+    await say(4);
+    assert.deepEqual(values(await heard), [1, 2, 3, 4]);
+  });
+
   test(`${format.name}: a channel in which nothing was published is recovered, too`, async () => {
     const { reader, subscription } = await pair(inFormat("all:quiet"));
     await drop(reader);
@@ -163,22 +177,5 @@ for (const format of FORMATS) {
     const first = next(fresh, "publication");
     fresh.subscribe();
     assert.equal(format.take((await first).data), 2);
-  });
-
-  test(`${format.name}: a place that is lost is told to who can load it again`, async () => {
-    const channel = inFormat("all:state");
-    const { subscription, context, say } = await pair(channel);
-    const heard = next(subscription, "publication");
-    await say(1);
-    await heard;
-    const [late] = await stage.connected(format, "cid");
-    const { epoch } = context.streamPosition;
-    let loads = 0;
-    const getState = async () => {
-      loads += 1;
-      return { data: format.put("loaded"), offset: loads === 1 ? 9 : 1, epoch };
-    };
-    const [, { recovered }] = await subscribed(late, channel, { getState });
-    assert.deepEqual([loads, recovered], [2, true]);
   });
 }

@@ -10,6 +10,9 @@ const LOOK_EVERY_MS = 50;
 
 if (!BINARY) throw new Error("LONGWIRE names no binary: run tests/sdk/run");
 
+/** Off, unless a test asks for it. */
+export const INTERNAL_PORT = "--http-server-internal-port";
+
 /** Below the ports that the kernel gives to clients, so that none takes it before a server does. */
 const PORTS = { first: 10_000, count: 20_000 };
 const PORT_TRIES_MAX = 100;
@@ -44,7 +47,8 @@ export class Server {
 
   /** Starts `longwire serve` on `port` and waits until it is ready. */
   static async start(port, ...flags) {
-    const listen = ["--listen", `127.0.0.1:${port}`, "--http-server-internal-port", "off"];
+    const listen = ["--listen", `127.0.0.1:${port}`];
+    if (!flags.includes(INTERNAL_PORT)) listen.push(INTERNAL_PORT, "off");
     const child = spawn(BINARY, ["serve", ...listen, ...flags], { stdio: ["ignore", "pipe", "pipe"] });
     const server = new Server(port, child);
     const deadline = Date.now() + START_DEADLINE_MS;
@@ -63,6 +67,14 @@ export class Server {
     } catch {
       return false;
     }
+  }
+
+  /** What the API answers to who has this key. */
+  async api(method, key, body) {
+    const response = await fetch(`${this.http}/api/${method}`, {
+      method: "POST", headers: { "X-API-Key": key }, body: JSON.stringify(body),
+    });
+    return response.json();
   }
 
   /** Stops it as an operator would; resolves to its exit code. */

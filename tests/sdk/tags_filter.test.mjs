@@ -12,18 +12,15 @@ const NAMESPACES = [
   { name: "plain", allow_subscribe_for_client: true, allow_tags_filter: true },
   { name: "closed", ...kept },
 ];
-const KEY = "a key of back ends";
 
 let stage;
-before(async () => { stage = await Stage.start(NAMESPACES, "--http-api-key", KEY); });
+before(async () => { stage = await Stage.start(NAMESPACES); });
 after(async () => { assert.equal(await stage.end(), 0); });
 
 async function say(channel, ...all) {
   for (const [data, tags] of all) {
-    const headers = { "X-API-Key": KEY };
-    const body = JSON.stringify({ channel, data, tags });
-    const answer = await fetch(`${stage.server.http}/api/publish`, { method: "POST", headers, body });
-    assert.equal((await answer.json()).error, undefined);
+    const answer = await stage.api("publish", { channel, data, tags });
+    assert.equal(answer.error, undefined);
   }
 }
 
@@ -76,6 +73,20 @@ for (const format of FORMATS) {
     const publications = await heard;
     assert.deepEqual(values(publications), [1, 3, 5, 99]);
     assert.deepEqual(publications.map(({ offset }) => offset), [1, 3, 5, 6]);
+  });
+
+  test(`${format.name}: a filter that is set later holds from the next subscribe on`, async () => {
+    const channel = inFormat("plain:later");
+    const [client] = await stage.connected(format, "ann");
+    const options = { tagsFilter: { key: "heat", cmp: "nex" } };
+    const [subscription] = await subscribed(client, channel, options);
+    subscription.setTagsFilter(HOT);
+    subscription.unsubscribe();
+    subscription.subscribe();
+    await subscription.ready();
+    const heard = hear(subscription, "publication", 2);
+    await say(channel, [0, {}], [1, { heat: "30" }], END);
+    assert.deepEqual(values(await heard), [1, 99]);
   });
 
   test(`${format.name}: what cannot be asked, or must not, is refused`, async () => {

@@ -1,0 +1,3 @@
+// What stands for `eventsource` in a page: the browser's own.
+
+export default EventSource;
