@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// What Linux 6.18 says on a machine with 24 GiB, and one setting that it does not have.
-const DEFAULTS: [(&str, &str); 17] = [
+const DEFAULTS: [(&str, &str); 18] = [
     ("fs/file-max", "1000000"),
     ("fs/nr_open", "1048576"),
     ("net/core/somaxconn", "128"),
@@ -25,6 +25,7 @@ const DEFAULTS: [(&str, &str); 17] = [
     ("net/ipv4/tcp_max_tw_buckets", "131072"),
     ("net/ipv4/tcp_tw_reuse", "0"),
     ("net/ipv4/ip_local_port_range", "32768\t60999"),
+    ("net/ipv4/ip_local_reserved_ports", ""),
     ("net/ipv4/tcp_slow_start_after_idle", "1"),
     ("net/ipv4/tcp_migrate_req", "0"),
     ("vm/max_map_count", "1000"),
@@ -64,6 +65,16 @@ impl Host {
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{script} {arguments:?}: {text}{error}");
         text
+    }
+
+    fn set(&self, name: &str, value: &str) {
+        let path = self.0.join("sys").join(name);
+        fs::write(path, format!("{value}\n")).expect("it can be written");
+    }
+
+    fn value(&self, name: &str) -> String {
+        let text = fs::read_to_string(self.0.join("sys").join(name)).expect("it is there");
+        text.trim().to_owned()
     }
 
     fn settings(&self) -> BTreeMap<&'static str, String> {
@@ -154,4 +165,38 @@ fn a_wrong_argument_changes_nothing() {
         assert_eq!(host.run("apply.sh", arguments).status.code(), Some(2), "{arguments:?}");
     }
     assert_eq!(host.settings(), before);
+}
+
+#[test]
+fn ports_of_others_stay_reserved_beside_ours() {
+    const RESERVED: &str = "net/ipv4/ip_local_reserved_ports";
+    let host = Host::new("ports");
+    host.set(RESERVED, "7000,7990-8010");
+    host.succeeds("apply.sh", &PLAN);
+    assert_eq!(host.value(RESERVED), "7000,7990-8010,9000");
+    assert!(!host.succeeds("check.sh", &PLAN).contains("low "));
+    let other = ["--ports", "8011", "--connections", "1000000", "--ram", "24"];
+    assert_eq!(host.run("check.sh", &other).status.code(), Some(1));
+    host.succeeds("revert.sh", &[]);
+    assert_eq!(host.value(RESERVED), "7000,7990-8010");
+}
+
+#[test]
+fn io_uring_that_is_left_to_one_group_stays_so() {
+    const SWITCH: &str = "kernel/io_uring_disabled";
+    let host = Host::new("ring");
+    for (switch, group, expected) in [("1", "77", "1"), ("1", "-1", "0"), ("2", "77", "0")] {
+        host.set(SWITCH, switch);
+        host.set("kernel/io_uring_group", group);
+        host.succeeds("apply.sh", &PLAN);
+        assert_eq!(host.value(SWITCH), expected, "{switch}, group {group}");
+    }
+}
+
+#[test]
+fn memory_is_reckoned_as_the_doctor_does() {
+    let knobs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tuning/host/knobs.sh");
+    let text = fs::read_to_string(knobs).expect("it is there");
+    let bytes = longwire::limits::CONNECTION_KERNEL_BYTES;
+    assert!(text.contains(&format!("\nreadonly KERNEL_BYTES_PER_CONNECTION={bytes}\n")), "{text}");
 }

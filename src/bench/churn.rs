@@ -67,7 +67,7 @@ pub(super) fn measure(plan: &Plan) -> Result<Findings, BenchError> {
         connected: 0,
         messages: 0,
         corrupt: 0,
-        latency: Latency::new(),
+        latency: Latency::default(),
     };
     let begun = clients.now();
     let mut mark = begun + plan.warm_up;

@@ -7,47 +7,44 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 /// Times from when a message was due (or sent, in a closed loop) to its arrival.
+///
+/// Made by its first time: each of a generator's threads has several, and needs few in one run.
+#[derive(Default)]
 pub struct Latency {
-    histogram: Histogram<u64>,
+    histogram: Option<Histogram<u64>>,
 }
 
 impl Latency {
     /// One minute at most, three significant digits: about 200 KiB, whatever the run's length.
-    pub fn new() -> Self {
-        let histogram =
-            Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are constants");
-        Self { histogram }
+    fn histogram(&mut self) -> &mut Histogram<u64> {
+        self.histogram.get_or_insert_with(|| {
+            Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are constants")
+        })
     }
 
     /// Takes one time; what is over a minute counts as a minute.
     pub fn record(&mut self, time: Duration) {
-        self.histogram.saturating_record(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        self.histogram().saturating_record(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     }
 
     /// Adds the times of another thread.
     pub fn add(&mut self, other: &Self) {
-        self.histogram.add(&other.histogram).expect("both have the bounds of `new`");
+        if let Some(other) = &other.histogram {
+            self.histogram().add(other).expect("all have the same bounds");
+        }
     }
 
     /// The figures of the report; `None` where nothing was recorded.
     pub fn summary(&self) -> Option<LatencySummary> {
-        if self.histogram.is_empty() {
-            return None;
-        }
-        let at = |quantile| microseconds(self.histogram.value_at_quantile(quantile));
+        let histogram = self.histogram.as_ref()?;
+        let at = |quantile| microseconds(histogram.value_at_quantile(quantile));
         Some(LatencySummary {
             p50_us: at(0.5),
             p95_us: at(0.95),
             p99_us: at(0.99),
             p99_9_us: at(0.999),
-            max_us: microseconds(self.histogram.max()),
+            max_us: microseconds(histogram.max()),
         })
-    }
-}
-
-impl Default for Latency {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -65,4 +62,20 @@ pub struct LatencySummary {
 #[allow(clippy::cast_precision_loss)] // A minute in nanoseconds is below 2^53.
 fn microseconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_all_threads_are_in_the_sum_and_who_has_none_takes_no_memory() {
+        let (mut sum, mut other) = (Latency::default(), Latency::default());
+        sum.add(&other);
+        assert!(sum.summary().is_none() && sum.histogram.is_none());
+        other.record(Duration::from_millis(3));
+        sum.add(&other);
+        sum.add(&Latency::default());
+        assert!((sum.summary().unwrap().max_us - 3000.0).abs() < 10.0);
+    }
 }

@@ -314,7 +314,7 @@ mod tests {
     use super::*;
 
     fn good() -> Findings {
-        let mut latency = Latency::new();
+        let mut latency = Latency::default();
         for time in 1..=1000 {
             latency.record(Duration::from_micros(time));
         }

@@ -120,8 +120,8 @@ impl Traffic {
             measured: None,
             ended: None,
             tally: Tally::default(),
-            latency: Latency::new(),
-            probe_latency: Latency::new(),
+            latency: Latency::default(),
+            probe_latency: Latency::default(),
             messages: 0,
         }
     }

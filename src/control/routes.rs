@@ -71,6 +71,7 @@ const LABELS: &[&str] = &[
     "/health/ready",
     "/metrics",
     "/debug",
+    "/debug/memory",
     "/swagger",
     "/api/publish",
     "/api/broadcast",
@@ -158,6 +159,7 @@ impl Routes {
         let internal = health
             .route("/metrics", get(exposition::scrape))
             .route("/debug", get(debug::debug))
+            .route("/debug/memory", get(debug::memory))
             .route("/swagger", get(api::describe))
             .route("/", get("longwire, internal: /metrics /debug /health /swagger\n"));
         let finish = |routes: Router<Context>| routes.fallback(absent).with_state(context.clone());

@@ -49,7 +49,7 @@ pub use stream::{
     Acknowledges, Answer, AskError, Asked, AskedEpoch, Entered, Entry, Epoch, JoinEvent, Keep,
     Overflow, Position, Question, Recover, Recovered, Retention, Since,
 };
-pub use word::Word;
+pub use word::{Whom, Word};
 
 pub use crate::filter::Reading;
 use crate::filter::Tags;
@@ -116,6 +116,11 @@ pub trait Handler: Sized + 'static {
     /// shard with such members.
     fn tags(_publication: Message<'_>) -> Tags {
         Tags::new()
+    }
+
+    /// Bytes that a connection's state has beside itself, for the account of memory.
+    fn memory_bytes(_connection: &Self::Connection) -> usize {
+        0
     }
 
     /// The payloads of text messages that tell these comings and goings in `channel`, for members
@@ -189,8 +194,8 @@ pub trait Handler: Sized + 'static {
     /// time, if there are any: this comes first, and once, also where there is none.
     fn heard(&mut self, _word: Word<'_>) {}
 
-    /// Somebody outside has a word for all connections of a user. These are some of them, by what
-    /// [`Peer::belong_to`] has said, and may be others': the application looks.
+    /// Somebody outside has a word for all connections of a user, or all that bear a mark. These
+    /// are some of them, and may be others: the application looks.
     fn told(
         &mut self,
         _shard: &mut Shard<'_, Self>,

@@ -380,16 +380,34 @@ impl<F> Fanout<F> {
     }
 
     /// Bytes of memory that grow with channels, members and queues. Neither what frames point to
-    /// is in it, nor what [`new`](Self::new) allocates. Looks at every page: for a scrape, not for
-    /// a turn.
+    /// is in it, nor what [`new`](Self::new) allocates.
     pub fn memory_bytes(&self) -> usize {
+        self.channel_bytes()
+            + self.subscription_bytes()
+            + self.member_bytes()
+            + self.queued_memory_bytes()
+    }
+
+    /// Those of names and states of channels.
+    pub fn channel_bytes(&self) -> usize {
+        self.channels.memory_bytes()
+    }
+
+    /// Those of the channels of each member. Looks at every page: for a scrape, not for a turn.
+    pub fn subscription_bytes(&self) -> usize {
+        self.memberships.memory_bytes()
+    }
+
+    /// Those of the members of each channel.
+    pub fn member_bytes(&self) -> usize {
+        self.list_bytes
+    }
+
+    /// Those of queues of frames.
+    pub fn queued_memory_bytes(&self) -> usize {
         let queues = self.turns.iter().filter_map(|key| at(&self.channels, key).backlog.as_ref());
         let queue_bytes: usize = queues.chain(&self.spare).map(|queue| queue.memory_bytes()).sum();
-        self.channels.memory_bytes()
-            + self.memberships.memory_bytes()
-            + self.list_bytes
-            + self.turns.memory_bytes()
-            + queue_bytes
+        self.turns.memory_bytes() + queue_bytes
     }
 
     /// What was counted so far.

@@ -340,6 +340,11 @@ impl Order {
         self.lagging[shard.index()].serve(channel.0);
     }
 
+    /// Bytes of memory behind the names and states of channels.
+    pub fn memory_bytes(&self) -> usize {
+        self.channels.memory_bytes()
+    }
+
     /// Channels in which some shard is interested.
     pub fn channel_count(&self) -> u32 {
         self.channels.len()

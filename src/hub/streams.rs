@@ -414,6 +414,11 @@ impl<F: Clone> Streams<F> {
         self.bytes
     }
 
+    /// Bytes of memory behind names and states, beside those of [`bytes`](Self::bytes).
+    pub fn memory_bytes(&self) -> usize {
+        self.channels.memory_bytes()
+    }
+
     /// What was counted so far.
     pub fn counters(&self) -> StreamCounters {
         self.counters

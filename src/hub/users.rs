@@ -78,6 +78,11 @@ impl Users {
         count.copied().unwrap_or(0)
     }
 
+    /// Bytes of memory behind the counts.
+    pub fn memory_bytes(&self) -> usize {
+        self.counts.memory_bytes()
+    }
+
     /// Users with a connection.
     pub fn count(&self) -> u32 {
         self.counts.len()

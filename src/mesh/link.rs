@@ -114,6 +114,11 @@ impl<M> Link<M> {
         (link(to_right, from_right), link(to_left, from_left))
     }
 
+    /// Bytes of the slots that the owner reads from.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.parts.slots * size_of::<Envelope<M>>()
+    }
+
     pub(super) fn send(&mut self, message: M, class: Class) -> Result<(), Full<M>> {
         let is_request = class == Class::Request;
         if (is_request && self.awaits_all()) || !self.has_room_beyond(self.parts.kept_from(class)) {

@@ -199,6 +199,11 @@ impl<M: Send> Member<M> {
         &self.counters
     }
 
+    /// Bytes of memory behind the queues that this member reads from.
+    pub fn memory_bytes(&self) -> usize {
+        self.links.iter().flatten().map(Link::memory_bytes).sum()
+    }
+
     /// The most messages that the queue to `to` held at the end of a turn.
     pub fn filled_max(&self, to: MemberId) -> usize {
         self.links[to.as_usize()].as_ref().map_or(0, Link::filled_max)

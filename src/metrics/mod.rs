@@ -8,10 +8,12 @@ mod closes;
 mod counters;
 mod details;
 mod histogram;
+mod memory;
 mod snapshot;
 
 pub use closes::Closes;
 pub use counters::Counters;
 pub use details::Details;
 pub use histogram::Histogram;
+pub use memory::{Class, Memory};
 pub use snapshot::Snapshot;

@@ -1,6 +1,6 @@
 //! What all shards together have counted and hold now, as plain numbers for whoever reports them.
 
-use super::{Counters, Details};
+use super::{Counters, Details, Memory};
 
 /// Sums over all shards at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub backlog_bytes: u64,
     /// Bytes of what has not arrived whole.
     pub partial_bytes: u64,
+    /// Bytes by what they are for.
+    pub memory: Memory,
     /// Connections that stand in a wheel for a deadline.
     pub timers: u64,
     /// Entries of the ready lists.

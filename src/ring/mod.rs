@@ -27,4 +27,4 @@ pub use batch::{Batch, Frame, Piece};
 pub use error::RingError;
 pub use receive::{Received, receive};
 pub use token::{Operation, Token};
-pub use uring::{Completion, OperationCounts, Ring, RingSize};
+pub use uring::{Completion, OperationCounts, Ring, RingSize, queue_bytes};

@@ -77,6 +77,16 @@ pub struct Ring {
     counts: OperationCounts,
 }
 
+const PAGE_BYTES: u64 = 4096;
+
+/// Pages that the kernel takes for queues of so many entries: the submissions, and beside them the
+/// completions, the index array and the heads (`struct io_rings`, 5 cache lines).
+pub fn queue_bytes(submissions: u32, completions: u32) -> u64 {
+    let entries = u64::from(submissions) * 64;
+    let rings = 320 + u64::from(completions) * 16 + u64::from(submissions) * 4;
+    entries.next_multiple_of(PAGE_BYTES) + rings.next_multiple_of(PAGE_BYTES)
+}
+
 const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | libc::MSG_WAITALL;
 
 impl Ring {
@@ -103,6 +113,13 @@ impl Ring {
     /// What was submitted so far.
     pub fn counts(&self) -> &OperationCounts {
         &self.counts
+    }
+
+    /// Pages that the kernel holds for the queues.
+    pub fn kernel_bytes(&self) -> u64 {
+        let parameters = self.uring.params();
+        let (submissions, completions) = (parameters.sq_entries(), parameters.cq_entries());
+        queue_bytes(submissions, completions)
     }
 
     /// The batch that sends point into.

@@ -10,6 +10,7 @@ use crate::limits::{
     FDS_RESERVED_BASE, FDS_RESERVED_PER_SHARD, SHARD_CONNECTIONS_MAX, SHARD_HEADROOM_PERCENT,
     SHARDS_MAX,
 };
+use crate::ring::queue_bytes;
 
 /// What is asked of the machine.
 #[derive(Clone, Debug)]
@@ -103,16 +104,11 @@ impl Wanted {
 }
 
 impl RingShape {
-    /// Pages that the kernel takes for a ring: the submission entries, and beside them the
-    /// completions, the index array and the heads (`struct io_rings`, 5 cache lines).
+    /// Pages that the kernel takes for a ring.
     pub fn bytes(&self) -> u64 {
-        let entries = u64::from(self.submissions) * 64;
-        let rings = 320 + u64::from(self.completions) * 16 + u64::from(self.submissions) * 4;
-        entries.next_multiple_of(PAGE_BYTES) + rings.next_multiple_of(PAGE_BYTES)
+        queue_bytes(self.submissions, self.completions)
     }
 }
-
-const PAGE_BYTES: u64 = 4096;
 
 /// Connections that one table holds beside what every table holds.
 fn capacity(nofile: u64, shard_count: u32) -> u32 {

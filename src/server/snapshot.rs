@@ -1,6 +1,6 @@
 //! What a server has counted and holds, summed over its shards.
 
-use crate::metrics::{self, Counters, Details};
+use crate::metrics::{self, Counters, Details, Memory};
 use crate::ring::Operation;
 use crate::shard::Counted;
 
@@ -38,6 +38,8 @@ pub struct Snapshot {
     pub backlog_bytes: u64,
     /// Bytes of what has not arrived whole.
     pub partial_bytes: u64,
+    /// Bytes by what they are for.
+    pub memory: Memory,
     /// Connections that stand in a wheel for a deadline.
     pub timers: u64,
     /// Entries of the ready lists.
@@ -76,6 +78,7 @@ impl Snapshot {
             mailbox_bytes: self.mailbox_bytes,
             backlog_bytes: self.backlog_bytes,
             partial_bytes: self.partial_bytes,
+            memory: self.memory.clone(),
             timers: self.timers,
             ready: self.ready,
         }
@@ -111,6 +114,7 @@ impl Snapshot {
         self.mailbox_bytes += shard.mailbox_bytes;
         self.backlog_bytes += shard.backlog_bytes;
         self.partial_bytes += shard.partial_bytes;
+        self.memory += &shard.memory;
         self.timers += shard.timers;
         self.ready += shard.ready;
         self.submitted.extend_from_slice(&shard.submitted);

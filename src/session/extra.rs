@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::lifetimes::Expiring;
 use super::state::{Session, Terms};
+use super::token_names::SubscriptionTokens;
 use super::under_way::UnderWay;
 use crate::limits::USER_ID_BYTES_MAX;
 use crate::protocol::ClientInfo;
@@ -31,6 +32,8 @@ pub(super) struct More {
     channels: u32,
     /// The name of its token; empty if it has none.
     token_id: Box<str>,
+    /// Those of its subscriptions' tokens that have one.
+    pub(super) subscription_tokens: Option<Box<SubscriptionTokens>>,
     /// What back ends are told of it, and nobody else; empty for nothing.
     meta: Box<[u8]>,
     /// Headers that back ends are told of; none where nobody asks for any.
@@ -52,15 +55,48 @@ pub(super) struct Headers {
     pub(super) emulated: Vec<(String, String)>,
 }
 
+impl Extra {
+    fn memory_bytes(&self) -> usize {
+        let texts = self.texts.as_ref().map_or(0, |texts| ARC_BYTES + texts.len());
+        size_of::<Self>() + texts + self.more.as_ref().map_or(0, |more| more.memory_bytes())
+    }
+}
+
+/// The two counts before what is shared.
+const ARC_BYTES: usize = 2 * size_of::<usize>();
+
 impl More {
+    fn memory_bytes(&self) -> usize {
+        let headers = self.headers.as_ref().map_or(0, |headers| headers.memory_bytes());
+        let infos = self.channel_infos.iter().map(|(name, info)| name.len() + info.len());
+        size_of::<Self>()
+            + self.under_way.as_ref().map_or(0, |_| size_of::<UnderWay>())
+            + self.token_id.len()
+            + self.meta.len()
+            + headers
+            + self.expiring.capacity() * size_of::<Expiring>()
+            + self.channel_infos.capacity() * size_of::<(Box<str>, Box<[u8]>)>()
+            + infos.sum::<usize>()
+    }
+
     fn is_empty(&self) -> bool {
         self.under_way.is_none()
             && self.channels == 0
             && self.token_id.is_empty()
+            && self.subscription_tokens.is_none()
             && self.meta.is_empty()
             && self.headers.is_none()
             && self.expiring.is_empty()
             && self.channel_infos.is_empty()
+    }
+}
+
+impl Headers {
+    fn memory_bytes(&self) -> usize {
+        let lists = [&self.http, &self.emulated];
+        let texts = lists.into_iter().flatten().map(|(name, value)| name.len() + value.len());
+        let entries: usize = lists.iter().map(|list| list.capacity()).sum();
+        size_of::<Self>() + entries * size_of::<(String, String)>() + texts.sum::<usize>()
     }
 }
 
@@ -95,6 +131,11 @@ impl Session {
     fn shown_texts(&self) -> (&[u8], &[u8]) {
         let texts = self.extra.as_ref().and_then(|extra| extra.texts.as_deref());
         texts.unwrap_or_default().split_at(self.user_bytes.into())
+    }
+
+    /// Bytes that it has beside itself. What is shown of it may be shared with those who show it.
+    pub fn memory_bytes(&self) -> usize {
+        self.extra.as_ref().map_or(0, |extra| extra.memory_bytes())
     }
 
     /// From now on others are shown this of it.
@@ -218,7 +259,7 @@ impl Session {
         ClientInfo { channel_info: self.channel_info(channel), ..self.shown(terms) }
     }
 
-    fn more_ref(&self) -> Option<&More> {
+    pub(super) fn more_ref(&self) -> Option<&More> {
         self.extra.as_ref()?.more.as_deref()
     }
 
@@ -244,6 +285,7 @@ impl Session {
         let Some(extra) = &mut self.extra else { return };
         if let Some(more) = &mut extra.more {
             more.under_way.take_if(|under_way| under_way.is_over());
+            more.subscription_tokens.take_if(|all| all.is_empty());
         }
         extra.more.take_if(|more| more.is_empty());
         let is_dated = extra.expires_s != 0 || extra.issued_s != 0;

@@ -67,6 +67,11 @@ impl Attendance {
         }
     }
 
+    /// Bytes of memory that grow with those present.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.presence.memory_bytes()
+    }
+
     /// Somebody is present from now on; `now` is given if that is to be told.
     pub(super) fn come(
         &mut self,

@@ -390,6 +390,7 @@ impl<H: Handler> Core<H> {
             mailbox_bytes,
             backlog_bytes: (self.backlog_bytes + self.set_aside_bytes) as u64,
             partial_bytes: self.partial_bytes as u64,
+            memory: self.memory(),
             timers: self.wheel.len().into(),
             ready: (self.ready_count(Rank::Known) + self.ready_count(Rank::New)) as u64,
             submitted: Vec::new(),

@@ -230,6 +230,11 @@ impl Home {
         self.outstanding.is_behind()
     }
 
+    /// Bytes of memory behind the streams, and of what is kept in them and retained for users.
+    pub(super) fn history_bytes(&self) -> usize {
+        self.streams.memory_bytes() + self.streams.bytes() + self.outstanding.bytes()
+    }
+
     /// Users × channels of which something is retained, or would be, and what that is charged for.
     pub(super) fn mailboxes(&self) -> (u64, u64) {
         (self.outstanding.mailbox_count() as u64, self.outstanding.bytes() as u64)

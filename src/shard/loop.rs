@@ -20,10 +20,11 @@ use super::unarmed::is_refusal;
 use crate::address::SocketPeer;
 use crate::handler::Handler;
 use crate::limits::{
-    EVENTS_STOP_GRACE, FANOUT_TURN_SHARE, JOBS_SHARE, JOINS_SHARE, LISTING_SHARE, MESH_PERIOD_MAX,
-    MESH_SHARE, PARK_PERIOD, RECEIVE_BUFFER_BYTES, TELLINGS_SHARE, WHEEL_SHARE,
+    ARENA_BYTES, EVENTS_STOP_GRACE, FANOUT_TURN_SHARE, JOBS_SHARE, JOINS_SHARE, LISTING_SHARE,
+    MESH_PERIOD_MAX, MESH_SHARE, PARK_PERIOD, RECEIVE_BUFFER_BYTES, TELLINGS_SHARE, WHEEL_SHARE,
 };
 use crate::mesh::{Class, Received as MeshReceived};
+use crate::metrics;
 use crate::ring::{Completion, Operation, Ring, Token};
 use crate::sys::bell::Bell;
 use crate::sys::{clock, socket};
@@ -416,6 +417,9 @@ impl<H: Handler> Loop<H> {
         let mesh = self.core.channels.mesh.counters();
         let classes = [Class::Delivery, Class::Request, Class::Notice];
         counted.counters.mesh_refused = classes.into_iter().map(|class| mesh.refused(class)).sum();
+        counted.memory[metrics::Class::Rings] = self.ring.kernel_bytes();
+        let buffers = ARENA_BYTES + RECEIVE_BUFFER_BYTES;
+        counted.memory[metrics::Class::Buffers] = buffers as u64;
         counted.submitted =
             Operation::ALL.map(|operation| (operation, ring.submitted(operation))).into();
         counted

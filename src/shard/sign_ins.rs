@@ -48,6 +48,11 @@ impl SignIns {
         self.users.count()
     }
 
+    /// Bytes of memory behind their counts.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.users.memory_bytes()
+    }
+
     fn sign_in(
         &mut self,
         channels: &mut Channels,

@@ -145,6 +145,19 @@ impl<T> Slab<T> {
         })
     }
 
+    /// Places up to the last chunk that is held: no index is larger.
+    pub fn places(&self) -> u32 {
+        let held = self.chunks.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        u32::try_from(held * CHUNK).expect("below SLAB_ENTRIES_MAX and a chunk")
+    }
+
+    /// Bytes of memory behind the slab, the spare chunk and the table of chunks included.
+    pub fn memory_bytes(&self) -> usize {
+        let chunks = self.chunks.iter().flatten().chain(&self.spare);
+        let entries: usize = chunks.map(slab::Slab::capacity).sum();
+        entries * Self::ENTRY_BYTES + size_of_val(&*self.chunks)
+    }
+
     /// How many values are in it.
     pub fn len(&self) -> u32 {
         self.len

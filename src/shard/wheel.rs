@@ -131,6 +131,11 @@ impl Wheel {
         }
     }
 
+    /// Bytes of memory behind the wheel; nodes are in the entries of the slab.
+    pub fn memory_bytes(&self) -> usize {
+        size_of_val(&*self.heads) + size_of_val(&*self.counts)
+    }
+
     /// The first tick that is not before `instant`.
     pub fn tick_of(&self, instant: Instant) -> Tick {
         let since = nanoseconds(instant.saturating_duration_since(self.start));

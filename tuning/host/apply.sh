@@ -24,8 +24,9 @@ while read -r name comparison value; do
     if ! satisfies "$comparison" "$value" "$now"; then
         # Only the first time: a second run must not take our own value for the one before.
         grep -q "^$name = " "$BEFORE" || echo "$name = $now" >>"$BEFORE"
+        value=$(value_to_set "$comparison" "$value" "$now")
         set_knob "$name" "$value"
-        echo "set      $name = $value (was $now)"
+        echo "set      $name = $value (was ${now:-empty})"
     else
         echo "good     $name = $now"
     fi

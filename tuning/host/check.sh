@@ -15,6 +15,7 @@ while read -r name comparison value; do
     elif satisfies "$comparison" "$value" "$now"; then
         echo "good     $name = $now"
     else
+        value=$(value_to_set "$comparison" "$value" "$now")
         echo "low      $name = $now, wants $value: sysctl -w '$name=$value'"
         missing=$((missing + 1))
     fi

@@ -5,15 +5,17 @@
 # A knob is one line of `knobs`: name, comparison, value.
 #   min   the kernel's value may be larger
 #   is    it must be this one
+#   has   these ports must be among those of its list
+#   ring  io_uring: this one, or it is left to one group
 
 # Where the settings are; a test has a copy of its own.
 readonly ROOT=${LONGWIRE_SYSCTL_ROOT:-/proc/sys}
 readonly CONF=${LONGWIRE_SYSCTL_CONF:-/etc/sysctl.d/90-longwire.conf}
 readonly BEFORE=${LONGWIRE_SYSCTL_BEFORE:-/var/lib/longwire/sysctl.before}
 
-# Bytes of kernel memory for one connection, as measured on Linux 6.18: socket, inode, file, dentry
-# (3.85 KB) and an armed poll (256 B).
-readonly KERNEL_BYTES_PER_CONNECTION=4100
+# Bytes of kernel memory for one connection: CONNECTION_KERNEL_BYTES of src/limits.rs, which has the
+# measurement.
+readonly KERNEL_BYTES_PER_CONNECTION=4510
 # Bytes of user memory for one session with a user and a channel, with room.
 readonly USER_BYTES_PER_CONNECTION=400
 readonly PAGE_BYTES=4096
@@ -21,19 +23,23 @@ readonly PAGE_BYTES=4096
 # them all.
 readonly PORTS_FIRST=1024
 readonly PORTS_LAST=65535
+# Ports that longwire listens on by default, which are within that range.
+readonly PORTS_SERVED=8000,9000
 
 usage() {
     cat <<USAGE
-usage: $(basename "$0") [--connections N] [--ram GIB]
+usage: $(basename "$0") [--connections N] [--ram GIB] [--ports PORT,PORT]
 
   --connections N   connections that the host shall hold (default 1000000)
   --ram GIB         memory of the host (default: what it has)
+  --ports LIST      ports that longwire listens on (default $PORTS_SERVED)
 USAGE
 }
 
-# Reads the arguments into `connections` and `ram_bytes`.
+# Reads the arguments into `connections`, `ram_bytes` and `ports`.
 read_arguments() {
     connections=1000000
+    ports=$PORTS_SERVED
     ram_bytes=$(awk '/^MemTotal:/ { printf "%.0f", $2 * 1024 }' /proc/meminfo)
     while [ $# -gt 0 ]; do
         case $1 in
@@ -41,6 +47,10 @@ read_arguments() {
             --ram)
                 ram_bytes=$(number "${2-}" "$1")
                 ram_bytes=$((ram_bytes << 30))
+                ;;
+            --ports)
+                ports=${2-}
+                number "${ports//,/}" "$1" >/dev/null
                 ;;
             -h | --help)
                 usage
@@ -132,8 +142,13 @@ knobs() {
 
     # Ports for connections that this host opens, to back ends or from a proxy in front.
     #   reason  28,000 by default, to one address
-    #   cost    servers on these ports must be started before they are taken
+    #   cost    servers on these ports must be started before they are taken, or be reserved below
     echo "net.ipv4.ip_local_port_range is $PORTS_FIRST $PORTS_LAST"
+
+    # Ports that the kernel gives to none of those connections.
+    #   reason  longwire could not listen while one of them has its port, after a restart for example
+    #   cost    none; whoever asks for such a port by its number gets it
+    echo "net.ipv4.ip_local_reserved_ports has $ports"
 
     # The first window after silence stays what it was.
     #   reason  most connections are silent between two messages; each would start slow again
@@ -150,10 +165,11 @@ knobs() {
     #   cost    none until they are there
     echo "vm.max_map_count min 65530"
 
-    # io_uring for everybody.
+    # io_uring for everybody, or for one group (1, and kernel.io_uring_group has its number): who has
+    # chosen that keeps it, and puts longwire into the group.
     #   reason  longwire stands on it
-    #   cost    other programs may use it, too; 1 and kernel.io_uring_group allow it to one group
-    echo "kernel.io_uring_disabled is 0"
+    #   cost    other programs may use it, too
+    echo "kernel.io_uring_disabled ring 0"
 
     # Entries of connection tracking, where it is loaded: the firewall remembers every connection.
     #   reason  when the table is full, packets of new connections are dropped
@@ -189,10 +205,39 @@ current() {
     echo "${values[*]}"
 }
 
-# Whether value $3 of the kernel satisfies knob $1 (min or is) with value $2.
+# Whether value $3 of the kernel satisfies knob $1 (min, is, has or ring) with value $2.
 satisfies() {
     case $1 in
         min) [ "$3" -ge "$2" ] ;;
         is) [ "$3" = "$2" ] ;;
+        has) [ -z "$(missing_ports "$2" "$3")" ] ;;
+        ring) [ "$3" = "$2" ] || { [ "$3" = 1 ] && has_ring_group; } ;;
     esac
+}
+
+# Whether io_uring is left to one group; -1 is none.
+has_ring_group() {
+    local group
+    group=$(current kernel.io_uring_group) && [ "$group" -ge 0 ]
+}
+
+# The value to set for knob $1 with value $2 where the kernel's is $3: a list keeps what it has.
+value_to_set() {
+    if [ "$1" = has ] && [ -n "$3" ]; then
+        echo "$3,$(missing_ports "$2" "$3")"
+    else
+        echo "$2"
+    fi
+}
+
+# Those of the ports $1 that are not in the kernel's list $2, such as 7000,8000-8010.
+missing_ports() {
+    local missing='' port range
+    for port in ${1//,/ }; do
+        for range in ${2//,/ }; do
+            [ "$port" -lt "${range%-*}" ] || [ "$port" -gt "${range#*-}" ] || continue 2
+        done
+        missing+=,$port
+    done
+    echo "${missing#,}"
 }

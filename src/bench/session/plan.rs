@@ -197,6 +197,11 @@ impl SessionPlan {
         self.publishers.saturating_sub(share.first).min(share.count)
     }
 
+    /// Whether a publisher goes on when it has got back what it published, and not by a schedule.
+    pub fn answers_itself(&self) -> bool {
+        matches!(self.publishing, Pace::Window(_)) || self.scenario == Scenario::Storm
+    }
+
     /// The channel of session `number`.
     pub fn channel(&self, number: u32) -> u32 {
         number % self.channels

@@ -186,7 +186,7 @@ impl<'a, 'p> Thread<'a, 'p> {
         self.meter.start(begun)?;
         self.crowd.measured_from = Some(begun);
         let mut next = 0;
-        if matches!(self.plan.publishing, Pace::Window(_)) {
+        if self.plan.answers_itself() {
             self.crowd.heard_back.extend(0..publishers);
         }
         while self.clients.now() < end {

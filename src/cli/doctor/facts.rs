@@ -12,6 +12,8 @@ use longwire::sys::{cpu, kernel};
 pub(super) struct Facts {
     pub(super) kernel_release: String,
     pub(super) io_uring_disabled: Option<u8>,
+    /// Who may use it where it is disabled for others.
+    pub(super) io_uring_group: Option<u64>,
     /// What making the smallest ring failed with.
     pub(super) ring_error: Option<String>,
     pub(super) cores: u64,
@@ -50,6 +52,8 @@ impl Facts {
         Ok(Self {
             kernel_release: kernel::release(),
             io_uring_disabled: kernel::io_uring_disabled(),
+            // Without a group there is a -1, which is no number here.
+            io_uring_group: sys("kernel/io_uring_group"),
             ring_error: kernel::probe_io_uring().err().map(|error| error.to_string()),
             cores: cpu::usable_count()? as u64,
             card_queues: card_queues(&root.join("sys/class/net")),

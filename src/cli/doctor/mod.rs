@@ -1,15 +1,18 @@
 //! `longwire doctor`: how many connections this host holds, and what ends it.
 
 mod facts;
+mod layout;
 mod verdict;
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use clap::Args;
+use longwire::limits::CONNECTION_KERNEL_BYTES;
 
 use self::facts::Facts;
-use self::verdict::{Bound, KERNEL_BYTES, USER_BYTES, Wanted, bounds, connection_bytes, warnings};
+use self::layout::{Layout, USER_BYTES, Wanted};
+use self::verdict::{Bound, bounds, warnings};
 use super::{failure, print};
 
 /// What the host is to hold.
@@ -36,7 +39,7 @@ pub(crate) fn run(args: &DoctorArgs) -> ExitCode {
     let holds = bounds.iter().map(|bound| bound.holds).min().unwrap_or(0);
     let mut text = report(&facts, wanted, &bounds);
     if let Some(connections) = wanted.connections {
-        text.push_str(&plan(connections, wanted));
+        text.push_str(&plan(connections, &facts, wanted));
     }
     let code = print(&text);
     if holds < wanted.connections.unwrap_or(1) { ExitCode::FAILURE } else { code }
@@ -78,15 +81,20 @@ fn report(facts: &Facts, wanted: Wanted, bounds: &[Bound]) -> String {
 }
 
 /// What so many connections take.
-fn plan(connections: u64, wanted: Wanted) -> String {
+fn plan(connections: u64, facts: &Facts, wanted: Wanted) -> String {
+    let layout = Layout::of(facts, wanted);
+    let kernel_bytes = CONNECTION_KERNEL_BYTES;
+    let clients = wanted.connection_bytes() - kernel_bytes - USER_BYTES;
     let mib = |bytes: u64| (connections * bytes) >> 20;
-    let clients = connection_bytes(wanted) - KERNEL_BYTES - USER_BYTES;
     let mut text = format!(
         "\n{connections} connections take, before the first message:\n\
-         {:>9} MiB of the kernel: sockets, files, polls ({KERNEL_BYTES} B each)\n\
-         {:>9} MiB of longwire: a session with a user and a channel ({USER_BYTES} B each)\n",
-        mib(KERNEL_BYTES),
+         {:>9} MiB of the kernel: sockets, files, polls ({kernel_bytes} B each)\n\
+         {:>9} MiB of longwire: a session with a user and a channel ({USER_BYTES} B each)\n\
+         {:>9} MiB of its {} shards, at most\n",
+        mib(kernel_bytes),
         mib(USER_BYTES),
+        layout.bytes() >> 20,
+        layout.0,
     );
     if wanted.has_clients {
         let of_clients = format!("{:>9} MiB of the clients on this host\n", mib(clients));
@@ -96,7 +104,7 @@ fn plan(connections: u64, wanted: Wanted) -> String {
         "{:>9} MiB in all; beside it what is kept of channels (history, bounded by its own \
          budget) and what is under way\n\
          settings: tuning/host/apply.sh --connections {connections}\n",
-        mib(connection_bytes(wanted))
+        (connections * wanted.connection_bytes() + layout.bytes()) >> 20
     );
     text.push_str(&total);
     text
@@ -123,8 +131,9 @@ mod tests {
         let wanted = Wanted { connections: Some(1_000_000), has_clients: true };
         let text = report(&facts, wanted, &bounds(&facts, wanted));
         assert!(text.contains("for more, files") && text.contains("for more, memory"), "{text}");
-        let text = plan(1_000_000, wanted);
+        let text = plan(1_000_000, &facts, wanted);
         assert!(text.contains("4301 MiB of the kernel"), "{text}");
-        assert!(text.contains("9126 MiB in all"), "{text}");
+        assert!(text.contains("16 MiB of its 2 shards"), "{text}");
+        assert!(text.contains("9142 MiB in all"), "{text}");
     }
 }

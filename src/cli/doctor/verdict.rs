@@ -2,34 +2,11 @@
 //!
 //! Pure arithmetic over the facts, so that each verdict is tested without a host that deserves it.
 
-use longwire::limits::{
-    FDS_RESERVED_BASE, FDS_RESERVED_PER_SHARD, MEMLOCK_BYTES_MIN, SHARD_BYTES,
-    SHARD_CONNECTIONS_MAX, SHARD_HEADROOM_PERCENT, SHARDS_MAX,
-};
 use longwire::server::checks::KERNEL_MIN;
 use longwire::sys::kernel::Version;
 
 use super::facts::Facts;
-
-/// What is asked of the host.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
-    /// Connections; without a number, as many as it holds.
-    pub(super) connections: Option<u64>,
-    /// The clients are on this host, too: a load generator.
-    pub(super) has_clients: bool,
-}
-
-/// Kernel memory of one end of a connection: socket, inode, file, dentry and an armed poll. As
-/// measured on Linux 6.18: 995,159 connections with both ends on one host took 9.02 kB of slabs
-/// each.
-pub(super) const KERNEL_BYTES: u64 = 4_510;
-
-/// User memory of one session with a user and one channel, with room.
-pub(super) const USER_BYTES: u64 = 400;
-
-/// User memory of one client of `longwire bench`, with room.
-const CLIENT_BYTES: u64 = 150;
+use super::layout::{Layout, Wanted, memlock_limit};
 
 /// Connections that share one page of socket buffers: so few of those that wait for the next
 /// heartbeat have bytes under way at any moment.
@@ -53,17 +30,18 @@ pub(super) struct Bound {
 
 /// All bounds, the tightest first.
 pub(super) fn bounds(facts: &Facts, wanted: Wanted) -> Vec<Bound> {
+    let layout = Layout::of(facts, wanted);
     let mut bounds = vec![
         kernel(facts),
         ring(facts),
-        memlock(facts),
-        descriptors(facts, wanted),
+        memlock(facts, layout),
+        descriptors(facts, wanted, layout),
         files(facts, wanted),
-        memory(facts, wanted),
+        memory(facts, wanted, layout),
         buffers(facts),
     ];
-    bounds.extend(facts.cgroup_memory_left.map(|left| cgroup_memory(left, wanted)));
-    bounds.extend(facts.cgroup_tasks_left.map(|left| tasks(facts, left)));
+    bounds.extend(facts.cgroup_memory_left.map(|left| cgroup_memory(left, wanted, layout)));
+    bounds.extend(facts.cgroup_tasks_left.map(|left| tasks(left, layout)));
     bounds.extend(facts.conntrack_max.map(|max| conntrack(max, wanted)));
     bounds.sort_by_key(|bound| bound.holds);
     bounds
@@ -105,45 +83,37 @@ fn ring(facts: &Facts) -> Bound {
     let Some(error) = &facts.ring_error else {
         return gate("io_uring", "works".to_owned(), true, String::new());
     };
-    let mend = match facts.io_uring_disabled {
-        Some(1 | 2) => "sysctl -w kernel.io_uring_disabled=0",
-        _ => "allow io_uring in the seccomp profile, as tuning/docker/seccomp.json does",
+    let mend = match (facts.io_uring_disabled, facts.io_uring_group) {
+        (Some(1), Some(group)) => format!("run longwire in the group {group}, which may use it"),
+        (Some(1 | 2), _) => "sysctl -w kernel.io_uring_disabled=0".to_owned(),
+        _ => "allow io_uring in the seccomp profile, as tuning/docker/seccomp.json does".to_owned(),
     };
     let switch =
         facts.io_uring_disabled.map_or(String::new(), |value| format!(" (switch {value})"));
-    gate("io_uring", format!("{error}{switch}"), false, mend.to_owned())
+    gate("io_uring", format!("{error}{switch}"), false, mend)
 }
 
-fn memlock(facts: &Facts) -> Bound {
-    let limit = facts.memlock.hard.unwrap_or(u64::MAX);
-    let needed = MEMLOCK_BYTES_MIN * if facts.memlock_exempt { 1 } else { facts.cores };
+fn memlock(facts: &Facts, layout: Layout) -> Bound {
+    let (limit, needed) = (memlock_limit(facts), layout.locked_bytes(facts));
     let has = if limit == u64::MAX { "unlimited".to_owned() } else { format!("{limit} bytes") };
     let mend = format!("ulimit -l {}, or LimitMEMLOCK=256M in the unit", needed.div_ceil(1024));
     gate("locked memory", has, limit >= needed, mend)
 }
 
-fn descriptors(facts: &Facts, wanted: Wanted) -> Bound {
+fn descriptors(facts: &Facts, wanted: Wanted, layout: Layout) -> Bound {
     let limit = facts.nofile.hard.unwrap_or(u64::MAX);
-    let of_shards = |shards: u64| {
-        let reserved = FDS_RESERVED_BASE + FDS_RESERVED_PER_SHARD * shards;
-        let room = limit.saturating_sub(reserved).min(u64::from(SHARD_CONNECTIONS_MAX));
-        room * shards * 100 / (100 + SHARD_HEADROOM_PERCENT)
-    };
-    let shards = facts.cores..=u64::from(SHARDS_MAX).max(facts.cores);
-    let enough = wanted.connections.and_then(|n| shards.clone().find(|one| of_shards(*one) >= n));
-    let best = enough.or_else(|| shards.max_by_key(|one| of_shards(*one))).unwrap_or(facts.cores);
     let per_core = wanted.connections.unwrap_or(1_000_000).div_ceil(facts.cores) * 11 / 10 + 1024;
     Bound {
         name: "descriptors",
-        has: format!("{limit} in a table, {best} shards"),
-        holds: of_shards(best),
+        has: format!("{limit} in a table, {} shards", layout.0),
+        holds: layout.table_connections(facts),
         mend: format!("ulimit -Hn {per_core} as root, or LimitNOFILE={per_core} in the unit"),
     }
 }
 
 fn files(facts: &Facts, wanted: Wanted) -> Bound {
     let left = facts.file_max.saturating_sub(facts.files_open + FILES_OF_OTHERS);
-    let ends = ends(wanted);
+    let ends = wanted.ends();
     let needed = wanted.connections.unwrap_or(1_000_000) * ends * 11 / 10 + facts.files_open;
     Bound {
         name: "files",
@@ -153,40 +123,29 @@ fn files(facts: &Facts, wanted: Wanted) -> Bound {
     }
 }
 
-fn ends(wanted: Wanted) -> u64 {
-    1 + u64::from(wanted.has_clients)
-}
-
-/// Bytes of all that one connection takes on this host.
-pub(super) fn connection_bytes(wanted: Wanted) -> u64 {
-    let clients = if wanted.has_clients { CLIENT_BYTES } else { 0 };
-    KERNEL_BYTES * ends(wanted) + USER_BYTES + clients
-}
-
-fn memory(facts: &Facts, wanted: Wanted) -> Bound {
-    let shards = facts.cores * SHARD_BYTES;
+fn memory(facts: &Facts, wanted: Wanted, layout: Layout) -> Bound {
     Bound {
         name: "memory",
         has: format!("{} MiB available", facts.memory_available >> 20),
-        holds: facts.memory_available.saturating_sub(shards) / connection_bytes(wanted),
+        holds: layout.memory_connections(facts.memory_available, wanted),
         mend: "add memory, or ask for fewer".to_owned(),
     }
 }
 
-fn cgroup_memory(left: u64, wanted: Wanted) -> Bound {
+fn cgroup_memory(left: u64, wanted: Wanted, layout: Layout) -> Bound {
     Bound {
         name: "memory of the control group",
         has: format!("{} MiB left", left >> 20),
-        holds: left / connection_bytes(wanted),
+        holds: layout.memory_connections(left, wanted),
         mend: "raise MemoryMax= in the unit, or --memory of the container".to_owned(),
     }
 }
 
-fn tasks(facts: &Facts, left: u64) -> Bound {
-    // A thread of each shard, one of its executor, and a dozen of the process.
-    let needed = 2 * facts.cores + 12;
+fn tasks(left: u64, layout: Layout) -> Bound {
+    let needed = layout.tasks();
+    let has = format!("{left} left, {} shards take {needed}", layout.0);
     let mend = format!("raise TasksMax= in the unit to {}", needed.max(512));
-    gate("tasks of the control group", format!("{left} left"), left >= needed, mend)
+    gate("tasks of the control group", has, left >= needed, mend)
 }
 
 fn buffers(facts: &Facts) -> Bound {
@@ -214,13 +173,15 @@ fn conntrack(max: u64, wanted: Wanted) -> Bound {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use longwire::limits::CONNECTION_KERNEL_BYTES;
     use longwire::sys::rlimit::Limit;
 
+    use super::super::layout::{CLIENT_BYTES, USER_BYTES};
     use super::*;
 
     const MILLION: Wanted = Wanted { connections: Some(1_000_000), has_clients: false };
 
-    fn limit(value: u64) -> Limit {
+    pub(crate) fn limit(value: u64) -> Limit {
         Limit { soft: Some(value), hard: Some(value) }
     }
 
@@ -229,6 +190,7 @@ pub(super) mod tests {
         Facts {
             kernel_release: "6.18.44".to_owned(),
             io_uring_disabled: Some(0),
+            io_uring_group: None,
             ring_error: None,
             cores: 2,
             card_queues: 2,
@@ -274,7 +236,7 @@ pub(super) mod tests {
             (
                 |f| f.cgroup_memory_left = Some(512 << 20),
                 "memory of the control group",
-                109_342,
+                105_925,
                 "MemoryMax=",
             ),
             (|f| f.cgroup_tasks_left = Some(3), "tasks of the control group", 0, "TasksMax="),
@@ -301,6 +263,24 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn what_many_shards_need_ends_it_when_it_is_short() {
+        // 56 shards, as above: 112 threads and a dozen, and half a megabyte locked for each.
+        let enough = Facts {
+            nofile: limit(20_000),
+            cgroup_tasks_left: Some(124),
+            memlock: limit(28 << 20),
+            ..good()
+        };
+        assert!(bounds(&enough, MILLION)[0].holds >= 1_000_000);
+        let tasks = Facts { cgroup_tasks_left: Some(123), ..enough.clone() };
+        let locked = Facts { memlock: limit((28 << 20) - 1), ..enough };
+        for (facts, name) in [(tasks, "tasks of the control group"), (locked, "locked memory")] {
+            let first = bounds(&facts, MILLION).remove(0);
+            assert_eq!((first.name, first.holds), (name, 0), "{first:?}");
+        }
+    }
+
+    #[test]
     fn clients_on_the_same_host_take_as_much_again() {
         let both = Wanted { has_clients: true, ..MILLION };
         let memory = |wanted| {
@@ -308,7 +288,22 @@ pub(super) mod tests {
             bounds.into_iter().find(|bound| bound.name == "memory").expect("a bound").holds
         };
         assert!(memory(both) > 1_000_000 && memory(MILLION) > 19 * memory(both) / 10);
-        assert_eq!(connection_bytes(both), 2 * KERNEL_BYTES + USER_BYTES + CLIENT_BYTES);
+        let expected = 2 * CONNECTION_KERNEL_BYTES + USER_BYTES + CLIENT_BYTES;
+        assert_eq!(both.connection_bytes(), expected);
+    }
+
+    #[test]
+    fn one_group_that_may_use_io_uring_is_left_as_it_is() {
+        let denied = Facts {
+            ring_error: Some("EPERM".into()),
+            io_uring_disabled: Some(1),
+            io_uring_group: Some(77),
+            ..good()
+        };
+        let first = bounds(&denied, MILLION).remove(0);
+        assert_eq!(first.mend, "run longwire in the group 77, which may use it");
+        let first = bounds(&Facts { io_uring_group: None, ..denied }, MILLION).remove(0);
+        assert_eq!(first.mend, "sysctl -w kernel.io_uring_disabled=0");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use self::back_ends::BackEnds;
@@ -108,6 +109,13 @@ impl Shards {
             "shard",
             &snapshot.shard_connections.iter().copied().enumerate().collect::<Vec<_>>(),
         )?;
+        let classes = snapshot.memory.iter().map(|(class, bytes)| {
+            let labels = [("class", class.name().to_owned())];
+            (labels, bytes)
+        });
+        let about =
+            ("memory_bytes", "Memory by what it is for, in bytes; the kernel's by its name");
+        metrics.labelled(about, MetricType::Gauge, classes)?;
         for (name, help, unit, value) in [
             ("connections_open", "Open WebSocket connections", None, snapshot.open),
             ("channels", "Channels with members", None, snapshot.channels),

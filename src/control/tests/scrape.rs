@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{Settings, Shards, Snapshot, Stage, settings, stage_with};
 use crate::limits::INTERNAL_CONNECTIONS_MAX;
+use crate::metrics::Class;
 
 #[path = "../../../tests/support/openmetrics.rs"]
 mod openmetrics;
@@ -43,6 +44,7 @@ fn held() -> Snapshot {
         backlog_bytes: 77,
         ..Snapshot::default()
     };
+    snapshot.memory[Class::Slab] = 320;
     snapshot.counters.opened = 5;
     snapshot.counters.client_connects = 4;
     snapshot.counters.client_ends = 2;
@@ -72,6 +74,8 @@ async fn a_scrape_tells_everything_that_is_counted() {
         ("longwire_shard_connections{shard=\"1\"}", 1.0),
         ("longwire_connections_open", 3.0),
         ("longwire_backlog_bytes", 77.0),
+        ("longwire_memory_bytes{class=\"slab\"}", 320.0),
+        ("longwire_memory_bytes{class=\"kernel_rings\"}", 0.0),
         ("longwire_opened_total", 5.0),
         ("longwire_received_bytes_total", 1000.0),
         ("longwire_stall_seconds_total", 2.5),

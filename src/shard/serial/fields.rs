@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::SerialError;
 use crate::handler::{ConnectionId, SignInError};
 use crate::hub::Answer;
-use crate::metrics::{Counters, Details};
+use crate::metrics::{Counters, Details, Memory};
 use crate::ring::{Frame, Operation};
 use crate::shard::message::{Consult, Consulted, Counted, Listed};
 
@@ -91,9 +91,10 @@ impl Writer<'_> {
         let Counted { round, shard, counters, details, connections, open, .. } = counted;
         let Counted { channels, subscriptions, users, submitted, .. } = counted;
         let Counted { streams, stream_bytes, present, mailboxes, mailbox_bytes, .. } = counted;
-        let Counted { backlog_bytes, partial_bytes, timers, ready, .. } = counted;
-        self.count(Counters::COUNT + Details::COUNT);
-        for value in counters.iter().map(|(_, value)| value).chain(details.values()) {
+        let Counted { backlog_bytes, partial_bytes, memory, timers, ready, .. } = counted;
+        self.count(NUMBERS);
+        let counts = counters.iter().map(|(_, value)| value).chain(details.values());
+        for value in counts.chain(memory.iter().map(|(_, bytes)| bytes)) {
             self.u64(value);
         }
         let gauges = [
@@ -124,6 +125,9 @@ impl Writer<'_> {
         self
     }
 }
+
+/// Numbers of a [`Counted`] that have no field of their own here.
+const NUMBERS: usize = Counters::COUNT + Details::COUNT + Memory::COUNT;
 
 /// What has not been decoded yet.
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
@@ -214,17 +218,20 @@ impl<'a> Reader<'a> {
 
     pub(super) fn counted(&mut self) -> Result<Counted, SerialError> {
         let count = self.u32()?;
-        if count as usize != Counters::COUNT + Details::COUNT {
+        if count as usize != NUMBERS {
             let count = u16::try_from(count).unwrap_or(u16::MAX);
             return Err(SerialError::Counters { count });
         }
         let (mut counters, mut details) = (Counters::default(), Details::default());
-        for value in counters.values_mut().into_iter().chain(details.values_mut()) {
+        let mut memory = Memory::default();
+        let counts = counters.values_mut().into_iter().chain(details.values_mut());
+        for value in counts.chain(memory.values_mut()) {
             *value = self.u64()?;
         }
         Ok(Counted {
             counters,
             details,
+            memory,
             round: self.u64()?,
             shard: self.u64()?,
             connections: self.u64()?,
