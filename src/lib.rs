@@ -105,7 +105,7 @@ pub use handler::{
     JobPanicked, JoinError, JoinEvent, Keep, Limits, Message, MessageKind, Middleware,
     OffloadError, Origins, Overflow, Peer, Position, Present, Publications, PublishError, Question,
     Reading, Recover, Recovered, Refuse, ReportError, Request, Retention, Route, Routes, SendError,
-    Shard, ShardLimits, SignIn, SignInError, Since, Upgrade, Word,
+    Shard, ShardLimits, SignIn, SignInError, Since, Upgrade, Whom, Word,
 };
 pub use metrics::Counters;
 pub use server::{Hooks, Running, Server, Snapshot, StartError};

@@ -483,6 +483,10 @@ pub const ACK_BEHIND_MAX: usize = 256;
 pub const ACK_TAKE_SHARE: usize = 1024;
 const _: () = assert!(ACK_TAKE_SHARE >= 2 * ACK_BEHIND_MAX);
 
+/// Channels that are looked at for one whose oldest publication can make room. Those that cannot
+/// have some users who have yet to take it, which is a matter of turns.
+pub const ACK_EVICTION_LOOKS_MAX: usize = 64;
+
 /// Users × channels of which a home knows what was lost there when the mailbox is gone: some
 /// megabytes of names.
 pub const ACK_LOSSES_MAX: usize = 1 << 16;
@@ -886,6 +890,14 @@ pub const USER_COMMANDS_MAX: usize = 1024;
 /// of the user's connections. All of them together are 64 MiB.
 pub const USER_COMMAND_BYTES_MAX: usize = 64 * 1024;
 
+/// Commands for users that a shard keeps for clients of whom it is not known yet whose they are: of
+/// some seconds in which back ends say hundreds.
+pub const RECENT_WORDS_MAX: usize = 4096;
+
+/// What these are charged for together. Most take a tenth of a KiB.
+pub const RECENT_WORDS_BYTES_MAX: usize = 1024 * 1024;
+const _: () = assert!(USER_COMMAND_BYTES_MAX * 8 <= RECENT_WORDS_BYTES_MAX);
+
 /// Time for one request head after its first byte, as on a shard.
 pub const HTTP_HEAD_TIMEOUT: Duration = HANDSHAKE_TIMEOUT_DEFAULT;
 
@@ -1044,6 +1056,12 @@ pub const REPORTS_PER_SHARD_MAX: usize = 65_536;
 /// What they are charged for together: 256 bytes each.
 pub const REPORTS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// How many of them may be such as any client makes as many of as it likes.
+pub const REPORTS_LESSER_MAX: usize = REPORTS_PER_SHARD_MAX / 2;
+
+/// What these are charged for together.
+pub const REPORTS_LESSER_BYTES_MAX: usize = REPORTS_BYTES_MAX / 2;
+
 /// What a report is charged for beside its bytes.
 pub const REPORT_OVERHEAD_BYTES: usize = 32;
 
@@ -1056,6 +1074,13 @@ pub const EVENTS_WAITING_MAX: usize = 100_000;
 
 /// What they are charged for together.
 pub const EVENTS_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// How many of them may tell of channels only: one client that comes and goes makes any number of
+/// these, and must not be why nobody is told that others are gone.
+pub const EVENTS_OF_CHANNELS_MAX: usize = EVENTS_WAITING_MAX / 2;
+
+/// What these are charged for together.
+pub const EVENTS_OF_CHANNELS_BYTES_MAX: usize = EVENTS_BYTES_MAX / 2;
 
 const _: () = assert!(REPORTS_BYTES_MAX <= EVENTS_BYTES_MAX);
 

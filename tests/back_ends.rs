@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use longwire::Running;
 use longwire::backend::Proxy;
 use longwire::limits::BACKEND_ANSWER_BYTES_MAX;
 use longwire::session::{ChannelHooks, ChannelOptions, Hooks, Retention, RpcHooks, Rules};
+use longwire::{Running, SessionSettings};
 use serde_json::{Value, json};
 
 #[path = "support/backend.rs"]
@@ -386,5 +386,44 @@ fn under_load_nothing_piles_up_behind_a_back_end_that_hangs() {
     works.store(true, Ordering::Relaxed);
     for client in &mut clients {
         ask_until_answered(client);
+    }
+}
+
+/// Once a back end that was told of the header in which the proxy in front names the user was told
+/// what any client had put there (as happened to others: CVE-2026-33223).
+#[test]
+fn no_client_tells_a_back_end_what_the_proxy_in_front_says_of_its_user() {
+    let back_end = BackEnd::start(|_| Reply::json(&json!({ "result": {} })));
+    let names = || vec!["x-user".to_owned(), "x-other".to_owned()];
+    for (is_trusted, told) in [(false, None), (true, Some("root"))] {
+        let without_namespace = Some("rpc".to_owned());
+        let rpc = RpcHooks { without_namespace, ..RpcHooks::default() };
+        let hooks =
+            Hooks { rpc, http_headers: names(), emulated_headers: names(), ..Hooks::default() };
+        let proxy = Proxy {
+            http_headers: names(),
+            emulated_headers: names(),
+            ..hooked::proxy(back_end.url("/rpc"), PATIENCE)
+        };
+        let mut settings = SessionSettings {
+            user_id_http_header: Some("X-User".to_owned()),
+            ..session::settings()
+        };
+        settings.rules.hooks = hooks;
+        let mut config = session::config(1);
+        if is_trusted {
+            config.trusted_proxies = vec!["127.0.0.1".parse().expect("an address")];
+        }
+        let (server, _) = hooked::serve_with(config, settings, vec![("rpc", proxy)]);
+        let sent = [("X-User", "root"), ("X-Other", "1")];
+        let mut client = Client::dial_with(server.address(), &sent);
+        let reply = client.ask(r#""connect":{"headers":{"X-USER":"eve","x-other":"2"}}"#);
+        assert!(reply["connect"]["client"].is_string(), "{reply}");
+        client.ask(r#""rpc":{"method":"m","data":{}}"#);
+        let asked = back_end.asked();
+        assert_eq!(asked.headers.get("x-user").map(String::as_str), told, "{is_trusted}");
+        assert_eq!(asked.headers.get("x-other").map(String::as_str), Some("2"));
+        let user = asked.body["user"].as_str().unwrap_or_default();
+        assert_eq!(user, told.unwrap_or_default());
     }
 }

@@ -323,7 +323,7 @@ fn tokens_of_a_user_that_were_issued_before_are_revoked_together() {
 }
 
 #[test]
-fn a_revoked_subscription_token_opens_no_channel_any_more() {
+fn a_revoked_subscription_token_opens_no_channel_any_more_and_ends_what_it_has_opened() {
     let server = revoking_server();
     let now = in_time(Duration::ZERO);
     let mut clients = connected_many(&server, &json!({ "sub": "ann", "channels": ["given"] }));
@@ -354,8 +354,15 @@ fn a_revoked_subscription_token_opens_no_channel_any_more() {
     }
     call(&server, "revoke_token", &json!({ "uid": "s1" }));
     for client in &mut clients {
+        for _channel in ["$a", "$b"] {
+            let push = client.line()["push"].clone();
+            assert_eq!(push["unsubscribe"]["code"], 2501, "{push}");
+        }
         let reply = client.ask(&subscribe("$c", &of("$c", now)));
         assert_eq!(reply["error"]["code"], 103, "{reply}");
+        let other = token(&json!({ "sub": "ann", "channel": "$b", "jti": "s2" }));
+        let reply = client.ask(&subscribe("$b", &other));
+        assert_eq!(reply["subscribe"], json!({}), "{reply}");
         let token = of("$b", now);
         client.command(&format!(r#""sub_refresh":{{"channel":"$b","token":"{token}"}}"#));
         assert_eq!(client.end(), revoked());

@@ -228,6 +228,65 @@ fn a_client_that_a_back_end_is_asked_about_is_put_in_and_out_all_the_same() {
     assert_untold(&mut client);
 }
 
+/// Once what was done to a user passed over its clients that a back end was asked about: they came
+/// in, or stayed in a channel, after the API had said that it was done.
+#[test]
+fn what_is_done_to_a_user_holds_for_clients_of_whom_it_comes_out_later_that_they_are_the_users() {
+    let (hear, heard) = channel();
+    let (say, said): (_, Receiver<()>) = channel();
+    let said = Mutex::new(said);
+    let back_end = BackEnd::start(move |_| {
+        let _heard = hear.send(());
+        let _said = said.lock().expect("nobody panics with it").recv();
+        Reply::json(&json!({ "result": { "user": "ann", "subs": { "room": {} } } }))
+    });
+    let mut settings = SessionSettings { stale_close_delay: session::PATIENCE, ..settings() };
+    settings.rules.hooks = Hooks { connect: Some("who".to_owned()), ..Hooks::default() };
+    let proxy = Proxy {
+        endpoints: vec![back_end.url("/connect")],
+        timeout: session::PATIENCE,
+        ..Proxy::default()
+    };
+    let proxies = Proxies([("who".to_owned(), proxy)].into());
+    let server = api::serve_with(config(SHARDS), &settings, Channels::default(), proxies);
+    let done = json!({ "result": {} });
+    // Of those of each shard.
+    for _ in 0..3 * SHARDS {
+        let decide = |method: &str, body| {
+            let mut client = Client::dial(server.address());
+            client.command(r#""connect":{}"#);
+            heard.recv_timeout(session::PATIENCE).expect("the back end is asked");
+            assert_eq!(api::command(server.address(), method, &body), done, "{method}");
+            say.send(()).expect("it is asked");
+            client
+        };
+        let of_bob = json!({ "user": "bob" });
+        let mut client = decide("disconnect", of_bob);
+        assert_eq!(client.line()["connect"]["subs"], json!({ "room": {} }), "another was meant");
+
+        let mut client = decide("disconnect", json!({ "user": "ann" }));
+        let mut end = None;
+        while end.is_none() {
+            end = client.next().err();
+        }
+        assert_eq!(end.map(|end| end.code), Some(3503));
+
+        let room = json!({ "user": "ann", "channel": "room" });
+        let mut client = decide("unsubscribe", room);
+        if client.line()["connect"]["subs"] == json!({ "room": {} }) {
+            assert_eq!(client.line()["push"]["unsubscribe"]["code"], 2000);
+        }
+        assert_untold(&mut client);
+
+        let other = json!({ "user": "ann", "channel": "other" });
+        let mut client = decide("subscribe", other);
+        if client.line()["connect"]["subs"] == json!({ "room": {} }) {
+            assert_eq!(client.line()["push"], json!({ "channel": "other", "subscribe": {} }));
+        }
+        assert_untold(&mut client);
+    }
+}
+
 /// Whose homes, and those of their own channels, are on any shard. When the command reaches them
 /// some are connected, some are about to be, and some nobody has heard of.
 #[test]

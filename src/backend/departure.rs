@@ -60,6 +60,12 @@ impl Departure<'_> {
         serde_json::to_vec(self).expect("plain data").into()
     }
 
+    /// Whether an encoded event tells of a channel only. Clients make as many of these as they
+    /// like, and so they are given less room than those that tell of clients.
+    pub fn is_of_channel(event: &[u8]) -> bool {
+        event.starts_with(br#"{"type":"unsubscribe""#)
+    }
+
     /// What is posted: events, each with its id, which needs no escapes.
     pub fn batch<'e>(events: impl Iterator<Item = (String, &'e [u8])>) -> Vec<u8> {
         let mut body = b"{\"events\":[".to_vec();

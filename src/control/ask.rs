@@ -37,14 +37,14 @@ pub enum Ask {
         /// Channels, and their members on all shards.
         answer: oneshot::Sender<Result<BTreeMap<String, u32>, ListError>>,
     },
-    /// Tell this to all connections of a user, on all shards.
+    /// Tell this to some connections, on all shards.
     Tell {
-        /// The user, empty for connections of nobody; `None` for those of everybody.
-        user: Option<String>,
+        /// Whose.
+        whom: Audience,
         /// What only the shards' application understands.
         word: Vec<u8>,
         /// `Ok` when all have been told.
-        answer: oneshot::Sender<Result<(), Busy>>,
+        answer: oneshot::Sender<Result<(), TellError>>,
     },
     /// Say what was counted; `None` if a shard did not answer in time.
     Snapshot {
@@ -131,6 +131,24 @@ pub enum Told {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Busy;
 
+/// Who is told something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// All connections of a user; empty for those of nobody.
+    User(String),
+    /// All that came, or are in a channel, by the token of this name.
+    Bearers(String),
+}
+
+/// Something was not told to everybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TellError {
+    /// Too much is told at once, or a shard did not answer in time.
+    Busy,
+    /// A shard has failed to take it in.
+    Unheard,
+}
+
 /// There is no list of channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListError {
@@ -155,10 +173,11 @@ impl Asks {
         self.ask(Ask::Snapshot { answer }, answered).await.flatten()
     }
 
-    /// Tells a word to all connections of a user, or of everybody; `Ok` when all have been told.
-    pub(super) async fn tell(&self, user: Option<String>, word: Vec<u8>) -> Result<(), Busy> {
+    /// Tells a word to those whom it is for; `Ok` when all have been told.
+    pub(super) async fn tell(&self, whom: Audience, word: Vec<u8>) -> Result<(), TellError> {
         let (answer, answered) = oneshot::channel();
-        self.ask(Ask::Tell { user, word, answer }, answered).await.unwrap_or(Err(Busy))
+        let told = self.ask(Ask::Tell { whom, word, answer }, answered).await;
+        told.unwrap_or(Err(TellError::Busy))
     }
 
     /// Publishes, and says where it is kept, if it is.

@@ -37,7 +37,7 @@ mod traffic;
 mod tests;
 
 pub use crate::metrics::Snapshot;
-pub use ask::{Ask, Busy, ListError, Placed, Publication, Question, Told};
+pub use ask::{Ask, Audience, Busy, ListError, Placed, Publication, Question, TellError, Told};
 pub use channels::{ChannelKind, Channels, Kept};
 pub use consult::{Desk, TokenKeys};
 pub use events::{EventCounts, Mailbox};

@@ -250,8 +250,8 @@ pub trait Engine<H: Handler> {
         question: Box<[u8]>,
         may_wait: bool,
     ) -> Result<(), ConsultError>;
-    /// Reports to the control thread.
-    fn report(&mut self, report: Box<[u8]>) -> Result<(), ReportError>;
+    /// Reports to the control thread; what is lesser leaves room for the rest.
+    fn report(&mut self, report: Box<[u8]>, is_lesser: bool) -> Result<(), ReportError>;
     /// The tag that a connection entered a channel with; `None` if it is not in it.
     fn tag(&self, connection: ConnectionId, channel: &str) -> Option<u8>;
     /// Keeps back what fan-out has for a connection.
@@ -278,6 +278,10 @@ pub trait Engine<H: Handler> {
     fn sign_out(&mut self, user: &str);
     /// Notes whose connection it is.
     fn belong_to(&mut self, connection: ConnectionId, user: &str);
+    /// Notes a name under which it can be told something.
+    fn mark(&mut self, connection: ConnectionId, mark: &str);
+    /// Forgets such a name.
+    fn unmark(&mut self, connection: ConnectionId, mark: &str);
     /// Sets the alarm of a connection, or takes it back.
     fn set_alarm(&mut self, connection: ConnectionId, after: Option<Duration>);
     /// What this shard has counted.

@@ -49,7 +49,7 @@ pub use stream::{
     Acknowledges, Answer, AskError, Asked, AskedEpoch, Entered, Entry, Epoch, JoinEvent, Keep,
     Overflow, Position, Question, Recover, Recovered, Retention, Since,
 };
-pub use word::Word;
+pub use word::{Whom, Word};
 
 pub use crate::filter::Reading;
 use crate::filter::Tags;
@@ -194,8 +194,8 @@ pub trait Handler: Sized + 'static {
     /// time, if there are any: this comes first, and once, also where there is none.
     fn heard(&mut self, _word: Word<'_>) {}
 
-    /// Somebody outside has a word for all connections of a user. These are some of them, by what
-    /// [`Peer::belong_to`] has said, and may be others': the application looks.
+    /// Somebody outside has a word for all connections of a user, or all that bear a mark. These
+    /// are some of them, and may be others: the application looks.
     fn told(
         &mut self,
         _shard: &mut Shard<'_, Self>,

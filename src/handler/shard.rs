@@ -58,7 +58,12 @@ impl<'a, H: Handler> Shard<'a, H> {
     /// Tells the control thread what only the application and what stands there understand. Nothing
     /// comes back; what is reported here arrives in its order, and what waits for room is bounded.
     pub fn report(&mut self, report: Box<[u8]>) -> Result<(), ReportError> {
-        self.engine.report(report)
+        self.engine.report(report, false)
+    }
+
+    /// The same for what clients can make as much of as they like: it has half of the room.
+    pub fn report_lesser(&mut self, report: Box<[u8]>) -> Result<(), ReportError> {
+        self.engine.report(report, true)
     }
 
     /// What this shard has counted since the start, for the application to count its own there.
@@ -227,6 +232,18 @@ impl<'a, H: Handler> Peer<'a, H> {
     /// user: see [`Handler::told`].
     pub fn belong_to(&mut self, user: &str) {
         self.engine.belong_to(self.id, user);
+    }
+
+    /// Notes one more name under which it can be told something, whosever it is, until it is
+    /// [unmarked](Self::unmark) or closed: see [`Handler::told`] and [`Whom::Marked`](super::Whom).
+    /// How many each has is for the application to bound.
+    pub fn mark(&mut self, mark: &str) {
+        self.engine.mark(self.id, mark);
+    }
+
+    /// It does not bear this mark any more.
+    pub fn unmark(&mut self, mark: &str) {
+        self.engine.unmark(self.id, mark);
     }
 
     /// Whether it is a member of a channel, from a join that was not refused until it leaves.

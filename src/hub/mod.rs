@@ -13,7 +13,8 @@
 //!
 //! Beside its order, a home keeps what was published ([`Streams`]), who is there ([`Presence`]) and
 //! who has just come or left ([`Joins`]). [`Users`] counts the connections of the users whose home
-//! a shard is, and each shard's [`Roster`] finds its own connections of any user.
+//! a shard is, and each shard's [`Roster`] finds its own connections of any user, its [`Marks`]
+//! those that bear any other name.
 //!
 //! Invariant: a shard sees the publications of a channel in sequence order, with no hole except
 //! where it is told of a gap; a member gets exactly those queued while it was a member.
@@ -33,6 +34,7 @@ mod interest;
 mod joining;
 mod joins;
 mod listing;
+mod marks;
 mod memberships;
 mod names;
 mod order;
@@ -62,6 +64,7 @@ pub use interest::{Answer, InterestChange, Told};
 pub use joining::Announcement;
 pub use joins::{JoinBatch, JoinEvent, Joins};
 pub use listing::Page;
+pub use marks::Marks;
 pub use memberships::Standing;
 pub use order::{Follows, HomeChannelId, Order, OrderCounters, OrderError, Published, Repair};
 pub use outstanding::{AckCounters, AckPolicy, MailboxesFull, Outstanding, Redelivery};

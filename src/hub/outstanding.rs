@@ -19,6 +19,7 @@ mod away;
 mod log;
 mod losses;
 mod mailbox;
+mod oldest;
 mod redelivering;
 mod retaining;
 
@@ -27,6 +28,7 @@ use away::Away;
 use log::Log;
 use losses::Losses;
 use mailbox::Mailbox;
+use oldest::Oldest;
 use redelivering::delay_ms;
 use retaining::Walk;
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,6 +84,8 @@ pub struct Outstanding<F, L> {
     channels: BTreeMap<Arc<str>, Channel<F, L>>,
     /// When each mailbox is to be looked at.
     looks: BTreeSet<(u64, Arc<str>, Arc<str>)>,
+    /// Where what has been retained for longest is.
+    oldest: Oldest,
     /// Channels of which some mailbox has yet to take what was published, in turn.
     walks: BTreeMap<u64, Arc<str>>,
     next_walk: u64,
@@ -116,6 +120,7 @@ impl<F: Clone, L: Copy + Ord> Outstanding<F, L> {
         Self {
             channels: BTreeMap::new(),
             looks: BTreeSet::new(),
+            oldest: Oldest::default(),
             walks: BTreeMap::new(),
             next_walk: 0,
             away: Away::default(),
@@ -131,7 +136,9 @@ impl<F: Clone, L: Copy + Ord> Outstanding<F, L> {
     // --- Who is there -----------------------------------------------------------------------
 
     /// A connection of the user is in the channel. What the user has not acknowledged is sent
-    /// again soon; returns how many publications were lost that the user has not been told of.
+    /// again soon; returns how many publications were lost that the user is to be told of: all
+    /// since it has last acknowledged something after it was told, for what it is told now may be
+    /// lost with its connection.
     pub fn enter(
         &mut self,
         channel: &str,
@@ -157,7 +164,8 @@ impl<F: Clone, L: Copy + Ord> Outstanding<F, L> {
         if let Some(order) = mailbox.away.take() {
             self.away.remove(user, order);
         }
-        let lost = std::mem::take(&mut mailbox.lost);
+        mailbox.told = mailbox.lost;
+        let lost = mailbox.lost;
         self.schedule(channel, user);
         Ok(lost)
     }
@@ -233,19 +241,21 @@ impl<F: Clone, L: Copy + Ord> Outstanding<F, L> {
         if is_last {
             let all = self.channels.remove(&name).expect("seen above");
             self.bytes -= all.log.charge();
+            self.oldest.forget(all.log.first_id());
             if let Some(walk) = all.walk {
                 self.walks.remove(&walk.turn);
             }
         }
     }
 
-    /// The user has these; ids that are not known mean nothing.
+    /// The user has these, and what it was told of losses; ids that are not known mean nothing.
     pub fn acknowledge(&mut self, channel: &str, user: &str, ids: &[u64]) {
         self.bring_up(channel, user);
         for &id in ids {
             self.counters.acknowledged += u64::from(self.remove(channel, user, id));
         }
-        if self.mailbox(channel, user).is_some() {
+        if let Some(mailbox) = self.mailbox(channel, user) {
+            mailbox.lost -= std::mem::take(&mut mailbox.told);
             self.schedule(channel, user);
         }
     }
@@ -257,7 +267,9 @@ impl<F: Clone, L: Copy + Ord> Outstanding<F, L> {
         if !mailbox.remove(id) {
             return false;
         }
+        let before = all.log.first_id();
         self.bytes -= mailbox::PLACE_BYTES + all.log.release(id);
+        self.oldest.renew(channel, before, all.log.first_id());
         true
     }
 

@@ -13,7 +13,6 @@
 //! user's who were there when it began and are there still, once, and nobody who came after.
 
 use std::hash::BuildHasher;
-use std::ops::Range;
 
 use super::fanout::MemberId;
 
@@ -35,8 +34,6 @@ pub struct Roster {
     links: Links,
     /// Where the walk goes on, if there is one.
     cursor: Place,
-    /// The lists that it goes on with, after the one that it is in.
-    ahead: Range<usize>,
 }
 
 /// A member, or none: its number and one, so that fresh memory says none.
@@ -105,7 +102,6 @@ impl Roster {
             firsts: vec![Place::NONE; lists + 1].into(),
             links: Links::default(),
             cursor: Place::NONE,
-            ahead: 0..0,
         }
     }
 
@@ -136,38 +132,19 @@ impl Roster {
             Before::List(list) => self.firsts[list] = link.next,
         }
         if was_next {
-            self.go_to(link.next);
+            self.cursor = link.next;
         }
     }
 
     /// Begins a walk over the user's members, instead of any other.
     pub fn begin(&mut self, user: &str) {
-        self.ahead = 0..0;
         self.cursor = self.firsts[self.list_of(user)];
-    }
-
-    /// Begins a walk over everybody, instead of any other. It may meet who comes after.
-    pub fn begin_all(&mut self) {
-        self.ahead = 0..self.firsts.len();
-        self.go_to(Place::NONE);
-    }
-
-    /// The walk goes on here, or where the next list begins that is not empty: to look at a million
-    /// that are takes less than a turn may.
-    fn go_to(&mut self, place: Place) {
-        self.cursor = place;
-        while self.cursor == Place::NONE
-            && let Some(list) = self.ahead.next()
-        {
-            self.cursor = self.firsts[list];
-        }
     }
 
     /// The next member of the walk; some may be another user's.
     pub fn pass(&mut self) -> Option<MemberId> {
         let member = self.cursor.member()?;
-        let next = self.links.of(member).next;
-        self.go_to(next);
+        self.cursor = self.links.of(member).next;
         Some(member)
     }
 
@@ -292,7 +269,6 @@ mod tests {
         Enter { member: u32, user: usize },
         Leave { member: u32 },
         Begin { user: usize },
-        BeginAll,
         Next,
     }
 
@@ -304,7 +280,6 @@ mod tests {
             4 => (member(), 0..4_usize).prop_map(|(member, user)| Step::Enter { member, user }),
             3 => member().prop_map(|member| Step::Leave { member }),
             1 => (0..4_usize).prop_map(|user| Step::Begin { user }),
-            1 => Just(Step::BeginAll),
             3 => Just(Step::Next),
         ]
     }
@@ -338,15 +313,8 @@ mod tests {
                         let of_user = model.iter().filter(|(_, of)| **of == user);
                         awaited = of_user.map(|(member, _)| *member).collect();
                     }
-                    Step::BeginAll => {
-                        walked = None;
-                        roster.begin_all();
-                        awaited = model.keys().copied().collect();
-                    }
                     Step::Next => {
                         match roster.pass() {
-                            // It may have come after the walk began.
-                            Some(met) if walked.is_none() => drop(awaited.remove(&met.0)),
                             Some(met) if walked == Some(model[&met.0]) => {
                                 prop_assert!(awaited.remove(&met.0), "{} unawaited", met.0);
                             }

@@ -345,6 +345,9 @@ counters! {
     user_commands,
     /// Commands of back ends for users' clients that were refused, because too many were under way.
     user_commands_refused,
+    /// Clients told to come again, because commands that may be meant for them were said before it
+    /// was known whose they are, and are not kept any more.
+    user_commands_forgotten,
     /// Jobs given to the pool.
     jobs_started,
     /// Jobs refused because the pool was full.

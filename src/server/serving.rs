@@ -262,7 +262,7 @@ impl Serving {
                 Message::Unconsult { connection, id } => {
                     self.consulting.call_off(received.from, connection, id);
                 }
-                Message::UserTold { ask } => self.telling.told(ask),
+                Message::UserTold { ask, was_heard } => self.telling.told(ask, was_heard),
                 Message::ChannelsListed { ask, found } => {
                     self.listing.found(ask, found.as_ref().map(|found| found.as_slice()));
                 }
@@ -313,9 +313,9 @@ impl Serving {
             Ask::Channels { pattern, answer } => {
                 self.listing.list(&self.control.mesh, &pattern, answer);
             }
-            Ask::Tell { user, word, answer } => {
+            Ask::Tell { whom, word, answer } => {
                 let (mesh, counters) = (&self.control.mesh, &mut self.counters);
-                self.telling.tell(mesh, counters, (user.as_deref(), &word), answer);
+                self.telling.tell(mesh, counters, (&whom, &word), answer);
             }
             Ask::Snapshot { answer } => {
                 self.rounds.ask(Asker::Site(answer), &mut self.counters);

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::control::Busy;
+use crate::control::{Audience, TellError};
+use crate::handler::Whom;
 use crate::limits::USER_COMMANDS_MAX;
 use crate::mesh::{Class, Member, MemberId};
 use crate::metrics::Counters;
@@ -24,13 +25,15 @@ pub(super) struct Telling {
 
 struct Word {
     ask: u64,
-    user: Option<Arc<str>>,
+    whom: Whom<Arc<str>>,
     bytes: Arc<[u8]>,
     /// Shards that have not heard it, for want of room.
     untold: Vec<MemberId>,
     /// Shards that have not answered, told or not.
     left: usize,
-    answer: oneshot::Sender<Result<(), Busy>>,
+    /// All that have answered have taken it in.
+    was_heard: bool,
+    answer: oneshot::Sender<Result<(), TellError>>,
 }
 
 impl Telling {
@@ -38,27 +41,31 @@ impl Telling {
         Self { next: 0, words: VecDeque::new() }
     }
 
-    /// Notes a word for a user's connections on all shards, or for everybody's.
+    /// Notes a word for connections on all shards.
     pub(super) fn tell(
         &mut self,
         mesh: &Member<Message>,
         counters: &mut Counters,
-        (user, bytes): (Option<&str>, &[u8]),
-        answer: oneshot::Sender<Result<(), Busy>>,
+        (whom, bytes): (&Audience, &[u8]),
+        answer: oneshot::Sender<Result<(), TellError>>,
     ) {
         if self.words.len() >= USER_COMMANDS_MAX {
             counters.user_commands_refused += 1;
-            let _gone = answer.send(Err(Busy));
+            let _gone = answer.send(Err(TellError::Busy));
             return;
         }
         let untold: Vec<_> = mesh.peers().collect();
         self.next += 1;
         self.words.push_back(Word {
             ask: self.next,
-            user: user.map(Arc::from),
+            whom: match whom {
+                Audience::User(user) => Whom::User(user.as_str().into()),
+                Audience::Bearers(token) => Whom::Marked(token.as_str().into()),
+            },
             bytes: bytes.into(),
             left: untold.len(),
             untold,
+            was_heard: true,
             answer,
         });
     }
@@ -73,13 +80,13 @@ impl Telling {
                 counters.user_commands_refused += 1;
                 return false;
             }
-            let (user, bytes) = (&word.user, &word.bytes);
+            let (whom, bytes) = (&word.whom, &word.bytes);
             word.untold.retain(|shard| {
                 if full.contains(shard) {
                     return true;
                 }
-                let (user, bytes) = (user.clone(), Arc::clone(bytes));
-                let tell = Box::new(TellUser { ask: word.ask, user, word: bytes });
+                let (whom, bytes) = (whom.clone(), Arc::clone(bytes));
+                let tell = Box::new(TellUser { ask: word.ask, whom, word: bytes });
                 let is_full = mesh.send(*shard, Message::TellUser(tell), Class::Request).is_err();
                 full.extend(is_full.then_some(*shard));
                 is_full
@@ -88,16 +95,18 @@ impl Telling {
         });
     }
 
-    /// A shard has told a word to all whom it concerns there.
-    pub(super) fn told(&mut self, ask: u64) {
+    /// A shard has told a word to all whom it concerns there, or has failed to take it in.
+    pub(super) fn told(&mut self, ask: u64, was_heard: bool) {
         let place = self.words.iter().position(|word| word.ask == ask);
         let place = place.expect("a word waits for the answers of all shards");
         let word = &mut self.words[place];
         word.left -= 1;
+        word.was_heard &= was_heard;
         if word.left == 0 {
             let word = self.words.remove(place).expect("found above");
             // Who asked may have stopped waiting.
-            let _gone = word.answer.send(Ok(()));
+            let told = if word.was_heard { Ok(()) } else { Err(TellError::Unheard) };
+            let _gone = word.answer.send(told);
         }
     }
 }
@@ -117,9 +126,10 @@ mod tests {
         telling: &mut Telling,
         mesh: &mut Member<Message>,
         user: &str,
-    ) -> oneshot::Receiver<Result<(), Busy>> {
+    ) -> oneshot::Receiver<Result<(), TellError>> {
         let (answer, answered) = oneshot::channel();
-        telling.tell(mesh, &mut Counters::default(), (Some(user), b"word"), answer);
+        let whom = Audience::User(user.to_owned());
+        telling.tell(mesh, &mut Counters::default(), (&whom, b"word"), answer);
         answered
     }
 
@@ -129,8 +139,9 @@ mod tests {
         let mut heard = Vec::new();
         while let Some(received) = shard.receive() {
             let Message::TellUser(tell) = received.message else { panic!("{received:?}") };
-            shard.answer(received.from, Message::UserTold { ask: tell.ask });
-            heard.push((tell.ask, tell.user.expect("one").to_string()));
+            shard.answer(received.from, Message::UserTold { ask: tell.ask, was_heard: true });
+            let Whom::User(user) = tell.whom else { panic!("{tell:?}") };
+            heard.push((tell.ask, user.to_string()));
         }
         shard.flush(|_| {});
         heard
@@ -138,8 +149,10 @@ mod tests {
 
     fn take_answers(telling: &mut Telling, control: &mut Member<Message>) {
         while let Some(received) = control.receive() {
-            let Message::UserTold { ask } = received.message else { panic!("{received:?}") };
-            telling.told(ask);
+            let Message::UserTold { ask, was_heard } = received.message else {
+                panic!("{received:?}")
+            };
+            telling.told(ask, was_heard);
         }
         control.flush(|_| {});
     }
@@ -156,6 +169,18 @@ mod tests {
             take_answers(&mut telling, &mut control);
         }
         assert_eq!(answered.try_recv(), Ok(Ok(())));
+    }
+
+    #[test]
+    fn one_shard_that_has_failed_makes_the_answer_a_failure() {
+        for failed in 0..2 {
+            let (mut control, _shards) = ends(64);
+            let mut telling = Telling::new();
+            let mut answered = tell(&mut telling, &mut control, "ann");
+            telling.advance(&mut control, &mut Counters::default());
+            (0..2).for_each(|shard| telling.told(1, shard != failed));
+            assert_eq!(answered.try_recv(), Ok(Err(TellError::Unheard)));
+        }
     }
 
     #[test]
@@ -188,8 +213,10 @@ mod tests {
         let mut answers: Vec<_> =
             (0..USER_COMMANDS_MAX).map(|_| tell(&mut telling, &mut control, "")).collect();
         let (answer, mut refused) = oneshot::channel();
-        telling.tell(&control, &mut counters, (Some("ann"), b"word"), answer);
-        assert_eq!((refused.try_recv(), counters.user_commands_refused), (Ok(Err(Busy)), 1));
+        let whom = Audience::User("ann".to_owned());
+        telling.tell(&control, &mut counters, (&whom, b"word"), answer);
+        let busy = Ok(Err(TellError::Busy));
+        assert_eq!((refused.try_recv(), counters.user_commands_refused), (busy, 1));
         drop(answers.split_off(1));
         telling.advance(&mut control, &mut counters);
         assert_eq!(counters.user_commands_refused, USER_COMMANDS_MAX as u64);

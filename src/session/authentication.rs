@@ -31,7 +31,7 @@ impl Session {
             if token.expires.is_some_and(|end| end <= terms.now) {
                 return Err(ErrorCode::Expired.into());
             }
-            self.set_token(&token);
+            self.rest_on(&token, effects);
             claimed = token.subscriptions;
         } else if self.user().is_empty()
             && let Some(proxy) = &terms.rules.hooks.connect

@@ -21,6 +21,16 @@ pub struct Span(Range<usize>);
 pub enum Effect {
     /// It is known whose client it is: enter it among those of its user.
     Identified,
+    /// It can be told something under this name from now on.
+    Mark {
+        /// That of a token.
+        name: Span,
+    },
+    /// It cannot any more.
+    Unmark {
+        /// The same.
+        name: Span,
+    },
     /// The client has connected.
     Connected,
     /// Call `Session::late` after this time, or not at all, whatever was said before.
@@ -191,6 +201,16 @@ impl Effects {
     pub(super) fn leave(&mut self, channel: &str, why: Option<Unsubscribed>) {
         let channel = self.text(channel.as_bytes());
         self.push(Effect::Leave { channel, why });
+    }
+
+    pub(super) fn mark(&mut self, name: &str) {
+        let name = self.text(name.as_bytes());
+        self.push(Effect::Mark { name });
+    }
+
+    pub(super) fn unmark(&mut self, name: &str) {
+        let name = self.text(name.as_bytes());
+        self.push(Effect::Unmark { name });
     }
 
     pub(super) fn show_anew_in(&mut self, channel: &str) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::lifetimes::Expiring;
 use super::state::{Session, Terms};
+use super::token_names::SubscriptionTokens;
 use super::under_way::UnderWay;
 use crate::limits::USER_ID_BYTES_MAX;
 use crate::protocol::ClientInfo;
@@ -31,6 +32,8 @@ pub(super) struct More {
     channels: u32,
     /// The name of its token; empty if it has none.
     token_id: Box<str>,
+    /// Those of its subscriptions' tokens that have one.
+    pub(super) subscription_tokens: Option<Box<SubscriptionTokens>>,
     /// What back ends are told of it, and nobody else; empty for nothing.
     meta: Box<[u8]>,
     /// Headers that back ends are told of; none where nobody asks for any.
@@ -80,6 +83,7 @@ impl More {
         self.under_way.is_none()
             && self.channels == 0
             && self.token_id.is_empty()
+            && self.subscription_tokens.is_none()
             && self.meta.is_empty()
             && self.headers.is_none()
             && self.expiring.is_empty()
@@ -255,7 +259,7 @@ impl Session {
         ClientInfo { channel_info: self.channel_info(channel), ..self.shown(terms) }
     }
 
-    fn more_ref(&self) -> Option<&More> {
+    pub(super) fn more_ref(&self) -> Option<&More> {
         self.extra.as_ref()?.more.as_deref()
     }
 
@@ -281,6 +285,7 @@ impl Session {
         let Some(extra) = &mut self.extra else { return };
         if let Some(more) = &mut extra.more {
             more.under_way.take_if(|under_way| under_way.is_over());
+            more.subscription_tokens.take_if(|all| all.is_empty());
         }
         extra.more.take_if(|more| more.is_empty());
         let is_dated = extra.expires_s != 0 || extra.issued_s != 0;

@@ -53,7 +53,7 @@ impl Session {
         if !self.is_put_into(&token) {
             return Err(Refusal::Close(disconnect(TokenError::OtherChannels)));
         }
-        if self.set_token(&token) {
+        if self.rest_on(&token, effects) {
             effects.push(Effect::ShowAnew);
         }
         self.await_expiry(terms, effects);
@@ -90,6 +90,7 @@ impl Session {
             return Err(ErrorCode::Expired.into());
         }
         self.set_end(channel, token.expires, false);
+        self.rest_in(channel, &token.id, effects);
         self.renew_channel_info(channel, &token.claimed.info, effects);
         self.await_expiry(terms, effects);
         let ttl_s = ttl_s(token.expires, terms);
@@ -155,6 +156,7 @@ impl Session {
         self.channel_count -= 1;
         self.set_end(channel, None, false);
         self.set_channel_info(channel, &[]);
+        self.rest_in(channel, "", effects);
         effects.leave(channel, why);
     }
 

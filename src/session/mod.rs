@@ -45,6 +45,7 @@ mod simulation;
 mod state;
 mod staying;
 mod subscribe;
+mod token_names;
 mod tokens;
 mod under_way;
 mod vouching;

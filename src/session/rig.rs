@@ -1,6 +1,6 @@
 //! A shard for one session, for tests: does what the effects say, and keeps what was said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{
@@ -43,6 +43,8 @@ pub(super) struct Rig {
     /// What publishing comes to.
     pub(super) publish: Result<(), ErrorCode>,
     pub(super) is_identified: bool,
+    /// The names by which it is found.
+    pub(super) marks: BTreeSet<String>,
     pub(super) has_connected: bool,
     /// How often others were to be shown something else of it.
     pub(super) shown_anew: u32,
@@ -66,6 +68,7 @@ impl Rig {
                 lineage: Lineage::ZERO,
                 session_key: SessionKey::new([0; 32]),
                 revoked: Revoked::default(),
+                word_count: 0,
                 now: Duration::ZERO,
             },
             effects: Effects::default(),
@@ -82,6 +85,7 @@ impl Rig {
             retention: None,
             publish: Ok(()),
             is_identified: false,
+            marks: BTreeSet::new(),
             has_connected: false,
             shown_anew: 0,
             shown_anew_in: Vec::new(),
@@ -249,6 +253,10 @@ impl Rig {
             assert_eq!(self.closed, None, "{effect:?} after the last word");
             match effect {
                 Effect::Identified => self.is_identified = true,
+                Effect::Mark { name } => self.mark(&name),
+                Effect::Unmark { name } => {
+                    assert!(self.marks.remove(self.effects.name(&name)), "marked before");
+                }
                 Effect::Connected => {
                     assert!(!self.has_connected, "once");
                     self.has_connected = true;
@@ -308,6 +316,11 @@ impl Rig {
                 }
             }
         }
+    }
+
+    fn mark(&mut self, name: &Span) {
+        let name = self.effects.name(name).to_owned();
+        assert!(self.marks.insert(name), "marked once");
     }
 
     fn publish(

@@ -34,6 +34,9 @@ pub struct Terms {
     pub session_key: SessionKey,
     /// The tokens that are not to be believed any more.
     pub revoked: Revoked,
+    /// How many words there were for users, of which its clients have to obey those that come while
+    /// it is not known whose they are.
+    pub word_count: u64,
     /// The time since the Unix epoch, read no earlier than the step's connect or refresh began.
     pub now: Duration,
 }
@@ -128,6 +131,22 @@ impl Session {
     /// Whether the client has connected at some time.
     pub fn has_connected(&self) -> bool {
         matches!(self.phase, Phase::Connected | Phase::Closed { was_connected: true })
+    }
+
+    /// How many words there were when it asked to be let in, while it is not known whose it is.
+    pub fn unknown_since(&self) -> Option<u64> {
+        let under_way = self.under_way()?;
+        let is_unknown = match self.phase {
+            Phase::Waiting => true,
+            Phase::SigningIn => !under_way.has_plan(),
+            _ => false,
+        };
+        is_unknown.then_some(under_way.word_count)
+    }
+
+    /// Whether it is known whose it is, and it is in or about to be.
+    pub fn is_known(&self) -> bool {
+        self.is_connected() || self.is_connecting()
     }
 
     /// Whether it is counted among its user's connections: they are to be told when it is gone.

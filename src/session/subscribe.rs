@@ -78,6 +78,8 @@ struct Permit {
     expires: Option<Duration>,
     /// What its token says of it there.
     said: Claimed,
+    /// The name of that token; empty for none.
+    token_id: String,
 }
 
 impl Session {
@@ -119,7 +121,7 @@ impl Session {
         terms: &Terms,
         effects: &mut Effects,
     ) -> Entering {
-        let Permit { options, expires, said } = permit;
+        let Permit { options, expires, said, token_id } = permit;
         let plan = Plan {
             options: *options,
             grant: terms.rules.grant(*options, self.user(), wanted.wishes),
@@ -133,6 +135,7 @@ impl Session {
         let entrant = Entrant { must_recover: wanted.must_recover, ..plan.entrant() };
         let reading = plan.reading();
         self.set_channel_info(channel, plan.channel_info);
+        self.rest_in(channel, token_id, effects);
         effects.enter(channel, &plan, &terms.rules);
         Entering { entrant, expires: *expires, data: said.data.as_slice().into(), reading }
     }
@@ -165,7 +168,7 @@ impl Session {
         let options = options.overridden(result.overrides);
         let backend::SubscribeResult { info, data, .. } = result;
         let said = Claimed { info, data, ..Claimed::default() };
-        let permit = Permit { options, expires, said };
+        let permit = Permit { options, expires, said, token_id: String::new() };
         let entering = self.enter(&channel, wanted, &permit, terms, effects);
         let under_way = self.under_way_mut().expect("it was taken from");
         under_way.await_more(taken.slot, Awaited::Entry(Box::new(entering)));
@@ -190,7 +193,7 @@ impl Session {
         }
         let said = token.claimed;
         let options = options.overridden(said.overrides);
-        Ok(Permit { options, expires: token.expires, said })
+        Ok(Permit { options, expires: token.expires, said, token_id: token.id })
     }
 
     fn check_subscribe(
@@ -294,6 +297,7 @@ impl Session {
             Err(code) => {
                 self.channel_count -= 1;
                 self.set_channel_info(channel, &[]);
+                self.rest_in(channel, "", effects);
                 Reply::Error((*code).into())
             }
         };

@@ -40,6 +40,7 @@ impl Session {
         }
         let question = Question::Token { purpose, token: token.to_owned() };
         let under_way = self.begin();
+        under_way.word_count = terms.word_count;
         let slot = under_way.await_answer(0, "", Awaited::Token);
         under_way.block(slot);
         effects.push(Effect::Consult { slot, question: question.into() });
@@ -396,6 +397,20 @@ mod tests {
         let token = signer.token(claims);
         rig.frame(&format!("{{\"id\":1,\"connect\":{{\"token\":\"{token}\"}}}}"));
         rig
+    }
+
+    #[test]
+    fn while_nobody_knows_whose_a_client_is_it_knows_since_when() {
+        let signer = Signer::rsa(0, "RS256");
+        let mut rig = Rig::new(public(&signer));
+        (rig.terms.now, rig.terms.word_count) = (NOW, 7);
+        assert_eq!(rig.session.unknown_since(), None, "it has asked for nothing");
+        let token = signer.token(r#"{"sub":"ann"}"#);
+        rig.frame(&format!("{{\"id\":1,\"connect\":{{\"token\":\"{token}\"}}}}"));
+        rig.terms.word_count = 9;
+        assert_eq!((rig.session.unknown_since(), rig.session.is_known()), (Some(7), false));
+        checked(&mut rig, Ok(()));
+        assert_eq!((rig.session.unknown_since(), rig.session.is_known()), (None, true));
     }
 
     #[test]

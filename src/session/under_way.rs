@@ -74,6 +74,8 @@ pub(super) struct UnderWay {
     pub(super) deferred: Deferred,
     /// What is known of the token of the command that is read next.
     pub(super) verdict: Option<Result<Fingerprint, TokenError>>,
+    /// How many words there were for users when the client asked to be let in.
+    pub(super) word_count: u64,
     /// Bytes of replies that wait for earlier ones.
     written_bytes: usize,
     /// Memberships that the client has yet to be told of.

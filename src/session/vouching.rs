@@ -37,6 +37,7 @@ impl Session {
         let question = self.call(proxy, event, terms);
         self.phase = Phase::SigningIn;
         let under_way = self.begin();
+        under_way.word_count = terms.word_count;
         let slot = under_way.await_answer(id, "", Awaited::Connect(HeldChannels::of(request)));
         under_way.block(slot);
         effects.push(Effect::Consult { slot, question: question.into() });

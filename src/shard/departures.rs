@@ -29,7 +29,7 @@ impl Sessions {
         let (kind, channel) = (DepartureKind::Unsubscribe, self.effects.name(channel));
         let event = event(session, (kind, channel), (why.code(), why.reason()), &self.terms);
         // One that is refused is counted.
-        let _counted = peer.shard().report(event);
+        let _counted = peer.shard().report_lesser(event);
     }
 
     /// A client is gone that had connected.

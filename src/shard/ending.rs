@@ -106,7 +106,7 @@ impl<H: Handler> Turn<'_, H> {
             shard.partial_bytes -= std::mem::take(&mut busy.held_bytes);
         }
         shard.forget_consults(id);
-        shard.tellings.roster.leave(MemberId(index.as_u32()));
+        shard.tellings.forget(MemberId(index.as_u32()));
         shard.take_held_back(index);
         shard.end_set_aside(index);
         let connection = shard.connections.get_mut(index).expect("seen above");

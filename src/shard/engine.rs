@@ -112,8 +112,8 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
         self.core.consult(connection, id, question, may_wait)
     }
 
-    fn report(&mut self, report: Box<[u8]>) -> Result<(), ReportError> {
-        self.core.report(report)
+    fn report(&mut self, report: Box<[u8]>, is_lesser: bool) -> Result<(), ReportError> {
+        self.core.report(report, is_lesser)
     }
 
     fn tag(&self, connection: ConnectionId, channel: &str) -> Option<u8> {
@@ -182,6 +182,18 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
     fn belong_to(&mut self, connection: ConnectionId, user: &str) {
         if self.core.open(connection).is_some() {
             self.core.tellings.roster.enter(MemberId(connection.index()), user);
+        }
+    }
+
+    fn mark(&mut self, connection: ConnectionId, mark: &str) {
+        if self.core.open(connection).is_some() {
+            self.core.tellings.marks.add(MemberId(connection.index()), mark);
+        }
+    }
+
+    fn unmark(&mut self, connection: ConnectionId, mark: &str) {
+        if self.core.open(connection).is_some() {
+            self.core.tellings.marks.remove(MemberId(connection.index()), mark);
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::handler::{
     self, AskError, ConnectionId, Entered, Entry, JoinError, Keep, Position, Present, Question,
-    SignInError,
+    SignInError, Whom,
 };
 use crate::hub::Answer;
 use crate::metrics::{Counters, Details, Memory};
@@ -73,8 +73,9 @@ pub(crate) enum Message {
     ChannelsListed { ask: u64, found: Option<Arc<Vec<Listed>>> },
     /// From the control thread: tell this to all connections of a user. A request.
     TellUser(Box<TellUser>),
-    /// The answer to [`Message::TellUser`]: all that are here have been told.
-    UserTold { ask: u64 },
+    /// The answer to [`Message::TellUser`]: all that are here have been told. False if the
+    /// application has failed to take it in.
+    UserTold { ask: u64, was_heard: bool },
     /// From the control thread: close everything, and end.
     Stop,
     /// From the control thread: say what you have counted, in this round of asking.
@@ -127,12 +128,12 @@ pub(crate) struct Listed {
     pub(crate) members: u32,
 }
 
-/// A word for all connections of a user, or of everybody where none is named.
+/// A word for all connections of a user, or with a mark.
 #[derive(Clone, Debug)]
 pub(crate) struct TellUser {
     /// The asking thread's own.
     pub(crate) ask: u64,
-    pub(crate) user: Option<Arc<str>>,
+    pub(crate) whom: Whom<Arc<str>>,
     /// What only the application understands.
     pub(crate) word: Arc<[u8]>,
 }

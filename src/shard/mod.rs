@@ -59,6 +59,7 @@ mod phase;
 mod positions;
 mod reading;
 mod ready;
+mod recent_words;
 mod redeliveries;
 mod replacing;
 mod reports;

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use self::fields::{ANSWERS, Reader, SIGN_IN_RESULTS, Writer};
 use super::message::Message;
+use crate::handler::Whom;
 
 /// Bytes that are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,17 +121,17 @@ impl Message {
             Self::Consulted(consulted) => put.tag(CONSULTED).consulted(consulted),
             Self::Reported(reports) => put.tag(REPORTED).reports(reports),
             Self::TellUser(tell) => {
-                let user = tell.user.as_ref();
-                put.tag(TELL_USER)
-                    .u64(tell.ask)
-                    .option(user, |put, user| put.text(user))
-                    .bytes(&tell.word)
+                let (is_marked, name) = match &tell.whom {
+                    Whom::User(user) => (false, user),
+                    Whom::Marked(mark) => (true, mark),
+                };
+                put.tag(TELL_USER).u64(tell.ask).bool(is_marked).text(name).bytes(&tell.word)
             }
             Self::ListChannels(list) => put.tag(LIST_CHANNELS).u64(list.ask).text(&list.pattern),
             Self::ChannelsListed { ask, found } => {
                 put.tag(CHANNELS_LISTED).u64(*ask).option(found.as_ref(), Writer::members)
             }
-            Self::UserTold { ask } => put.tag(USER_TOLD).u64(*ask),
+            Self::UserTold { ask, was_heard } => put.tag(USER_TOLD).u64(*ask).bool(*was_heard),
             Self::Stop => put.tag(STOP),
             Self::Count { round } => put.tag(COUNT).u64(*round),
             Self::Counted(counted) => put.tag(COUNTED).counted(counted),
@@ -189,7 +190,7 @@ impl Message {
                 ask: take.u64()?,
                 found: take.option(Reader::members)?.map(Arc::new),
             },
-            USER_TOLD => Self::UserTold { ask: take.u64()? },
+            USER_TOLD => Self::UserTold { ask: take.u64()?, was_heard: take.bool()? },
             STOP => Self::Stop,
             COUNT => Self::Count { round: take.u64()? },
             COUNTED => Self::Counted(Box::new(take.counted()?)),
@@ -283,10 +284,15 @@ mod tests {
             Message::SignOut { user: "bo".into() },
             Message::TellUser(Box::new(TellUser {
                 ask: u64::MAX - 3,
-                user: Some("dora".into()),
+                whom: Whom::User("dora".into()),
                 word: Arc::from(&b"{}"[..]),
             })),
-            Message::UserTold { ask: 12 },
+            Message::TellUser(Box::new(TellUser {
+                ask: 11,
+                whom: Whom::Marked("".into()),
+                word: Arc::from(&b"7"[..]),
+            })),
+            Message::UserTold { ask: 12, was_heard: true },
             Message::ListChannels(Box::new(ListChannels { ask: 13, pattern: "a*".into() })),
             Message::ChannelsListed { ask: 14, found: None },
             Message::ChannelsListed {

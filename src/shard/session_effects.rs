@@ -33,6 +33,8 @@ impl Sessions {
                     let user = peer.state().map(|session| session.user().to_owned());
                     peer.belong_to(&user.unwrap_or_default());
                 }
+                Effect::Mark { name } => peer.mark(self.effects.name(&name)),
+                Effect::Unmark { name } => peer.unmark(self.effects.name(&name)),
                 Effect::Connected => be_connected(peer),
                 Effect::Alarm { after } => peer.set_alarm(after),
                 Effect::SignIn { limit } => self.sign_in(peer, limit),

@@ -166,7 +166,10 @@ impl SessionRig {
         let (core, sessions) = &mut self.shards[1];
         while let Some(received) = core.channels.mesh.receive() {
             match received.message {
-                Message::UserTold { ask } => answers.push(ask),
+                Message::UserTold { ask, was_heard } => {
+                    assert!(was_heard, "sessions take in all that they are told");
+                    answers.push(ask);
+                }
                 message => {
                     let mut turn = Turn { core, batch: &mut batch };
                     turn.take(sessions, received.from, message);

@@ -87,7 +87,12 @@ impl SessionSettings {
     /// The rules, as sessions go by them.
     pub(super) fn rules(&self) -> Rules {
         let ping_interval_s = self.ping_interval.map_or(0, whole_seconds);
-        Rules { ping_interval_s, ..self.rules.clone() }
+        let mut rules = Rules { ping_interval_s, ..self.rules.clone() };
+        if let Some(user) = &self.user_id_http_header {
+            // No client says by itself what the proxy in front says of its user.
+            rules.hooks.emulated_headers.retain(|name| !name.eq_ignore_ascii_case(user));
+        }
+        rules
     }
 
     /// Finds what no server could go by.

@@ -17,6 +17,7 @@ use super::client_words::{format_of, joins, kind_of};
 use super::connection::Connection;
 use super::encodings::Encodings;
 use super::live_settings::{InForce, LiveSettings};
+use super::recent_words::RecentWords;
 use super::session_settings::{SessionSettings, SessionSettingsError};
 use crate::filter::Tags;
 use crate::handler::{
@@ -41,6 +42,7 @@ pub struct Sessions {
     /// Makes the random bits of client ids: a keyed hash of a count, which nobody can foresee.
     hasher: RandomState,
     session_count: u64,
+    pub(super) recent_words: RecentWords,
 }
 
 /// A user's id that is too long, no text, or there twice.
@@ -69,12 +71,20 @@ impl Sessions {
     fn new(settings: InForce, lineage: Lineage, session_key: SessionKey) -> Self {
         let (rules, now) = (settings.rules(), clock::since_epoch());
         Self {
-            terms: Terms { rules, lineage, session_key, revoked: Revoked::default(), now },
+            terms: Terms {
+                rules,
+                lineage,
+                session_key,
+                revoked: Revoked::default(),
+                word_count: 0,
+                now,
+            },
             settings,
             effects: Effects::default(),
             encodings: Encodings::default(),
             hasher: RandomState::new(),
             session_count: 0,
+            recent_words: RecentWords::default(),
         }
     }
 
@@ -104,7 +114,13 @@ impl Sessions {
         if wanted.is_empty() {
             return Vec::new();
         }
-        let all = request.headers().map(|(name, value)| (name.to_ascii_lowercase(), value));
+        // What names the user counts where a trusted proxy says it: back ends believe it, too.
+        let user = self.settings.user_id_http_header.as_deref();
+        let is_believed = |name: &str| {
+            request.is_from_proxy() || user.is_none_or(|user| !name.eq_ignore_ascii_case(user))
+        };
+        let all = request.headers().filter(|(name, _)| is_believed(name));
+        let all = all.map(|(name, value)| (name.to_ascii_lowercase(), value));
         let told = all.filter(|(name, _)| wanted.contains(name));
         // What is no text is nobody's to understand.
         told.filter_map(|(name, value)| Some((name, std::str::from_utf8(value).ok()?.to_owned())))
@@ -320,8 +336,12 @@ impl Handler for Sessions {
         result: Result<Box<[u8]>, ConsultError>,
     ) {
         self.begin(peer);
+        let unknown_since = peer.state().and_then(|session| session.unknown_since());
         let deferred = self.take_verdict(peer, SlotId::of(id), result);
         self.go_on(peer, deferred);
+        if let Some(since) = unknown_since {
+            self.catch_up(peer, since);
+        }
     }
 
     fn signed_in(&mut self, peer: &mut Peer<'_, Self>, result: Result<(), SignInError>) {
@@ -331,7 +351,7 @@ impl Handler for Sessions {
     }
 
     fn heard(&mut self, word: Word<'_>) {
-        self.note_revocation(word);
+        self.note(word);
     }
 
     fn told(&mut self, shard: &mut Shard<'_, Self>, word: Word<'_>, connections: &[ConnectionId]) {

@@ -1,14 +1,14 @@
-//! Words for all connections of a user, or of everybody, which somebody outside has said to every
+//! Words for all connections of a user, or with a mark, which somebody outside has said to every
 //! shard.
 //!
 //! ```text
-//!   TellUser ─▶ waits its turn ─▶ a walk over the user's connections, some in each turn
+//!   TellUser ─▶ waits its turn ─▶ a walk over those who are meant, some in each turn
 //!             └▶ Handler::heard       └▶ Handler::told ─ all of them ─▶ UserTold
 //! ```
 //!
 //! Invariants: words are told in the order in which they came, each of them to all who were there
 //! when its walk began, and is answered after the last of them; a walk has a share of each turn,
-//! however many connections a user has.
+//! however many connections a user has, and looks at nobody who is not in its list.
 
 #![forbid(unsafe_code)]
 
@@ -20,13 +20,14 @@ use super::core::Turn;
 use super::guard;
 use super::message::{Message, TellUser};
 use super::slab::Index;
-use crate::handler::{ConnectionId, Handler, Shard, Word};
-use crate::hub::{MemberId, Roster};
+use crate::handler::{ConnectionId, Handler, Shard, Whom, Word};
+use crate::hub::{Marks, MemberId, Roster};
 use crate::mesh::MemberId as MeshId;
 
 /// Whose connections this shard has, and what is to be told to them.
 pub(super) struct Tellings {
     pub(super) roster: Roster,
+    pub(super) marks: Marks,
     /// The first one's walk is under way if it has begun. As many at most as the mesh has room for
     /// their answers.
     waiting: VecDeque<Telling>,
@@ -34,23 +35,60 @@ pub(super) struct Tellings {
 
 struct Telling {
     from: MeshId,
-    has_begun: bool,
+    stage: Stage,
     what: Box<TellUser>,
+}
+
+#[derive(Clone, Copy)]
+enum Stage {
+    Waits,
+    /// Its walk has begun.
+    Told {
+        was_heard: bool,
+    },
 }
 
 impl Tellings {
     /// For a shard of so many connections.
     pub(super) fn new(connections_max: u32) -> Self {
         let roster = Roster::new(connections_max, RandomState::new());
-        Self { roster, waiting: VecDeque::new() }
+        Self { roster, marks: Marks::new(RandomState::new()), waiting: VecDeque::new() }
     }
 
     pub(super) fn take(&mut self, from: MeshId, what: Box<TellUser>) {
-        self.waiting.push_back(Telling { from, has_begun: false, what });
+        self.waiting.push_back(Telling { from, stage: Stage::Waits, what });
     }
 
     pub(super) fn has_work(&self) -> bool {
         !self.waiting.is_empty()
+    }
+
+    /// A connection is gone.
+    pub(super) fn forget(&mut self, member: MemberId) {
+        self.roster.leave(member);
+        self.marks.leave(member);
+    }
+
+    fn begin(&mut self, whom: Whom<&str>) {
+        match whom {
+            Whom::User(user) => self.roster.begin(user),
+            Whom::Marked(mark) => self.marks.begin(mark),
+        }
+    }
+
+    /// The next of the walk.
+    fn pass(&mut self, whom: Whom<&str>) -> Option<MemberId> {
+        match whom {
+            Whom::User(_) => self.roster.pass(),
+            Whom::Marked(_) => self.marks.pass(),
+        }
+    }
+
+    fn has_next(&self, whom: Whom<&str>) -> bool {
+        match whom {
+            Whom::User(_) => self.roster.has_next(),
+            Whom::Marked(_) => self.marks.has_next(),
+        }
     }
 }
 
@@ -60,41 +98,44 @@ impl<H: Handler> Turn<'_, H> {
         let mut left = budget;
         while left > 0 {
             let Some(mut telling) = self.core.tellings.waiting.pop_front() else { break };
-            if !std::mem::replace(&mut telling.has_begun, true) {
-                self.hear(handler, &telling.what);
-                let roster = &mut self.core.tellings.roster;
-                match &telling.what.user {
-                    Some(user) => roster.begin(user),
-                    None => roster.begin_all(),
+            let whom = telling.what.whom.borrowed();
+            let was_heard = match telling.stage {
+                Stage::Told { was_heard } => was_heard,
+                Stage::Waits => {
+                    self.core.tellings.begin(whom);
+                    self.hear(handler, &telling.what)
                 }
-            }
-            let connections = self.some_connections(left);
+            };
+            telling.stage = Stage::Told { was_heard };
+            let connections = self.some_connections(whom, left);
             left -= connections.len().max(1);
             self.tell_some(handler, &telling.what, &connections);
-            if self.core.tellings.roster.has_next() {
+            if self.core.tellings.has_next(whom) {
                 self.core.tellings.waiting.push_front(telling);
             } else {
-                let answer = Message::UserTold { ask: telling.what.ask };
+                let answer = Message::UserTold { ask: telling.what.ask, was_heard };
                 self.core.channels.mesh.answer(telling.from, answer);
             }
         }
         budget - left
     }
 
-    fn hear(&mut self, handler: &mut H, what: &TellUser) {
+    /// Has the application take a word in; false if it failed.
+    fn hear(&mut self, handler: &mut H, what: &TellUser) -> bool {
         self.core.called = true;
-        let word = Word { user: what.user.as_deref(), bytes: &what.word };
-        if guard(|| handler.heard(word)).is_none() {
-            // It is no connection's fault: whoever is told of it is told all the same.
-            self.core.counters.handler_panics += 1;
-        }
+        let word = Word { whom: what.whom.borrowed(), bytes: &what.word };
+        let was_heard = guard(|| handler.heard(word)).is_some();
+        // It is no connection's fault: whoever is told of it is told all the same, and whoever has
+        // said it hears that it may not hold here.
+        self.core.counters.handler_panics += u64::from(!was_heard);
+        was_heard
     }
 
     /// The next connections of the walk.
-    fn some_connections(&mut self, count_max: usize) -> Vec<ConnectionId> {
+    fn some_connections(&mut self, whom: Whom<&str>, count_max: usize) -> Vec<ConnectionId> {
         let mut connections = Vec::new();
         while connections.len() < count_max
-            && let Some(MemberId(index)) = self.core.tellings.roster.pass()
+            && let Some(MemberId(index)) = self.core.tellings.pass(whom)
         {
             connections.push(self.core.id(Index::new(index)));
         }
@@ -106,7 +147,7 @@ impl<H: Handler> Turn<'_, H> {
             return;
         }
         self.core.called = true;
-        let word = Word { user: what.user.as_deref(), bytes: &what.word };
+        let word = Word { whom: what.whom.borrowed(), bytes: &what.word };
         if guard(|| handler.told(&mut Shard::new(self), word, connections)).is_none() {
             // Nobody knows how far it came: each hears it by itself, and one costs only itself.
             for one in connections {
@@ -118,5 +159,93 @@ impl<H: Handler> Turn<'_, H> {
             }
         }
         self.tell_endings(handler);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{admit, core_in};
+    use super::*;
+    use crate::handler::{Cause, Closed, Message as Received, Peer, Request, Upgrade};
+    use crate::mesh::{self, Class};
+    use crate::ring::{Batch, Received as Read};
+
+    /// An application that fails at words of its choice.
+    struct Failing {
+        fails_to_hear: bool,
+        fails_to_tell: bool,
+        ends: Vec<(Cause, u16)>,
+    }
+
+    impl Handler for Failing {
+        type Connection = ();
+
+        fn upgrade(&mut self, _request: &Request<'_>) -> Upgrade<()> {
+            Upgrade::accept(())
+        }
+
+        fn message(&mut self, _peer: &mut Peer<'_, Self>, _message: Received<'_>) {}
+
+        fn close(&mut self, _shard: &mut Shard<'_, Self>, _state: (), closed: &Closed) {
+            self.ends.push((closed.cause, closed.code));
+        }
+
+        fn heard(&mut self, _word: Word<'_>) {
+            assert!(!self.fails_to_hear, "planted");
+        }
+
+        fn told(&mut self, _: &mut Shard<'_, Self>, _: Word<'_>, _: &[ConnectionId]) {
+            assert!(!self.fails_to_tell, "planted");
+        }
+    }
+
+    const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
+        Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+    /// Has one of two connections told something; returns what is answered, how the connections
+    /// ended, and how many panics were counted.
+    fn told(fails_to_hear: bool, fails_to_tell: bool) -> (bool, Vec<(Cause, u16)>, u64) {
+        let mut members = mesh::build_with_slots(2, 64).expect("a mesh");
+        let mut control = members.pop().expect("two");
+        let mut core = core_in::<Failing>(members.pop().expect("two"));
+        let mut handler = Failing { fails_to_hear, fails_to_tell, ends: Vec::new() };
+        let mut batch = Batch::new(64);
+        let _peers = [admit(&mut core), admit(&mut core)];
+        for index in [0, 1].map(Index::new) {
+            let mut turn = Turn { core: &mut core, batch: &mut batch };
+            turn.received(&mut handler, index, Read::Bytes(HEAD.len()), &mut HEAD.to_vec());
+        }
+        core.tellings.marks.add(MemberId(1), "t");
+        let what = TellUser { ask: 7, whom: Whom::Marked("t".into()), word: [0; 1].into() };
+        let what = Message::TellUser(Box::new(what));
+        control.send(MeshId::new(0), what, Class::Request).expect("there is room");
+        control.flush(|_| {});
+        let received = core.channels.mesh.receive().expect("it was just sent");
+        let mut turn = Turn { core: &mut core, batch: &mut batch };
+        turn.take(&mut handler, received.from, received.message);
+        while turn.core.tellings.has_work() {
+            turn.tell_users(&mut handler, 10);
+        }
+        core.channels.mesh.flush(|_| {});
+        let Message::UserTold { ask: 7, was_heard } = control.receive().expect("one").message
+        else {
+            panic!("another message")
+        };
+        (was_heard, handler.ends, core.counters().handler_panics)
+    }
+
+    /// Once whoever had said it was told that all shards had heard it.
+    #[test]
+    fn who_says_what_an_application_fails_to_hear_is_told_so() {
+        assert_eq!(told(false, false), (true, vec![], 0));
+        assert_eq!(told(true, false), (false, vec![], 1), "it is nobody's fault");
+    }
+
+    #[test]
+    fn a_connection_that_cannot_be_told_is_closed_and_no_other() {
+        let (was_heard, ends, panics) = told(false, true);
+        assert_eq!((was_heard, ends), (true, vec![(Cause::Panic, 1011)]));
+        assert_eq!(panics, 1);
     }
 }

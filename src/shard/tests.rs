@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use super::core::{Effect, Turn};
 use super::listeners::Newcomer;
+use super::message::Message as Mesh;
 use super::ready::Rank;
 use super::slab::Index;
 use super::{Channels, Core, Jobs, Seats, Settings};
 use crate::address::SocketPeer;
 use crate::config::Config;
 use crate::handler::{Cause, Handler, Message, Peer, Request, Routes, Upgrade};
+use crate::mesh::Member;
 use crate::ring::{Batch, Operation, Token};
 use crate::sys::bell::Bell;
 use crate::sys::clock;
@@ -30,19 +32,23 @@ impl Handler for Silent {
 
 /// The core of a lone shard with one connection, and that one's other end.
 pub(super) fn core() -> (Core<Silent>, UnixStream) {
-    let config = Config::new(([127, 0, 0, 1], 0).into());
-    let routes = Routes::any();
-    let settings = Settings::new(&config, 0, 1, Arc::new(Seats::new(1, 10, 10)), None, 0, &routes);
-    let mesh = crate::mesh::build(1).unwrap().remove(0);
-    let channels = Channels::new(0, 1, 100, mesh, clock::now(), &std::hash::RandomState::new());
-    let bell = Arc::new(Bell::new().unwrap());
-    let jobs = Jobs::new(crossbeam_channel::bounded(1).0, 1, bell);
-    let mut core = Core::new(settings, routes, channels, jobs, clock::now(), |_| SocketPeer::Local);
+    let mut core = core_in(crate::mesh::build(1).unwrap().remove(0));
     let peer = admit(&mut core);
     (core, peer)
 }
 
-fn admit(core: &mut Core<Silent>) -> UnixStream {
+/// The core of a lone shard with this place in the mesh.
+pub(super) fn core_in<H: Handler>(mesh: Member<Mesh>) -> Core<H> {
+    let config = Config::new(([127, 0, 0, 1], 0).into());
+    let routes = Routes::any();
+    let settings = Settings::new(&config, 0, 1, Arc::new(Seats::new(1, 10, 10)), None, 0, &routes);
+    let channels = Channels::new(0, 1, 100, mesh, clock::now(), &std::hash::RandomState::new());
+    let bell = Arc::new(Bell::new().unwrap());
+    let jobs = Jobs::new(crossbeam_channel::bounded(1).0, 1, bell);
+    Core::new(settings, routes, channels, jobs, clock::now(), |_| SocketPeer::Local)
+}
+
+pub(super) fn admit<H: Handler>(core: &mut Core<H>) -> UnixStream {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let _taken = core.admit(Newcomer::new(ours.into(), false));
     theirs

@@ -7,8 +7,10 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::sessions::Sessions;
-use crate::handler::{ConnectionId, Peer, Shard, Word};
-use crate::protocol::{OptionsForUser, Term, UserAction, UserCommand, UserSubscription};
+use crate::handler::{ConnectionId, Peer, Shard, Whom, Word};
+use crate::protocol::{
+    DisconnectCode, OptionsForUser, Term, UserAction, UserCommand, UserSubscription,
+};
 use crate::session::{Deferred, Membership};
 use crate::sys::clock;
 use crate::token::{Claimed, Override, Overrides, Revoked};
@@ -22,7 +24,7 @@ impl Sessions {
         connections: &[ConnectionId],
     ) {
         let Some(command) = UserCommand::decode(word.bytes) else {
-            tracing::error!(user = ?word.user, "a user command is none of this version");
+            tracing::error!(whom = ?word.whom, "a user command is none of this version");
             return;
         };
         for connection in connections {
@@ -31,8 +33,11 @@ impl Sessions {
                 let client = session.shown(&self.terms).client;
                 let name = session.transport().is_emulated();
                 let name = name.then(|| session.secret_name(&self.terms));
-                word.user.is_none_or(|user| session.user() == user)
-                    && command.clients.holds(client, name.as_deref())
+                let is_it = match word.whom {
+                    Whom::User(user) => session.user() == user,
+                    Whom::Marked(_) => true,
+                };
+                is_it && command.clients.holds(client, name.as_deref())
             });
             if is_meant {
                 self.act_on(&mut peer, &command.action);
@@ -56,7 +61,10 @@ impl Sessions {
                 let Some(session) = peer.state() else { return };
                 deferred = session.put_out(channel, membership, &self.terms, &mut self.effects);
             }
-            UserAction::RevokeToken { .. } => self.doubt(peer),
+            UserAction::RevokeToken { id, .. } => {
+                self.doubt(peer);
+                deferred = self.doubt_subscriptions(peer, id);
+            }
             UserAction::RevokeTokens { channel, .. } if channel.is_empty() => self.doubt(peer),
             UserAction::RevokeTokens { channel, .. } => {
                 let membership = peer.tag(channel).map(Membership::of_bits);
@@ -81,8 +89,35 @@ impl Sessions {
         }
     }
 
-    /// Notes which tokens a word revokes, if it does, before any connection is told of it.
-    pub(super) fn note_revocation(&mut self, word: Word<'_>) {
+    /// The same for tokens that its subscriptions rest on.
+    fn doubt_subscriptions(&mut self, peer: &mut Peer<'_, Self>, token_id: &str) -> Deferred {
+        let channels = peer.state().map(|session| session.channels_by(token_id));
+        let tags = channels.into_iter().flatten().map(|channel| (peer.tag(&channel), channel));
+        let memberships = tags.map(|(tag, channel)| (channel, tag.map(Membership::of_bits)));
+        let memberships: Vec<_> = memberships.collect();
+        let Some(session) = peer.state() else { return Deferred::default() };
+        session.doubt_subscriptions(token_id, &memberships, &self.terms, &mut self.effects)
+    }
+
+    /// It has just come out whose client it is, if it has: what was said of its user since it asked
+    /// to be let in is meant for it, too.
+    pub(super) fn catch_up(&mut self, peer: &mut Peer<'_, Self>, since: u64) {
+        let Some(session) = peer.state().filter(|session| session.is_known()) else { return };
+        let user = session.user().to_owned();
+        let Ok(words) = self.recent_words.since(since, &user) else {
+            peer.shard().counters().user_commands_forgotten += 1;
+            return peer.close(DisconnectCode::Internal.code(), DisconnectCode::Internal.text());
+        };
+        let connection = peer.id();
+        for bytes in words {
+            let word = Word { whom: Whom::User(&user), bytes: &bytes };
+            self.command_users(&mut peer.shard(), word, &[connection]);
+        }
+    }
+
+    /// Notes a word before any connection is told of it: which tokens it revokes, or what it has
+    /// done to clients of whom it will come out later that they are the user's.
+    pub(super) fn note(&mut self, word: Word<'_>) {
         let at = Duration::from_secs;
         let end = |term: Term| if term.until_s == 0 { Revoked::FOR_EVER } else { at(term.until_s) };
         let revoked = &mut self.terms.revoked;
@@ -91,10 +126,18 @@ impl Sessions {
                 revoked.revoke(&id, end(term), at(term.since_s))
             }
             Some(UserAction::RevokeTokens { channel, issued_before_s, term }) => {
-                let whose = (word.user.unwrap_or_default(), &*channel);
+                let Whom::User(user) = word.whom else { unreachable!("it is said of a user") };
+                let whose = (user, &*channel);
                 revoked.revoke_before(whose, at(issued_before_s), end(term), at(term.since_s))
             }
-            _ => Ok(()),
+            _ => {
+                if let Whom::User(user) = word.whom {
+                    let wait_max = self.settings.stale_close_delay;
+                    self.recent_words.note(user, word.bytes, clock::now(), wait_max);
+                    self.terms.word_count = self.recent_words.count();
+                }
+                Ok(())
+            }
         };
         noted.expect("whoever says it has the same list, and has looked");
     }
@@ -137,6 +180,7 @@ mod tests {
     use super::super::session_rig::{Client, SessionRig, names_at, open_settings};
     use super::super::session_settings::SessionSettings;
     use crate::config::Config;
+    use crate::handler::Whom;
     use crate::hub::{Homes, ShardId};
     use crate::protocol::{Selection, UserAction, UserCommand, UserSubscription};
     use crate::session::{PersonalChannel, Retention, Rules};
@@ -161,7 +205,10 @@ mod tests {
     fn disconnect(rig: &mut SessionRig, user: &str, share: usize) -> (Vec<usize>, Vec<u64>) {
         let action = UserAction::disconnect();
         let word = UserCommand { clients: Selection::default(), action }.encode();
-        rig.tell_user(TellUser { ask: 7, user: Some(user.into()), word: Arc::from(word) }, share)
+        rig.tell_user(
+            TellUser { ask: 7, whom: Whom::User(user.into()), word: Arc::from(word) },
+            share,
+        )
     }
 
     #[test]
@@ -226,7 +273,10 @@ mod tests {
             rig.frame(client, &subscribe);
             let action = UserAction::Unsubscribe { channel };
             let word = UserCommand { clients: Selection::default(), action }.encode();
-            rig.tell_user(TellUser { ask: 7, user: Some("ann".into()), word: Arc::from(word) }, 9);
+            rig.tell_user(
+                TellUser { ask: 7, whom: Whom::User("ann".into()), word: Arc::from(word) },
+                9,
+            );
             assert_eq!(rig.counters().errors_permission_denied, 1, "the subscribe is answered");
             rig.frame(client, &subscribe);
             rig.exchange();
@@ -266,7 +316,8 @@ mod tests {
                 UserAction::Subscribe(Box::new(subscription))
             };
             let word = UserCommand { clients: Selection::default(), action }.encode();
-            let tell = TellUser { ask: 7, user: Some(user.as_str().into()), word: Arc::from(word) };
+            let tell =
+                TellUser { ask: 7, whom: Whom::User(user.as_str().into()), word: Arc::from(word) };
             assert_eq!(rig.counters().client_connects, 0, "its homes have not answered");
             rig.tell_user(tell, 9);
             rig.exchange();

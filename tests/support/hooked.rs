@@ -27,11 +27,19 @@ pub(crate) fn serve_as(
 
 /// The same with these rules.
 pub(crate) fn serve_by(
-    mut config: Config,
+    config: Config,
     rules: Rules,
     proxies: Vec<(&str, Proxy)>,
 ) -> (Running, SocketAddr) {
-    let settings = SessionSettings { rules, ..session::settings() };
+    serve_with(config, SessionSettings { rules, ..session::settings() }, proxies)
+}
+
+/// The same with these settings.
+pub(crate) fn serve_with(
+    mut config: Config,
+    settings: SessionSettings,
+    proxies: Vec<(&str, Proxy)>,
+) -> (Running, SocketAddr) {
     settings.configure(&mut config);
     let make = Sessions::for_shards(settings).expect("the settings are valid");
     let mut site = Settings::default();

@@ -12,7 +12,8 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::failure::{ApiError, Code, Failure};
 use super::object;
-use super::users::{Done, bad, not_all};
+use super::users::{Done, bad, untold};
+use crate::control::ask::Audience;
 use crate::control::routes::Context;
 use crate::limits::{REVOCATIONS_MAX, TOKEN_ID_BYTES_MAX, USER_ID_BYTES_MAX};
 use crate::protocol::{Selection, Term, UserAction, UserCommand};
@@ -80,7 +81,8 @@ pub(super) async fn revoke_token(context: &Context, body: &[u8]) -> Result<Done,
     let term = context.revocations.term(expire_at)?;
     let (until, since) = times(term);
     context.revocations.note(context, |revoked| revoked.revoke(&uid, until, since))?;
-    tell(context, None, UserAction::RevokeToken { id: uid, term }).await
+    let action = UserAction::RevokeToken { id: uid.clone(), term };
+    tell(context, Audience::Bearers(uid), action).await
 }
 
 #[derive(Default, Deserialize)]
@@ -118,7 +120,7 @@ pub(super) async fn invalidate_user_tokens(
         revoked.revoke_before((&user, &channel), issued_before, until, since)
     })?;
     let action = UserAction::RevokeTokens { channel, issued_before_s, term };
-    tell(context, Some(user), action).await
+    tell(context, Audience::User(user), action).await
 }
 
 /// The end of a term, and its beginning.
@@ -128,13 +130,8 @@ fn times(Term { since_s, until_s }: Term) -> (Duration, Duration) {
 }
 
 /// Has all shards note it, and close whom it concerns.
-async fn tell(
-    context: &Context,
-    user: Option<String>,
-    action: UserAction,
-) -> Result<Done, Failure> {
+async fn tell(context: &Context, whom: Audience, action: UserAction) -> Result<Done, Failure> {
     let word = UserCommand { clients: Selection::default(), action }.encode();
-    let told = context.asks.tell(user, word).await;
-    told.map_err(|_busy| not_all())?;
+    context.asks.tell(whom, word).await.map_err(untold)?;
     Ok(Done {})
 }

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::channel;
 use super::failure::{ApiError, Code, Failure};
 use super::object::{self, Given};
+use crate::control::ask::{Audience, TellError};
 use crate::control::routes::Context;
 use crate::limits::{USER_COMMAND_BYTES_MAX, USER_ID_BYTES_MAX};
 use crate::protocol::{
@@ -51,8 +52,8 @@ impl Whom {
         if word.len() > USER_COMMAND_BYTES_MAX {
             return Err(bad("the command is longer than 64 KiB").into());
         }
-        let told = context.asks.tell(Some(user), word).await;
-        told.map_err(|_busy| not_all())?;
+        let told = context.asks.tell(Audience::User(user), word).await;
+        told.map_err(untold)?;
         Ok(Done {})
     }
 }
@@ -62,8 +63,12 @@ pub(super) fn bad(about: &str) -> ApiError {
 }
 
 /// It may have been done in part, and doing it again hurts nobody.
-pub(super) fn not_all() -> ApiError {
-    ApiError::new(Code::Internal, "not all shards have answered")
+pub(super) fn untold(error: TellError) -> ApiError {
+    let about = match error {
+        TellError::Busy => "not all shards have answered",
+        TellError::Unheard => "a shard has failed to take it in",
+    };
+    ApiError::new(Code::Internal, about)
 }
 
 #[derive(Default, Deserialize)]

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use crate::backend::Departure;
 use crate::limits::{
-    EVENTS_AGE_MAX, EVENTS_BATCH_BYTES_MAX, EVENTS_BATCH_MAX, EVENTS_BYTES_MAX, EVENTS_WAITING_MAX,
+    EVENTS_AGE_MAX, EVENTS_BATCH_BYTES_MAX, EVENTS_BATCH_MAX, EVENTS_BYTES_MAX,
+    EVENTS_OF_CHANNELS_BYTES_MAX, EVENTS_OF_CHANNELS_MAX, EVENTS_WAITING_MAX,
     REPORT_OVERHEAD_BYTES,
 };
 
@@ -27,12 +28,42 @@ pub struct EventCounts {
 #[derive(Debug)]
 pub(super) struct Queue {
     waiting: VecDeque<Waiting>,
-    bytes: usize,
+    /// Of all.
+    taken: Room,
+    /// Of those that tell of channels only.
+    taken_by_channels: Room,
     /// What the ids of this process begin with.
     seed: u64,
     /// How many have come.
     count: u64,
     counts: EventCounts,
+}
+
+/// What events take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Room {
+    count: usize,
+    bytes: usize,
+}
+
+impl Room {
+    /// What all events may take.
+    const ALL: Self = Self { count: EVENTS_WAITING_MAX, bytes: EVENTS_BYTES_MAX };
+    /// What those that tell of channels only may take of it.
+    const CHANNELS: Self =
+        Self { count: EVENTS_OF_CHANNELS_MAX, bytes: EVENTS_OF_CHANNELS_BYTES_MAX };
+
+    fn with(self, event: &[u8]) -> Self {
+        Self { count: self.count + 1, bytes: self.bytes + charge(event) }
+    }
+
+    fn without(self, event: &[u8]) -> Self {
+        Self { count: self.count - 1, bytes: self.bytes - charge(event) }
+    }
+
+    fn is_within(self, room: Self) -> bool {
+        self.count <= room.count && self.bytes <= room.bytes
+    }
 }
 
 #[derive(Debug)]
@@ -52,22 +83,29 @@ pub(super) struct Batch {
 impl Queue {
     pub(super) fn new(seed: u64) -> Self {
         let counts = EventCounts::default();
-        Self { waiting: VecDeque::new(), bytes: 0, seed, count: 0, counts }
+        let taken = Room::default();
+        Self { waiting: VecDeque::new(), taken, taken_by_channels: taken, seed, count: 0, counts }
     }
 
     /// One more has come: it waits, or is lost where there is no room, or where it is no event.
-    /// Those before it keep theirs, for they may be under way.
+    /// Those before it keep theirs, for they may be under way; and those that tell of channels
+    /// leave some to those that tell of clients.
     pub(super) fn push(&mut self, event: Box<[u8]>, now: Instant) {
         let number = self.count;
         self.count += 1;
-        let bytes = self.bytes + charge(&event);
         // Events are objects; any handler may report anything.
         let is_event = event.len() > 2 && event.starts_with(b"{") && event.ends_with(b"}");
-        if !is_event || self.waiting.len() >= EVENTS_WAITING_MAX || bytes > EVENTS_BYTES_MAX {
+        let taken = self.taken.with(&event);
+        let by_channels = if Departure::is_of_channel(&event) {
+            self.taken_by_channels.with(&event)
+        } else {
+            self.taken_by_channels
+        };
+        if !is_event || !taken.is_within(Room::ALL) || !by_channels.is_within(Room::CHANNELS) {
             self.counts.lost += 1;
             return;
         }
-        self.bytes = bytes;
+        (self.taken, self.taken_by_channels) = (taken, by_channels);
         self.waiting.push_back(Waiting { number, since: now, event });
     }
 
@@ -122,8 +160,11 @@ impl Queue {
     }
 
     fn forget(&mut self, count: usize) {
-        for one in self.waiting.drain(..count) {
-            self.bytes -= charge(&one.event);
+        for Waiting { event, .. } in self.waiting.drain(..count) {
+            self.taken = self.taken.without(&event);
+            if Departure::is_of_channel(&event) {
+                self.taken_by_channels = self.taken_by_channels.without(&event);
+            }
         }
         if self.waiting.is_empty() {
             // What a storm has needed is not kept.
@@ -205,7 +246,33 @@ mod tests {
             let expected = EVENTS_BATCH_MAX.min(EVENTS_BATCH_BYTES_MAX / charge(&long)).max(1);
             assert_eq!(queue.batch().map(|batch| batch.count), Some(expected));
             assert_eq!(queue.give_up_all(), room);
-            assert_eq!((queue.bytes, queue.batch()), (0, None));
+            assert_eq!((queue.taken, queue.batch()), (Room::default(), None));
+        }
+    }
+
+    /// Once one client that came and went in channels pushed out that others were gone.
+    #[test]
+    fn events_of_channels_leave_room_for_those_of_clients() {
+        let now = Instant::now();
+        for bytes in [0, EVENTS_BATCH_BYTES_MAX] {
+            let mut queue = Queue::new(0);
+            let of = |kind: &str| -> Box<[u8]> {
+                let text = format!(r#"{{"type":"{kind}","reason":"{}"}}"#, "x".repeat(bytes));
+                text.into_bytes().into()
+            };
+            let (channel, client) = (of("unsubscribe"), of("disconnect"));
+            let room = EVENTS_OF_CHANNELS_MAX.min(EVENTS_OF_CHANNELS_BYTES_MAX / charge(&channel));
+            (0..room + 9).for_each(|_| queue.push(channel.clone(), now));
+            assert_eq!((queue.counts().waiting, queue.counts().lost), (room as u64, 9));
+            queue.push(client.clone(), now);
+            assert_eq!((queue.counts().waiting, queue.counts().lost), (room as u64 + 1, 9));
+            let taken = queue.batch().expect("some wait").count;
+            queue.deliver(taken);
+            (0..=taken).for_each(|_| queue.push(channel.clone(), now));
+            assert_eq!(queue.counts().lost, 10, "what is delivered gives its room back");
+            let left = queue.give_up_all();
+            assert_eq!(left, room + 1);
+            assert_eq!((queue.taken, queue.taken_by_channels), (Room::default(), Room::default()));
         }
     }
 

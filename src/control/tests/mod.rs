@@ -15,7 +15,10 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::{Arrival, Ask, Busy, HttpApi, Live, Placed, Question, Settings, Site, Snapshot, Told};
+use super::{
+    Arrival, Ask, Audience, Busy, HttpApi, Live, Placed, Question, Settings, Site, Snapshot,
+    TellError, Told,
+};
 use crate::address::{OtherEnd, SocketPeer};
 
 /// Connections that a site may have here.
@@ -27,8 +30,8 @@ struct Stage {
     stop: watch::Sender<bool>,
     live: Live,
     internal: Option<std::net::SocketAddr>,
-    /// What users were told: the user and the word.
-    told: mpsc::UnboundedReceiver<(Option<String>, Vec<u8>)>,
+    /// What was told to whom.
+    told: mpsc::UnboundedReceiver<(Audience, Vec<u8>)>,
     /// What channels' homes were asked.
     questions: mpsc::UnboundedReceiver<(String, Question)>,
     /// What was published: channel and message.
@@ -90,9 +93,14 @@ fn stage_with(settings: Settings, shards: Shards) -> Stage {
                     let list = [(pattern, 3)].into();
                     let _ = answer.send(Ok(list));
                 }
-                (Ask::Tell { user, word, answer }, _) => {
-                    let done = if user.as_deref() == Some("full") { Err(Busy) } else { Ok(()) };
-                    let _ = tell.send((user, word));
+                (Ask::Tell { whom, word, answer }, _) => {
+                    let name = |name: &str| whom == Audience::User(name.to_owned());
+                    let done = match () {
+                        () if name("full") => Err(TellError::Busy),
+                        () if name("failing") => Err(TellError::Unheard),
+                        () => Ok(()),
+                    };
+                    let _ = tell.send((whom, word));
                     let _ = answer.send(done);
                 }
                 (Ask::Snapshot { answer }, Shards::Answer(snapshot)) => {

@@ -2,7 +2,7 @@
 
 use super::scrape::fetch;
 use super::{settings, stage};
-use crate::control::Settings;
+use crate::control::{Audience, Settings};
 use crate::limits::{REVOCATIONS_MAX, USER_COMMAND_BYTES_MAX};
 use crate::protocol::{OptionsForUser, Selection, Term, UserAction, UserCommand, UserSubscription};
 use crate::sys::clock;
@@ -43,8 +43,8 @@ async fn a_disconnect_says_whose_which_and_why() {
         let (told, word) = stage.told.try_recv().expect("the shards hear of it");
         let command = UserCommand { clients: clients.clone(), action };
         assert_eq!(
-            (told.as_deref(), decoded(&word)),
-            (Some(user), format!("{command:?}")),
+            (told, decoded(&word)),
+            (Audience::User(user.to_owned()), format!("{command:?}")),
             "{body}"
         );
     }
@@ -60,7 +60,7 @@ async fn heard(stage: &mut super::Stage, method: &str, body: &str) -> String {
     let answer = stage.post(&format!("/api/{method}"), "", body).await;
     assert_eq!((answer.status, &*answer.body), (200, r#"{"result":{}}"#), "{body}");
     let (told, word) = stage.told.try_recv().expect("the shards hear of it");
-    assert_eq!(told.as_deref(), Some("ann"));
+    assert_eq!(told, Audience::User("ann".to_owned()));
     decoded(&word)
 }
 
@@ -145,12 +145,15 @@ async fn a_command_for_users_may_be_refused() {
     let body = format!(r#"{{"user":"a","channel":"a","data":"{data}"}}"#);
     let answer = stage.post("/api/subscribe", "", &body).await;
     assert!(answer.body.contains(r#""code":107"#) && stage.told.try_recv().is_err());
-    let answer = stage.post("/api/disconnect", "", r#"{"user":"full"}"#).await;
-    assert!(answer.body.contains(r#""code":100"#), "{}", answer.body);
+    for user in ["full", "failing"] {
+        let body = format!(r#"{{"user":"{user}"}}"#);
+        let answer = stage.post("/api/disconnect", "", &body).await;
+        assert!(answer.body.contains(r#""code":100"#), "{user}: {}", answer.body);
+    }
 }
 
 #[tokio::test]
-async fn everybody_hears_of_a_revoked_token_and_a_user_of_its_own() {
+async fn who_bears_a_revoked_token_hears_of_it_and_a_user_of_its_own() {
     let mut stage = stage(settings());
     let before = clock::since_epoch().as_secs();
     let answer = stage.post("/api/revoke_token", "", r#"{"uid":"t","expire_at":9999999999}"#).await;
@@ -161,7 +164,8 @@ async fn everybody_hears_of_a_revoked_token_and_a_user_of_its_own() {
     else {
         panic!("{told:?}")
     };
-    assert_eq!((told, &*id, until_s), (None, "t", 9_999_999_999));
+    let bearers = Audience::Bearers("t".to_owned());
+    assert_eq!((told, &*id, until_s), (bearers, "t", 9_999_999_999));
     assert!((before..=clock::since_epoch().as_secs()).contains(&since_s));
     for (fields, channel_is, issued) in
         [("", "", None), (r#","channel":"a","issued_before":7"#, "a", Some(7))]
@@ -175,7 +179,7 @@ async fn everybody_hears_of_a_revoked_token_and_a_user_of_its_own() {
         else {
             panic!("{told:?}")
         };
-        assert_eq!((told.as_deref(), &*channel), (Some("ann"), channel_is));
+        assert_eq!((told, &*channel), (Audience::User("ann".to_owned()), channel_is));
         assert_eq!((issued_before_s, term.until_s), (issued.unwrap_or(term.since_s), 0));
     }
 }

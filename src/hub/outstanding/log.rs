@@ -68,6 +68,16 @@ impl<F> Log<F> {
         self.floor_id
     }
 
+    /// The oldest that is here.
+    pub(super) fn first_id(&self) -> Option<u64> {
+        self.kept.keys().next().copied()
+    }
+
+    /// Whether the oldest may go, because all have taken it.
+    pub(super) fn may_evict(&self) -> bool {
+        self.first_id().is_some_and(|id| id <= self.taken_id)
+    }
+
     /// How many some have yet to take.
     pub(super) fn behind_count(&self) -> usize {
         self.behind_count
@@ -109,9 +119,9 @@ impl<F> Log<F> {
 
     /// Takes out the oldest of those that all have taken.
     pub(super) fn evict_oldest(&mut self) -> Option<Kept<F>> {
-        let oldest = self.kept.first_entry().filter(|oldest| *oldest.key() <= self.taken_id)?;
-        self.floor_id = oldest.key() + 1;
-        Some(oldest.remove())
+        let (id, kept) = self.may_evict().then(|| self.kept.pop_first()).flatten()?;
+        self.floor_id = id + 1;
+        Some(kept)
     }
 
     /// One that is held.

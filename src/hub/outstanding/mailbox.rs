@@ -16,8 +16,10 @@ pub(super) struct Mailbox<L> {
     dues: BTreeSet<(u64, u64)>,
     /// Bytes of those that are here.
     bytes: usize,
-    /// Publications that went unacknowledged, of which the user has not been told.
+    /// Publications that went unacknowledged, of which the user is to be told.
     pub(super) lost: u64,
+    /// How many of them the user was told of, and has said nothing since.
+    pub(super) told: u64,
     /// The last publication that was there when it was looked at.
     pub(super) taken_id: u64,
     /// What its channel had not retained by then.
@@ -46,6 +48,7 @@ impl<L: Copy> Mailbox<L> {
             dues: BTreeSet::new(),
             bytes: 0,
             lost: 0,
+            told: 0,
             taken_id: 0,
             unretained: 0,
             away_until_ms: 0,

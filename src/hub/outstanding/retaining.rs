@@ -45,7 +45,7 @@ impl<F: Clone, L: Copy + Ord> Outstanding<F, L> {
     /// they take it by and by, as [`take_in`](Self::take_in) comes to them.
     pub fn retain(&mut self, channel: &str, id: u64, frame: &F, frame_bytes: usize, now_ms: u64) {
         let bytes = u32::try_from(frame_bytes).ok();
-        let bytes = bytes.filter(|_| self.make_room(channel, log::KEPT_BYTES + frame_bytes));
+        let bytes = bytes.filter(|_| self.make_room(log::KEPT_BYTES + frame_bytes));
         let behind_max = self.bounds.behind_max;
         let Some(all) = self.channels.get_mut(channel) else { return };
         let Some(bytes) = bytes.filter(|_| all.log.behind_count() < behind_max) else {
@@ -55,23 +55,30 @@ impl<F: Clone, L: Copy + Ord> Outstanding<F, L> {
             return;
         };
         let frame = frame.clone();
+        let before = all.log.first_id();
         self.bytes += all.log.push(id, Kept { frame, bytes, holders: 0, since_ms: now_ms });
+        self.oldest.renew(channel, before, all.log.first_id());
         self.begin_walk(channel);
     }
 
-    /// Evicts what a channel has retained for longest, until there is room for so many bytes: what
-    /// is published most is what makes room. What some have not even taken yet stays.
-    fn make_room(&mut self, channel: &str, bytes: usize) -> bool {
+    /// Evicts what was retained for longest, in whatever channel, until there is room for so many
+    /// bytes: no channel keeps another's publications out. What some have not even taken yet stays.
+    fn make_room(&mut self, bytes: usize) -> bool {
         if bytes > self.bounds.bytes_max {
             return false;
         }
         while self.bytes + bytes > self.bounds.bytes_max {
-            let all = self.channels.get_mut(channel);
-            let Some(kept) = all.and_then(|all| all.log.evict_oldest()) else { return false };
+            let channels = &self.channels;
+            let channel = self.oldest.first(|channel| channels[channel].log.may_evict());
+            let Some(channel) = channel else { return false };
+            let all = self.channels.get_mut(&channel).expect("something is retained there");
+            let before = all.log.first_id();
+            let kept = all.log.evict_oldest().expect("it may go");
+            self.oldest.renew(&channel, before, all.log.first_id());
             self.counters.lost += u64::from(kept.holders);
             self.bytes -= kept.charge() + kept.holders as usize * mailbox::PLACE_BYTES;
             // Mailboxes that have it give back its place when they are looked at.
-            self.begin_walk(channel);
+            self.begin_walk(&channel);
         }
         true
     }
@@ -126,7 +133,9 @@ impl<F: Clone, L: Copy + Ord> Outstanding<F, L> {
             let mut rest = all.users.range::<str, _>((behind, Bound::Unbounded));
             let Some((user, _)) = rest.next() else {
                 walk.pass = None;
+                let before = all.log.first_id();
                 self.bytes -= all.log.be_taken(pass.last_id);
+                self.oldest.renew(channel, before, all.log.first_id());
                 return !std::mem::take(&mut walk.is_due_again);
             };
             pass.behind = Some(Arc::clone(user));
@@ -161,7 +170,7 @@ impl<F: Clone, L: Copy + Ord> Outstanding<F, L> {
 
     /// Puts a publication into a mailbox.
     fn take(&mut self, channel: &str, user: &str, (id, bytes, since_ms): (u64, u32, u64)) {
-        let has_room = self.make_room(channel, mailbox::PLACE_BYTES);
+        let has_room = self.make_room(mailbox::PLACE_BYTES);
         let all = self.channels.get_mut(channel).expect("the caller has it");
         let mailbox = all.users.get_mut(user).expect("the caller has it");
         mailbox.give_up_below(all.log.floor_id());

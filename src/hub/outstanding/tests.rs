@@ -99,23 +99,28 @@ fn nothing_is_sent_while_nobody_is_there_and_all_of_it_soon_after() {
 }
 
 #[test]
-fn the_oldest_goes_beyond_each_bound_and_the_user_is_told_once() {
+fn the_oldest_goes_beyond_each_bound_and_the_user_is_told_until_it_says_something() {
     let policy = AckPolicy { publications_max: 3, bytes_max: 100, ttl_s: 10 };
     let mut all = outstanding();
     let ann = user("ann");
     all.enter("a", &ann, 1, policy, 0).unwrap();
     let ids: Vec<u64> = (0..4).map(|_| publish(&mut all, 10, 0).unwrap()).collect();
     assert_eq!(all.enter("a", &ann, 2, policy, 0), Ok(1), "too many");
-    assert_eq!(all.enter("a", &ann, 3, policy, 0), Ok(0), "it was told");
+    assert_eq!(all.enter("a", &ann, 3, policy, 0), Ok(1), "who knows whether it has heard");
+    all.acknowledge("a", "bob", &[]);
+    assert_eq!(all.enter("a", &ann, 3, policy, 0), Ok(1), "that was another");
+    all.acknowledge("a", "ann", &[]);
+    assert_eq!(all.enter("a", &ann, 3, policy, 0), Ok(0), "it has heard");
     publish(&mut all, 85, 0);
     assert_eq!(all.enter("a", &ann, 4, policy, 0), Ok(2), "too many bytes");
+    all.acknowledge("a", "ann", &[]);
     let heard: Vec<u64> = due(&mut all, SECOND_MS).iter().map(|(_, id, _)| *id).collect();
     assert_eq!(heard, [ids[3], ids[3] + 1]);
     publish(&mut all, 101, 0);
     assert_eq!(all.enter("a", &ann, 5, policy, 0), Ok(3), "one of it is too large");
     publish(&mut all, 10, 5 * SECOND_MS);
     assert!(due(&mut all, 15 * SECOND_MS).is_empty(), "too old");
-    assert_eq!(all.enter("a", &ann, 6, policy, 15 * SECOND_MS), Ok(1));
+    assert_eq!(all.enter("a", &ann, 6, policy, 15 * SECOND_MS), Ok(4), "and three as before");
     assert_eq!((all.counters().lost, all.bytes()), (7, 0));
 }
 
@@ -192,7 +197,8 @@ fn a_user_has_so_many_mailboxes_that_it_is_not_there_for() {
     assert_eq!(all.mailbox_count(), 4, "bob's is not touched");
     assert_eq!(all.counters().lost, 7);
     assert_eq!(all.enter("0", &ann, 0, POLICY, 0), Ok(1), "it is told, though the mailbox is new");
-    assert_eq!(all.enter("0", &ann, 0, POLICY, 0), Ok(0), "once");
+    all.acknowledge("0", "ann", &[]);
+    assert_eq!(all.enter("0", &ann, 0, POLICY, 0), Ok(0), "it has heard");
     assert_eq!(all.enter("9", &ann, 9, POLICY, 0), Ok(0));
 }
 
@@ -234,6 +240,7 @@ fn mailboxes_connections_and_bytes_are_bounded() {
     let first = all.next_due(SECOND_MS, &mut budget).unwrap();
     assert_eq!(first.links.len(), if first.links[0] == 99 { 1 } else { ACK_LINKS_MAX });
     assert_eq!(all.enter("a", &user("bob"), 9, policy, 0), Ok(7));
+    all.acknowledge("a", "bob", &[]);
     publish(&mut all, 5000, 0);
     assert_eq!(all.enter("a", &user("bob"), 9, policy, 0), Ok(1), "it is more than the budget");
     assert_eq!((all.counters().lost, all.counters().unretained), (14, 2));
@@ -301,6 +308,36 @@ fn channels_take_turns_and_one_that_is_too_far_behind_retains_no_more() {
     }
     assert_eq!((all.counters().retained, all.counters().unretained), (401, 200));
     assert_eq!(all.enter("crowd", &user("0"), 0, POLICY, 0), Ok(2), "it is told");
+}
+
+/// Once a channel gave up only its own publications: one that had filled the budget kept all others
+/// from retaining anything.
+#[test]
+fn what_was_retained_for_longest_gives_way_in_whatever_channel_it_is() {
+    let bounds = AckBounds { bytes_max: 4000, ..AckBounds::default() };
+    let mut all: Outstanding<u64, u32> = Outstanding::new(bounds, 0);
+    for channel in ["a", "b", "c"] {
+        all.enter(channel, &user("ann"), 1, POLICY, 0).unwrap();
+    }
+    let retain = |all: &mut Outstanding<u64, u32>, channel: &str| {
+        let id = all.next_id(channel).unwrap();
+        all.retain(channel, id, &id, 100, 0);
+        all.take_in(usize::MAX);
+        id
+    };
+    let first = retain(&mut all, "b");
+    while all.counters().lost == 0 {
+        retain(&mut all, "a");
+    }
+    let held = |all: &Outstanding<u64, u32>, channel: &str| {
+        all.channels[channel].users["ann"].ids().collect::<Vec<_>>()
+    };
+    assert!(held(&all, "b").is_empty(), "it was the oldest: {first}");
+    let of_a = held(&all, "a");
+    let id = retain(&mut all, "c");
+    assert_eq!((held(&all, "c"), held(&all, "a")), (vec![id], of_a[1..].to_vec()));
+    assert_eq!((all.counters().lost, all.counters().unretained), (2, 0));
+    check(&all);
 }
 
 proptest! {
@@ -382,7 +419,11 @@ proptest! {
             match step {
                 0 | 1 => if let Ok(lost) = all.enter(&name, &who, link, policy, now_ms) {
                     links.insert((channel, link));
-                    told += lost;
+                    // Until the user says something it is told the same again.
+                    if step == 1 {
+                        all.acknowledge(&name, &who, &[]);
+                        told += lost;
+                    }
                 },
                 2 => if links.remove(&(channel, link)) {
                     all.leave(&name, link, number % 2 == 0, now_ms);
@@ -430,6 +471,9 @@ fn check(all: &Outstanding<u64, u32>) {
         assert_eq!(links, channel.links.len());
         assert_eq!(channel.log.behind_count() > 0, channel.log.last_id() > channel.log.taken_id());
     }
+    let firsts: BTreeSet<u64> =
+        all.channels.values().filter_map(|channel| channel.log.first_id()).collect();
+    assert!(all.oldest.ids().eq(firsts), "the oldest of each channel is known");
     assert_eq!(all.bytes, bytes + places * mailbox::PLACE_BYTES);
     assert_eq!((all.mailbox_count, all.away.count()), (mailboxes, away));
     assert!(all.bytes <= all.bounds.bytes_max && mailboxes <= all.bounds.mailboxes_max);

@@ -6,7 +6,7 @@ use super::SerialError;
 use super::fields::{Reader, Writer};
 use crate::handler::{
     Acknowledges, Answer, AskError, AskedEpoch, Entered, Entry, Epoch, JoinError, Keep, Overflow,
-    Position, Present, Publications, Question, Reading, Recover, Recovered, Retention, Since,
+    Position, Present, Publications, Question, Reading, Recover, Recovered, Retention, Since, Whom,
 };
 use crate::shard::message::{
     Answered, Ask, Enter, EnteredBy, Gone, PublishKept, Redeliver, ShowAnew, TellUser,
@@ -272,7 +272,13 @@ impl Reader<'_> {
     }
 
     pub(super) fn tell_user(&mut self) -> Result<TellUser, SerialError> {
-        Ok(TellUser { ask: self.u64()?, user: self.option(Self::text)?, word: self.frame()? })
+        let ask = self.u64()?;
+        let whom = match self.u8()? {
+            0 => Whom::User(self.text()?),
+            1 => Whom::Marked(self.text()?),
+            other => return Err(SerialError::Tag(other)),
+        };
+        Ok(TellUser { ask, whom, word: self.frame()? })
     }
 
     pub(super) fn entered_by(&mut self) -> Result<EnteredBy, SerialError> {
