@@ -475,9 +475,9 @@ mod tests {
                 crowd.arrive(0, &Publication { data, offset: 0 }, Duration::ZERO);
             }
             crowd.check_chat(&[0]);
-            let tally = crowd.found.tally;
-            assert_eq!((tally.repeated, tally.corrupt), (repeated, corrupt), "{numbers:?}");
             assert_eq!(crowd.take_progress(), (0, 4));
+            let tally = &crowd.found.tally;
+            assert_eq!((tally.repeated, tally.corrupt), (repeated, corrupt), "{numbers:?}");
         }
     }
 }
