@@ -364,6 +364,14 @@ pub const SETTLE_PERIOD: Duration = Duration::from_millis(2);
 /// which it finds nothing costs nothing.
 pub const SLEEP_MAX: Duration = Duration::from_hours(1);
 
+/// Connections that have left a shard before it asks its allocator to give their memory back: what
+/// fewer leave behind, some hundred KB, is kept for those who come next.
+pub const GIVE_BACK_MIN: u64 = 1024;
+
+/// How long it waits then for the rest of them, and at least from one time to the next: asking
+/// looks at every page of the heap. A minute is what giving back may take.
+pub const GIVE_BACK_DELAY: Duration = Duration::from_secs(10);
+
 /// From here on a wait counts as parking.
 pub const PARK_PERIOD: Duration = SETTLE_PERIOD;
 
@@ -423,11 +431,19 @@ pub const HANDOVER_BYTES_MAX: usize = HANDOVER_HEAD_BYTES + HEAD_BYTES_MAX + REC
 /// without a body.
 pub const DOOR_BYTES: usize = 1024 * 1024;
 
+/// Time after which the control thread lets go of its core, if it has not slept: a shard there, and
+/// all who wait for it, are kept waiting for no longer than by a turn of its own.
+pub const CONTROL_STINT_MAX: Duration = Duration::from_millis(1);
+
 /// Questions of the site that wait for the control thread's main task.
 pub const ASKS_MAX: usize = 1024;
 
 /// Questions of the site answered before the control thread looks at something else.
 pub const ASKS_SHARE: usize = 64;
+
+/// Answers to questions of sessions that leave together, before the control thread looks at
+/// something else: one look costs as much as several answers.
+pub const ANSWERS_SHARE: usize = 64;
 
 /// Rest before the next try, when the control thread has not taken earlier requests yet.
 pub const HANDOVER_PAUSE: Duration = Duration::from_millis(2);

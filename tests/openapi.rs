@@ -2,7 +2,8 @@
 //!
 //! Setup: a server of two shards with its API, and the document that it serves to its operator.
 //! Claims: every operation of the document takes its example, and answers as its schema says, no
-//! field more and none less than it may have; an operation that the server has not is not there.
+//! field more and none less than it may have, errors that the status tells included; an operation
+//! that the server has not is not there.
 
 use std::collections::BTreeSet;
 
@@ -112,6 +113,30 @@ fn every_operation_answers_as_it_is_described() {
         paths.keys().map(String::as_str).filter(|path| !succeeded.contains(path)).collect();
     assert_eq!(without, ["/api/rpc"], "all others succeed");
     assert_eq!(api::post(server.address(), "/api/none", "{}").0, 404);
+}
+
+/// Where errors are told by the status, there are more statuses than those of the result and the key.
+#[test]
+fn an_error_that_the_status_tells_is_described_for_every_operation() {
+    let (server, document) = (server(), document());
+    let paths = document["paths"].as_object().expect("paths");
+    let mut statuses = BTreeSet::new();
+    for (path, item) in paths {
+        let headers = "X-Centrifugo-Error-Mode: transport\r\n";
+        let command = r#"{"channel":"nowhere:x","data":1,"user":"u"}"#;
+        let (status, body) = api::post_with(server.address(), path, headers, command);
+        let responses = &item["post"]["responses"];
+        if status == 200 || status == 400 {
+            continue; // it has no use for the channel, or wants more
+        }
+        assert!(responses.get(status.to_string()).is_none(), "{path}: {status}");
+        let schema = &responses["default"]["content"]["application/json"]["schema"];
+        assert!(!schema.is_null(), "{path}: {status} is not described");
+        let answer: Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!(faults(&document, schema, &answer, path), [""; 0], "{body}");
+        statuses.insert(status);
+    }
+    assert_eq!(statuses.into_iter().collect::<Vec<_>>(), [404], "the namespace is not there");
 }
 
 /// The judge of this test is not blind.

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use crate::control::Desk;
 use crate::handler::ConnectionId;
+use crate::limits::ANSWERS_SHARE;
 use crate::mesh::{Class, Full, Member, MemberId};
 use crate::shard::{Consult, Consulted, Message};
 
@@ -32,9 +33,12 @@ impl Consulting {
     pub(super) fn ask(&mut self, from: MemberId, consult: &Consult) {
         let Consult { connection, id, question } = consult;
         let key = (from, *connection, *id);
-        match &mut self.desk {
-            Some(desk) => desk.ask(key, question),
-            None => self.note((key, None)),
+        let answer = match &mut self.desk {
+            Some(desk) => desk.ask(key, question).map(Some),
+            None => Some(None),
+        };
+        if let Some(answer) = answer {
+            self.note((key, answer));
         }
     }
 
@@ -55,8 +59,17 @@ impl Consulting {
         }
     }
 
+    /// Has an answer sent, and some of those behind it, which leave with the same flush.
+    pub(super) fn note_share(&mut self, first: Answered) {
+        self.note(first);
+        for _ in 0..ANSWERS_SHARE {
+            let Some(answered) = self.desk.as_mut().and_then(Desk::try_answered) else { break };
+            self.note(answered);
+        }
+    }
+
     /// Has an answer sent.
-    pub(super) fn note(&mut self, (key, answer): Answered) {
+    fn note(&mut self, (key, answer): Answered) {
         let (to, connection, id) = key;
         self.unsent.push_back((to, Consulted { connection, id, answer }));
     }

@@ -25,6 +25,7 @@ mod rounds;
 mod serving;
 mod snapshot;
 mod start;
+mod stint;
 mod telling;
 mod unix;
 

@@ -25,6 +25,7 @@ use super::listing::Listing;
 use super::reporting::Reporting;
 use super::rounds::{Asker, Rounds};
 use super::start::{Report, StartError};
+use super::stint::Stint;
 use super::telling::Telling;
 use super::{Hooks, Snapshot};
 use crate::control::{Ask, Site};
@@ -130,12 +131,13 @@ impl Serving {
     }
 
     /// Serves until stopped; returns what was counted.
-    pub(super) async fn run(mut self) -> Snapshot {
+    pub(super) async fn run(mut self, mut stint: Stint) -> Snapshot {
         self.control.log_serving();
         if let Some(serving) = self.hooks.serving.take() {
             serving(self.control.addresses());
         }
         loop {
+            stint.pause();
             self.take_commands();
             self.take_signals();
             self.take_reports();
@@ -160,7 +162,7 @@ impl Serving {
             self.control.mesh.woke();
             match woken {
                 Woken::Ask(ask) => self.answer_share(ask),
-                Woken::Consulted(answered) => self.consulting.note(answered),
+                Woken::Consulted(answered) => self.consulting.note_share(answered),
                 Woken::Ended(how) => self.companion_ended(how),
                 Woken::Look => {}
             }
@@ -391,6 +393,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::handler::{Handler, Message as Received, Peer, Request, Upgrade};
+    use crate::server::stint::Rest;
 
     struct Silent;
 
@@ -412,7 +415,11 @@ mod tests {
         runtime.enable_all().build().unwrap().block_on(async {
             let mut serving = Serving::new(control, None, None, Hooks::default()).unwrap();
             serving.companions.add(companion);
-            let stopped = tokio::time::timeout(Duration::from_mins(1), serving.run()).await;
+            let stopped = tokio::time::timeout(
+                Duration::from_mins(1),
+                serving.run(Stint::new(Rest::default())),
+            )
+            .await;
             stopped.expect("it stops by itself")
         })
     }

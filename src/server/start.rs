@@ -383,7 +383,8 @@ fn build<H: Handler>(
         pass: parts.pass,
         door: parts.door.map(|door| door.socket),
     };
-    Loop::new(handler, core, ring, links, config.drain_timeout, config.stall_threshold)
+    let (drain_timeout, stall_threshold) = (config.drain_timeout, config.stall_threshold);
+    Loop::new(handler, core, ring, links, drain_timeout, stall_threshold, config.give_back)
 }
 
 /// Random bits of this start: the hasher's keys are the process's own.

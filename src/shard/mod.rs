@@ -37,6 +37,7 @@ mod entrances;
 #[path = "loop.rs"]
 mod event_loop;
 mod forms;
+mod giving_back;
 mod handover;
 mod heartbeat;
 mod held_back;
@@ -80,6 +81,8 @@ mod sign_ins;
 #[cfg(test)]
 mod simulation;
 pub mod slab;
+mod stalls;
+mod starvation;
 mod tellings;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 
 import { chromium } from "playwright-core";
 
-import { FORMATS, hear, publish, Stage, STREAMS, subscribed } from "./clients.mjs";
+import { FORMATS, hear, PATIENCE, publish, Stage, STREAMS, subscribed } from "./clients.mjs";
 import { Wire } from "./wire.mjs";
 
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -45,9 +45,10 @@ async function page(format, channel) {
   const endpoint = `http://${host}/connection/${format.transport}`;
   const websocket = `ws://${host}/connection/websocket`;
   const way = format.transport ? [{ transport: format.transport, endpoint }] : websocket;
-  const given = { way, channel, token: stage.token({ sub: "ann", info: { name: "Ann" } }) };
-  await one.evaluate(async ({ way, channel, token }) => {
-    const options = { token, minReconnectDelay: 50, maxReconnectDelay: 200 };
+  const token = stage.token({ sub: "ann", info: { name: "Ann" } });
+  const given = { way, channel, token, ...PATIENCE };
+  await one.evaluate(async ({ way, channel, token, timeout }) => {
+    const options = { token, minReconnectDelay: 50, maxReconnectDelay: 200, timeout };
     const client = new Centrifuge(way, options);
     const subscription = client.newSubscription(channel);
     Object.assign(window, { client, subscription, heard: [], came: [], states: [] });

@@ -6,6 +6,7 @@ import { after, before, test } from "node:test";
 import { Centrifuge } from "centrifuge";
 import WebSocket from "ws";
 
+import { PATIENCE } from "./clients.mjs";
 import { keptByPings } from "./pings.mjs";
 import { freePort, next, Server } from "./server.mjs";
 
@@ -19,7 +20,9 @@ after(async () => {
 });
 
 function client(options = {}) {
-  const one = new Centrifuge(server.url, { websocket: WebSocket, minReconnectDelay: 50, ...options });
+  const one = new Centrifuge(server.url, {
+    websocket: WebSocket, minReconnectDelay: 50, ...PATIENCE, ...options,
+  });
   clients.push(one);
   return one;
 }
@@ -159,7 +162,9 @@ test("the server's pings keep a silent client connected", async () => {
 test("clients are told 3001 when the server stops, and come back when it does", async () => {
   const port = await freePort();
   const first = await Server.start(port, "--dev");
-  const one = new Centrifuge(first.url, { websocket: WebSocket, minReconnectDelay: 50, maxReconnectDelay: 200 });
+  const one = new Centrifuge(first.url, {
+    websocket: WebSocket, minReconnectDelay: 50, maxReconnectDelay: 200, ...PATIENCE,
+  });
   clients.push(one);
   const opened = next(one, "connected");
   one.connect();

@@ -13,6 +13,9 @@ export { KEY, sign };
 /** What a back end shows to the server's API. */
 export const API_KEY = "a key of back ends";
 
+/** How long an SDK waits for an answer. Its own 5 s can be short on a busy machine. */
+export const PATIENCE = { timeout: 30_000 };
+
 /** The two builds, and how values are put into their publications and taken out. */
 export const WEBSOCKETS = [
   { name: "JSON", build: "centrifuge.js", Client: JsonClient, put: (value) => value, take: (data) => data },
@@ -120,7 +123,7 @@ export class Stage {
     const token = sign(typeof claims === "string" ? { sub: claims } : claims);
     const client = new format.Client(transport ? [{ transport, endpoint }] : this.server.url, {
       ...gate.ways(), emulationEndpoint: `${this.server.http}/emulation`, token,
-      minReconnectDelay: 50, maxReconnectDelay: 200, ...options,
+      minReconnectDelay: 50, maxReconnectDelay: 200, ...PATIENCE, ...options,
     });
     client.gate = gate;
     this.clients.push(client);

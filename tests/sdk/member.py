@@ -19,6 +19,8 @@ from centrifuge.exceptions import ReplyError, UnauthorizedError
 from centrifuge.types import StreamPosition
 
 URL, TOKEN, FORMAT, BEHAVIOUR = sys.argv[1:]
+# How long the SDK waits for an answer: its own 5 s can be short on a busy machine.
+PATIENCE_S = 30
 
 
 def put(value):
@@ -99,7 +101,7 @@ async def connected(url=URL, token=TOKEN):
     events = ClientEvents()
     client = Client(
         url, events=events, token=token, use_protobuf=FORMAT == "protobuf",
-        max_reconnect_delay=0.2, proxy=None,
+        max_reconnect_delay=0.2, timeout=PATIENCE_S, proxy=None,
     )
     await client.connect()
     return client, events
@@ -351,7 +353,8 @@ async def refreshed():
 
     told = ClientEvents()
     client = Client(
-        URL, events=told, get_token=get_token, use_protobuf=FORMAT == "protobuf", proxy=None,
+        URL, events=told, get_token=get_token, use_protobuf=FORMAT == "protobuf",
+        timeout=PATIENCE_S, proxy=None,
     )
     await client.connect()
     await done.wait()

@@ -8,6 +8,7 @@ import { Centrifuge as JsonClient } from "centrifuge";
 import { Centrifuge as ProtobufClient } from "centrifuge/build/protobuf";
 import WebSocket from "ws";
 
+import { PATIENCE } from "./clients.mjs";
 import { keptByPings } from "./pings.mjs";
 import { freePort, next, Server } from "./server.mjs";
 
@@ -28,7 +29,9 @@ const bytes = (value) => new TextEncoder().encode(JSON.stringify(value));
 const value = (data) => JSON.parse(new TextDecoder().decode(data));
 
 function client(Client, options = {}) {
-  const one = new Client(server.url, { websocket: WebSocket, minReconnectDelay: 50, ...options });
+  const one = new Client(server.url, {
+    websocket: WebSocket, minReconnectDelay: 50, ...PATIENCE, ...options,
+  });
   clients.push(one);
   return one;
 }
@@ -172,7 +175,7 @@ test("clients are told 3001 when the server stops, and come back when it does", 
   const port = await freePort();
   const first = await Server.start(port, "--dev");
   const one = new ProtobufClient(first.url, {
-    websocket: WebSocket, minReconnectDelay: 50, maxReconnectDelay: 200,
+    websocket: WebSocket, minReconnectDelay: 50, maxReconnectDelay: 200, ...PATIENCE,
   });
   clients.push(one);
   const opened = next(one, "connected");

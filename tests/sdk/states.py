@@ -14,7 +14,7 @@ from centrifuge import Client
 from centrifuge.types import StreamPosition
 
 from member import (
-    BEHAVIOUR, FORMAT, URL, ClientEvents, SubscriptionEvents, Wire, connected, put, sign,
+    BEHAVIOUR, FORMAT, PATIENCE_S, URL, ClientEvents, SubscriptionEvents, Wire, connected, put, sign,
     subscribed, take,
 )
 
@@ -123,7 +123,7 @@ async def invalidated():
     told = ClientEvents()
     client = Client(
         URL, events=told, token=sign(sub=user), get_token=get_token,
-        use_protobuf=FORMAT == "protobuf", max_reconnect_delay=0.2, proxy=None,
+        use_protobuf=FORMAT == "protobuf", max_reconnect_delay=0.2, timeout=PATIENCE_S, proxy=None,
     )
     await client.connect()
     await told.next("connected")

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { hear, KEY, publish, sign, Stage, STREAMS, subscribed, WEBSOCKETS } from "./clients.mjs";
+import { hear, KEY, PATIENCE, publish, sign, Stage, STREAMS, subscribed, WEBSOCKETS } from "./clients.mjs";
 import { freePort, next, Server } from "./server.mjs";
 
 const kept = {
@@ -31,7 +31,7 @@ for (const format of STREAMS) {
     ];
     const fallback = new format.Client(ways, {
       ...client.gate.ways(), emulationEndpoint: `${stage.server.http}/emulation`,
-      token: sign({ sub: "ann" }), minReconnectDelay: 50, maxReconnectDelay: 200,
+      token: sign({ sub: "ann" }), minReconnectDelay: 50, maxReconnectDelay: 200, ...PATIENCE,
     });
     stage.clients.push(fallback);
     const opened = next(fallback, "connected");

@@ -8,6 +8,7 @@ import { Centrifuge as JsonCentrifuge } from "centrifuge";
 import { Centrifuge as ProtobufCentrifuge } from "centrifuge/build/protobuf";
 import WebSocket from "ws";
 
+import { PATIENCE } from "./clients.mjs";
 import { freePort, next, Server } from "./server.mjs";
 
 const KEY = "a key of tests";
@@ -37,7 +38,9 @@ function sign(claims, key = KEY) {
 const inSeconds = (seconds) => Math.floor(Date.now() / 1000) + seconds;
 
 function client(Centrifuge, options) {
-  const one = new Centrifuge(server.url, { websocket: WebSocket, minReconnectDelay: 50, ...options });
+  const one = new Centrifuge(server.url, {
+    websocket: WebSocket, minReconnectDelay: 50, ...PATIENCE, ...options,
+  });
   clients.push(one);
   return one;
 }
@@ -98,17 +101,19 @@ test("a forged token is the end, with its reason", async () => {
 });
 
 test("who brings no new token is closed with 3005, and comes back", async () => {
-  let asked = 0;
+  let [isIn, isHanging] = [false, false];
   const getToken = async () => {
-    asked += 1;
-    if (asked === 2) return new Promise(() => {}); // a back end that hangs
-    return sign({ sub: "ann", exp: inSeconds(3) });
+    if (!isIn) return sign({ sub: "ann", exp: inSeconds(3) });
+    if (isHanging) return sign({ sub: "ann" });
+    isHanging = true;
+    return new Promise(() => {});
   };
   const one = client(JsonCentrifuge, { getToken });
   one.connect();
   await one.ready();
-  const { code } = await new Promise((resolve) => {
-    one.on("connecting", resolve);
-  });
-  assert.equal(code, 3005);
+  isIn = true;
+  const back = new Promise((resolve) => { one.on("connected", resolve); });
+  assert.equal((await next(one, "connecting")).code, 3005);
+  await back;
+  assert.equal(isHanging, true);
 });

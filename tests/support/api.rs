@@ -44,9 +44,19 @@ pub(crate) fn command(address: SocketAddr, method: &str, body: &Value) -> Value 
 
 /// The status and the body of one answer.
 pub(crate) fn post(address: SocketAddr, path: &str, body: &str) -> (u16, String) {
+    post_with(address, path, "", body)
+}
+
+/// The same with more header lines.
+pub(crate) fn post_with(
+    address: SocketAddr,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> (u16, String) {
     let mut peer = Patient::connect(address);
     let request = format!(
-        "POST {path} HTTP/1.1\r\nHost: here\r\nX-API-Key: key\r\nConnection: close\r\n\
+        "POST {path} HTTP/1.1\r\nHost: here\r\nX-API-Key: key\r\nConnection: close\r\n{headers}\
          Content-Length: {}\r\n\r\n{body}",
         body.len()
     );

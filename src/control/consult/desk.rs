@@ -5,11 +5,14 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 use super::{Calls, Verifiers};
 use crate::backend::{Question, Verdict};
 use crate::control::api::Press;
+
+/// How a task ended.
+type Ended = Result<(Id, Option<Verdict>), JoinError>;
 
 /// Answers questions within a runtime of tokio. `K` is how those who ask tell them apart.
 pub struct Desk<K> {
@@ -30,11 +33,17 @@ impl<K: Copy + Eq + Hash> Desk<K> {
         Self { calls, press, verifiers, tasks, open, keys }
     }
 
-    /// Begins to work on a question; no other with this key may be open.
-    pub fn ask(&mut self, key: K, question: &[u8]) {
+    /// Begins to work on a question; no other with this key may be open. One whose answer is
+    /// known is answered at once: those who come back in a storm take no task each.
+    pub fn ask(&mut self, key: K, question: &[u8]) -> Option<Box<[u8]>> {
         let question = Question::decode(question);
         let calls = Arc::clone(&self.calls);
         let verifiers = Arc::clone(&self.verifiers.borrow());
+        if let Some(Question::Token { purpose, token }) = &question
+            && let Some(verdict) = verifiers.known(*purpose, token)
+        {
+            return Some(Verdict::Token(verdict).encode());
+        }
         let press = self.press.clone();
         let task = self.tasks.spawn(async move {
             match question? {
@@ -47,6 +56,7 @@ impl<K: Copy + Eq + Hash> Desk<K> {
         });
         self.keys.insert(task.id(), key);
         self.open.insert(key, task);
+        None
     }
 
     /// Nobody waits for this answer any more.
@@ -62,21 +72,39 @@ impl<K: Copy + Eq + Hash> Desk<K> {
             let Some(ended) = self.tasks.join_next_with_id().await else {
                 return std::future::pending().await;
             };
-            let (task, verdict) = match ended {
-                Ok(ended) => ended,
-                Err(error) => {
-                    if error.is_panic() {
-                        tracing::error!(%error, "a question ended by a panic");
-                    }
-                    (error.id(), None)
-                }
-            };
-            let key = self.keys.remove(&task).expect("every task has a key");
-            // One that was called off may have been answered before it heard of it.
-            if self.open.get(&key).is_some_and(|open| open.id() == task) {
-                self.open.remove(&key);
-                return (key, verdict.map(|verdict| verdict.encode()));
+            if let Some(answered) = self.ended(ended) {
+                return answered;
             }
         }
+    }
+
+    /// The next answer, if there is one already.
+    pub fn try_answered(&mut self) -> Option<(K, Option<Box<[u8]>>)> {
+        loop {
+            let ended = self.tasks.try_join_next_with_id()?;
+            if let Some(answered) = self.ended(ended) {
+                return Some(answered);
+            }
+        }
+    }
+
+    /// What a task that has ended answers, if somebody still waits for it.
+    fn ended(&mut self, ended: Ended) -> Option<(K, Option<Box<[u8]>>)> {
+        let (task, verdict) = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                if error.is_panic() {
+                    tracing::error!(%error, "a question ended by a panic");
+                }
+                (error.id(), None)
+            }
+        };
+        let key = self.keys.remove(&task).expect("every task has a key");
+        // One that was called off may have been answered before it heard of it.
+        if self.open.get(&key).is_none_or(|open| open.id() != task) {
+            return None;
+        }
+        self.open.remove(&key);
+        Some((key, verdict.map(|verdict| verdict.encode())))
     }
 }

@@ -9,7 +9,7 @@
 //! changed since.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::{Mutex, OnceCell};
 
@@ -58,10 +58,19 @@ impl Verifiers {
         self.keys == *keys
     }
 
+    /// The verdict on a token that was checked before.
+    pub(super) fn known(&self, purpose: Purpose, token: &str) -> Option<TokenVerdict> {
+        self.of(purpose).known(Fingerprint::of(token))
+    }
+
     pub(super) async fn verify(&self, purpose: Purpose, token: String) -> TokenVerdict {
+        self.of(purpose).verify(token).await
+    }
+
+    fn of(&self, purpose: Purpose) -> &Verifier {
         match (purpose, &self.subscription) {
-            (Purpose::Subscription, Some(verifier)) => verifier.verify(token).await,
-            _ => self.connection.verify(token).await,
+            (Purpose::Subscription, Some(verifier)) => verifier,
+            _ => &self.connection,
         }
     }
 }
@@ -96,7 +105,8 @@ impl Flights {
 struct Verifier {
     rules: TokenRules,
     source: Option<Arc<KeySource>>,
-    known: Mutex<Known>,
+    /// Locked for a look or a note, never while anything is waited for.
+    known: std::sync::Mutex<Known>,
     /// The tokens that are being checked, for those who bring the same meanwhile.
     flights: Mutex<Flights>,
     checkers: Arc<Checkers>,
@@ -105,15 +115,25 @@ struct Verifier {
 impl Verifier {
     fn new(rules: TokenRules, checkers: Arc<Checkers>) -> Self {
         let source = rules.key_set_url.clone().map(|url| KeySource::new(KeyFetch::new(url)));
-        let (known, flights) = (Mutex::default(), Mutex::default());
+        let (known, flights) = (std::sync::Mutex::default(), Mutex::default());
         Self { rules, source, known, flights, checkers }
+    }
+
+    fn known(&self, name: Fingerprint) -> Option<TokenVerdict> {
+        let is_current = self.source.as_ref().is_none_or(KeySource::is_current);
+        let is_known = is_current && self.signed().holds(name, self.generation());
+        is_known.then_some(TokenVerdict { result: Ok(name), was_known: true })
+    }
+
+    /// The tokens that are known to be signed.
+    fn signed(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn verify(&self, token: String) -> TokenVerdict {
         let name = Fingerprint::of(&token);
-        let is_current = self.source.as_ref().is_none_or(KeySource::is_current);
-        if is_current && self.known.lock().await.holds(name, self.generation()) {
-            return TokenVerdict { result: Ok(name), was_known: true };
+        if let Some(verdict) = self.known(name) {
+            return verdict;
         }
         let flight = self.flights.lock().await.of(name);
         let mut was_known = true;
@@ -133,7 +153,7 @@ impl Verifier {
             (self.rules.keys_for(&jwt), self.generation())
         };
         if !keys.is_empty() && self.checkers.is_signed(&token, keys.clone()).await? {
-            self.known.lock().await.add(name, generation);
+            self.signed().add(name, generation);
             return Ok(());
         }
         let source = self.source.as_ref().ok_or(TokenError::Signature)?;
@@ -142,7 +162,7 @@ impl Verifier {
         if !self.checkers.is_signed(&token, keys).await? {
             return Err(TokenError::Signature);
         }
-        let mut known = self.known.lock().await;
+        let mut known = self.signed();
         // Takes note of a set that has come meanwhile.
         known.holds(name, generation);
         known.add(name, generation);
@@ -186,6 +206,8 @@ mod tests {
         let verdict = |was_known| TokenVerdict { result: Ok(name), was_known };
         assert_eq!(told, [verdict(false), verdict(true)]);
         assert_eq!(verifier.verify(token).await, verdict(true));
+        assert_eq!(verifier.known(name), Some(verdict(true)), "at once");
+        assert_eq!(verifier.known(Fingerprint::of("another")), None);
         assert_eq!(verifier.flights.lock().await.all.len(), 0, "nothing is left of them");
     }
 
