@@ -775,6 +775,12 @@ pub const BENCH_STACK_BYTES: usize = 512 * 1024;
 /// Memory that the host keeps available (`MemAvailable`); a run that comes below it ends.
 pub const BENCH_MEMORY_BYTES_MIN: u64 = 1_000_000_000;
 
+/// Samples of one run for its report: a plot is 700 pixels wide.
+pub const BENCH_SAMPLES_MAX: usize = 600;
+
+/// Time between two of them at first; it doubles whenever there are too many.
+pub const BENCH_SAMPLE_DISTANCE: Duration = Duration::from_millis(250);
+
 /// How often that is looked at: at 100,000 connections a second, 85 MB are taken in between.
 pub const BENCH_WATCH_INTERVAL: Duration = Duration::from_millis(100);
 

@@ -81,7 +81,7 @@ struct Part {
 
 /// Runs `plan` to its end, a thread for each share.
 pub(super) fn measure(plan: &Plan, shares: &[Share]) -> Result<Findings, BenchError> {
-    let mut parts = fleet::run(shares, |share, pass| {
+    let mut parts = fleet::run(shares, limits::BENCH_MEMORY_BYTES_MIN, |share, pass| {
         // Probes go with runs that are not shared.
         let plan = if share.of == 1 { plan.clone() } else { plan.share(share) };
         measure_share(&plan, share, pass)
