@@ -6,8 +6,8 @@
 //! knows. Claims: the first answers its clients, which shows that all else is right; the others
 //! hear no question, and their clients are told a temporary error.
 //!
-//! The certificates stand in `tests/tls`; they were made for a hundred years, and their authorities'
-//! keys were thrown away.
+//! The certificates stand in `tests/tls`, valid from 2000 to 2125; the keys of their authorities
+//! were thrown away.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};

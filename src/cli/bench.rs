@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use longwire::bench::session::{Scenario, Slo};
 use longwire::bench::{self, Kind};
 
-use super::value::bytes;
+use super::value::{bytes, duration};
 
 /// What is measured.
 #[derive(Args, Debug)]
@@ -104,6 +105,10 @@ struct Sessions {
     /// Memory that this host keeps available; a run that comes below it ends
     #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "1000000000")]
     memory_floor: usize,
+
+    /// How long the beginning of one session may take before it has failed
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s")]
+    deadline: Duration,
 
     /// Write a page with plots to this file: sessions, deliveries, times, cores and memory
     #[arg(long, value_name = "FILE")]
@@ -230,6 +235,7 @@ fn run_sessions(scenario: Scenario, sessions: Sessions) -> ExitCode {
         cpu: sessions.cpu,
         alpha: sessions.alpha,
         memory_bytes_min: sessions.memory_floor as u64,
+        deadline: sessions.deadline,
     };
     bench::run_sessions(&args, sessions.slo, sessions.json, sessions.report.as_deref())
 }

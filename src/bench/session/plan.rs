@@ -51,6 +51,7 @@ pub struct SessionArgs {
     pub cpu: Option<usize>,
     pub alpha: f64,
     pub memory_bytes_min: u64,
+    pub deadline: Duration,
 }
 
 /// A run that makes sense.
@@ -180,7 +181,7 @@ impl SessionPlan {
             missed: args.missed,
             size: args.size,
             measured: Duration::from_secs(u64::from(args.seconds)),
-            deadline: limits::BENCH_HANDSHAKE_DEADLINE,
+            deadline: args.deadline,
             drain_deadline: limits::BENCH_DRAIN_DEADLINE,
             tokens: args.hmac_key.as_deref().map(Tokens::new),
             server_pid: args.server_pid,
@@ -285,6 +286,7 @@ pub(crate) mod tests {
             cpu: None,
             alpha: 1.0,
             memory_bytes_min: limits::BENCH_MEMORY_BYTES_MIN,
+            deadline: limits::BENCH_HANDSHAKE_DEADLINE,
         }
     }
 
