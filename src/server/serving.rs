@@ -30,7 +30,8 @@ use super::telling::Telling;
 use super::{Hooks, Snapshot};
 use crate::control::{Ask, Site};
 use crate::limits::{
-    ASKS_MAX, ASKS_SHARE, INTERNAL_CONNECTIONS_MAX, PROGRAM_ASKERS_MAX, STOP_GRACE,
+    ASKS_MAX, ASKS_SHARE, CONTROL_MESSAGES_SHARE, INTERNAL_CONNECTIONS_MAX, PROGRAM_ASKERS_MAX,
+    STOP_GRACE,
 };
 use crate::mesh::{Class, MemberId};
 use crate::metrics::Counters;
@@ -131,11 +132,12 @@ impl Serving {
     }
 
     /// Serves until stopped; returns what was counted.
-    pub(super) async fn run(mut self, mut stint: Stint) -> Snapshot {
+    pub(super) async fn run(mut self) -> Snapshot {
         self.control.log_serving();
         if let Some(serving) = self.hooks.serving.take() {
             serving(self.control.addresses());
         }
+        let mut stint = Stint::new();
         loop {
             stint.pause();
             self.take_commands();
@@ -253,7 +255,9 @@ impl Serving {
     }
 
     fn take_messages(&mut self) {
-        while let Some(received) = self.control.mesh.receive() {
+        for _ in 0..CONTROL_MESSAGES_SHARE {
+            // The mesh lets nobody sleep on those that are left.
+            let Some(received) = self.control.mesh.receive() else { return };
             match received.message {
                 Message::Reported(reports) => self.reporting.take(reports),
                 Message::Counted(counted) => {
@@ -393,7 +397,6 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::handler::{Handler, Message as Received, Peer, Request, Upgrade};
-    use crate::server::stint::Rest;
 
     struct Silent;
 
@@ -415,11 +418,7 @@ mod tests {
         runtime.enable_all().build().unwrap().block_on(async {
             let mut serving = Serving::new(control, None, None, Hooks::default()).unwrap();
             serving.companions.add(companion);
-            let stopped = tokio::time::timeout(
-                Duration::from_mins(1),
-                serving.run(Stint::new(Rest::default())),
-            )
-            .await;
+            let stopped = tokio::time::timeout(Duration::from_mins(1), serving.run()).await;
             stopped.expect("it stops by itself")
         })
     }

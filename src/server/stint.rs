@@ -6,49 +6,37 @@
 //! and whoever waits for a shard there would wait for it too. So it lets go of the core itself,
 //! which costs a system call where nobody else wants it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::Duration;
 
 use crate::limits::CONTROL_STINT_MAX;
 use crate::sys::clock;
 
-/// A time without a pause.
+/// A time on the core without a pause; what the thread slept is not in it.
 pub(super) struct Stint {
-    began: Instant,
-    rest: Rest,
-}
-
-/// Whether the thread has slept.
-#[derive(Clone, Default)]
-pub(super) struct Rest(Arc<AtomicBool>);
-
-impl Rest {
-    /// The thread has slept.
-    pub(super) fn had(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
+    /// The thread's time on a core when it began.
+    began: Duration,
 }
 
 impl Stint {
-    /// It begins now, and anew whenever `rest` was had.
-    pub(super) fn new(rest: Rest) -> Self {
-        Self { began: clock::now(), rest }
+    /// It begins now.
+    pub(super) fn new() -> Self {
+        Self { began: clock::on_core() }
     }
 
     /// Lets go of the core if it was held for long.
     pub(super) fn pause(&mut self) {
-        if self.is_over(clock::now()) {
+        if self.is_over(clock::on_core()) {
             std::thread::yield_now();
-            self.began = clock::now();
         }
     }
 
-    fn is_over(&mut self, now: Instant) -> bool {
-        if self.rest.0.swap(false, Ordering::Relaxed) {
-            self.began = now;
+    /// Whether it is over; then the next one begins.
+    fn is_over(&mut self, on_core: Duration) -> bool {
+        let is_over = on_core.saturating_sub(self.began) >= CONTROL_STINT_MAX;
+        if is_over {
+            self.began = on_core;
         }
-        now.duration_since(self.began) >= CONTROL_STINT_MAX
+        is_over
     }
 }
 
@@ -57,12 +45,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stint_ends_in_time_and_begins_anew_after_a_rest() {
-        let rest = Rest::default();
-        let mut stint = Stint::new(rest.clone());
+    fn a_stint_is_over_in_time_and_the_next_begins() {
+        let mut stint = Stint { began: Duration::from_secs(1) };
         let late = stint.began + CONTROL_STINT_MAX;
-        assert!(stint.is_over(late));
-        rest.had();
-        assert!(!stint.is_over(late) && stint.is_over(late + CONTROL_STINT_MAX));
+        assert!(!stint.is_over(stint.began + CONTROL_STINT_MAX / 2));
+        assert!(stint.is_over(late) && !stint.is_over(late));
+        assert!(stint.is_over(late + CONTROL_STINT_MAX));
     }
 }
