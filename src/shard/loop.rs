@@ -380,7 +380,9 @@ impl<H: Handler> Loop<H> {
             self.completions.shrink_to_fit();
             self.effects.shrink_to_fit();
             self.sends.shrink_to_fit();
+            self.core.called = true;
             ask();
+            self.time("memory given back");
             self.core.counters().memory_given_back += 1;
         }
     }
