@@ -431,14 +431,6 @@ pub const HANDOVER_BYTES_MAX: usize = HANDOVER_HEAD_BYTES + HEAD_BYTES_MAX + REC
 /// without a body.
 pub const DOOR_BYTES: usize = 1024 * 1024;
 
-/// Messages of shards that the control thread takes before it looks at something else, and sends
-/// what it has answered: ten thousand who come back at once ask of a few thousand tokens together.
-pub const CONTROL_MESSAGES_SHARE: usize = 64;
-
-/// Time on its core after which the control thread lets go of it: a shard there, and all who wait
-/// for it, are kept waiting for no longer than by a turn of its own.
-pub const CONTROL_STINT_MAX: Duration = Duration::from_millis(1);
-
 /// Questions of the site that wait for the control thread's main task.
 pub const ASKS_MAX: usize = 1024;
 

@@ -25,7 +25,6 @@ mod rounds;
 mod serving;
 mod snapshot;
 mod start;
-mod stint;
 mod telling;
 mod unix;
 

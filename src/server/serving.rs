@@ -25,13 +25,11 @@ use super::listing::Listing;
 use super::reporting::Reporting;
 use super::rounds::{Asker, Rounds};
 use super::start::{Report, StartError};
-use super::stint::Stint;
 use super::telling::Telling;
 use super::{Hooks, Snapshot};
 use crate::control::{Ask, Site};
 use crate::limits::{
-    ASKS_MAX, ASKS_SHARE, CONTROL_MESSAGES_SHARE, INTERNAL_CONNECTIONS_MAX, PROGRAM_ASKERS_MAX,
-    STOP_GRACE,
+    ASKS_MAX, ASKS_SHARE, INTERNAL_CONNECTIONS_MAX, PROGRAM_ASKERS_MAX, STOP_GRACE,
 };
 use crate::mesh::{Class, MemberId};
 use crate::metrics::Counters;
@@ -137,9 +135,7 @@ impl Serving {
         if let Some(serving) = self.hooks.serving.take() {
             serving(self.control.addresses());
         }
-        let mut stint = Stint::new();
         loop {
-            stint.pause();
             self.take_commands();
             self.take_signals();
             self.take_reports();
@@ -255,9 +251,7 @@ impl Serving {
     }
 
     fn take_messages(&mut self) {
-        for _ in 0..CONTROL_MESSAGES_SHARE {
-            // The mesh lets nobody sleep on those that are left.
-            let Some(received) = self.control.mesh.receive() else { return };
+        while let Some(received) = self.control.mesh.receive() {
             match received.message {
                 Message::Reported(reports) => self.reporting.take(reports),
                 Message::Counted(counted) => {

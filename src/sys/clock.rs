@@ -17,9 +17,3 @@ pub fn since_epoch() -> Duration {
     // A clock before 1970 is not set; what is dated then is not valid yet.
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
-
-/// The time that the calling thread has been on a core.
-pub fn on_core() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::try_from(time).unwrap_or_default()
-}
