@@ -802,6 +802,18 @@ pub const BENCH_PUBLISHERS_MAX: u32 = 64;
 pub const BENCH_PUBLICATIONS_TIMED: usize = 4096;
 const _: () = assert!(BENCH_PUBLICATIONS_TIMED >= 4 * BENCH_WINDOW_MAX as usize);
 
+/// Publications of one run that each wait until all copies of the one before are there. Their
+/// times are remembered one by one.
+pub const BENCH_ROUNDS_MAX: u32 = 1000;
+const _: () = assert!(BENCH_ROUNDS_MAX as usize <= BENCH_PUBLICATIONS_TIMED);
+
+/// Frames that a thread of a plain send loop may be behind by. The next publication follows when
+/// all copies of the last have come, or when none has for [`BENCH_DRAIN_DEADLINE`].
+pub const BENCH_FLOOR_FRAMES_MAX: usize = 4;
+
+/// How long one `send(2)` of that loop waits for a receiver that does not read.
+pub const BENCH_FLOOR_STALL: Duration = Duration::from_secs(5);
+
 /// Messages a second of each probe: enough for a p99 in seconds, too few to be a load.
 pub const BENCH_PROBE_RATE: u64 = 10;
 

@@ -47,6 +47,11 @@ fn plan(server: &Running, scenario: Scenario, change: impl Fn(&mut SessionArgs))
         publishers: 2,
         publish_rate: None,
         missed: 0,
+        publications: None,
+        bare: false,
+        echo_connections: 0,
+        echo_rate: None,
+        echo_seconds: 1,
         hmac_key: None,
         server_pid: Some(std::process::id()),
         cpu: None,
@@ -148,6 +153,61 @@ fn every_publication_reaches_every_member_whichever_thread_has_it() {
             // Ten members in each of six channels, two of which have a publisher.
             assert_eq!(summary.tally.arrived % 10, 0, "{summary}");
             assert!(summary.spread_ms.is_some(), "{summary}");
+        }
+    }
+}
+
+/// Three publications into one channel of everybody.
+fn rounds(args: &mut SessionArgs) {
+    (args.channels, args.publishers, args.publications) = (1, 1, Some(3));
+}
+
+#[track_caller]
+fn assert_rounds(summary: &Summary) {
+    let copies: Vec<u64> = summary.publications.iter().map(|one| one.copies).collect();
+    assert_eq!(copies, [u64::from(SESSIONS); 3], "{summary}");
+    assert!(summary.publications.iter().all(|one| one.first_to_last_ms > 0.0), "{summary}");
+}
+
+#[test]
+fn each_of_some_publications_is_timed_from_its_first_copy_to_its_last() {
+    let server = server(open());
+    for summary in run_both(&plan(&server, Scenario::Fanout, rounds)) {
+        assert_good(&summary);
+        assert_rounds(&summary);
+        assert_eq!(summary.tally.expected, 3 * u64::from(SESSIONS), "{summary}");
+    }
+}
+
+#[test]
+fn a_plain_loop_sends_the_same_to_as_many() {
+    let server = server(open());
+    let plan = plan(&server, Scenario::Fanout, |args| {
+        rounds(args);
+        (args.bare, args.hmac_key) = (true, Some("secret".into()));
+    });
+    for summary in run_both(&plan) {
+        assert_good(&summary);
+        assert_rounds(&summary);
+        assert!(summary.server_cores.is_some_and(|cores| cores > 0.0), "{summary}");
+    }
+    assert_eq!(server.snapshot().expect("it runs").counters.opened, 0, "the server had no part");
+}
+
+#[test]
+fn who_echoes_beside_the_run_is_timed_apart() {
+    let server = server(open());
+    for scenario in [Scenario::Fanout, Scenario::Idle] {
+        let plan = plan(&server, scenario, |args| {
+            (args.echo_connections, args.echo_rate) = (5, Some(200));
+        });
+        for summary in run_both(&plan) {
+            assert_eq!(summary.faults(), [] as [String; 0], "{summary}");
+            assert_eq!(summary.ready, u64::from(SESSIONS + 5), "{summary}");
+            assert!(summary.echo_latency.is_some(), "{summary}");
+            // None of them is among the deliveries of the run: an idle one has none.
+            let expected = scenario == Scenario::Fanout;
+            assert_eq!((summary.messages > 0, summary.latency.is_some()), (expected, expected));
         }
     }
 }

@@ -3,12 +3,25 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::limits;
 
 /// Publications of one channel, by their numbers from 1. Those behind the first
 /// [`BENCH_PUBLICATIONS_TIMED`](limits::BENCH_PUBLICATIONS_TIMED) are not followed.
 #[derive(Clone, Debug, Default)]
 pub struct Spreads(Vec<Spread>);
+
+/// How one publication spread, in the form of its JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct SpreadSummary {
+    /// Milliseconds from the first copy to the last.
+    pub first_to_last_ms: f64,
+    /// Copies that came.
+    pub copies: u64,
+    /// Copies a second in between.
+    pub per_second: f64,
+}
 
 /// One publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,14 +56,29 @@ impl Spreads {
         }
     }
 
+    /// Each publication that had several copies, in order.
+    pub fn summaries(&self) -> Vec<SpreadSummary> {
+        let summary = |(period, copies): (Duration, u64)| SpreadSummary {
+            first_to_last_ms: period.as_secs_f64() * 1e3,
+            copies,
+            per_second: per_second(copies, period),
+        };
+        self.0.iter().filter_map(Spread::period).map(summary).collect()
+    }
+
     /// The median time from first to last copy, and the deliveries a second within it.
     pub fn median(&self) -> Option<(Duration, f64)> {
         let mut all: Vec<(Duration, u64)> = self.0.iter().filter_map(Spread::period).collect();
         all.sort_unstable();
         let (period, copies) = *all.get(all.len() / 2)?;
-        #[allow(clippy::cast_precision_loss)] // Copies of one publication are below 2^53.
-        Some((period, copies as f64 / period.as_secs_f64().max(f64::MIN_POSITIVE)))
+        Some((period, per_second(copies, period)))
     }
+}
+
+#[allow(clippy::cast_precision_loss)] // Copies of one publication are below 2^53.
+fn per_second(copies: u64, period: Duration) -> f64 {
+    // Copies that all came in one reading of the clock came within a nanosecond.
+    copies as f64 / period.max(Duration::from_nanos(1)).as_secs_f64()
 }
 
 impl Spread {
@@ -82,6 +110,8 @@ mod tests {
         one.add(&other);
         // The second has one copy, which has no first and last.
         assert_eq!(one.median(), Some((MS * 20, 150.0)));
+        let [only] = one.summaries()[..] else { panic!("one publication") };
+        assert_eq!(only, SpreadSummary { first_to_last_ms: 20.0, copies: 3, per_second: 150.0 });
     }
 
     #[test]

@@ -83,6 +83,29 @@ struct Sessions {
     #[arg(long, value_name = "N", default_value_t = 0)]
     missed: u32,
 
+    /// Publications of each publisher of `fanout`, each when all copies of the one before have
+    /// come: tells the time from the first to the last copy of each
+    #[arg(long, value_name = "N")]
+    publications: Option<u32>,
+
+    /// The floor of a `fanout`: no server, but as many threads as the generator has send the same
+    /// frame to as many sockets by a plain loop of send(2)
+    #[arg(long)]
+    bare: bool,
+
+    /// Sessions beside `idle` or `fanout` that publish into channels of their own, on a thread of
+    /// their own; behind `idle`, once its seconds are over
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    echo_connections: u32,
+
+    /// Publications a second of all those; without it, ten each
+    #[arg(long, value_name = "PER_SECOND")]
+    echo_rate: Option<u64>,
+
+    /// Seconds that they echo behind `idle`
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    echo_seconds: u32,
+
     /// Key (HS256) that the server checks tokens with: every session has a user of its own. Without
     /// it they have no token, which the server must allow
     #[arg(long, value_name = "KEY", env = "LONGWIRE_CLIENT_TOKEN_HMAC_SECRET_KEY")]
@@ -230,6 +253,11 @@ fn run_sessions(scenario: Scenario, sessions: Sessions) -> ExitCode {
         publishers: sessions.publishers,
         publish_rate: sessions.publish_rate,
         missed: sessions.missed,
+        publications: sessions.publications,
+        bare: sessions.bare,
+        echo_connections: sessions.echo_connections,
+        echo_rate: sessions.echo_rate,
+        echo_seconds: sessions.echo_seconds,
         hmac_key: sessions.hmac_key,
         server_pid: sessions.server_pid,
         cpu: sessions.cpu,

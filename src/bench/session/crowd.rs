@@ -27,6 +27,8 @@ use crate::ws::MessageKind;
 pub(super) struct Crowd<'a> {
     plan: &'a SessionPlan,
     share: Share,
+    /// Sessions that publish: the first so many.
+    publishers: u32,
     /// The last number in each channel, of all threads.
     published: &'a [AtomicU32],
     members: Vec<Member>,
@@ -62,6 +64,7 @@ impl<'a> Crowd<'a> {
         Self {
             plan,
             share,
+            publishers: plan.publishers_of(share).count,
             published,
             members: vec![Member::default(); share.count as usize],
             opening: 0,
@@ -147,12 +150,23 @@ impl<'a> Crowd<'a> {
         at: Duration,
         speaker: &mut Speaker,
     ) -> io::Result<()> {
+        let (channel, data) = self.next_parcel(slot, at);
+        self.speech.clear();
+        words::publish(&mut self.speech, &channel, &data);
+        speaker.text(slot, &self.speech)
+    }
+
+    /// The channel that this publisher is in, and what it publishes there next.
+    pub(super) fn next_parcel(&self, slot: u32, at: Duration) -> (String, String) {
         let channel = self.channel(slot);
         let number = self.published[channel as usize].fetch_add(1, Ordering::Relaxed) + 1;
-        self.speech.clear();
-        let data = Parcel { number, at }.write(self.plan.size);
-        words::publish(&mut self.speech, &name(channel), &data);
-        speaker.text(slot, &self.speech)
+        (name(channel), Parcel { number, at }.write(self.plan.size))
+    }
+
+    /// Members of channels that somebody publishes into: copies of one publication of each.
+    pub(super) fn copies(&self, audience: &[u32]) -> u64 {
+        let hears = |slot: &&u32| self.channel(**slot) < self.plan.publishers;
+        audience.iter().filter(hears).count() as u64
     }
 
     /// What has changed since the last look: sessions that stand, and publications that arrived.
@@ -295,16 +309,21 @@ impl<'a> Crowd<'a> {
         if self.heartbeat.pong { speaker.text(slot, words::PING) } else { Ok(()) }
     }
 
+    /// A session that was being begun is in its channel.
+    fn stand(&mut self, slot: u32) {
+        self.members[slot as usize].stage = Stage::Ready;
+        self.stood_since += 1;
+        self.opening -= 1;
+    }
+
     fn subscribed(&mut self, slot: u32, subscribed: &Subscribed<'_>, now: Duration) {
-        let member = &mut self.members[slot as usize];
+        let member = &self.members[slot as usize];
         if member.stage != Stage::Greeting {
             self.found.tally.corrupt += 1;
             return;
         }
-        member.stage = Stage::Ready;
-        self.stood_since += 1;
-        self.opening -= 1;
         let time = member.since_due(now);
+        self.stand(slot);
         if self.comes_back {
             self.found.come_back.record(time);
             let count = if subscribed.recovered {
@@ -317,7 +336,7 @@ impl<'a> Crowd<'a> {
             self.found.begin.record(time);
         }
         if !subscribed.recovered && self.plan.scenario != Scenario::Chat {
-            member.offset = place(subscribed.offset);
+            self.members[slot as usize].offset = place(subscribed.offset);
         }
         if subscribed.recoverable && self.plan.scenario == Scenario::Storm {
             let channel = self.channel(slot);
@@ -357,8 +376,8 @@ impl<'a> Crowd<'a> {
             self.found.messages += 1;
             self.found.latency.record(now.saturating_sub(at));
         }
-        let is_own = slot < self.plan.publishers_of(self.share) && number == published;
-        if is_own && self.plan.answers_itself() {
+        let is_own = slot < self.publishers && number == published;
+        if is_own && self.plan.answers_itself(self.share) {
             self.heard_back.push(slot);
         }
     }
@@ -391,6 +410,11 @@ impl Listener for Crowd<'_> {
         speaker: &mut Speaker,
     ) -> io::Result<()> {
         match heard {
+            // A plain loop knows no sessions.
+            Heard::Open if self.plan.bare => {
+                self.found.begin.record(self.members[slot as usize].since_due(now));
+                self.stand(slot);
+            }
             Heard::Open => return self.hello(slot, now, speaker),
             // Why is counted by the clients.
             Heard::Failed => self.fell(slot),
@@ -442,7 +466,7 @@ mod tests {
             let data = serde_json::from_str(&data).unwrap();
             for slot in 0..plan.publishers {
                 // In a closed loop the next follows when somebody has looked.
-                if plan.answers_itself() && number > 1 {
+                if plan.answers_itself(crowd.share) && number > 1 {
                     continue;
                 }
                 published[crowd.channel(slot) as usize].store(number, Ordering::Relaxed);

@@ -58,6 +58,12 @@ pub(super) struct Found {
     pub(super) server: Option<ServerCost>,
     /// The share of the host's cores that was taken while sessions began.
     pub(super) ramp_load: f64,
+    /// Echoes of those beside the run while measuring, how long they did, and their times.
+    pub(super) echoes: u64,
+    pub(super) echoed: Duration,
+    pub(super) echo_latency: Latency,
+    /// CPU time of the plain loop's threads while measuring.
+    pub(super) floor_time: Duration,
     /// Threads of the generator.
     pub(super) threads: u32,
     /// How the run went.
@@ -66,16 +72,29 @@ pub(super) struct Found {
 
 impl Found {
     /// Adds what another thread found.
-    pub(super) fn add(&mut self, other: &Self) {
+    pub(super) fn add(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.latency.add(&other.latency);
+        self.measured = self.measured.max(other.measured);
+        self.add_rest(other);
+    }
+
+    /// Adds what the thread found whose sessions echo beside the run.
+    pub(super) fn add_beside(&mut self, other: Self) {
+        self.echoes += other.messages;
+        self.echoed = other.echoed;
+        self.echo_latency.add(&other.latency);
+        self.add_rest(other);
+    }
+
+    fn add_rest(&mut self, other: Self) {
         self.ready += other.ready;
         self.failures.add(&other.failures);
         add_all(&mut self.refusals, &other.refusals);
         add_all(&mut self.closes, &other.closes);
         self.unsubscribed += other.unsubscribed;
         self.tally.add(&other.tally);
-        self.messages += other.messages;
         self.begin.add(&other.begin);
-        self.latency.add(&other.latency);
         self.spreads.add(&other.spreads);
         self.pings += other.pings;
         self.pings_due += other.pings_due;
@@ -86,7 +105,13 @@ impl Found {
         self.storm = self.storm.max(other.storm);
         self.generator_time += other.generator_time;
         self.generator_run_time += other.generator_run_time;
-        // Time and the server are looked at by the first thread, for all.
+        self.floor_time = self.floor_time.max(other.floor_time);
+        // The server and the host are looked at by the first thread, for all.
+        self.server = self.server.or(other.server);
+        self.ramp_load = self.ramp_load.max(other.ramp_load);
+        if self.timeline.is_empty() {
+            self.timeline = other.timeline;
+        }
     }
 }
 

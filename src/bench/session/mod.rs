@@ -10,13 +10,17 @@
 
 mod backoff;
 mod crowd;
+mod floor;
 mod found;
 mod member;
 mod page;
 pub mod parcel;
 pub mod plan;
+mod plan_error;
+mod publish;
 mod run;
 pub mod slo;
+mod storm;
 pub mod summary;
 pub mod tokens;
 pub mod words;
@@ -24,10 +28,10 @@ pub mod words;
 use std::path::Path;
 use std::process::ExitCode;
 
-pub use self::plan::{Scenario, SessionArgs, SessionPlan, SessionPlanError};
+pub use self::plan::{Scenario, SessionArgs, SessionPlan};
+pub use self::plan_error::SessionPlanError;
 pub use self::slo::Slo;
 pub use self::summary::Summary;
-use super::share::Share;
 use super::{BenchError, pin, table_sockets};
 
 /// Runs the generator and prints what it found; `json` asks for one JSON object, `report` for a
@@ -79,7 +83,6 @@ pub fn measure(plan: &SessionPlan) -> Result<Summary, BenchError> {
 
 /// Runs the generator on as many threads as it takes with so many sockets each at most.
 pub fn measure_in_tables(plan: &SessionPlan, table_sockets: u32) -> Result<Summary, BenchError> {
-    let shares = Share::split(plan.connections, table_sockets);
     pin(plan.cpu)?;
-    Ok(Summary::new(plan, run::measure(plan, &shares)?))
+    Ok(Summary::new(plan, run::measure(plan, &plan.shares(table_sockets))?))
 }

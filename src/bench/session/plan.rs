@@ -1,12 +1,12 @@
 //! What a run over the client protocol shall do: arguments as typed in, a plan valid by type out.
 #![forbid(unsafe_code)]
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::parcel::PARCEL_BYTES_MIN;
-use super::tokens::Tokens;
+use super::plan_error::SessionPlanError;
+use super::tokens::{self, Tokens};
 use crate::bench::plan::Pace;
 use crate::bench::share::Share;
 use crate::bench::sources::Sources;
@@ -46,6 +46,11 @@ pub struct SessionArgs {
     pub publishers: u32,
     pub publish_rate: Option<u64>,
     pub missed: u32,
+    pub publications: Option<u32>,
+    pub bare: bool,
+    pub echo_connections: u32,
+    pub echo_rate: Option<u64>,
+    pub echo_seconds: u32,
     pub hmac_key: Option<String>,
     pub server_pid: Option<u32>,
     pub cpu: Option<usize>,
@@ -78,6 +83,13 @@ pub struct SessionPlan {
     pub publishing: Pace,
     /// Publications of each publisher while the others are away, in a storm.
     pub missed: u32,
+    /// Publications of each publisher of a fan-out, one at a time; without, as many as the time
+    /// allows.
+    pub publications: Option<u32>,
+    /// No server: threads of this process send the same frame to as many sockets by a plain loop.
+    pub bare: bool,
+    /// Sessions beside those of the run that echo, on a thread of their own.
+    pub echo: Option<EchoBeside>,
     /// Bytes of what is published.
     pub size: usize,
     /// How long is measured.
@@ -98,61 +110,29 @@ pub struct SessionPlan {
     pub memory_bytes_min: u64,
 }
 
-/// Why arguments make no run. The text names the argument, its value, the bound and a way out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SessionPlanError {
-    /// `--connections` is 0 or beyond what one generator holds.
-    Connections(u32),
-    /// `--channels` is 0 or beyond the sessions.
-    Channels(u32),
-    /// `--publishers` is 0 or beyond the channels: each has one of its own.
-    Publishers(u32),
-    /// `--size` leaves no room for number and time, or is beyond the largest message.
-    Size(usize),
-    /// A rate of 0.
-    NoRate,
-    /// `--seconds 0`.
-    NoTime,
-    /// `--alpha` is below 0, or no number.
-    Alpha,
-    /// A path must start with a slash and hold printable ASCII only.
-    Path(String),
+/// Sessions beside a run that publish into channels of their own, to see what it does to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EchoBeside {
+    /// How many.
+    pub connections: u32,
+    /// Publications a second of all of them.
+    pub rate: u64,
+    /// How long they echo where nothing else goes on.
+    pub time: Duration,
 }
 
-impl fmt::Display for SessionPlanError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Connections(count) => write!(
-                f,
-                "--connections {count} is outside 1..={}; for more start several generators",
-                limits::BENCH_CONNECTIONS_MAX
-            ),
-            Self::Channels(count) => {
-                write!(f, "--channels {count} must be at least 1 and at most --connections")
-            }
-            Self::Publishers(count) => write!(
-                f,
-                "--publishers {count} must be at least 1 and at most --channels: each publishes \
-                 into a channel of its own"
-            ),
-            Self::Size(size) => write!(
-                f,
-                "--size {size} is outside {PARCEL_BYTES_MIN}..={}; what is published names its \
-                 number and time",
-                limits::BENCH_PAYLOAD_BYTES_MAX / 2
-            ),
-            Self::NoRate => write!(f, "a rate of 0 does nothing; leave it out to go full speed"),
-            Self::NoTime => write!(f, "--seconds 0 measures nothing; give at least 1"),
-            Self::Alpha => write!(f, "--alpha must be 0 or more"),
-            Self::Path(path) => {
-                write!(f, "path {path:?} must start with `/` and hold visible ASCII only")
-            }
-        }
-    }
+/// Who of one thread's sessions publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Publishers {
+    /// The first so many sessions of the thread.
+    pub count: u32,
+    /// How many there are on the threads before it.
+    pub before: u32,
+    /// How many there are in all.
+    pub all: u32,
+    /// When they do.
+    pub pace: Pace,
 }
-
-impl std::error::Error for SessionPlanError {}
 
 impl SessionPlan {
     /// Checks the arguments against each other and against the limits.
@@ -170,7 +150,7 @@ impl SessionPlan {
             target: args.target,
             path: args.path.clone(),
             connections: args.connections,
-            sources: Sources::of_standing(args.target, args.connections),
+            sources: Sources::of_standing(args.target, args.connections + args.echo_connections),
             channels,
             opens: pace(args.rate, limits::BENCH_OPENING_MAX),
             publishers,
@@ -179,6 +159,9 @@ impl SessionPlan {
                 _ => pace(args.publish_rate, 1),
             },
             missed: args.missed,
+            publications: args.publications,
+            bare: args.bare,
+            echo: echo_beside(args),
             size: args.size,
             measured: Duration::from_secs(u64::from(args.seconds)),
             deadline: args.deadline,
@@ -199,11 +182,21 @@ impl SessionPlan {
             sockets: share.count,
             probes_from: share.count,
             probe_path: self.path.clone(),
-            opening: Opening::WebSocket,
+            opening: if self.bare { Opening::None } else { Opening::WebSocket },
             role: Role::Client,
             handshake_deadline: self.deadline,
             started,
         }
+    }
+
+    /// Sessions, those beside the run included.
+    pub fn sessions(&self) -> u32 {
+        self.connections + self.echo.map_or(0, |echo| echo.connections)
+    }
+
+    /// Channels, those of the sessions beside the run included.
+    pub fn channel_count(&self) -> u32 {
+        self.channels + self.sessions() - self.connections
     }
 
     /// Descriptors that a run needs where all stand in one table.
@@ -211,20 +204,81 @@ impl SessionPlan {
         u64::from(self.connections) + limits::BENCH_DESCRIPTORS_SPARE
     }
 
-    /// Those of a thread's sessions that publish: the first so many.
-    pub fn publishers_of(&self, share: Share) -> u32 {
-        self.publishers.saturating_sub(share.first).min(share.count)
+    /// The shares of the threads; sessions beside the run have the last to themselves, so that they
+    /// do not wait behind what the others are told.
+    pub fn shares(&self, table_sockets: u32) -> Vec<Share> {
+        let mut shares = Share::split(self.connections, table_sockets);
+        if let Some(echo) = self.echo {
+            let of = u32::try_from(shares.len()).expect("fewer than sessions");
+            let beside = Share { number: of, of, first: self.connections, count: echo.connections };
+            shares.push(beside);
+        }
+        shares
     }
 
-    /// Whether a publisher goes on when it has got back what it published, and not by a schedule.
-    pub fn answers_itself(&self) -> bool {
-        matches!(self.publishing, Pace::Window(_)) || self.scenario == Scenario::Storm
+    /// Whether a thread has the sessions beside the run.
+    pub fn is_beside(&self, share: Share) -> bool {
+        share.first >= self.connections
     }
 
-    /// The channel of session `number`.
+    /// Those of a thread's sessions that publish.
+    pub fn publishers_of(&self, share: Share) -> Publishers {
+        if let Some(echo) = self.echo.filter(|_| self.is_beside(share)) {
+            let pace = Pace::Rate(echo.rate);
+            return Publishers { count: share.count, before: 0, all: share.count, pace };
+        }
+        let before = self.publishers.min(share.first);
+        let count = (self.publishers - before).min(share.count);
+        Publishers { count, before, all: self.publishers, pace: self.publishing }
+    }
+
+    /// Whether a publisher of a thread goes on when it has got back what it published, and not by a
+    /// schedule or when everybody has it.
+    pub fn answers_itself(&self, share: Share) -> bool {
+        let is_loop = matches!(self.publishing, Pace::Window(_)) && self.publications.is_none();
+        !self.is_beside(share) && (is_loop || self.scenario == Scenario::Storm)
+    }
+
+    /// The user of session `number`; nobody where there are no tokens.
+    pub fn user(&self, number: u32) -> String {
+        self.tokens.as_ref().map_or_else(String::new, |_| tokens::user(number))
+    }
+
+    /// The channel of session `number`: one of its own for each beside the run.
     pub fn channel(&self, number: u32) -> u32 {
-        number % self.channels
+        match number.checked_sub(self.connections) {
+            Some(beside) => self.channels + beside,
+            None => number % self.channels,
+        }
     }
+}
+
+/// The sessions beside the run, if there are any.
+fn echo_beside(args: &SessionArgs) -> Option<EchoBeside> {
+    let connections = args.echo_connections;
+    (connections > 0).then(|| EchoBeside {
+        connections,
+        rate: args.echo_rate.unwrap_or(u64::from(connections) * limits::BENCH_PROBE_RATE),
+        time: Duration::from_secs(u64::from(args.echo_seconds)),
+    })
+}
+
+fn check_beside(args: &SessionArgs) -> Result<(), SessionPlanError> {
+    let is_fanout = args.scenario == Scenario::Fanout;
+    let rounds = 1..=limits::BENCH_ROUNDS_MAX;
+    if let Some(count) = args.publications.filter(|count| !rounds.contains(count) || !is_fanout) {
+        return Err(SessionPlanError::Publications(count));
+    }
+    let is_plain = is_fanout && args.publications.is_some() && args.channels == 1;
+    if args.bare && (!is_plain || args.echo_connections > 0) {
+        return Err(SessionPlanError::Bare);
+    }
+    let is_timed = args.echo_rate != Some(0) && args.echo_seconds > 0;
+    let has_room = is_fanout || args.scenario == Scenario::Idle;
+    if args.echo_connections > 0 && !(is_timed && has_room) {
+        return Err(SessionPlanError::Echo);
+    }
+    Ok(())
 }
 
 /// Publications a second of people who write something every ten.
@@ -233,9 +287,11 @@ fn chat_rate(args: &SessionArgs) -> u64 {
 }
 
 fn check(args: &SessionArgs) -> Result<(), SessionPlanError> {
-    if !(1..=limits::BENCH_CONNECTIONS_MAX).contains(&args.connections) {
+    let sessions = args.connections.saturating_add(args.echo_connections);
+    if args.connections == 0 || sessions > limits::BENCH_CONNECTIONS_MAX {
         return Err(SessionPlanError::Connections(args.connections));
     }
+    check_beside(args)?;
     if !(1..=args.connections).contains(&args.channels) && args.scenario != Scenario::Echo {
         return Err(SessionPlanError::Channels(args.channels));
     }
@@ -281,6 +337,11 @@ pub(crate) mod tests {
             publishers: 2,
             publish_rate: None,
             missed: 3,
+            publications: None,
+            bare: false,
+            echo_connections: 0,
+            echo_rate: None,
+            echo_seconds: 10,
             hmac_key: None,
             server_pid: None,
             cpu: None,
@@ -293,7 +354,7 @@ pub(crate) mod tests {
     #[test]
     fn each_wrong_argument_is_named() {
         type Change = fn(&mut SessionArgs);
-        let cases: [(Change, SessionPlanError); 9] = [
+        let cases: [(Change, SessionPlanError); 13] = [
             (|a| a.connections = 0, SessionPlanError::Connections(0)),
             (|a| a.channels = 101, SessionPlanError::Channels(101)),
             (|a| a.publishers = 11, SessionPlanError::Publishers(11)),
@@ -302,6 +363,10 @@ pub(crate) mod tests {
             (|a| a.publish_rate = Some(0), SessionPlanError::NoRate),
             (|a| a.seconds = 0, SessionPlanError::NoTime),
             (|a| a.alpha = f64::NAN, SessionPlanError::Alpha),
+            (|a| a.publications = Some(0), SessionPlanError::Publications(0)),
+            (|a| (a.bare, a.channels) = (true, 1), SessionPlanError::Bare),
+            (|a| (a.bare, a.publications) = (true, Some(1)), SessionPlanError::Bare),
+            (|a| (a.echo_connections, a.echo_rate) = (1, Some(0)), SessionPlanError::Echo),
             (|a| a.path = "x".into(), SessionPlanError::Path("x".into())),
         ];
         for (change, expected) in cases {
@@ -324,7 +389,7 @@ pub(crate) mod tests {
         let plan = SessionPlan::new(&args(Scenario::Chat)).unwrap();
         assert_eq!((plan.channels, plan.publishers), (10, 100));
         assert_eq!(plan.publishing, Pace::Rate(10));
-        assert!(!plan.answers_itself());
+        assert!(!plan.answers_itself(Share::whole(100)));
     }
 
     #[test]
@@ -333,7 +398,26 @@ pub(crate) mod tests {
         (args.channels, args.publishers) = (60, 60);
         let plan = SessionPlan::new(&args).unwrap();
         let shares = Share::split(100, 25);
-        let publishers: Vec<_> = shares.iter().map(|share| plan.publishers_of(*share)).collect();
+        let of = |share: &Share| plan.publishers_of(*share);
+        let publishers: Vec<_> = shares.iter().map(|share| of(share).count).collect();
         assert_eq!(publishers, [25, 25, 10, 0]);
+        assert_eq!(of(&shares[3]).before, 60);
+    }
+
+    #[test]
+    fn who_echoes_beside_the_run_has_a_thread_and_channels_of_its_own() {
+        let mut args = args(Scenario::Idle);
+        args.echo_connections = 7;
+        let plan = SessionPlan::new(&args).unwrap();
+        let shares = plan.shares(50);
+        assert_eq!(shares.len(), 3);
+        let beside = shares[2];
+        assert!(plan.is_beside(beside) && !plan.is_beside(shares[1]));
+        assert_eq!((plan.sessions(), plan.channel_count()), (107, 17));
+        assert_eq!((plan.channel(99), plan.channel(100), plan.channel(106)), (9, 10, 16));
+        let pace = Pace::Rate(70);
+        assert_eq!(plan.publishers_of(beside), Publishers { count: 7, before: 0, all: 7, pace });
+        assert_eq!(plan.publishers_of(shares[0]).count, 0);
+        assert!(!plan.answers_itself(beside));
     }
 }

@@ -7,10 +7,11 @@
 //! All threads take a step together; while one waits for the others it serves its sessions.
 
 use std::io;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::time::{Duration, Instant};
 
 use super::crowd::Crowd;
+use super::floor::{self, Floor};
 use super::found::Found;
 use super::plan::{Scenario, SessionPlan};
 use crate::bench::BenchError;
@@ -22,56 +23,84 @@ use crate::bench::plan::{Pace, Schedule};
 use crate::bench::process;
 use crate::bench::sampler::Sampler;
 use crate::bench::share::Share;
+use crate::bench::terms::Terms;
 use crate::bench::timeline::Progress;
 use crate::limits;
 use crate::sys::clock;
 
 /// Runs `plan` to its end, a thread for each share.
 pub(super) fn measure(plan: &SessionPlan, shares: &[Share]) -> Result<Found, BenchError> {
-    let started = clock::now();
-    let published: Vec<AtomicU32> = (0..plan.channels).map(|_| AtomicU32::new(0)).collect();
-    let progress = Progress::default();
-    let common = Common { plan, published: &published, progress: &progress, started };
-    let mut parts = fleet::run(shares, plan.memory_bytes_min, |share, pass| {
-        Thread::new(&common, share, pass)?.run()
-    })?
-    .into_iter();
-    let mut sum = parts.next().expect("there is at least one share");
-    for part in parts {
-        sum.add(&part);
+    let published: Vec<AtomicU32> = (0..plan.channel_count()).map(|_| AtomicU32::new(0)).collect();
+    let publishing = shares.iter().filter(|share| !plan.is_beside(**share)).count();
+    let common = Common {
+        plan,
+        published: &published,
+        progress: &Progress::default(),
+        copies: &AtomicU64::new(0),
+        publishing: &AtomicUsize::new(publishing),
+        floor: None,
+        started: clock::now(),
+    };
+    if plan.bare {
+        floor::with(shares, |floor| measure_with(shares, &Common { floor: Some(floor), ..common }))
+    } else {
+        measure_with(shares, &common)
+    }
+}
+
+fn measure_with(shares: &[Share], common: &Common<'_>) -> Result<Found, BenchError> {
+    let plan = common.plan;
+    let parts = fleet::run(shares, plan.memory_bytes_min, |share, pass| {
+        Thread::new(common, share, pass)?.run()
+    })?;
+    let mut sum = Found { threads: u32::try_from(shares.len()).unwrap_or(0), ..Found::default() };
+    for (share, part) in shares.iter().zip(parts) {
+        if plan.is_beside(*share) { sum.add_beside(part) } else { sum.add(part) }
     }
     Ok(sum)
 }
 
 /// What all threads of a run have in common.
-struct Common<'a> {
+#[derive(Clone, Copy)]
+pub(super) struct Common<'a> {
     plan: &'a SessionPlan,
     /// The last number in each channel.
     published: &'a [AtomicU32],
-    progress: &'a Progress,
+    pub(super) progress: &'a Progress,
+    /// Copies that one publication of each publisher makes.
+    pub(super) copies: &'a AtomicU64,
+    /// Threads that have not done what the run is about.
+    pub(super) publishing: &'a AtomicUsize,
+    /// Who sends, where there is no server.
+    pub(super) floor: Option<&'a Floor<'a>>,
     started: Instant,
 }
 
 /// One thread of the run.
-struct Thread<'a, 'p> {
-    plan: &'a SessionPlan,
-    share: Share,
-    clients: Clients,
-    crowd: Crowd<'a>,
-    meter: Meter,
+pub(super) struct Thread<'a, 'p> {
+    pub(super) plan: &'a SessionPlan,
+    pub(super) common: &'a Common<'a>,
+    pub(super) share: Share,
+    pub(super) clients: Clients,
+    pub(super) crowd: Crowd<'a>,
+    pub(super) meter: Meter,
     pass: &'a mut Pass<'p>,
-    progress: &'a Progress,
     /// The first thread looks at all.
     sampler: Option<Sampler>,
     /// Sessions being begun at the same time, at most.
-    opening_max: u32,
+    pub(super) opening_max: u32,
 }
 
 impl<'a, 'p> Thread<'a, 'p> {
-    fn new(common: &Common<'a>, share: Share, pass: &'a mut Pass<'p>) -> Result<Self, BenchError> {
-        let Common { plan, published, progress, started } = *common;
+    fn new(
+        common: &'a Common<'a>,
+        share: Share,
+        pass: &'a mut Pass<'p>,
+    ) -> Result<Self, BenchError> {
+        let Common { plan, published, started, .. } = *common;
+        let target = common.floor.map_or(plan.target, |floor| floor.address(share));
         let meter = Meter::new(plan.server_pid.filter(|_| share.leads()))?;
-        let sampler = || Sampler::new(plan.server_pid, plan.connections);
+        let sampler = || Sampler::new(plan.server_pid, plan.sessions());
         let all = match plan.opens {
             Pace::Window(count) => count,
             // A schedule is kept as long as any bound lets it.
@@ -79,12 +108,12 @@ impl<'a, 'p> Thread<'a, 'p> {
         };
         Ok(Self {
             plan,
+            common,
             share,
-            clients: Clients::new(plan.terms(share, started))?,
+            clients: Clients::new(Terms { target, ..plan.terms(share, started) })?,
             crowd: Crowd::new(plan, share, published),
             meter,
             pass,
-            progress,
             sampler: share.leads().then(sampler).transpose()?,
             opening_max: (all / share.of).max(limits::BENCH_OPENING_MIN),
         })
@@ -105,7 +134,10 @@ impl<'a, 'p> Thread<'a, 'p> {
         self.wait_for_all()?;
         match self.plan.scenario {
             Scenario::Connect => {}
-            Scenario::Idle => self.hold()?,
+            Scenario::Idle => {
+                self.hold()?;
+                self.echo_among_idle()?;
+            }
             Scenario::Echo | Scenario::Fanout | Scenario::Chat => self.publish()?,
             Scenario::Storm => self.storm()?,
         }
@@ -121,26 +153,27 @@ impl<'a, 'p> Thread<'a, 'p> {
         found.generator_time = self.meter.generator_time();
         found.generator_run_time = process::own_cpu_time()?;
         found.server = self.meter.server_cost();
-        found.threads = self.share.of;
         found.timeline = self.sampler.map(Sampler::into_samples).unwrap_or_default();
         Ok(found)
     }
 
     /// One turn of the clients.
-    fn turn(&mut self, wait: Duration) -> Result<(), BenchError> {
+    pub(super) fn turn(&mut self, wait: Duration) -> Result<(), BenchError> {
         self.pass.check()?;
         self.clients.turn(wait.min(limits::BENCH_WAIT_MAX), &mut self.crowd)?;
         let now = self.clients.now();
         self.crowd.expire(now, self.clients.speaker())?;
         let (standing, delivered) = self.crowd.take_progress();
-        self.progress.add(standing, delivered);
+        // Echoes beside the run are none of its deliveries.
+        let delivered = if self.plan.is_beside(self.share) { 0 } else { delivered };
+        self.common.progress.add(standing, delivered);
         if let Some(sampler) = &mut self.sampler {
-            sampler.look(now, self.progress);
+            sampler.look(now, self.common.progress);
         }
         Ok(())
     }
 
-    fn wait_for_all(&mut self) -> Result<(), BenchError> {
+    pub(super) fn wait_for_all(&mut self) -> Result<(), BenchError> {
         self.pass.arrive();
         while !self.pass.is_open()? {
             self.turn(limits::BENCH_WAIT_MAX)?;
@@ -148,7 +181,7 @@ impl<'a, 'p> Thread<'a, 'p> {
         Ok(())
     }
 
-    fn serve_until(&mut self, end: Duration) -> Result<(), BenchError> {
+    pub(super) fn serve_until(&mut self, end: Duration) -> Result<(), BenchError> {
         while self.clients.now() < end {
             self.turn(end.saturating_sub(self.clients.now()))?;
         }
@@ -182,7 +215,7 @@ impl<'a, 'p> Thread<'a, 'p> {
         begun + Schedule::new(rate).due(place)
     }
 
-    fn begin(&mut self, slot: u32, due: Duration) {
+    pub(super) fn begin(&mut self, slot: u32, due: Duration) {
         self.crowd.begin(slot, due);
         let source = self.plan.sources.address(u64::from(self.share.first + slot));
         if !self.clients.open(slot, source) {
@@ -200,136 +233,6 @@ impl<'a, 'p> Thread<'a, 'p> {
         self.crowd.count_pings(self.plan.measured);
         self.crowd.measured_from = None;
         Ok(())
-    }
-
-    /// Publishes for the time that is measured, and waits for what is under way then.
-    fn publish(&mut self) -> Result<(), BenchError> {
-        let audience = self.crowd.audience();
-        let publishers = self.plan.publishers_of(self.share);
-        let begun = self.clients.now();
-        let end = begun + self.plan.measured;
-        self.meter.start(begun)?;
-        self.crowd.measured_from = Some(begun);
-        let mut next = 0;
-        if self.plan.answers_itself() {
-            self.crowd.heard_back.extend(0..publishers);
-        }
-        while self.clients.now() < end {
-            let wait = match self.plan.publishing {
-                Pace::Window(_) => self.answer()?,
-                Pace::Rate(rate) => self.publish_due(begun, rate, publishers, &mut next)?,
-            };
-            self.turn(wait.min(end.saturating_sub(self.clients.now())))?;
-        }
-        self.meter.stop(self.clients.now())?;
-        // From here on nobody publishes, and what there is can be counted.
-        self.wait_for_all()?;
-        self.balance(&audience)
-    }
-
-    /// In a closed loop, the next follows when the last has come back.
-    fn answer(&mut self) -> Result<Duration, BenchError> {
-        for slot in std::mem::take(&mut self.crowd.heard_back) {
-            let now = self.clients.now();
-            if self.crowd.is_ready(slot) {
-                self.crowd.publish(slot, now, self.clients.speaker())?;
-            }
-        }
-        Ok(limits::BENCH_WAIT_MAX)
-    }
-
-    /// By a schedule, each when it is due; a publisher with too many under way holds it up, and
-    /// what is late for that is charged from when it was due.
-    fn publish_due(
-        &mut self,
-        begun: Duration,
-        rate: u64,
-        publishers: u32,
-        next: &mut u64,
-    ) -> Result<Duration, BenchError> {
-        let now = self.clients.now();
-        if publishers == 0 {
-            return Ok(limits::BENCH_WAIT_MAX);
-        }
-        let all = u64::from(self.plan.publishers);
-        for _ in 0..limits::BENCH_TURN_SOCKETS_MAX {
-            let slot = u32::try_from(*next % u64::from(publishers)).expect("below 32 bits");
-            let round = *next / u64::from(publishers);
-            let place = round * all + u64::from(self.share.first + slot);
-            let due = begun + Schedule::new(rate).due(place);
-            if due > now {
-                return Ok(due.saturating_sub(now));
-            }
-            let unanswered = u64::from(self.crowd.unanswered(slot));
-            if self.crowd.is_ready(slot) {
-                if unanswered >= limits::BENCH_UNANSWERED_MAX {
-                    return Ok(limits::BENCH_WAIT_MAX);
-                }
-                self.crowd.publish(slot, due, self.clients.speaker())?;
-            }
-            *next += 1;
-        }
-        Ok(Duration::ZERO)
-    }
-
-    /// Waits for what is still under way, and counts what should have come.
-    fn balance(&mut self, audience: &[u32]) -> Result<(), BenchError> {
-        let expected = self.crowd.expected(audience);
-        let deadline = self.clients.now() + self.plan.drain_deadline;
-        while self.crowd.found.tally.arrived < expected && self.clients.now() < deadline {
-            self.turn(limits::BENCH_WAIT_MAX)?;
-        }
-        self.crowd.found.tally.expected = expected;
-        self.crowd.measured_from = None;
-        if self.plan.scenario == Scenario::Chat {
-            self.crowd.check_chat(audience);
-        }
-        Ok(())
-    }
-
-    /// Drops all but the publishers at once, publishes meanwhile, and begins each again when it
-    /// comes back by itself.
-    fn storm(&mut self) -> Result<(), BenchError> {
-        let audience = self.crowd.audience();
-        let publishers = self.plan.publishers_of(self.share);
-        let begun = self.clients.now();
-        self.meter.start(begun)?;
-        self.crowd.comes_back = true;
-        for slot in audience.iter().copied().filter(|slot| *slot >= publishers) {
-            self.crowd.drop_session(slot, self.clients.speaker())?;
-        }
-        self.crowd.heard_back.extend(0..publishers);
-        let mut left = u64::from(self.plan.missed) * u64::from(publishers);
-        let deadline = begun + limits::BENCH_STORM_DEADLINE;
-        let wanted = audience.len() as u64;
-        while (self.crowd.ready() < wanted || left > 0) && self.clients.now() < deadline {
-            while self.crowd.opening() < self.opening_max
-                && let Some(slot) = self.crowd.next_retry(self.clients.now())
-            {
-                self.begin(slot, self.clients.now());
-            }
-            left = self.publish_missed(left)?;
-            self.turn(limits::BENCH_WAIT_MAX)?;
-        }
-        self.crowd.found.storm = self.clients.now().saturating_sub(begun);
-        self.meter.stop(self.clients.now())?;
-        self.wait_for_all()?;
-        self.balance(&audience)
-    }
-
-    /// Publishes what those who are away miss; returns how many publications are left.
-    fn publish_missed(&mut self, mut left: u64) -> Result<u64, BenchError> {
-        for slot in std::mem::take(&mut self.crowd.heard_back) {
-            if left == 0 {
-                break;
-            }
-            left -= 1;
-            let now = self.clients.now();
-            if self.crowd.is_ready(slot) {
-                self.crowd.publish(slot, now, self.clients.speaker())?;
-            }
-        }
-        Ok(left)
     }
 }
 

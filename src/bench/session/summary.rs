@@ -15,10 +15,14 @@ use super::page::page;
 use super::plan::{Scenario, SessionPlan};
 use crate::bench::failures::Failures;
 use crate::bench::latency::LatencySummary;
+use crate::bench::spread::SpreadSummary;
 use crate::bench::tally::Tally;
 use crate::bench::timeline::Sample;
 use crate::bench::verdict::{Bottleneck, load_adjusted};
 use crate::sys::{cpu, kernel};
+
+/// Publications that a person is told of one by one.
+const PUBLICATIONS_WRITTEN_MAX: usize = 10;
 
 /// The findings of a run, in the form of their JSON.
 #[derive(Clone, Debug, Serialize)]
@@ -65,6 +69,14 @@ pub struct Summary {
     pub spread_ms: Option<f64>,
     /// Copies a second meanwhile.
     pub spread_per_second: Option<f64>,
+    /// Each publication of the first channel whose copies were timed.
+    pub publications: Vec<SpreadSummary>,
+    /// A plain loop in place of a server.
+    pub bare: bool,
+    /// Echoes of those beside the run, a second, and their times.
+    pub echoes_per_second: Option<f64>,
+    /// See `echoes_per_second`.
+    pub echo_latency: Option<LatencySummary>,
     /// Pings that came, and those that were due.
     pub pings: u64,
     /// See `pings`.
@@ -108,14 +120,16 @@ impl Summary {
         let spread = found.spreads.median().filter(|_| plan.scenario == Scenario::Fanout);
         let host_cores = host_cores();
         let generator_cores = cores(found.generator_time, found.measured);
-        let server_cores = found.server.map(|cost| cores(cost.cpu_time, found.measured));
+        let server_time = found.server.map(|cost| cost.cpu_time);
+        let server_time = if plan.bare { Some(found.floor_time) } else { server_time };
+        let server_cores = server_time.map(|time| cores(time, found.measured));
         let bottleneck =
             || Bottleneck::of(server_cores, generator_cores, found.threads, host_cores);
-        let success = ratio(found.ready, u64::from(plan.connections));
+        let success = ratio(found.ready, u64::from(plan.sessions()));
         let is_storm = plan.scenario == Scenario::Storm;
         let mut summary = Self {
             scenario: name(plan.scenario),
-            sessions: plan.connections,
+            sessions: plan.sessions(),
             ready: found.ready,
             success,
             ramp_load: found.ramp_load,
@@ -130,6 +144,13 @@ impl Summary {
             latency: found.latency.summary(),
             spread_ms: spread.map(|(period, _)| period.as_secs_f64() * 1e3),
             spread_per_second: spread.map(|(_, rate)| rate),
+            publications: match plan.publications {
+                Some(_) => found.spreads.summaries(),
+                None => Vec::new(),
+            },
+            bare: plan.bare,
+            echoes_per_second: plan.echo.map(|_| per_second(found.echoes, found.echoed)),
+            echo_latency: found.echo_latency.summary(),
             pings: found.pings,
             pings_due: found.pings_due,
             heartbeat: (found.pings_due > 0).then(|| ratio(found.pings, found.pings_due)),
@@ -203,6 +224,9 @@ impl Summary {
         if publishes && self.messages == 0 {
             faults.push("no publication arrived while measuring".to_owned());
         }
+        if plan.echo.is_some() && self.echo_latency.is_none() {
+            faults.push("nothing was echoed beside the run".to_owned());
+        }
         faults
     }
 
@@ -215,6 +239,18 @@ impl Summary {
         }
         for (code, count) in &self.closed_by {
             writeln!(f, "closed        {count} with code {code}")?;
+        }
+        Ok(())
+    }
+
+    /// Each of the first few by itself.
+    fn write_publications(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for one in self.publications.iter().take(PUBLICATIONS_WRITTEN_MAX) {
+            let SpreadSummary { first_to_last_ms, copies, per_second } = one;
+            writeln!(
+                f,
+                "  publication {first_to_last_ms:.1} ms for {copies} copies, {per_second:.0}/s"
+            )?;
         }
         Ok(())
     }
@@ -263,6 +299,11 @@ impl fmt::Display for Summary {
         if let (Some(spread), Some(rate)) = (self.spread_ms, self.spread_per_second) {
             writeln!(f, "first to last {spread:.1} ms, {rate:.0} deliveries/s")?;
         }
+        self.write_publications(f)?;
+        if let Some(rate) = self.echoes_per_second {
+            writeln!(f, "beside it     {rate:.0} echoes/s")?;
+        }
+        write_times(f, "their latency", self.echo_latency)?;
         if let Some(share) = self.heartbeat {
             let Self { pings, pings_due, .. } = self;
             writeln!(f, "heartbeats    {:.3} % ({pings} of {pings_due})", share * 100.0)?;

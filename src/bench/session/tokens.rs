@@ -25,11 +25,16 @@ impl Tokens {
 
     /// The token of session `number`, whose user nobody else is. It never expires.
     pub fn of(&self, number: u32) -> String {
-        let claims = format!(r#"{{"sub":"{number:0USER_DIGITS$}"}}"#);
+        let claims = format!(r#"{{"sub":"{}"}}"#, user(number));
         let signed = format!("{}.{}", self.header, URL_SAFE_NO_PAD.encode(claims));
         let signature = self.keyed.clone().chain_update(&signed).finalize().into_bytes();
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
+}
+
+/// The user of session `number`.
+pub(super) fn user(number: u32) -> String {
+    format!("{number:0USER_DIGITS$}")
 }
 
 impl std::fmt::Debug for Tokens {
