@@ -364,6 +364,14 @@ pub const SETTLE_PERIOD: Duration = Duration::from_millis(2);
 /// which it finds nothing costs nothing.
 pub const SLEEP_MAX: Duration = Duration::from_hours(1);
 
+/// Connections that have left a shard before it asks its allocator to give their memory back: what
+/// fewer leave behind, some hundred KB, is kept for those who come next.
+pub const GIVE_BACK_MIN: u64 = 1024;
+
+/// How long it waits then for the rest of them, and at least from one time to the next: asking
+/// looks at every page of the heap. A minute is what giving back may take.
+pub const GIVE_BACK_DELAY: Duration = Duration::from_secs(10);
+
 /// From here on a wait counts as parking.
 pub const PARK_PERIOD: Duration = SETTLE_PERIOD;
 
@@ -422,10 +430,6 @@ pub const HANDOVER_BYTES_MAX: usize = HANDOVER_HEAD_BYTES + HEAD_BYTES_MAX + REC
 /// Bytes that wait at the control thread's door, as far as the kernel grants it: some 800 requests
 /// without a body.
 pub const DOOR_BYTES: usize = 1024 * 1024;
-
-/// Time after which the control thread lets go of its core, if it has not slept: a shard there, and
-/// all who wait for it, are kept waiting for no longer than by a turn of its own.
-pub const CONTROL_STINT_MAX: Duration = Duration::from_millis(1);
 
 /// Questions of the site that wait for the control thread's main task.
 pub const ASKS_MAX: usize = 1024;
@@ -766,6 +770,12 @@ pub const BENCH_STACK_BYTES: usize = 512 * 1024;
 
 /// Memory that the host keeps available (`MemAvailable`); a run that comes below it ends.
 pub const BENCH_MEMORY_BYTES_MIN: u64 = 1_000_000_000;
+
+/// Samples of one run for its report: a plot is 700 pixels wide.
+pub const BENCH_SAMPLES_MAX: usize = 600;
+
+/// Time between two of them at first; it doubles whenever there are too many.
+pub const BENCH_SAMPLE_DISTANCE: Duration = Duration::from_millis(250);
 
 /// How often that is looked at: at 100,000 connections a second, 85 MB are taken in between.
 pub const BENCH_WATCH_INTERVAL: Duration = Duration::from_millis(100);

@@ -50,12 +50,14 @@ fn plan(server: &Running, scenario: Scenario, change: impl Fn(&mut SessionArgs))
         hmac_key: None,
         server_pid: Some(std::process::id()),
         cpu: None,
+        alpha: 1.0,
+        memory_bytes_min: 0,
+        deadline: Duration::from_secs(30),
     };
     change(&mut args);
     let mut plan = SessionPlan::new(&args).expect("the arguments are good");
     // A run without a fault ends when all is there, on a busy machine too.
     plan.drain_deadline = Duration::from_secs(30);
-    plan.deadline = Duration::from_secs(30);
     plan
 }
 
@@ -147,6 +149,34 @@ fn every_publication_reaches_every_member_whichever_thread_has_it() {
             assert_eq!(summary.tally.arrived % 10, 0, "{summary}");
             assert!(summary.spread_ms.is_some(), "{summary}");
         }
+    }
+}
+
+#[test]
+fn in_a_chat_everybody_hears_everybody_once() {
+    let server = server(open());
+    let plan = plan(&server, Scenario::Chat, |args| args.publish_rate = Some(300));
+    for summary in run_both(&plan) {
+        assert_good(&summary);
+        // Ten members in each of six channels, into all of which somebody publishes.
+        assert!(summary.tally.arrived >= 60 && summary.tally.arrived % 10 == 0, "{summary}");
+        assert!(summary.timeline.len() > 1 && summary.bottleneck.is_some(), "{summary}");
+        let page = summary.to_html();
+        // How many depends on how long it took: rates want some samples.
+        assert!(page.contains("<svg"), "{page}");
+    }
+}
+
+#[test]
+fn a_host_without_memory_ends_the_run() {
+    let server = server(open());
+    let plan = SessionPlan {
+        memory_bytes_min: u64::MAX,
+        ..plan(&server, Scenario::Idle, |args| args.seconds = 3600)
+    };
+    for end in [measure(&plan), measure_in_tables(&plan, SESSIONS / 4)] {
+        let error = end.expect_err("there is no such host");
+        assert!(error.to_string().starts_with("stopped: only "), "{error}");
     }
 }
 

@@ -161,7 +161,9 @@ fn more_than_the_memory_holds_is_said() {
 fn a_wrong_argument_changes_nothing() {
     let host = Host::new("arguments");
     let before = host.settings();
-    for arguments in [&["--connections", "many"][..], &["--ram", "0"], &["--all"]] {
+    let ports = [["--ports", "8000,70000"], ["--ports", "8000,,9000"], ["--ports", "8000,x"]];
+    let others = [&["--connections", "many"][..], &["--ram", "0"], &["--all"]];
+    for arguments in others.into_iter().chain(ports.iter().map(|ports| &ports[..])) {
         assert_eq!(host.run("apply.sh", arguments).status.code(), Some(2), "{arguments:?}");
     }
     assert_eq!(host.settings(), before);

@@ -8,7 +8,7 @@ use std::sync::mpsc::sync_channel;
 
 use fleet::{Client, config, message, wait_for};
 use longwire::sys::{fdtable, rlimit};
-use longwire::{Closed, Handler, Message, Peer, Request, Server, Shard, Upgrade};
+use longwire::{Closed, Config, Handler, Message, Peer, Request, Server, Shard, Upgrade};
 
 #[path = "support/fleet.rs"]
 mod fleet;
@@ -35,7 +35,8 @@ impl Handler for Echo {
 fn fifteen_thousand_leave_at_once_and_one_stays() {
     const LEAVING: usize = 15_000;
     rlimit::raise_nofile(LEAVING as u64 + 1000).expect("readable");
-    let server = Server::start(config(1, 16_000), |_shard| Echo).expect("starts");
+    let config = Config { give_back: Some(|| ()), ..config(1, 16_000) };
+    let server = Server::start(config, |_shard| Echo).expect("starts");
     let address = server.address();
     let mut staying = Client::connect(address);
     let (go, told) = sync_channel::<()>(0);
@@ -63,6 +64,9 @@ fn fifteen_thousand_leave_at_once_and_one_stays() {
     let counters = &snapshot.counters;
     assert_eq!((counters.released, counters.closed_vanished), (15_000, 15_000));
     assert_eq!((snapshot.open, snapshot.timers, counters.handler_panics), (1, 1, 0));
+    // Some seconds later the allocator is asked to give their memory back, by a shard that sleeps.
+    wait_for(&server, "memory given back", |now| now.counters.memory_given_back == 1);
+    staying.echo(100);
     staying.send_close(1000);
     assert_eq!(staying.closed(), Some(1000));
     drop(staying);

@@ -13,7 +13,7 @@ use longwire::backend::{Proxies, Proxy};
 use longwire::control::{ChannelKind, Channels, Kept};
 use longwire::session::{ChannelHooks, ChannelOptions, Hooks, PersonalChannel, Retention};
 use longwire::{Running, SessionSettings};
-use serde_json::json;
+use serde_json::{Value, json};
 use session::{Client, End, config, settings};
 
 #[path = "support/api.rs"]
@@ -173,8 +173,8 @@ fn a_disconnect_ends_all_clients_of_a_user_and_of_nobody_else() {
     assert_eq!(counters.user_commands, 3 * u64::from(8 * SHARDS) - 1);
 }
 
-/// A back end that lets clients into channels, each when the test says so: says that it is asked.
-fn thoughtful() -> (BackEnd, Receiver<()>, Sender<()>) {
+/// A back end that answers `result`, each time when the test says so: says that it is asked.
+fn thoughtful(result: Value) -> (BackEnd, Receiver<()>, Sender<()>) {
     let (hear, heard) = channel();
     let (say, said): (_, Receiver<()>) = channel();
     let said = Mutex::new(said);
@@ -182,7 +182,7 @@ fn thoughtful() -> (BackEnd, Receiver<()>, Sender<()>) {
         // The test may be over.
         let _heard = hear.send(());
         let _said = said.lock().expect("nobody panics with it").recv();
-        Reply::json(&json!({ "result": {} }))
+        Reply::json(&json!({ "result": result }))
     });
     (back_end, heard, say)
 }
@@ -190,7 +190,7 @@ fn thoughtful() -> (BackEnd, Receiver<()>, Sender<()>) {
 /// It was closed with 3004: both had it enter the channel.
 #[test]
 fn a_client_that_a_back_end_is_asked_about_is_put_in_and_out_all_the_same() {
-    let (back_end, heard, say) = thoughtful();
+    let (back_end, heard, say) = thoughtful(json!({}));
     let mut subscribe = ChannelHooks::default();
     subscribe.set(None, "may".to_owned());
     let mut settings =
@@ -232,14 +232,8 @@ fn a_client_that_a_back_end_is_asked_about_is_put_in_and_out_all_the_same() {
 /// in, or stayed in a channel, after the API had said that it was done.
 #[test]
 fn what_is_done_to_a_user_holds_for_clients_of_whom_it_comes_out_later_that_they_are_the_users() {
-    let (hear, heard) = channel();
-    let (say, said): (_, Receiver<()>) = channel();
-    let said = Mutex::new(said);
-    let back_end = BackEnd::start(move |_| {
-        let _heard = hear.send(());
-        let _said = said.lock().expect("nobody panics with it").recv();
-        Reply::json(&json!({ "result": { "user": "ann", "subs": { "room": {} } } }))
-    });
+    let ann = json!({ "user": "ann", "subs": { "room": {} } });
+    let (back_end, heard, say) = thoughtful(ann);
     let mut settings = SessionSettings { stale_close_delay: session::PATIENCE, ..settings() };
     settings.rules.hooks = Hooks { connect: Some("who".to_owned()), ..Hooks::default() };
     let proxy = Proxy {

@@ -7,9 +7,10 @@
 //!                   the caller watches the memory of the host
 //! ```
 //!
-//! What fits one table runs on the calling thread, with nothing beside it.
+//! What fits one table runs on the calling thread; another one watches the memory.
 
-use std::thread::{Builder, ScopedJoinHandle, scope, sleep};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, ScopedJoinHandle, park_timeout, scope};
 
 use super::BenchError;
 use super::gate::{Gate, Pass};
@@ -18,9 +19,11 @@ use super::share::Share;
 use crate::limits;
 use crate::sys::fdtable;
 
-/// Does `work` for each share; the results are in the order of the shares.
+/// Does `work` for each share, as long as the host has so much memory; the results are in the order
+/// of the shares.
 pub(super) fn run<T: Send>(
     shares: &[Share],
+    memory_bytes_min: u64,
     work: impl Fn(Share, &mut Pass<'_>) -> Result<T, BenchError> + Sync,
 ) -> Result<Vec<T>, BenchError> {
     let gate = Gate::new(u32::try_from(shares.len()).expect("bounded by the connections"));
@@ -31,7 +34,7 @@ pub(super) fn run<T: Send>(
         Ok(found)
     };
     if let [share] = shares {
-        return Ok(vec![pass_with(*share)?]);
+        return alone(&gate, memory_bytes_min, || pass_with(*share)).map(|found| vec![found]);
     }
     let pass_with = &pass_with;
     scope(|scope| {
@@ -48,24 +51,48 @@ pub(super) fn run<T: Send>(
                 .inspect_err(|_| gate.halt())?;
             threads.push(thread);
         }
-        let starved = watch(&gate, &threads);
+        let is_over = || threads.iter().all(ScopedJoinHandle::is_finished);
+        let starved = watch(&gate, memory_bytes_min, is_over);
         let ends: Vec<_> = threads.into_iter().map(joined).collect();
         starved?;
         first_cause(ends)
     })
 }
 
-/// Waits for all threads, and ends them early when the host runs out of memory: what stands is
+/// Does the work on this thread while another one watches.
+fn alone<T: Send>(
+    gate: &Gate,
+    memory_bytes_min: u64,
+    work: impl FnOnce() -> Result<T, BenchError>,
+) -> Result<T, BenchError> {
+    let is_over = AtomicBool::new(false);
+    scope(|scope| {
+        let look = || {
+            watch(gate, memory_bytes_min, || is_over.load(Ordering::Acquire) || gate.is_halted())
+        };
+        let watcher = Builder::new()
+            .name("bench-watch".to_owned())
+            .stack_size(limits::BENCH_STACK_BYTES)
+            .spawn_scoped(scope, look)?;
+        let found = work();
+        is_over.store(true, Ordering::Release);
+        watcher.thread().unpark();
+        joined(watcher)?;
+        found
+    })
+}
+
+/// Waits until all is over, and ends it early when the host runs out of memory: what stands is
 /// kernel memory, which no limit of this process bounds.
-fn watch<T>(gate: &Gate, threads: &[ScopedJoinHandle<'_, T>]) -> Result<(), BenchError> {
+fn watch(gate: &Gate, memory_bytes_min: u64, is_over: impl Fn() -> bool) -> Result<(), BenchError> {
     let mut starved = Ok(());
-    while !threads.iter().all(ScopedJoinHandle::is_finished) {
+    while !is_over() {
         let available = process::available_bytes().unwrap_or(u64::MAX);
-        if available < limits::BENCH_MEMORY_BYTES_MIN && starved.is_ok() {
+        if available < memory_bytes_min && starved.is_ok() {
             starved = Err(BenchError::Memory { available });
             gate.halt();
         }
-        sleep(limits::BENCH_WATCH_INTERVAL);
+        park_timeout(limits::BENCH_WATCH_INTERVAL);
     }
     starved
 }
@@ -98,7 +125,7 @@ mod tests {
     #[test]
     fn each_thread_has_its_own_descriptors() {
         let shares = Share::split(3, 1);
-        let numbers = run(&shares, |_share, pass| {
+        let numbers = run(&shares, 0, |_share, pass| {
             let open = |_| File::open("/proc/self/status");
             let files: Vec<File> = (0..16).map(open).collect::<Result<_, _>>()?;
             pass.arrive();
@@ -117,7 +144,7 @@ mod tests {
     #[test]
     fn the_cause_is_told_and_not_that_others_were_stopped() {
         let shares = Share::split(3, 1);
-        let end = run(&shares, |share, pass| {
+        let end = run(&shares, 0, |share, pass| {
             if share.number == 1 {
                 return Err(BenchError::Core(7));
             }
@@ -128,5 +155,18 @@ mod tests {
             Ok(())
         });
         assert!(matches!(end, Err(BenchError::Core(7))));
+    }
+
+    #[test]
+    fn a_host_without_memory_ends_the_run_on_one_thread_and_on_several() {
+        for shares in [Share::split(1, 1), Share::split(3, 1)] {
+            let end: Result<Vec<()>, _> = run(&shares, u64::MAX, |_share, pass| {
+                loop {
+                    pass.check()?;
+                    std::thread::yield_now();
+                }
+            });
+            assert!(matches!(end, Err(BenchError::Memory { .. })));
+        }
     }
 }

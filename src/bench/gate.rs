@@ -27,6 +27,11 @@ impl Gate {
         Pass { gate: self, steps: 0, is_through: false }
     }
 
+    /// Whether the run has been ended.
+    pub(super) fn is_halted(&self) -> bool {
+        self.halted.load(Ordering::Acquire)
+    }
+
     /// Ends the run for all.
     pub(super) fn halt(&self) {
         self.halted.store(true, Ordering::Release);

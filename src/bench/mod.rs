@@ -11,6 +11,7 @@
 //! where it takes more descriptors than one table holds; what it says about the server is read from
 //! /proc.
 
+mod chart;
 pub mod failures;
 pub mod latency;
 pub mod payload;
@@ -24,13 +25,16 @@ pub mod sources;
 pub mod spread;
 pub mod tally;
 pub mod terms;
+pub mod timeline;
 pub mod traffic;
+pub mod verdict;
 
 mod churn;
 mod clients;
 mod fleet;
 mod gate;
 mod meter;
+mod sampler;
 mod standing;
 mod wire;
 
@@ -78,6 +82,13 @@ pub enum BenchError {
         /// Bytes that were available at the last look.
         available: u64,
     },
+    /// The report could not be written.
+    Report {
+        /// Where to.
+        path: std::path::PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
     /// Another thread of the run has failed, and says why.
     Halted,
     /// A system call that cannot fail here, did.
@@ -111,6 +122,9 @@ impl fmt::Display for BenchError {
                  --connections",
                 available / 1_000_000
             ),
+            Self::Report { path, error } => {
+                write!(f, "the report cannot be written to {}: {error}", path.display())
+            }
             Self::Halted => write!(f, "another thread of the generator has failed"),
             Self::System(error) => write!(f, "the system refused: {error}"),
         }

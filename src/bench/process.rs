@@ -16,6 +16,7 @@ use std::time::Duration;
 pub struct Process {
     tasks: PathBuf,
     memory: PathBuf,
+    status: PathBuf,
     /// The last run time seen of each thread, those that have ended included.
     run_times: BTreeMap<u32, Duration>,
 }
@@ -33,6 +34,7 @@ impl Process {
         Self {
             tasks: root.join("task"),
             memory: root.join("smaps_rollup"),
+            status: root.join("status"),
             run_times: BTreeMap::new(),
         }
     }
@@ -55,6 +57,12 @@ impl Process {
             }
         }
         Ok(self.run_times.values().sum())
+    }
+
+    /// Memory of this process that no file stands behind, nearly all of what is its alone. Unlike
+    /// [`private_bytes`](Self::private_bytes) this walks no page table, and may be asked often.
+    pub fn anonymous_bytes(&self) -> io::Result<u64> {
+        kibibytes(&fs::read_to_string(&self.status)?, "RssAnon:").ok_or_else(unreadable)
     }
 
     /// Bytes that are this process's alone: what would be free if it ended, kernel aside.
@@ -81,6 +89,18 @@ pub fn available_bytes() -> io::Result<u64> {
     kibibytes(&text, "MemAvailable:").ok_or_else(unreadable)
 }
 
+/// Bytes that lie in buffers of TCP sockets, of the whole host.
+pub fn socket_buffer_bytes() -> io::Result<u64> {
+    let text = fs::read_to_string("/proc/net/sockstat")?;
+    parse_sockstat(&text).ok_or_else(unreadable)
+}
+
+/// CPU time of this host since its start: what was taken, and all there was.
+pub fn host_time() -> io::Result<(Duration, Duration)> {
+    let text = fs::read_to_string("/proc/stat")?;
+    parse_stat(&text).ok_or_else(unreadable)
+}
+
 fn ended(error: &io::Error) -> bool {
     const ESRCH: i32 = 3;
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH)
@@ -88,6 +108,25 @@ fn ended(error: &io::Error) -> bool {
 
 fn unreadable() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "a /proc file has another form than expected")
+}
+
+/// `TCP: inuse 5 orphan 0 tw 0 alloc 7 mem 3`, the last in pages.
+fn parse_sockstat(text: &str) -> Option<u64> {
+    const PAGE_BYTES: u64 = 4096;
+    let line = text.lines().find_map(|line| line.strip_prefix("TCP:"))?;
+    let (_, pages) = line.split_once(" mem ")?;
+    pages.trim().parse::<u64>().ok()?.checked_mul(PAGE_BYTES)
+}
+
+/// `cpu  user nice system idle iowait irq softirq steal …`, in hundredths of a second.
+fn parse_stat(text: &str) -> Option<(Duration, Duration)> {
+    let numbers = text.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace();
+    // What guests took is in the first two already.
+    let ticks: Vec<u64> = numbers.take(8).map_while(|word| word.parse().ok()).collect();
+    let all: u64 = ticks.iter().sum();
+    let idle = ticks.get(3)? + ticks.get(4)?;
+    let time = |ticks: u64| Duration::from_millis(ticks * 10);
+    Some((time(all - idle), time(all)))
 }
 
 /// `run_ns wait_ns slices`, the first being nanoseconds on a CPU.
@@ -122,6 +161,20 @@ mod tests {
         assert_eq!(parse_private(ROLLUP), Some(152 * 1024));
         assert_eq!(parse_private("Private_Clean: 40 kB\n"), None);
         assert_eq!(parse_private("Private_Clean: 40 MB\nPrivate_Dirty: 1 kB\n"), None);
+    }
+
+    #[test]
+    fn buffers_and_times_of_the_host_are_where_the_kernel_puts_them() {
+        let sockets = "sockets: used 9\nTCP: inuse 5 orphan 0 tw 1 alloc 7 mem 3\nUDP: mem 8\n";
+        assert_eq!(parse_sockstat(sockets), Some(3 * 4096));
+        assert_eq!(parse_sockstat("UDP: inuse 1 mem 2\n"), None);
+        let times = parse_stat("cpu  10 1 20 60 5 1 2 1 7 7\ncpu0 1 1\n");
+        let expected = (Duration::from_millis(350), Duration::from_secs(1));
+        assert_eq!((times, parse_stat("cpu  1 2\n")), (Some(expected), None));
+        let (busy, all) = host_time().unwrap();
+        assert!(busy <= all && socket_buffer_bytes().is_ok());
+        let own = Process::open(std::process::id()).unwrap();
+        assert!(own.anonymous_bytes().unwrap() > 0);
     }
 
     #[test]

@@ -81,7 +81,9 @@ struct Part {
 
 /// Runs `plan` to its end, a thread for each share.
 pub(super) fn measure(plan: &Plan, shares: &[Share]) -> Result<Findings, BenchError> {
-    let mut parts = fleet::run(shares, |share, pass| {
+    // What one descriptor table holds takes no host's memory.
+    let memory_bytes_min = if shares.len() > 1 { limits::BENCH_MEMORY_BYTES_MIN } else { 0 };
+    let mut parts = fleet::run(shares, memory_bytes_min, |share, pass| {
         // Probes go with runs that are not shared.
         let plan = if share.of == 1 { plan.clone() } else { plan.share(share) };
         measure_share(&plan, share, pass)

@@ -1,11 +1,15 @@
 //! `longwire bench`: the load generator's arguments.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use longwire::bench::session::{Scenario, Slo};
 use longwire::bench::{self, Kind};
+
+use super::value::{bytes, duration};
 
 /// What is measured.
 #[derive(Args, Debug)]
@@ -27,6 +31,9 @@ enum Protocol {
     Echo(Sessions),
     /// Few sessions publish, and all get what is published into their channels
     Fanout(Sessions),
+    /// All sessions publish in turn into the channels that they share, one each ten seconds unless
+    /// there is a --publish-rate
+    Chat(Sessions),
     /// Drop all sessions at once; they come back as the SDKs do, and recover what they missed
     Storm(Sessions),
 }
@@ -89,6 +96,23 @@ struct Sessions {
     /// Process of the server, whose CPU time and memory is read
     #[arg(long, value_name = "PID")]
     server_pid: Option<u32>,
+
+    /// How much a busy host excuses: success is also told as P*e^(-ALPHA*L), L being the share of
+    /// its cores that was taken while sessions began
+    #[arg(long, value_name = "ALPHA", default_value_t = 1.0)]
+    alpha: f64,
+
+    /// Memory that this host keeps available; a run that comes below it ends
+    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "1000000000")]
+    memory_floor: usize,
+
+    /// How long the beginning of one session may take before it has failed
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s")]
+    deadline: Duration,
+
+    /// Write a page with plots to this file: sessions, deliveries, times, cores and memory
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
 
     /// Print one JSON object
     #[arg(long)]
@@ -188,6 +212,7 @@ pub(crate) fn run(args: BenchArgs) -> ExitCode {
         Protocol::Idle(sessions) => run_sessions(Scenario::Idle, sessions),
         Protocol::Echo(sessions) => run_sessions(Scenario::Echo, sessions),
         Protocol::Fanout(sessions) => run_sessions(Scenario::Fanout, sessions),
+        Protocol::Chat(sessions) => run_sessions(Scenario::Chat, sessions),
         Protocol::Storm(sessions) => run_sessions(Scenario::Storm, sessions),
     }
 }
@@ -208,8 +233,11 @@ fn run_sessions(scenario: Scenario, sessions: Sessions) -> ExitCode {
         hmac_key: sessions.hmac_key,
         server_pid: sessions.server_pid,
         cpu: sessions.cpu,
+        alpha: sessions.alpha,
+        memory_bytes_min: sessions.memory_floor as u64,
+        deadline: sessions.deadline,
     };
-    bench::run_sessions(&args, sessions.slo, sessions.json)
+    bench::run_sessions(&args, sessions.slo, sessions.json, sessions.report.as_deref())
 }
 
 fn run_raw(kind: Kind, load: Load) -> ExitCode {

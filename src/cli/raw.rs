@@ -126,6 +126,7 @@ impl ServerArgs {
         config.ping_interval = self.ping_interval.time();
         config.handshake_timeout = self.handshake_timeout;
         config.drain_timeout = self.drain_timeout;
+        config.give_back = Some(longwire::sys::memory::give_back);
         // The one limit that can be raised from here; each shard has room for one such message.
         let shards = self.shards.map_or_else(cores, NonZeroU32::get) as usize;
         let wanted = self.max_message.saturating_mul(shards);

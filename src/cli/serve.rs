@@ -51,7 +51,8 @@ fn start(
     serve: Serve,
     refilter: Refilter,
 ) -> Result<Snapshot, Box<dyn Error>> {
-    let Parts { config, sessions, mut site } = Parts::of(&serve, sources.is_dev());
+    let Parts { mut config, sessions, mut site } = Parts::of(&serve, sources.is_dev());
+    config.give_back = Some(longwire::sys::memory::give_back);
     let plan = Server::plan(&config)?;
     site.connections_max = plan.connections_max.into();
     let sessions = LiveSettings::new(sessions)?;

@@ -112,6 +112,10 @@ pub struct Config {
     pub send_buffer_bytes: Option<usize>,
     /// `SO_RCVBUF` of the connections; the kernel's own tuning by default.
     pub receive_buffer_bytes: Option<usize>,
+    /// Gives back to the system what the allocator keeps of freed memory. A shard calls it on its
+    /// own thread some seconds after many connections have left; without it, that is left to the
+    /// allocator. The binary's is [`give_back`](crate::sys::memory::give_back).
+    pub give_back: Option<fn()>,
     /// What runs the threads of the shards.
     pub executor: Executor,
 }
@@ -156,6 +160,7 @@ impl Config {
             completion_entries: None,
             send_buffer_bytes: None,
             receive_buffer_bytes: None,
+            give_back: None,
             executor: Executor::default(),
         }
     }

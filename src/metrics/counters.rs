@@ -364,6 +364,8 @@ counters! {
     stalls,
     /// Microseconds spent in such steps.
     stall_us,
+    /// Steps that took as long because the thread of the shard waited for a core.
+    starved_steps,
     /// Turns of the loop.
     turns,
     /// Waits of the shard that lasted 2 ms or more.
@@ -374,6 +376,8 @@ counters! {
     completions,
     /// Times the completion queue had spilled over.
     completion_overflows,
+    /// Times the allocator was asked to give memory of closed connections back to the system.
+    memory_given_back,
     /// Polls that the kernel ended by itself and that were armed again.
     polls_rearmed,
     /// Polls that the kernel refused, for want of memory, and that are armed again after a rest.

@@ -264,6 +264,11 @@ impl Ring {
         }
     }
 
+    /// Frees the room that a storm of completions has left.
+    pub fn shrink(&mut self) {
+        self.stash.shrink_to_fit();
+    }
+
     fn take_completions(&mut self) {
         for entry in self.uring.completion() {
             self.counts.completions += 1;

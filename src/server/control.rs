@@ -13,7 +13,6 @@ use super::plan::{Plan, RingShape, Wanted};
 use super::predecessor::{self, Predecessor};
 use super::serving::Serving;
 use super::start::{Door, Order, Parts, Place, Report, StartError, shard_thread};
-use super::stint::{Rest, Stint};
 use super::unix::UnixPlace;
 use super::{Hooks, Snapshot, pool};
 use crate::address::TrustedProxies;
@@ -185,11 +184,8 @@ impl Control {
         hooks: Hooks,
     ) -> Result<Snapshot, StartError> {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
-        let rest = Rest::default();
-        let stint = Stint::new(rest.clone());
-        runtime.enable_io().enable_time().on_thread_unpark(move || rest.had());
-        let runtime = runtime.build().map_err(StartError::Descriptor)?;
-        runtime.block_on(async { Ok(Serving::new(self, signals, site, hooks)?.run(stint).await) })
+        let runtime = runtime.enable_io().enable_time().build().map_err(StartError::Descriptor)?;
+        runtime.block_on(async { Ok(Serving::new(self, signals, site, hooks)?.run().await) })
     }
 }
 

@@ -28,7 +28,6 @@ mod rounds;
 mod serving;
 mod snapshot;
 mod start;
-mod stint;
 mod succession;
 mod telling;
 mod unix;

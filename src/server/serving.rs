@@ -27,7 +27,6 @@ use super::notify::{self, News};
 use super::reporting::Reporting;
 use super::rounds::{Asker, Rounds};
 use super::start::{Report, StartError};
-use super::stint::Stint;
 use super::telling::Telling;
 use super::upgrade::Upgrade;
 use super::{Hooks, Snapshot};
@@ -150,14 +149,13 @@ impl Serving {
     }
 
     /// Serves until stopped; returns what was counted.
-    pub(super) async fn run(mut self, mut stint: Stint) -> Snapshot {
+    pub(super) async fn run(mut self) -> Snapshot {
         self.begin_succession();
         self.control.log_serving();
         if let Some(serving) = self.hooks.serving.take() {
             serving(self.control.addresses());
         }
         loop {
-            stint.pause();
             self.take_commands();
             self.take_signals();
             self.take_reports();
@@ -435,7 +433,6 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::handler::{Handler, Message as Received, Peer, Request, Upgrade};
-    use crate::server::stint::Rest;
 
     struct Silent;
 
@@ -457,11 +454,7 @@ mod tests {
         runtime.enable_all().build().unwrap().block_on(async {
             let mut serving = Serving::new(control, None, None, Hooks::default()).unwrap();
             serving.companions.add(companion);
-            let stopped = tokio::time::timeout(
-                Duration::from_mins(1),
-                serving.run(Stint::new(Rest::default())),
-            )
-            .await;
+            let stopped = tokio::time::timeout(Duration::from_mins(1), serving.run()).await;
             stopped.expect("it stops by itself")
         })
     }

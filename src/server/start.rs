@@ -32,7 +32,7 @@ use crate::limits::{
 use crate::mesh::{Member, MeshError};
 use crate::ring::{Operation, Ring, RingError, RingSize};
 use crate::shard::{
-    Channels, Core, Counted, DoorSeats, Jobs, Links, Loop, Message, PoolJob, Seats, Settings,
+    Channels, Core, Counted, DoorSeats, Jobs, Links, Loop, Message, PoolJob, Seats, Settings, Ways,
     address_of, with_executor,
 };
 use crate::sys::bell::Bell;
@@ -307,26 +307,32 @@ fn succeed<H: Handler>(
     let config = Arc::clone(&parts.config);
     let (orders, reports) = (parts.orders.clone(), parts.reports.clone());
     let mut shard = build(parts, application, ring, rings);
-    take_over(&mut shard, shard_count, places, &reports)?;
+    let mut ways = Ways::default();
+    let taken_over = match take_over(&mut shard, &mut ways, shard_count, places) {
+        Ok(connections) => Report::TakenOver(connections),
+        Err(error) => Report::Failed(error),
+    };
+    reports.send(taken_over).map_err(|_| StartError::ShardLost)?;
+    // Where it has failed there is none: by then the reason was said.
     let Ok(Order::Serve { .. }) = orders.recv() else { return Err(StartError::ShardLost) };
+    drop(ways);
     shard.serve_adopted();
     join_missing(&mut shard, &config, places);
     shard.run();
     Ok(shard.counted())
 }
 
-/// Takes over, and says how much that was.
+/// Takes over; returns how much that was.
 fn take_over<H: Handler>(
     shard: &mut Loop<H>,
+    ways: &mut Ways,
     shard_count: usize,
     places: &[Place],
-    reports: &Sender<Report>,
-) -> Result<(), StartError> {
+) -> Result<u64, StartError> {
     let proxied: Vec<bool> = places.iter().map(|place| place.proxied).collect();
-    let connections = shard
-        .take_over(shard_count, &proxied)
-        .map_err(|error| StartError::Succession(SuccessionError::Shard(error.to_string())))?;
-    reports.send(Report::TakenOver(connections)).map_err(|_| StartError::ShardLost)
+    shard
+        .take_over(ways, shard_count, &proxied)
+        .map_err(|error| StartError::Succession(SuccessionError::Shard(error.to_string())))
 }
 
 /// A shard to which no listener of an address has come joins the others there. It can only after
@@ -448,7 +454,8 @@ fn build<H: Handler>(
         pass: parts.pass,
         door: parts.door.map(|door| door.socket),
     };
-    Loop::new(handler, core, ring, links, config.drain_timeout, config.stall_threshold)
+    let (drain_timeout, stall_threshold) = (config.drain_timeout, config.stall_threshold);
+    Loop::new(handler, core, ring, links, drain_timeout, stall_threshold, config.give_back)
 }
 
 /// Random bits of this start: the hasher's keys are the process's own.

@@ -69,6 +69,11 @@ impl From<ReceiveError> for AdoptionError {
     }
 }
 
+/// The ways from the shards of another process. They stay open until its control thread has heard
+/// why nothing became of it: a way that ends before that says only that this process is gone.
+#[derive(Default)]
+pub(crate) struct Ways(Vec<Way>);
+
 /// A way from one shard of the other process.
 struct Way {
     socket: OwnedFd,
@@ -81,11 +86,12 @@ impl<H: Handler> Loop<H> {
     /// `proxied` says of each address whether its connections begin with a PROXY header.
     pub(crate) fn take_over(
         &mut self,
+        Ways(ways): &mut Ways,
         shard_count: usize,
         proxied: &[bool],
     ) -> Result<u64, AdoptionError> {
         self.listeners.hold();
-        let mut ways = self.take_ways(shard_count)?;
+        self.take_ways(ways, shard_count)?;
         let mut buffer = vec![0; HANDED_MESSAGE_BYTES_MAX].into_boxed_slice();
         let mut connections = 0;
         while ways.iter().any(|way| !way.is_over) {
@@ -100,9 +106,8 @@ impl<H: Handler> Loop<H> {
     }
 
     /// The ways themselves, which the control thread sends.
-    fn take_ways(&mut self, shard_count: usize) -> Result<Vec<Way>, AdoptionError> {
+    fn take_ways(&self, ways: &mut Vec<Way>, shard_count: usize) -> Result<(), AdoptionError> {
         let (mut payload, mut sockets) = ([0; PASSING_BYTES_MAX], Vec::new());
-        let mut ways = Vec::with_capacity(shard_count);
         while ways.len() < shard_count {
             let passed = &self.links.passed;
             match fdpass::receive(passed, &mut payload, 1, &mut sockets) {
@@ -117,7 +122,7 @@ impl<H: Handler> Loop<H> {
             let way = |socket| Way { socket, source: Source::default(), is_over: false };
             ways.extend(sockets.drain(..).map(way));
         }
-        Ok(ways)
+        Ok(())
     }
 
     /// Takes what waits on one way; returns how many connections that was.

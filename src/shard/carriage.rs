@@ -94,6 +94,7 @@ impl Carriage {
 enum Sent {
     All,
     Some,
+    Nowhere,
     Broken,
 }
 
@@ -176,6 +177,10 @@ impl<H: Handler> Loop<H> {
             }
             match self.send_all(&mut carriage.ways) {
                 Sent::Broken => return self.tell_moved(carriage, None),
+                Sent::Nowhere => {
+                    carriage.state = State::Told;
+                    return;
+                }
                 Sent::Some => {
                     carriage.retry_at = Some(self.core.now + HANDED_PAUSE);
                     return;
@@ -249,6 +254,8 @@ impl<H: Handler> Loop<H> {
                         sent = Sent::Some;
                         break;
                     }
+                    // The other process is gone: its control thread's socket tells how.
+                    Err(fdpass::SendError::Closed) => return Sent::Nowhere,
                     Err(error) => {
                         tracing::error!(?error, "connections cannot be handed over");
                         return Sent::Broken;

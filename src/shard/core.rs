@@ -354,6 +354,18 @@ impl<H: Handler> Core<H> {
         }
     }
 
+    /// Frees what lists have grown to while a crowd came and left.
+    pub(super) fn shrink(&mut self) {
+        self.connections.release_spare();
+        self.ready.shrink();
+        self.endings.shrink_to_fit();
+        self.effects.shrink_to_fit();
+        self.leavers.shrink_to_fit();
+        self.retired.shrink_to_fit();
+        self.writable.shrink_to_fit();
+        self.caught_up.shrink_to_fit();
+    }
+
     /// The polls that a connection has in the kernel.
     pub(super) fn armed(&self, index: Index) -> impl Iterator<Item = Operation> + use<H> {
         let flags = self.connections.get(index).map_or(Flags::default(), |one| one.flags);

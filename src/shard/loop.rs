@@ -13,10 +13,12 @@ use std::time::{Duration, Instant};
 
 use super::carriage::{Carriage, NewWay};
 use super::core::{Core, Effect, Turn};
+use super::giving_back::GivingBack;
 use super::listeners::Listeners;
 use super::message::{Counted, Message};
 use super::outbound::Send;
 use super::slab::Index;
+use super::starvation::Starvation;
 use super::unarmed::is_refusal;
 use crate::address::SocketPeer;
 use crate::handler::Handler;
@@ -70,7 +72,7 @@ pub(crate) struct Loop<H: Handler> {
     pub(super) buffer: Box<[u8]>,
     pub(super) service: Service,
     pub(super) drain_timeout: Duration,
-    pub(super) stall_threshold: Duration,
+    pub(super) starvation: Starvation,
     /// Something happened in the last turn, and may have left something to the next.
     pub(super) stirred: bool,
     pub(super) completions: Vec<Completion>,
@@ -79,6 +81,7 @@ pub(crate) struct Loop<H: Handler> {
     /// The bell was rung: jobs or messages may be there.
     pub(super) rung: bool,
     pub(super) passed_ready: bool,
+    pub(super) giving_back: GivingBack,
     /// When the next try is to be made to hand requests over.
     pub(super) hand_over_at: Option<Instant>,
     /// Ways to the shards of another process.
@@ -97,7 +100,9 @@ impl<H: Handler> Loop<H> {
         links: Links,
         drain_timeout: Duration,
         stall_threshold: Duration,
+        give_back: Option<fn()>,
     ) -> Self {
+        let giving_back = GivingBack::new(give_back);
         let mut shard = Self {
             handler,
             core,
@@ -107,13 +112,14 @@ impl<H: Handler> Loop<H> {
             buffer: vec![0; RECEIVE_BUFFER_BYTES].into_boxed_slice(),
             service: Service::Running,
             drain_timeout,
-            stall_threshold,
+            starvation: Starvation::new(stall_threshold, clock::now()),
             stirred: true,
             completions: Vec::new(),
             effects: Vec::new(),
             sends: Vec::new(),
             rung: true,
             passed_ready: true,
+            giving_back,
             hand_over_at: None,
             channels: Vec::new(),
             carriage: None,
@@ -144,6 +150,7 @@ impl<H: Handler> Loop<H> {
             self.core.counters().parks += 1;
         }
         self.core.set_now(began);
+        self.starvation.look(began);
         self.core.counters().turns += 1;
         let happened = self.take_completions();
         self.settle();
@@ -156,6 +163,7 @@ impl<H: Handler> Loop<H> {
             self.flush_mesh();
         } else {
             self.flush();
+            self.give_back();
         }
         self.stirred = happened || worked || self.core.has_work();
         if self.is_stopped() {
@@ -348,38 +356,6 @@ impl<H: Handler> Loop<H> {
         true
     }
 
-    /// Looks at the time after a step that may have called the handler, if it did. Time since the
-    /// last look counts as the step's: what lies between calls nothing and is bounded.
-    fn time(&mut self, step: &'static str) {
-        if !std::mem::take(&mut self.core.called) {
-            return;
-        }
-        let after = clock::now();
-        let period = after - std::mem::replace(&mut self.core.now, after);
-        self.core.time_commands(period);
-        if period > self.stall_threshold {
-            self.stalled(step, None, period);
-        }
-    }
-
-    /// Names the step, and the connection and its route where the step is about a single one.
-    #[cold]
-    pub(super) fn stalled(&mut self, step: &'static str, index: Option<Index>, period: Duration) {
-        let counters = self.core.counters();
-        counters.stalls += 1;
-        counters.stall_us += u64::try_from(period.as_micros()).unwrap_or(u64::MAX);
-        let connection = index.map(|index| tracing::field::display(self.core.id(index)));
-        let route = index.map(|index| self.core.route_of(index));
-        tracing::warn!(
-            shard = self.core.number,
-            step,
-            connection,
-            route,
-            ?period,
-            "the handler held the loop; slow work belongs into `offload`"
-        );
-    }
-
     /// Arms a poll that has ended: at once, or after a rest if the kernel refused it.
     fn watch_again(&mut self, token: Token, result: i32) {
         if is_refusal(result) { self.core.rest_poll(token) } else { self.rearm(token) }
@@ -418,6 +394,21 @@ impl<H: Handler> Loop<H> {
         let cursor = turn.close_share(handler, cursor, late);
         self.service = Service::Draining { deadline, cursor };
         self.time("stop");
+    }
+
+    fn give_back(&mut self) {
+        let (released, now) = (self.core.counters().released, self.core.now);
+        if let Some(ask) = self.giving_back.look(released, now) {
+            self.core.shrink();
+            self.ring.shrink();
+            self.completions.shrink_to_fit();
+            self.effects.shrink_to_fit();
+            self.sends.shrink_to_fit();
+            self.core.called = true;
+            ask();
+            self.time("memory given back");
+            self.core.counters().memory_given_back += 1;
+        }
     }
 
     fn is_stopped(&mut self) -> bool {

@@ -40,6 +40,7 @@ mod entrances;
 #[path = "loop.rs"]
 mod event_loop;
 mod forms;
+mod giving_back;
 mod handover;
 mod heartbeat;
 mod held_back;
@@ -83,6 +84,8 @@ mod sign_ins;
 #[cfg(test)]
 mod simulation;
 pub mod slab;
+mod stalls;
+mod starvation;
 mod tellings;
 #[cfg(test)]
 mod tests;
@@ -94,6 +97,7 @@ pub mod wheel;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub(crate) use self::admission::Passing;
+pub(crate) use self::adoption::Ways;
 pub(crate) use self::back_end::{BackEnd, in_words};
 pub(crate) use self::channels::Channels;
 pub(crate) use self::core::Core;

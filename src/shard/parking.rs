@@ -57,7 +57,8 @@ impl<H: Handler> Loop<H> {
         let now = self.core.now;
         let hand_over = self.hand_over_at.filter(|_| self.core.has_leavers());
         let rests = self.core.rests_until();
-        let deadlines = [self.core.next_deadline(), accept, hand_over, rests];
+        let giving = self.giving_back.next_deadline();
+        let deadlines = [self.core.next_deadline(), accept, hand_over, rests, giving];
         let nearest = deadlines.into_iter().flatten().min();
         nearest.map_or(longest, |at| at.saturating_duration_since(now).min(longest))
     }

@@ -57,8 +57,6 @@ impl<H: Handler> Loop<H> {
         self.core.called = false;
         let period = after - std::mem::replace(before, after);
         self.core.time_commands(period);
-        if period > self.stall_threshold {
-            self.stalled("message", Some(index), period);
-        }
+        self.judge("message", Some(index), period);
     }
 }

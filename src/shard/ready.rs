@@ -47,6 +47,12 @@ impl Ready {
         self.list(rank).push_back(ReadyEntry { debt, ..entry });
     }
 
+    /// Frees the room that a crowd has left.
+    pub(super) fn shrink(&mut self) {
+        self.known.shrink_to_fit();
+        self.new.shrink_to_fit();
+    }
+
     /// The first entry, if it owes nothing; one that does pays a share and goes to the end.
     pub(super) fn pop(&mut self, rank: Rank) -> Option<ReadyEntry> {
         let list = self.list(rank);

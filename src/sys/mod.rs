@@ -15,6 +15,7 @@ pub mod fdtable;
 pub mod kernel;
 pub mod memory;
 pub mod rlimit;
+pub mod run_delay;
 pub mod signal;
 pub mod socket;
 pub mod watched;

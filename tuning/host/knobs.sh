@@ -50,7 +50,7 @@ read_arguments() {
                 ;;
             --ports)
                 ports=${2-}
-                number "${ports//,/}" "$1" >/dev/null
+                check_ports "$ports" "$1"
                 ;;
             -h | --help)
                 usage
@@ -63,6 +63,24 @@ read_arguments() {
         esac
         shift 2
     done
+}
+
+# Ends where the list $1 is not one of ports, before anything is changed.
+check_ports() {
+    local port
+    for port in ${1//,/ }; do
+        number "$port" "$2" >/dev/null
+        if [ "$port" -gt 65535 ]; then
+            echo "$(basename "$0"): $2 takes ports, and $port is none" >&2
+            exit 2
+        fi
+    done
+    case ,$1, in
+        *,,*)
+            echo "$(basename "$0"): $2 takes PORT,PORT, not '$1'" >&2
+            exit 2
+            ;;
+    esac
 }
 
 number() {

@@ -47,6 +47,10 @@ pub(super) struct Crowd<'a> {
     pub(super) heard_back: Vec<u32>,
     /// What is being said; one for all.
     speech: Vec<u8>,
+    /// Sessions that stand, or no longer do, since the last look.
+    stood_since: i64,
+    /// Arrivals that were told of.
+    told: u64,
     /// When measuring began.
     pub(super) measured_from: Option<Duration>,
     pub(super) found: Found,
@@ -68,6 +72,8 @@ impl<'a> Crowd<'a> {
             heartbeat: words::Connected::default(),
             heard_back: Vec::new(),
             speech: Vec::new(),
+            stood_since: 0,
+            told: 0,
             measured_from: None,
             found: Found::default(),
         }
@@ -129,6 +135,7 @@ impl<'a> Crowd<'a> {
     /// Drops a session; it comes back by itself.
     pub(super) fn drop_session(&mut self, slot: u32, speaker: &mut Speaker) -> io::Result<()> {
         let member = &mut self.members[slot as usize];
+        self.stood_since -= i64::from(member.stage == Stage::Ready);
         (member.stage, member.tries) = (Stage::Away, 0);
         speaker.close(slot)
     }
@@ -146,6 +153,24 @@ impl<'a> Crowd<'a> {
         let data = Parcel { number, at }.write(self.plan.size);
         words::publish(&mut self.speech, &name(channel), &data);
         speaker.text(slot, &self.speech)
+    }
+
+    /// What has changed since the last look: sessions that stand, and publications that arrived.
+    pub(super) fn take_progress(&mut self) -> (i64, u64) {
+        let arrived = self.found.tally.arrived - self.told;
+        self.told += arrived;
+        (std::mem::take(&mut self.stood_since), arrived)
+    }
+
+    /// In a chat publications of different sessions overtake each other on their way to the server,
+    /// so each is counted: who has had as many as there were, has had each of them once.
+    pub(super) fn check_chat(&mut self, audience: &[u32]) {
+        for slot in audience {
+            let published = self.published[self.channel(*slot) as usize].load(Ordering::Relaxed);
+            let member = &self.members[*slot as usize];
+            let is_whole = member.number < published || member.offset == sum_up_to(published);
+            self.found.tally.corrupt += u64::from(!is_whole);
+        }
     }
 
     /// Copies that have been published to those who were in their channels when it began, all of
@@ -202,6 +227,7 @@ impl<'a> Crowd<'a> {
             self.opening -= 1;
             member.tries = member.tries.saturating_add(1);
         }
+        self.stood_since -= i64::from(member.stage == Stage::Ready);
         member.stage = Stage::Away;
     }
 
@@ -276,6 +302,7 @@ impl<'a> Crowd<'a> {
             return;
         }
         member.stage = Stage::Ready;
+        self.stood_since += 1;
         self.opening -= 1;
         let time = member.since_due(now);
         if self.comes_back {
@@ -289,7 +316,7 @@ impl<'a> Crowd<'a> {
         } else {
             self.found.begin.record(time);
         }
-        if !subscribed.recovered {
+        if !subscribed.recovered && self.plan.scenario != Scenario::Chat {
             member.offset = place(subscribed.offset);
         }
         if subscribed.recoverable && self.plan.scenario == Scenario::Storm {
@@ -309,13 +336,19 @@ impl<'a> Crowd<'a> {
             self.found.tally.corrupt += 1;
             return;
         };
+        let is_chat = self.plan.scenario == Scenario::Chat;
         let member = &mut self.members[slot as usize];
-        if number <= member.number {
+        let is_known = if is_chat { member.number == published } else { number <= member.number };
+        if is_known {
             // Or one that a later one had overtaken, which no stream may do either.
             self.found.tally.repeated += 1;
             return;
         }
-        (member.number, member.offset) = (number, place(publication.offset));
+        (member.number, member.offset) = if is_chat {
+            (member.number + 1, member.offset.wrapping_add(number))
+        } else {
+            (number, place(publication.offset))
+        };
         self.found.tally.arrived += 1;
         if channel == 0 {
             self.found.spreads.arrive(number, now);
@@ -375,6 +408,12 @@ impl Listener for Crowd<'_> {
     }
 }
 
+/// 1 + 2 + … + `last`, as members add them up: in 32 bits.
+fn sum_up_to(last: u32) -> u32 {
+    let sum = u64::from(last) * (u64::from(last) + 1) / 2;
+    u32::try_from(sum & u64::from(u32::MAX)).expect("masked")
+}
+
 /// The name of a channel.
 fn name(channel: u32) -> String {
     format!("bench-{channel}")
@@ -420,5 +459,25 @@ mod tests {
         assert_eq!(heard_back(Scenario::Fanout, Some(100), 1000), 0);
         assert_eq!(heard_back(Scenario::Echo, Some(100), 1000), 0);
         assert_eq!(heard_back(Scenario::Storm, Some(100), 1000), 2);
+    }
+
+    #[test]
+    fn who_has_had_each_message_of_a_chat_once_has_them_in_any_order() {
+        let plan = SessionPlan::new(&args(Scenario::Chat)).unwrap();
+        for (numbers, repeated, corrupt) in
+            [([1, 2, 3, 4], 0, 0), ([3, 1, 4, 2], 0, 0), ([1, 1, 3, 4], 0, 1)]
+        {
+            let published: Vec<_> = (0..plan.channels).map(|_| AtomicU32::new(4)).collect();
+            let mut crowd = Crowd::new(&plan, Share::whole(plan.connections), &published);
+            for number in numbers {
+                let data = Parcel { number, at: Duration::ZERO }.write(plan.size);
+                let data = serde_json::from_str(&data).unwrap();
+                crowd.arrive(0, &Publication { data, offset: 0 }, Duration::ZERO);
+            }
+            crowd.check_chat(&[0]);
+            assert_eq!(crowd.take_progress(), (0, 4));
+            let tally = &crowd.found.tally;
+            assert_eq!((tally.repeated, tally.corrupt), (repeated, corrupt), "{numbers:?}");
+        }
     }
 }

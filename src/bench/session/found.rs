@@ -9,6 +9,7 @@ use crate::bench::latency::Latency;
 use crate::bench::report::ServerCost;
 use crate::bench::spread::Spreads;
 use crate::bench::tally::Tally;
+use crate::bench::timeline::Sample;
 
 /// Counts and times of one thread, or of several.
 #[derive(Default)]
@@ -55,6 +56,12 @@ pub(super) struct Found {
     pub(super) generator_run_time: Duration,
     /// What it cost the server.
     pub(super) server: Option<ServerCost>,
+    /// The share of the host's cores that was taken while sessions began.
+    pub(super) ramp_load: f64,
+    /// Threads of the generator.
+    pub(super) threads: u32,
+    /// How the run went.
+    pub(super) timeline: Vec<Sample>,
 }
 
 impl Found {

@@ -12,6 +12,7 @@ mod backoff;
 mod crowd;
 mod found;
 mod member;
+mod page;
 pub mod parcel;
 pub mod plan;
 mod run;
@@ -20,6 +21,7 @@ pub mod summary;
 pub mod tokens;
 pub mod words;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 pub use self::plan::{Scenario, SessionArgs, SessionPlan, SessionPlanError};
@@ -28,14 +30,25 @@ pub use self::summary::Summary;
 use super::share::Share;
 use super::{BenchError, pin, table_sockets};
 
-/// Runs the generator and prints what it found; `json` asks for one JSON object.
+/// Runs the generator and prints what it found; `json` asks for one JSON object, `report` for a
+/// page with plots beside it.
 ///
 /// The process ends with 0 for a run that may be quoted, with 1 for one that is worthless, and
 /// with 2 if there was none. Where there are objectives, these decide between 0 and 1.
-pub fn run_sessions(args: &SessionArgs, slo: Option<Slo>, json: bool) -> ExitCode {
-    match SessionPlan::new(args).map_err(BenchError::from).and_then(|plan| measure(&plan)) {
-        Ok(mut summary) => {
-            summary.missed = slo.map_or_else(Vec::new, |slo| slo.missed(&summary));
+pub fn run_sessions(
+    args: &SessionArgs,
+    slo: Option<Slo>,
+    json: bool,
+    report: Option<&Path>,
+) -> ExitCode {
+    let measured = SessionPlan::new(args).map_err(BenchError::from).and_then(|plan| {
+        let mut summary = measure(&plan)?;
+        summary.missed = slo.map_or_else(Vec::new, |slo| slo.missed(&summary));
+        report.map_or(Ok(()), |path| write_report(path, &summary))?;
+        Ok(summary)
+    });
+    match measured {
+        Ok(summary) => {
             if json {
                 println!("{}", summary.to_json());
             } else {
@@ -52,6 +65,11 @@ pub fn run_sessions(args: &SessionArgs, slo: Option<Slo>, json: bool) -> ExitCod
             ExitCode::from(2)
         }
     }
+}
+
+fn write_report(path: &Path, summary: &Summary) -> Result<(), BenchError> {
+    let written = std::fs::write(path, summary.to_html());
+    written.map_err(|error| BenchError::Report { path: path.to_owned(), error })
 }
 
 /// Runs the generator.

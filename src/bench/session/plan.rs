@@ -25,6 +25,8 @@ pub enum Scenario {
     Echo,
     /// Few publish, each into its channel; all get what is published into theirs.
     Fanout,
+    /// All publish in turn into channels that they share.
+    Chat,
     /// All are dropped at once, come back as the SDKs do, and recover what they missed.
     Storm,
 }
@@ -47,6 +49,9 @@ pub struct SessionArgs {
     pub hmac_key: Option<String>,
     pub server_pid: Option<u32>,
     pub cpu: Option<usize>,
+    pub alpha: f64,
+    pub memory_bytes_min: u64,
+    pub deadline: Duration,
 }
 
 /// A run that makes sense.
@@ -66,7 +71,8 @@ pub struct SessionPlan {
     pub channels: u32,
     /// When sessions are begun: so many at a time, or so many a second.
     pub opens: Pace,
-    /// Sessions that publish: the first ones, each into its channel, where nobody else does.
+    /// Sessions that publish: the first ones, each into its channel, where nobody else does but in
+    /// a chat.
     pub publishers: u32,
     /// When they publish.
     pub publishing: Pace,
@@ -86,6 +92,10 @@ pub struct SessionPlan {
     pub server_pid: Option<u32>,
     /// Core to run on.
     pub cpu: Option<usize>,
+    /// How much load excuses: see [`load_adjusted`](crate::bench::verdict::load_adjusted).
+    pub alpha: f64,
+    /// Memory that this host keeps; a run that takes more ends.
+    pub memory_bytes_min: u64,
 }
 
 /// Why arguments make no run. The text names the argument, its value, the bound and a way out.
@@ -104,6 +114,8 @@ pub enum SessionPlanError {
     NoRate,
     /// `--seconds 0`.
     NoTime,
+    /// `--alpha` is below 0, or no number.
+    Alpha,
     /// A path must start with a slash and hold printable ASCII only.
     Path(String),
 }
@@ -132,6 +144,7 @@ impl fmt::Display for SessionPlanError {
             ),
             Self::NoRate => write!(f, "a rate of 0 does nothing; leave it out to go full speed"),
             Self::NoTime => write!(f, "--seconds 0 measures nothing; give at least 1"),
+            Self::Alpha => write!(f, "--alpha must be 0 or more"),
             Self::Path(path) => {
                 write!(f, "path {path:?} must start with `/` and hold visible ASCII only")
             }
@@ -147,6 +160,7 @@ impl SessionPlan {
         check(args)?;
         let (channels, publishers) = match args.scenario {
             Scenario::Echo => (args.connections, args.connections),
+            Scenario::Chat => (args.channels, args.connections),
             Scenario::Connect | Scenario::Idle => (args.channels, 0),
             Scenario::Fanout | Scenario::Storm => (args.channels, args.publishers),
         };
@@ -160,15 +174,20 @@ impl SessionPlan {
             channels,
             opens: pace(args.rate, limits::BENCH_OPENING_MAX),
             publishers,
-            publishing: pace(args.publish_rate, 1),
+            publishing: match args.scenario {
+                Scenario::Chat => Pace::Rate(args.publish_rate.unwrap_or(chat_rate(args))),
+                _ => pace(args.publish_rate, 1),
+            },
             missed: args.missed,
             size: args.size,
             measured: Duration::from_secs(u64::from(args.seconds)),
-            deadline: limits::BENCH_HANDSHAKE_DEADLINE,
+            deadline: args.deadline,
             drain_deadline: limits::BENCH_DRAIN_DEADLINE,
             tokens: args.hmac_key.as_deref().map(Tokens::new),
             server_pid: args.server_pid,
             cpu: args.cpu,
+            alpha: args.alpha,
+            memory_bytes_min: args.memory_bytes_min,
         })
     }
 
@@ -208,6 +227,11 @@ impl SessionPlan {
     }
 }
 
+/// Publications a second of people who write something every ten.
+fn chat_rate(args: &SessionArgs) -> u64 {
+    u64::from(args.connections).div_ceil(10)
+}
+
 fn check(args: &SessionArgs) -> Result<(), SessionPlanError> {
     if !(1..=limits::BENCH_CONNECTIONS_MAX).contains(&args.connections) {
         return Err(SessionPlanError::Connections(args.connections));
@@ -226,6 +250,9 @@ fn check(args: &SessionArgs) -> Result<(), SessionPlanError> {
     }
     if args.rate == Some(0) || args.publish_rate == Some(0) {
         return Err(SessionPlanError::NoRate);
+    }
+    if args.alpha.is_nan() || args.alpha < 0.0 {
+        return Err(SessionPlanError::Alpha);
     }
     if args.seconds == 0 {
         return Err(SessionPlanError::NoTime);
@@ -257,13 +284,16 @@ pub(crate) mod tests {
             hmac_key: None,
             server_pid: None,
             cpu: None,
+            alpha: 1.0,
+            memory_bytes_min: limits::BENCH_MEMORY_BYTES_MIN,
+            deadline: limits::BENCH_HANDSHAKE_DEADLINE,
         }
     }
 
     #[test]
     fn each_wrong_argument_is_named() {
         type Change = fn(&mut SessionArgs);
-        let cases: [(Change, SessionPlanError); 8] = [
+        let cases: [(Change, SessionPlanError); 9] = [
             (|a| a.connections = 0, SessionPlanError::Connections(0)),
             (|a| a.channels = 101, SessionPlanError::Channels(101)),
             (|a| a.publishers = 11, SessionPlanError::Publishers(11)),
@@ -271,6 +301,7 @@ pub(crate) mod tests {
             (|a| a.rate = Some(0), SessionPlanError::NoRate),
             (|a| a.publish_rate = Some(0), SessionPlanError::NoRate),
             (|a| a.seconds = 0, SessionPlanError::NoTime),
+            (|a| a.alpha = f64::NAN, SessionPlanError::Alpha),
             (|a| a.path = "x".into(), SessionPlanError::Path("x".into())),
         ];
         for (change, expected) in cases {
@@ -286,6 +317,14 @@ pub(crate) mod tests {
         let plan = SessionPlan::new(&args(Scenario::Echo)).unwrap();
         assert_eq!((plan.channels, plan.publishers), (100, 100));
         assert_eq!(plan.channel(99), 99);
+    }
+
+    #[test]
+    fn in_a_chat_all_publish_in_turn() {
+        let plan = SessionPlan::new(&args(Scenario::Chat)).unwrap();
+        assert_eq!((plan.channels, plan.publishers), (10, 100));
+        assert_eq!(plan.publishing, Pace::Rate(10));
+        assert!(!plan.answers_itself());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //!
 //! All threads take a step together; while one waits for the others it serves its sessions.
 
+use std::io;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,9 @@ use crate::bench::gate::Pass;
 use crate::bench::meter::Meter;
 use crate::bench::plan::{Pace, Schedule};
 use crate::bench::process;
+use crate::bench::sampler::Sampler;
 use crate::bench::share::Share;
+use crate::bench::timeline::Progress;
 use crate::limits;
 use crate::sys::clock;
 
@@ -27,8 +30,10 @@ use crate::sys::clock;
 pub(super) fn measure(plan: &SessionPlan, shares: &[Share]) -> Result<Found, BenchError> {
     let started = clock::now();
     let published: Vec<AtomicU32> = (0..plan.channels).map(|_| AtomicU32::new(0)).collect();
-    let mut parts = fleet::run(shares, |share, pass| {
-        Thread::new(plan, share, &published, pass, started)?.run()
+    let progress = Progress::default();
+    let common = Common { plan, published: &published, progress: &progress, started };
+    let mut parts = fleet::run(shares, plan.memory_bytes_min, |share, pass| {
+        Thread::new(&common, share, pass)?.run()
     })?
     .into_iter();
     let mut sum = parts.next().expect("there is at least one share");
@@ -36,6 +41,15 @@ pub(super) fn measure(plan: &SessionPlan, shares: &[Share]) -> Result<Found, Ben
         sum.add(&part);
     }
     Ok(sum)
+}
+
+/// What all threads of a run have in common.
+struct Common<'a> {
+    plan: &'a SessionPlan,
+    /// The last number in each channel.
+    published: &'a [AtomicU32],
+    progress: &'a Progress,
+    started: Instant,
 }
 
 /// One thread of the run.
@@ -46,18 +60,18 @@ struct Thread<'a, 'p> {
     crowd: Crowd<'a>,
     meter: Meter,
     pass: &'a mut Pass<'p>,
+    progress: &'a Progress,
+    /// The first thread looks at all.
+    sampler: Option<Sampler>,
     /// Sessions being begun at the same time, at most.
     opening_max: u32,
 }
 
 impl<'a, 'p> Thread<'a, 'p> {
-    fn new(
-        plan: &'a SessionPlan,
-        share: Share,
-        published: &'a [AtomicU32],
-        pass: &'a mut Pass<'p>,
-        started: Instant,
-    ) -> Result<Self, BenchError> {
+    fn new(common: &Common<'a>, share: Share, pass: &'a mut Pass<'p>) -> Result<Self, BenchError> {
+        let Common { plan, published, progress, started } = *common;
+        let meter = Meter::new(plan.server_pid.filter(|_| share.leads()))?;
+        let sampler = || Sampler::new(plan.server_pid, plan.connections);
         let all = match plan.opens {
             Pace::Window(count) => count,
             // A schedule is kept as long as any bound lets it.
@@ -68,8 +82,10 @@ impl<'a, 'p> Thread<'a, 'p> {
             share,
             clients: Clients::new(plan.terms(share, started))?,
             crowd: Crowd::new(plan, share, published),
-            meter: Meter::new(plan.server_pid.filter(|_| share.leads()))?,
+            meter,
             pass,
+            progress,
+            sampler: share.leads().then(sampler).transpose()?,
             opening_max: (all / share.of).max(limits::BENCH_OPENING_MIN),
         })
     }
@@ -78,7 +94,9 @@ impl<'a, 'p> Thread<'a, 'p> {
         self.meter.before_connections()?;
         self.wait_for_all()?;
         let begun = self.clients.now();
+        let before = process::host_time()?;
         self.begin_all(begun)?;
+        self.crowd.found.ramp_load = load_since(before)?;
         self.crowd.found.ramp = self.clients.now().saturating_sub(begun);
         self.crowd.found.ready = self.crowd.stood();
         self.wait_for_all()?;
@@ -88,7 +106,7 @@ impl<'a, 'p> Thread<'a, 'p> {
         match self.plan.scenario {
             Scenario::Connect => {}
             Scenario::Idle => self.hold()?,
-            Scenario::Echo | Scenario::Fanout => self.publish()?,
+            Scenario::Echo | Scenario::Fanout | Scenario::Chat => self.publish()?,
             Scenario::Storm => self.storm()?,
         }
         // Nobody hangs up while others are still measured.
@@ -103,6 +121,8 @@ impl<'a, 'p> Thread<'a, 'p> {
         found.generator_time = self.meter.generator_time();
         found.generator_run_time = process::own_cpu_time()?;
         found.server = self.meter.server_cost();
+        found.threads = self.share.of;
+        found.timeline = self.sampler.map(Sampler::into_samples).unwrap_or_default();
         Ok(found)
     }
 
@@ -112,6 +132,11 @@ impl<'a, 'p> Thread<'a, 'p> {
         self.clients.turn(wait.min(limits::BENCH_WAIT_MAX), &mut self.crowd)?;
         let now = self.clients.now();
         self.crowd.expire(now, self.clients.speaker())?;
+        let (standing, delivered) = self.crowd.take_progress();
+        self.progress.add(standing, delivered);
+        if let Some(sampler) = &mut self.sampler {
+            sampler.look(now, self.progress);
+        }
         Ok(())
     }
 
@@ -256,6 +281,9 @@ impl<'a, 'p> Thread<'a, 'p> {
         }
         self.crowd.found.tally.expected = expected;
         self.crowd.measured_from = None;
+        if self.plan.scenario == Scenario::Chat {
+            self.crowd.check_chat(audience);
+        }
         Ok(())
     }
 
@@ -303,4 +331,11 @@ impl<'a, 'p> Thread<'a, 'p> {
         }
         Ok(left)
     }
+}
+
+/// The share of all cores that was taken since then.
+fn load_since((busy, all): (Duration, Duration)) -> io::Result<f64> {
+    let (busy_now, all_now) = process::host_time()?;
+    let (taken, there) = (busy_now.saturating_sub(busy), all_now.saturating_sub(all));
+    Ok(if there.is_zero() { 0.0 } else { taken.as_secs_f64() / there.as_secs_f64() })
 }

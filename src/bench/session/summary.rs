@@ -11,10 +11,14 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::found::Found;
+use super::page::page;
 use super::plan::{Scenario, SessionPlan};
 use crate::bench::failures::Failures;
 use crate::bench::latency::LatencySummary;
 use crate::bench::tally::Tally;
+use crate::bench::timeline::Sample;
+use crate::bench::verdict::{Bottleneck, load_adjusted};
+use crate::sys::{cpu, kernel};
 
 /// The findings of a run, in the form of their JSON.
 #[derive(Clone, Debug, Serialize)]
@@ -27,6 +31,10 @@ pub struct Summary {
     pub ready: u64,
     /// Their share: S/R.
     pub success: f64,
+    /// The share of the host's cores that was taken while they began.
+    pub ramp_load: f64,
+    /// The same success by that load: P·e^(-αL).
+    pub load_adjusted: f64,
     /// Connections and sessions that failed, by class.
     pub failed_by: Failures,
     /// Commands that were refused, by the protocol's code.
@@ -81,6 +89,12 @@ pub struct Summary {
     pub generator_cores: f64,
     /// CPU seconds of the generator in all.
     pub generator_cpu_s: f64,
+    /// What kept it from being faster; not known where nothing was measured.
+    pub bottleneck: Option<Bottleneck>,
+    /// Where it ran.
+    pub host: String,
+    /// How it went.
+    pub timeline: Vec<Sample>,
     /// What makes the run worthless, in words.
     pub faults: Vec<String>,
     /// The objectives that were missed, in words.
@@ -92,12 +106,20 @@ impl Summary {
     pub(super) fn new(plan: &SessionPlan, found: Found) -> Self {
         let per_session = |bytes: i64| (found.ready > 0).then(|| ratio_of(bytes, found.ready));
         let spread = found.spreads.median().filter(|_| plan.scenario == Scenario::Fanout);
+        let host_cores = host_cores();
+        let generator_cores = cores(found.generator_time, found.measured);
+        let server_cores = found.server.map(|cost| cores(cost.cpu_time, found.measured));
+        let bottleneck =
+            || Bottleneck::of(server_cores, generator_cores, found.threads, host_cores);
+        let success = ratio(found.ready, u64::from(plan.connections));
         let is_storm = plan.scenario == Scenario::Storm;
         let mut summary = Self {
             scenario: name(plan.scenario),
             sessions: plan.connections,
             ready: found.ready,
-            success: ratio(found.ready, u64::from(plan.connections)),
+            success,
+            ramp_load: found.ramp_load,
+            load_adjusted: load_adjusted(success, plan.alpha, found.ramp_load),
             lost: found.tally.lost(),
             ramp_s: found.ramp.as_secs_f64(),
             ramp_per_second: per_second(found.ready, found.ramp),
@@ -115,16 +137,19 @@ impl Summary {
             unrecovered: found.unrecovered,
             come_back: found.come_back.summary(),
             storm_s: is_storm.then_some(found.storm.as_secs_f64()),
-            server_cores: found.server.map(|cost| cores(cost.cpu_time, found.measured)),
+            server_cores,
             server_bytes_per_session: found.server.and_then(|cost| per_session(cost.bytes)),
             kernel_bytes_per_session: found.server.and_then(|cost| per_session(cost.kernel_bytes)),
-            generator_cores: cores(found.generator_time, found.measured),
+            generator_cores,
             generator_cpu_s: found.generator_run_time.as_secs_f64(),
             failed_by: found.failures,
             refused_by: found.refusals,
             closed_by: found.closes,
             unsubscribed: found.unsubscribed,
             tally: found.tally,
+            bottleneck: (!found.measured.is_zero()).then(bottleneck),
+            host: format!("{host_cores} cores, Linux {}", kernel::release()),
+            timeline: found.timeline,
             faults: Vec::new(),
             missed: Vec::new(),
         };
@@ -135,6 +160,11 @@ impl Summary {
     /// What makes the run worthless; empty for a good one.
     pub fn faults(&self) -> &[String] {
         &self.faults
+    }
+
+    /// One page for people, with plots.
+    pub fn to_html(&self) -> String {
+        page(self)
     }
 
     /// One JSON object on one line.
@@ -169,7 +199,7 @@ impl Summary {
             .filter(|(count, _)| *count > 0)
             .map(|(count, what)| format!("{count} {what}"))
             .collect();
-        let publishes = matches!(plan.scenario, Scenario::Echo | Scenario::Fanout);
+        let publishes = matches!(plan.scenario, Scenario::Echo | Scenario::Fanout | Scenario::Chat);
         if publishes && self.messages == 0 {
             faults.push("no publication arrived while measuring".to_owned());
         }
@@ -201,7 +231,11 @@ impl Summary {
             writeln!(f)?;
         }
         let (now, all) = (self.generator_cores, self.generator_cpu_s);
-        writeln!(f, "generator     {now:.3} cores; {all:.1} s of CPU in all")
+        writeln!(f, "generator     {now:.3} cores; {all:.1} s of CPU in all")?;
+        match self.bottleneck {
+            Some(side) => writeln!(f, "bottleneck    {side}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -214,6 +248,8 @@ impl fmt::Display for Summary {
              {ramp_per_second:.0}/s",
             self.success * 100.0
         )?;
+        let Self { ramp_load, load_adjusted, .. } = self;
+        writeln!(f, "by load       {load_adjusted:.4} (load {:.0} %)", ramp_load * 100.0)?;
         self.write_failures(f)?;
         write_times(f, "to subscribed", self.begin)?;
         if self.tally.expected > 0 {
@@ -267,12 +303,17 @@ fn write_times(
     )
 }
 
+fn host_cores() -> u32 {
+    cpu::usable_count().ok().and_then(|count| u32::try_from(count).ok()).unwrap_or(1)
+}
+
 fn name(scenario: Scenario) -> &'static str {
     match scenario {
         Scenario::Connect => "connect",
         Scenario::Idle => "idle",
         Scenario::Echo => "echo",
         Scenario::Fanout => "fanout",
+        Scenario::Chat => "chat",
         Scenario::Storm => "storm",
     }
 }

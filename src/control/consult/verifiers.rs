@@ -9,7 +9,7 @@
 //! changed since.
 
 use std::collections::HashMap;
-use std::sync::{Arc, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use tokio::sync::{Mutex, OnceCell};
 
@@ -105,8 +105,7 @@ impl Flights {
 struct Verifier {
     rules: TokenRules,
     source: Option<Arc<KeySource>>,
-    /// Locked for a look or a note, never while anything is waited for.
-    known: std::sync::Mutex<Known>,
+    known: Mutex<Known>,
     /// The tokens that are being checked, for those who bring the same meanwhile.
     flights: Mutex<Flights>,
     checkers: Arc<Checkers>,
@@ -115,25 +114,23 @@ struct Verifier {
 impl Verifier {
     fn new(rules: TokenRules, checkers: Arc<Checkers>) -> Self {
         let source = rules.key_set_url.clone().map(|url| KeySource::new(KeyFetch::new(url)));
-        let (known, flights) = (std::sync::Mutex::default(), Mutex::default());
+        let (known, flights) = (Mutex::default(), Mutex::default());
         Self { rules, source, known, flights, checkers }
     }
 
+    /// Of one that has to wait for a look, nothing is known yet.
     fn known(&self, name: Fingerprint) -> Option<TokenVerdict> {
+        let mut known = self.known.try_lock().ok()?;
         let is_current = self.source.as_ref().is_none_or(KeySource::is_current);
-        let is_known = is_current && self.signed().holds(name, self.generation());
+        let is_known = is_current && known.holds(name, self.generation());
         is_known.then_some(TokenVerdict { result: Ok(name), was_known: true })
-    }
-
-    /// The tokens that are known to be signed.
-    fn signed(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn verify(&self, token: String) -> TokenVerdict {
         let name = Fingerprint::of(&token);
-        if let Some(verdict) = self.known(name) {
-            return verdict;
+        let is_current = self.source.as_ref().is_none_or(KeySource::is_current);
+        if is_current && self.known.lock().await.holds(name, self.generation()) {
+            return TokenVerdict { result: Ok(name), was_known: true };
         }
         let flight = self.flights.lock().await.of(name);
         let mut was_known = true;
@@ -153,7 +150,7 @@ impl Verifier {
             (self.rules.keys_for(&jwt), self.generation())
         };
         if !keys.is_empty() && self.checkers.is_signed(&token, keys.clone()).await? {
-            self.signed().add(name, generation);
+            self.known.lock().await.add(name, generation);
             return Ok(());
         }
         let source = self.source.as_ref().ok_or(TokenError::Signature)?;
@@ -162,7 +159,7 @@ impl Verifier {
         if !self.checkers.is_signed(&token, keys).await? {
             return Err(TokenError::Signature);
         }
-        let mut known = self.signed();
+        let mut known = self.known.lock().await;
         // Takes note of a set that has come meanwhile.
         known.holds(name, generation);
         known.add(name, generation);

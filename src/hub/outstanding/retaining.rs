@@ -44,11 +44,13 @@ impl<F: Clone, L: Copy + Ord> Outstanding<F, L> {
     /// Retains a publication that has just been sent for all who have a mailbox in the channel:
     /// they take it by and by, as [`take_in`](Self::take_in) comes to them.
     pub fn retain(&mut self, channel: &str, id: u64, frame: &F, frame_bytes: usize, now_ms: u64) {
-        let bytes = u32::try_from(frame_bytes).ok();
+        let Some(all) = self.channels.get(channel) else { return };
+        // Others make room only for what will be kept.
+        let is_behind = all.log.behind_count() >= self.bounds.behind_max;
+        let bytes = u32::try_from(frame_bytes).ok().filter(|_| !is_behind);
         let bytes = bytes.filter(|_| self.make_room(log::KEPT_BYTES + frame_bytes));
-        let behind_max = self.bounds.behind_max;
-        let Some(all) = self.channels.get_mut(channel) else { return };
-        let Some(bytes) = bytes.filter(|_| all.log.behind_count() < behind_max) else {
+        let all = self.channels.get_mut(channel).expect("it was there");
+        let Some(bytes) = bytes else {
             all.unretained += 1;
             all.unretained_ms = now_ms;
             self.counters.unretained += all.users.len() as u64;
