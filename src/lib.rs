@@ -86,6 +86,7 @@ pub mod config;
 pub mod control;
 pub mod filter;
 pub mod handler;
+pub mod handover;
 pub mod hub;
 pub mod mesh;
 pub mod metrics;
@@ -108,7 +109,9 @@ pub use handler::{
     Shard, ShardLimits, SignIn, SignInError, Since, Upgrade, Whom, Word,
 };
 pub use metrics::Counters;
-pub use server::{Hooks, Running, Server, Snapshot, StartError};
+pub use server::{
+    Hooks, Predecessor, Running, Server, Snapshot, StartError, Succession, SuccessionError,
+};
 pub use shard::{LiveSettings, SessionSettings, SessionSettingsError, Sessions};
 
 /// What the README shows compiles.

@@ -1161,3 +1161,43 @@ pub const BREAKERS_MAX: usize = 256;
 pub const REFRESH_RETRY_PERIOD: Duration = Duration::from_mins(1);
 
 const _: () = assert!(BACKEND_TIMEOUT_MAX_MS <= REFRESH_RETRY_PERIOD.as_secs() * 1000);
+
+// --- Hand-over to another process -------------------------------------------------------------
+
+/// Bytes of one record: what a connection may have unsent, what of its messages has arrived, and
+/// room for both to be configured larger than their defaults.
+pub const HANDED_RECORD_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Bytes in one message of a hand-over: below what a Unix socket takes by default (208 KiB) by so
+/// much that several are on their way.
+pub const HANDED_MESSAGE_BYTES_MAX: usize = 16 * 1024;
+
+/// Descriptors in one message of a hand-over. More save no time, and a bound of descriptors on
+/// their way is met later.
+pub const HANDED_FDS_MAX: usize = 64;
+
+const _: () = assert!(HANDED_FDS_MAX <= PASSED_FDS_MAX);
+
+/// Rest before the next try, when the other process is behind.
+pub const HANDED_PAUSE: Duration = Duration::from_millis(1);
+
+/// Messages of a hand-over that a shard sends in one turn.
+pub const HANDED_MESSAGES_SHARE: usize = 64;
+
+/// Bytes of what the control threads of two processes say to each other: a refusal's reason or an
+/// offer of all addresses.
+pub const HANDED_WORD_BYTES_MAX: usize = 4096;
+
+/// Time for the new process to build its shards and check itself.
+pub const BUILD_PERIOD_MAX: Duration = Duration::from_mins(1);
+
+/// Time for everything to be handed over while nothing is served: longer than a million
+/// connections take, and shorter than clients wait for an answer.
+pub const FREEZE_PERIOD_MAX: Duration = Duration::from_secs(20);
+
+/// Those who wait to hear how an upgrade goes.
+pub const UPGRADE_LISTENERS_MAX: usize = 4;
+
+/// Slots looked at in one turn for connections that were taken over, and are to be watched: a poll
+/// of one costs about a microsecond.
+pub const WATCH_SHARE: u32 = 512;

@@ -24,6 +24,7 @@ mod raw;
 mod screen;
 mod serve;
 mod token;
+mod upgrade;
 mod value;
 
 /// A WebSocket server that holds a million long connections on one Linux host
@@ -53,6 +54,8 @@ enum Command {
     Token(token::TokenArgs),
     /// A plain WebSocket server, for conformance suites and load tools
     Raw(raw::RawArgs),
+    /// Replace a running server's binary, without closing its connections
+    Upgrade(upgrade::UpgradeArgs),
     /// Generate load and measure what comes back
     Bench(bench::BenchArgs),
     /// Say how many connections this host holds, and what ends it
@@ -71,6 +74,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::DefaultConfig(args) => check::default_config(&args),
         Command::Token(args) => token::run(&args, &cli.log),
         Command::Raw(args) => logged(&cli.log, || raw::run(args)),
+        Command::Upgrade(args) => upgrade::run(&args),
         Command::Bench(args) => logged(&cli.log, || bench::run(args)),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => manual::completions(&args),

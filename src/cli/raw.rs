@@ -2,13 +2,15 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use longwire::config::Period;
 use longwire::{
-    Config, Handler, Limits, Message, Origins, Peer, Request, Route, Routes, Server, Upgrade,
+    Config, Handler, Heartbeat, Hooks, Limits, Message, Origins, Peer, Predecessor, Request, Route,
+    Routes, Server, StartError, Succession, SuccessionError, Upgrade,
 };
 
 use super::value::{bytes, duration, duration_or_off};
@@ -75,6 +77,19 @@ struct ServerArgs {
     /// at once, with exit code 1
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s")]
     drain_timeout: Duration,
+
+    /// Unix socket on which `longwire upgrade` asks this server to hand over to a new process; only
+    /// its user may connect. SIGUSR2 asks for the same. Only `raw echo` can hand over
+    #[arg(long, value_name = "PATH")]
+    upgrade_socket: Option<PathBuf>,
+
+    /// Binary of the new process; by default the one this process was started from
+    #[arg(long, value_name = "PATH")]
+    upgrade_binary: Option<PathBuf>,
+
+    /// File for the number of the process that serves
+    #[arg(long, value_name = "PATH")]
+    pid_file: Option<PathBuf>,
 }
 
 /// Runs a server until a signal stops it.
@@ -85,7 +100,11 @@ pub(crate) fn run(args: RawArgs) -> ExitCode {
     let served = match args.mode {
         Mode::Echo(args) => {
             let limits = args.limits();
-            Server::run(args.config(), move |_shard| Echo { limits: limits.clone() })
+            let hooks = match args.hooks() {
+                Ok(hooks) => hooks,
+                Err(error) => return failure(&error),
+            };
+            Server::run_with(args.config(), hooks, move |_shard| Echo { limits: limits.clone() })
         }
         Mode::Broadcast(args) => {
             let limits = args.limits();
@@ -94,6 +113,7 @@ pub(crate) fn run(args: RawArgs) -> ExitCode {
     };
     match served {
         Ok(counted) => stopped(&counted),
+        Err(StartError::Succession(SuccessionError::Rehearsed)) => ExitCode::SUCCESS,
         Err(error) => failure(&error),
     }
 }
@@ -112,6 +132,22 @@ impl ServerArgs {
         let wanted = self.max_message.saturating_mul(shards);
         config.partial_bytes_max = config.partial_bytes_max.max(wanted);
         config
+    }
+
+    /// Whom this process takes over from, and what comes after it: the same command line.
+    fn hooks(&self) -> Result<Hooks, SuccessionError> {
+        let succession = self.upgrade_binary.clone().map_or_else(std::env::current_exe, Ok);
+        let succession = succession.map(|binary| Succession {
+            binary,
+            arguments: std::env::args_os().skip(1).collect(),
+            socket: self.upgrade_socket.clone(),
+            pid_file: self.pid_file.clone(),
+        });
+        if let Err(error) = &succession {
+            tracing::warn!(%error, "this process does not know its binary: it cannot be upgraded");
+        }
+        let predecessor = Predecessor::of_this_process()?;
+        Ok(Hooks { succession: succession.ok(), predecessor, ..Hooks::default() })
     }
 
     fn limits(&self) -> Limits {
@@ -148,6 +184,14 @@ impl Handler for Echo {
     fn message(&mut self, peer: &mut Peer<'_, Self>, message: Message<'_>) {
         // A peer that is gone, or cut because it does not read, is counted by its shard.
         let _uncounted = peer.send(message);
+    }
+
+    fn is_portable() -> bool {
+        true
+    }
+
+    fn unpack(&mut self, _nothing: &[u8]) -> Option<((), Heartbeat)> {
+        Some(((), Heartbeat::Ping))
     }
 }
 

@@ -69,6 +69,7 @@ fn start(
             print(&screen.text(addresses));
         })),
         reload: Some(Box::new(move || reload.run())),
+        ..Hooks::default()
     };
     Ok(Server::run_site(config, site, hooks, handlers)?)
 }

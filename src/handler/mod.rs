@@ -204,6 +204,25 @@ pub trait Handler: Sized + 'static {
     ) {
     }
 
+    /// Whether open connections can go on in another process: then [`pack`](Self::pack) and
+    /// [`unpack`](Self::unpack) are there. A server whose handler says no, the default, refuses to
+    /// be upgraded. Connections that are members of channels cannot go on elsewhere yet.
+    fn is_portable() -> bool {
+        false
+    }
+
+    /// The state of an open connection, for the process that takes it over, which may be of
+    /// another version of the application.
+    fn pack(_connection: &Self::Connection) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// The state of a connection that is taken over, and the heartbeat that it was accepted with;
+    /// `None` if these bytes are none. [`open`](Self::open) is not called for it.
+    fn unpack(&mut self, _bytes: &[u8]) -> Option<(Self::Connection, Heartbeat)> {
+        None
+    }
+
     /// This member of `channel` missed `count` publications, because a queue was full.
     fn missed(&mut self, _peer: &mut Peer<'_, Self>, _channel: &str, _count: u64) {}
 }

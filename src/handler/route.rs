@@ -220,6 +220,12 @@ impl Routes {
         &self.known[usize::from(number)].pattern
     }
 
+    /// The number of the route with this pattern.
+    pub fn number_of(&self, pattern: &str) -> Option<u16> {
+        let index = self.known.iter().position(|route| route.pattern == *pattern)?;
+        u16::try_from(index).ok()
+    }
+
     /// What connections of a route are told when the server stops.
     pub fn farewell_of(&self, number: u16) -> (u16, &'static str) {
         self.known[usize::from(number)].farewell

@@ -348,6 +348,10 @@ counters! {
     /// Clients told to come again, because commands that may be meant for them were said before it
     /// was known whose they are, and are not kept any more.
     user_commands_forgotten,
+    /// Connections handed over to another process.
+    handed_over,
+    /// Connections taken over from another process.
+    taken_over,
     /// Jobs given to the pool.
     jobs_started,
     /// Jobs refused because the pool was full.

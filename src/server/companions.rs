@@ -68,6 +68,11 @@ impl Companions {
         Ok(())
     }
 
+    /// One of the tasks listens, and is to end when the server stops.
+    pub(super) fn note_listener(&mut self, task: AbortHandle) {
+        self.dealers.push(task);
+    }
+
     /// Starts to accept on a Unix socket.
     pub(super) fn add_dealer(&mut self, place: UnixPlace, shards: Vec<Arc<OwnedFd>>) {
         let dealer = self.add(place.deal(Dealer::new(shards)));

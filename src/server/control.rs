@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::checks::{self, Facts};
 use super::plan::{Plan, RingShape, Wanted};
+use super::predecessor::{self, Predecessor};
 use super::serving::Serving;
 use super::start::{Door, Order, Parts, Place, Report, StartError, shard_thread};
 use super::unix::UnixPlace;
@@ -37,6 +38,10 @@ pub(super) enum Command {
 /// The control thread's half of a started server.
 pub(super) struct Control {
     addresses: Vec<SocketAddr>,
+    /// The same, for who comes next.
+    pub(super) places: Vec<Place>,
+    /// Whether everything here can be handed over to another process.
+    pub(super) is_portable: bool,
     /// Unix sockets that are listened on, and the ways to the shards; taken by their tasks.
     pub(super) unix: Vec<UnixPlace>,
     pub(super) pass: Vec<Arc<OwnedFd>>,
@@ -73,10 +78,11 @@ impl Control {
     pub(super) fn start<H: Handler>(
         config: Config,
         has_site: bool,
+        predecessor: Option<&Predecessor>,
         make: impl Fn(usize) -> H + Send + Sync + 'static,
     ) -> Result<(Self, Sender<Command>), StartError> {
         config.validate().map_err(StartError::Config)?;
-        let plan = plan(&config)?;
+        let plan = plan_at(&config, predecessor.is_none())?;
         config.validate_shares(plan.shard_count).map_err(StartError::Config)?;
         let shard_count = plan.shard_count as usize;
         let mut meshes = match config.mesh_slots {
@@ -88,14 +94,18 @@ impl Control {
         let bells: std::io::Result<Vec<_>> =
             (0..=shard_count).map(|_| Ok(Arc::new(Bell::new()?))).collect();
         let bells = bells.map_err(StartError::Descriptor)?;
-        let (places, unix_places) = places(&config.listen);
+        let (mut places, unix_places) = places(&config.listen);
+        if let Some(predecessor) = predecessor {
+            predecessor.settle(&mut places).map_err(StartError::Succession)?;
+        }
         let drain_timeout = config.drain_timeout;
         let make: Arc<dyn Fn(usize) -> H + Send + Sync> = Arc::new(make);
         let (door, door_end) = make_door(&config, has_site)?.unzip();
         let mut threads = Vec::new();
         let started = spawn(config, plan, meshes, &bells, door.as_ref(), &make, &mut threads)
             .and_then(|(starting, pass)| {
-                let addresses = starting.steps(&places)?;
+                starting.steps(&mut places, predecessor.map(|one| (one, &plan, &pass[..])))?;
+                let addresses = places.iter().map(|place| place.address).collect();
                 Ok((addresses, listen_unix(unix_places)?, pass, starting.reports))
             });
         let (addresses, unix, pass, reports) = match started {
@@ -108,6 +118,8 @@ impl Control {
         let (sender, commands) = bounded(COMMANDS_MAX);
         let control = Self {
             addresses,
+            places,
+            is_portable: H::is_portable() && !has_site && unix.is_empty(),
             unix,
             pass,
             plan,
@@ -178,6 +190,12 @@ impl Control {
 }
 
 pub(super) fn plan(config: &Config) -> Result<Plan, StartError> {
+    plan_at(config, true)
+}
+
+/// Without the addresses, if they are listened on already by who hands them over.
+fn plan_at(config: &Config, claims_addresses: bool) -> Result<Plan, StartError> {
+    let listen = places(&config.listen).0.iter().map(|place| place.address).collect();
     let ring = RingShape {
         submissions: SUBMISSION_ENTRIES,
         completions: config.completion_entries.unwrap_or(COMPLETION_ENTRIES_MAX),
@@ -185,7 +203,7 @@ pub(super) fn plan(config: &Config) -> Result<Plan, StartError> {
     // An executor of glommio has three rings of its own, of its least depth.
     let executor = RingShape { submissions: 32, completions: 64 };
     let wanted = Wanted {
-        listen: places(&config.listen).0.iter().map(|place| place.address).collect(),
+        listen: if claims_addresses { listen } else { Vec::new() },
         connections_max: config.max_connections,
         shard_count: config.shards,
         rings: [ring, executor, executor, executor],
@@ -319,8 +337,13 @@ fn spawn<H: Handler>(
 }
 
 impl Starting {
-    /// Leads all shards through the steps of the start; returns the addresses they listen on.
-    fn steps(&self, places: &[Place]) -> Result<Vec<SocketAddr>, StartError> {
+    /// Leads all shards through the steps of the start; notes the addresses they listen on. With a
+    /// predecessor they take its listeners and connections over instead.
+    fn steps(
+        &self,
+        places: &mut [Place],
+        predecessor: Option<(&Predecessor, &Plan, &[Arc<OwnedFd>])>,
+    ) -> Result<(), StartError> {
         let mut rings: Vec<RawFd> = vec![-1; self.orders.len()];
         for _ in 0..self.orders.len() {
             if let Report::Made { number, ring } = self.next()? {
@@ -335,12 +358,48 @@ impl Starting {
         if !rings_work {
             tracing::warn!("posting into another ring does not work here: waking by pipes");
         }
-        let addresses = places.iter().map(|&place| self.listen(place));
-        let addresses = addresses.collect::<Result<_, _>>()?;
+        if let Some((predecessor, plan, pass)) = predecessor {
+            let taken_over = self.take_over(predecessor, plan, pass, (places, rings_work));
+            if let Err(error) = &taken_over {
+                predecessor.refuse(error);
+            }
+            taken_over?;
+        } else {
+            for place in places {
+                place.address = self.listen(*place)?;
+            }
+        }
         for order in &self.orders {
             tell(order, Order::Serve { rings_work })?;
         }
-        Ok(addresses)
+        Ok(())
+    }
+
+    /// Lets the shards take over what the predecessor's send. Once this has returned without an
+    /// error, this process serves, and the other does not.
+    fn take_over(
+        &self,
+        predecessor: &Predecessor,
+        plan: &Plan,
+        pass: &[Arc<OwnedFd>],
+        (places, rings_work): (&[Place], bool),
+    ) -> Result<(), StartError> {
+        let ways = predecessor.built(plan).map_err(StartError::Succession)?;
+        let places: Arc<[Place]> = places.into();
+        let shard_count = predecessor.shard_count();
+        for order in &self.orders {
+            let places = Arc::clone(&places);
+            tell(order, Order::TakeOver { shard_count, places, rings_work })?;
+        }
+        predecessor::deal(ways, pass).map_err(StartError::Succession)?;
+        let mut connections = 0;
+        for _ in &self.orders {
+            let Report::TakenOver(count) = self.next()? else { return Err(StartError::ShardLost) };
+            connections += count;
+        }
+        predecessor.commit(connections).map_err(StartError::Succession)?;
+        tracing::info!(connections, "taken over");
+        Ok(())
     }
 
     /// The first shard claims the place, and the others join it; returns its address.

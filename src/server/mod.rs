@@ -10,6 +10,7 @@
 //! Start is a sequence of steps that all shards take together (`start`); a fault in any of them
 //! ends all, and is returned with its cause and the command that mends it.
 
+mod asked;
 mod asking;
 pub mod checks;
 mod companions;
@@ -18,15 +19,19 @@ mod control;
 mod dealer;
 mod door;
 mod listing;
+mod notify;
 pub mod plan;
 mod pool;
+mod predecessor;
 mod reporting;
 mod rounds;
 mod serving;
 mod snapshot;
 mod start;
+mod succession;
 mod telling;
 mod unix;
+mod upgrade;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,8 +45,10 @@ use crate::handler::Handler;
 use crate::sys::bell::Bell;
 use crate::sys::signal::Signals;
 
+pub use self::asked::Succession;
 use self::control::{Command, Control};
 use self::plan::Plan;
+pub use self::predecessor::{Predecessor, SuccessionError};
 pub use self::snapshot::Snapshot;
 pub use self::start::StartError;
 
@@ -60,9 +67,25 @@ impl Server {
         config: Config,
         make: impl Fn(usize) -> H + Send + Sync + 'static,
     ) -> Result<Snapshot, StartError> {
+        Self::run_with(config, Hooks::default(), make)
+    }
+
+    /// The same with hooks: with a [`Succession`] among them, SIGUSR2 starts its binary, which
+    /// takes everything over; see [`Handler::is_portable`].
+    pub fn run_with<H: Handler>(
+        config: Config,
+        mut hooks: Hooks,
+        make: impl Fn(usize) -> H + Send + Sync + 'static,
+    ) -> Result<Snapshot, StartError> {
         let signals = Signals::block().map_err(StartError::Signals)?;
-        let (control, _commands) = Control::start(config, false, make)?;
-        control.serve(Some(signals), None, Hooks::default())
+        let predecessor = hooks.predecessor.take();
+        let started = Control::start(config, false, predecessor.as_ref(), make);
+        if let (Err(error), Some(predecessor)) = (&started, &predecessor) {
+            predecessor.refuse(error);
+        }
+        let (control, _commands) = started?;
+        drop(predecessor);
+        control.serve(Some(signals), None, hooks)
     }
 
     /// The same with a site: requests that match no route are handed over to it, and SIGHUP calls
@@ -74,7 +97,7 @@ impl Server {
         make: impl Fn(usize) -> H + Send + Sync + 'static,
     ) -> Result<Snapshot, StartError> {
         let signals = Signals::block().map_err(StartError::Signals)?;
-        let (control, _commands) = Control::start(config, true, make)?;
+        let (control, _commands) = Control::start(config, true, None, make)?;
         control.serve(Some(signals), Some(site), hooks)
     }
 
@@ -106,7 +129,7 @@ impl Server {
         site: Option<Site>,
         make: impl Fn(usize) -> H + Send + Sync + 'static,
     ) -> Result<Running, StartError> {
-        let (control, commands) = Control::start(config, site.is_some(), make)?;
+        let (control, commands) = Control::start(config, site.is_some(), None, make)?;
         let (addresses, shard_count) = (control.addresses().to_vec(), control.shard_count());
         let bell = control.bell();
         let (report, reports) = bounded(1);
@@ -138,6 +161,10 @@ pub struct Hooks {
     /// On SIGHUP: reads again what can be changed while the server serves. It may take as long as
     /// reading a file does.
     pub reload: Option<Box<dyn FnMut() + Send>>,
+    /// What comes after this process.
+    pub succession: Option<Succession>,
+    /// The process that this one takes over from.
+    pub predecessor: Option<Predecessor>,
 }
 
 /// A server in the background. Dropping it stops the server and waits for it.

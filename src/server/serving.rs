@@ -17,23 +17,27 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinError;
 
+use super::asked::Wish;
 use super::asking::Asking;
 use super::companions::Companions;
 use super::consulting::{Answered, Consulting};
 use super::control::{Command, Control};
 use super::listing::Listing;
+use super::notify::{self, News};
 use super::reporting::Reporting;
 use super::rounds::{Asker, Rounds};
 use super::start::{Report, StartError};
 use super::telling::Telling;
+use super::upgrade::Upgrade;
 use super::{Hooks, Snapshot};
 use crate::control::{Ask, Site};
 use crate::limits::{
-    ASKS_MAX, ASKS_SHARE, INTERNAL_CONNECTIONS_MAX, PROGRAM_ASKERS_MAX, STOP_GRACE,
+    ASKS_MAX, ASKS_SHARE, HANDED_PAUSE, INTERNAL_CONNECTIONS_MAX, PROGRAM_ASKERS_MAX, STOP_GRACE,
+    UPGRADE_LISTENERS_MAX,
 };
 use crate::mesh::{Class, MemberId};
 use crate::metrics::Counters;
-use crate::shard::Message;
+use crate::shard::{HandOver, Message};
 use crate::sys::bell::Bell;
 use crate::sys::clock;
 use crate::sys::signal::{Signal, Signals};
@@ -46,6 +50,8 @@ const LOOK: Duration = Duration::from_millis(50);
 enum Life {
     Running,
     Stopping {
+        /// What the shards are told.
+        farewell: Message,
         /// Shards that have not been told, for want of room.
         untold: Vec<MemberId>,
         /// Shards that have not ended.
@@ -56,13 +62,13 @@ enum Life {
 
 /// The control thread's main task.
 pub(super) struct Serving {
-    control: Control,
+    pub(super) control: Control,
     signals: Option<Watched<Signals>>,
     bell: Watched<Arc<Bell>>,
     asks: mpsc::Receiver<Ask>,
     /// Keeps `asks` open when there is no site.
     _asks: mpsc::Sender<Ask>,
-    companions: Companions,
+    pub(super) companions: Companions,
     hooks: Hooks,
     rounds: Rounds,
     asking: Asking,
@@ -70,6 +76,12 @@ pub(super) struct Serving {
     consulting: Consulting,
     reporting: Reporting,
     telling: Telling,
+    pub(super) upgrade: Upgrade,
+    wishes: mpsc::Receiver<Wish>,
+    /// Keeps `wishes` open when nobody listens for them.
+    pub(super) wishes_in: mpsc::Sender<Wish>,
+    /// A stop that waits for the end of an upgrade.
+    pub(super) stops_soon: bool,
     /// What the control thread itself has counted.
     counters: Counters,
     life: Life,
@@ -83,6 +95,8 @@ enum Woken {
     Consulted(Answered),
     /// A companion has ended.
     Ended(Result<(), JoinError>),
+    /// Somebody wants an upgrade.
+    Wished(Wish),
     Look,
 }
 
@@ -92,8 +106,9 @@ impl Serving {
         mut control: Control,
         signals: Option<Signals>,
         site: Option<Site>,
-        hooks: Hooks,
+        mut hooks: Hooks,
     ) -> Result<Self, StartError> {
+        let (wishes_in, wishes) = mpsc::channel(UPGRADE_LISTENERS_MAX);
         let (asker, asks) = mpsc::channel(ASKS_MAX);
         let seat_count = control.door.as_ref().map_or(0, |door| door.seats.max() as usize);
         // A connection asks one question at a time.
@@ -115,6 +130,10 @@ impl Serving {
             consulting: Consulting::new(desk),
             reporting: Reporting::new(mailbox),
             telling: Telling::new(),
+            upgrade: Upgrade::new(hooks.succession.take()),
+            wishes,
+            wishes_in,
+            stops_soon: false,
             control,
             signals: watched,
             bell,
@@ -131,6 +150,7 @@ impl Serving {
 
     /// Serves until stopped; returns what was counted.
     pub(super) async fn run(mut self) -> Snapshot {
+        self.begin_succession();
         self.control.log_serving();
         if let Some(serving) = self.hooks.serving.take() {
             serving(self.control.addresses());
@@ -141,6 +161,7 @@ impl Serving {
             self.take_reports();
             self.take_messages();
             self.close_mailbox();
+            self.advance_upgrade();
             self.rounds.advance(&mut self.control.mesh);
             self.consulting.advance(&mut self.control.mesh);
             self.asking.advance(&mut self.control.mesh, &mut self.counters);
@@ -162,6 +183,7 @@ impl Serving {
                 Woken::Ask(ask) => self.answer_share(ask),
                 Woken::Consulted(answered) => self.consulting.note_share(answered),
                 Woken::Ended(how) => self.companion_ended(how),
+                Woken::Wished(wish) => self.ask_upgrade(wish),
                 Woken::Look => {}
             }
         }
@@ -182,6 +204,8 @@ impl Serving {
             Some(ask) = self.asks.recv() => Woken::Ask(ask),
             answered = self.consulting.answered() => Woken::Consulted(answered),
             () = readable(signals) => Woken::Look,
+            () = self.upgrade.heard() => Woken::Look,
+            Some(wish) = self.wishes.recv() => Woken::Wished(wish),
             Some(how) = self.companions.ended() => Woken::Ended(how),
             () = timer => Woken::Look,
         }
@@ -192,7 +216,10 @@ impl Serving {
         if matches!(self.life, Life::Stopping { .. }) {
             return LOOK;
         }
-        let deadline = self.rounds.deadline();
+        if self.upgrade.has_waiting() {
+            return HANDED_PAUSE;
+        }
+        let deadline = self.rounds.deadline().into_iter().chain(self.upgrade.deadline()).min();
         deadline.map_or(Duration::from_hours(1), |at| at.saturating_duration_since(clock::now()))
     }
 
@@ -212,6 +239,7 @@ impl Serving {
             tracing::info!(?signal, "signal");
             match (signal, &self.life) {
                 (Signal::Hangup, _) => self.reload(),
+                (Signal::Upgrade, _) => self.ask_upgrade(Wish::of_a_signal()),
                 (_, Life::Running) => self.stop(),
                 (_, Life::Stopping { .. }) => self.snapshot.forced = true,
             }
@@ -262,6 +290,7 @@ impl Serving {
                 Message::Unconsult { connection, id } => {
                     self.consulting.call_off(received.from, connection, id);
                 }
+                Message::HandOver(HandOver::Moved { connections }) => self.moved(connections),
                 Message::UserTold { ask, was_heard } => self.telling.told(ask, was_heard),
                 Message::ChannelsListed { ask, found } => {
                     self.listing.found(ask, found.as_ref().map(|found| found.as_slice()));
@@ -324,14 +353,27 @@ impl Serving {
     }
 
     /// Begins to stop, once.
-    fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         if matches!(self.life, Life::Stopping { .. }) {
             return;
         }
+        if self.upgrade.is_under_way() {
+            return self.give_up_upgrade();
+        }
+        notify::tell(News::Stopping);
         tracing::info!(timeout = ?self.control.drain_timeout, "stopping");
         self.companions.stop();
         self.reporting.stop(clock::now() + self.control.drain_timeout);
+        self.end_with(Message::Stop);
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        matches!(self.life, Life::Stopping { .. })
+    }
+
+    pub(super) fn end_with(&mut self, farewell: Message) {
         self.life = Life::Stopping {
+            farewell,
             untold: self.control.mesh.peers().collect(),
             left: self.control.shard_count(),
             deadline: clock::now() + self.control.drain_timeout + STOP_GRACE,
@@ -346,9 +388,9 @@ impl Serving {
     }
 
     fn tell_stop(&mut self) {
-        if let Life::Stopping { untold, .. } = &mut self.life {
+        if let Life::Stopping { untold, farewell, .. } = &mut self.life {
             let mesh = &mut self.control.mesh;
-            untold.retain(|&shard| mesh.send(shard, Message::Stop, Class::Notice).is_err());
+            untold.retain(|&shard| mesh.send(shard, farewell.clone(), Class::Notice).is_err());
         }
     }
 
@@ -407,7 +449,7 @@ mod tests {
     /// What a server has counted of which a companion ends by itself.
     fn served_beside(companion: impl Future<Output = ()> + Send + 'static) -> Snapshot {
         let config = Config { shards: Some(1), ..Config::new(([127, 0, 0, 1], 0).into()) };
-        let (control, _commands) = Control::start(config, false, |_| Silent).unwrap();
+        let (control, _commands) = Control::start(config, false, None, |_| Silent).unwrap();
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         runtime.enable_all().build().unwrap().block_on(async {
             let mut serving = Serving::new(control, None, None, Hooks::default()).unwrap();

@@ -23,6 +23,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::checks::CheckError;
 use super::plan::Plan;
+use super::predecessor::SuccessionError;
 use crate::config::{Config, ConfigError};
 use crate::handler::{Handler, Routes};
 use crate::limits::{
@@ -31,7 +32,7 @@ use crate::limits::{
 use crate::mesh::{Member, MeshError};
 use crate::ring::{Operation, Ring, RingError, RingSize};
 use crate::shard::{
-    Channels, Core, Counted, DoorSeats, Jobs, Links, Loop, Message, PoolJob, Seats, Settings,
+    Channels, Core, Counted, DoorSeats, Jobs, Links, Loop, Message, PoolJob, Seats, Settings, Ways,
     address_of, with_executor,
 };
 use crate::sys::bell::Bell;
@@ -67,6 +68,10 @@ pub enum StartError {
     Descriptor(io::Error),
     /// A shard's thread ended before it served.
     ShardLost,
+    /// Nothing was taken over from the process that has started this one.
+    Succession(SuccessionError),
+    /// The socket on which an upgrade is asked for could not be listened on.
+    UpgradeSocket(PathBuf, io::Error),
 }
 
 impl fmt::Display for StartError {
@@ -116,6 +121,10 @@ impl fmt::Display for StartError {
                 "no descriptor left at start ({error}): raise `ulimit -n`, or LimitNOFILE= in \
                  the unit"
             ),
+            Self::Succession(error) => error.fmt(out),
+            Self::UpgradeSocket(path, error) => {
+                write!(out, "upgrades cannot be asked for at {}: {error}", path.display())
+            }
             Self::ShardLost => write!(out, "a shard's thread ended while starting; see the log"),
         }
     }
@@ -133,6 +142,8 @@ pub(super) enum Order {
     Claim(Place),
     /// Join a place that was claimed.
     Join(Place),
+    /// Take over what so many shards of another process send.
+    TakeOver { shard_count: usize, places: Arc<[Place]>, rings_work: bool },
     /// Serve, with wakes posted into rings if that works.
     Serve { rings_work: bool },
 }
@@ -156,6 +167,8 @@ pub(super) enum Report {
     Done,
     Greeted(bool),
     Listening(SocketAddr),
+    /// So many connections were taken over.
+    TakenOver(u64),
     Failed(StartError),
     /// It has served, and ended.
     Stopped(Box<Counted>),
@@ -262,6 +275,11 @@ fn live<H: Handler>(parts: Parts, make: &dyn Fn(usize) -> H) -> Result<Counted, 
                 listeners.push((joined, place.proxied));
                 tell(Report::Listening(place.address))?;
             }
+            Order::TakeOver { shard_count, places, rings_work } => {
+                let rings = if rings_work { &rings[..] } else { &[] };
+                let application = application.expect("made when the tables parted");
+                return succeed(parts, application, ring, (rings, shard_count, &places));
+            }
             Order::Serve { rings_work } => {
                 if !rings_work {
                     rings = Arc::new([]);
@@ -272,11 +290,64 @@ fn live<H: Handler>(parts: Parts, make: &dyn Fn(usize) -> H) -> Result<Counted, 
     }
     let application = application.expect("made when the tables parted");
     let mut shard = build(parts, application, ring, &rings);
-    for (listener, proxied) in listeners {
-        shard.listen(listener, proxied);
+    for (place, (listener, proxied)) in (0..).zip(listeners) {
+        shard.listen(listener, proxied, place);
     }
     shard.run();
     Ok(shard.counted())
+}
+
+/// The life of a shard that takes over from those of another process.
+fn succeed<H: Handler>(
+    parts: Parts,
+    application: Application<H>,
+    ring: Ring,
+    (rings, shard_count, places): (&[RawFd], usize, &[Place]),
+) -> Result<Counted, StartError> {
+    let config = Arc::clone(&parts.config);
+    let (orders, reports) = (parts.orders.clone(), parts.reports.clone());
+    let mut shard = build(parts, application, ring, rings);
+    let mut ways = Ways::default();
+    let taken_over = match take_over(&mut shard, &mut ways, shard_count, places) {
+        Ok(connections) => Report::TakenOver(connections),
+        Err(error) => Report::Failed(error),
+    };
+    reports.send(taken_over).map_err(|_| StartError::ShardLost)?;
+    // Where it has failed there is none: by then the reason was said.
+    let Ok(Order::Serve { .. }) = orders.recv() else { return Err(StartError::ShardLost) };
+    drop(ways);
+    shard.serve_adopted();
+    join_missing(&mut shard, &config, places);
+    shard.run();
+    Ok(shard.counted())
+}
+
+/// Takes over; returns how much that was.
+fn take_over<H: Handler>(
+    shard: &mut Loop<H>,
+    ways: &mut Ways,
+    shard_count: usize,
+    places: &[Place],
+) -> Result<u64, StartError> {
+    let proxied: Vec<bool> = places.iter().map(|place| place.proxied).collect();
+    shard
+        .take_over(ways, shard_count, &proxied)
+        .map_err(|error| StartError::Succession(SuccessionError::Shard(error.to_string())))
+}
+
+/// A shard to which no listener of an address has come joins the others there. It can only after
+/// the commit: what the kernel queues for a listener that is closed again is lost.
+fn join_missing<H: Handler>(shard: &mut Loop<H>, config: &Config, places: &[Place]) {
+    for (number, place) in (0..).zip(places) {
+        if shard.has_listener(number) {
+            continue;
+        }
+        match socket::join(place.address, &listen_options(config, *place)) {
+            Ok(listener) => shard.listen(listener, place.proxied, number),
+            // The others serve the address.
+            Err(error) => tracing::warn!(%error, address = %place.address, "not joined"),
+        }
+    }
 }
 
 /// One shard's instance of the application.

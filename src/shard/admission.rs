@@ -44,6 +44,9 @@ pub(crate) enum Passing {
     Introduced = b'i',
     /// The same, and its seat here is reserved.
     SeatedIntroduced = b'j',
+    /// No connection, but the way to a shard of another process, whose number stands behind this
+    /// byte.
+    Channel = b'c',
 }
 
 /// Bytes of what is said of a socket between threads.
@@ -57,6 +60,7 @@ impl Passing {
             b'u' => Self::Unseated,
             b'i' => Self::Introduced,
             b'j' => Self::SeatedIntroduced,
+            b'c' => Self::Channel,
             _ => unreachable!("only our own threads send here"),
         }
     }
@@ -65,7 +69,7 @@ impl Passing {
     pub(crate) fn has_seat(self) -> bool {
         match self {
             Self::Seated | Self::SeatedProxied | Self::SeatedIntroduced => true,
-            Self::Unseated | Self::Introduced => false,
+            Self::Unseated | Self::Introduced | Self::Channel => false,
         }
     }
 
@@ -78,6 +82,20 @@ impl Passing {
                 [&[Self::SeatedIntroduced as u8], &introduction.encode()[..]].concat()
             }
         }
+    }
+
+    /// What is said of the way to the shard of another process with this number, in this attempt.
+    pub(crate) fn channel(number: u16, attempt: u8) -> [u8; 4] {
+        let [low, high] = number.to_le_bytes();
+        [Self::Channel as u8, low, high, attempt]
+    }
+
+    /// The number and the attempt that [`channel`](Self::channel) has said.
+    pub(super) fn channel_said(message: &[u8]) -> (u16, u8) {
+        let [_, low, high, attempt] = message else {
+            unreachable!("only our own threads send here")
+        };
+        (u16::from_le_bytes([*low, *high]), *attempt)
     }
 
     /// What is said of a socket that the control thread has made for this client.

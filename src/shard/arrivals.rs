@@ -4,6 +4,7 @@
 use std::os::fd::AsFd;
 
 use super::admission::{Admission, PASSING_BYTES_MAX, Passing};
+use super::carriage::NewWay;
 use super::event_loop::{Loop, Service};
 use super::handover::Passed;
 use super::listeners::Newcomer;
@@ -20,7 +21,7 @@ impl<H: Handler> Loop<H> {
         while count < ACCEPT_SHARE {
             let Some(newcomer) = self.listeners.next() else { break };
             count += 1;
-            if matches!(self.service, Service::Draining { .. }) {
+            if !matches!(self.service, Service::Running) {
                 continue; // accepted in the race with the stop: closed by its drop
             }
             self.admit_one(newcomer);
@@ -67,12 +68,18 @@ impl<H: Handler> Loop<H> {
                 }
             };
             let kind = Passing::of(payload[0]);
+            if kind == Passing::Channel {
+                let (number, attempt) = Passing::channel_said(&payload[..length]);
+                let way = |socket| NewWay { number, attempt, socket };
+                self.channels.extend(sockets.drain(..).map(way));
+                continue;
+            }
             let introduction = Introduction::decode(&payload[1..length]);
             for socket in sockets.drain(..) {
                 let proxied = kind == Passing::SeatedProxied;
                 let newcomer = Newcomer { socket, proxied, introduction };
                 match self.service {
-                    Service::Draining { .. } => self.core.passed_lost(kind),
+                    Service::Draining { .. } | Service::Left => self.core.passed_lost(kind),
                     Service::Running if kind.has_seat() => self.core.take_passed(newcomer),
                     Service::Running => self.admit_one(newcomer),
                 }

@@ -428,6 +428,7 @@ impl Channels {
             | Message::ListChannels(_)
             | Message::ChannelsListed { .. }
             | Message::Stop
+            | Message::HandOver(_)
             | Message::Count { .. }
             | Message::Counted(_) => {
                 unreachable!("others take these")

@@ -228,6 +228,10 @@ impl Backlog {
         self.0.is_empty()
     }
 
+    pub(super) fn to_vec(&self) -> Vec<u8> {
+        self.0.iter().copied().collect()
+    }
+
     pub(super) fn append(&mut self, bytes: &[u8]) {
         self.0.extend(bytes);
     }

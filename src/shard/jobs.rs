@@ -111,6 +111,11 @@ impl<H: Handler> Jobs<H> {
         }
     }
 
+    /// None is with the pool.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     pub(super) fn has_results(&self) -> bool {
         !self.results.is_empty()
     }

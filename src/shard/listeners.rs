@@ -4,7 +4,7 @@
 //! listener's number; a listener is closed only after its accept has ended.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use crate::address::Introduction;
@@ -43,6 +43,8 @@ struct Listener {
     number: u32,
     socket: OwnedFd,
     proxied: bool,
+    /// Which of the addresses it listens on.
+    place: u16,
     accepting: Accepting,
 }
 
@@ -68,16 +70,61 @@ pub(super) struct Listeners {
     known: Vec<Listener>,
     accepted: VecDeque<Newcomer>,
     is_stopping: bool,
+    /// Nothing is accepted for a while: connections wait in the kernel's queues.
+    is_paused: bool,
 }
 
 impl Listeners {
     /// Starts to accept on one more.
-    pub(super) fn add(&mut self, ring: &mut Ring, socket: OwnedFd, proxied: bool) {
+    pub(super) fn add(&mut self, ring: &mut Ring, socket: OwnedFd, proxied: bool, place: u16) {
         let number = u32::try_from(self.known.len()).expect("few");
         let accepting = Accepting::Cancelled;
-        let mut listener = Listener { number, socket, proxied, accepting };
+        let mut listener = Listener { number, socket, proxied, place, accepting };
         listener.arm(ring);
         self.known.push(listener);
+    }
+
+    /// Accepts no more until [`resume`](Self::resume).
+    pub(super) fn pause(&mut self, ring: &mut Ring) {
+        self.is_paused = true;
+        for listener in &mut self.known {
+            if listener.accepting == Accepting::Armed {
+                listener.cancel(ring);
+            }
+        }
+    }
+
+    /// The same before there is any.
+    pub(super) fn hold(&mut self) {
+        self.is_paused = true;
+    }
+
+    /// Takes over one more, to be armed when the pause is over.
+    pub(super) fn keep(&mut self, socket: OwnedFd, proxied: bool, place: u16, now: Instant) {
+        let number = u32::try_from(self.known.len()).expect("few");
+        let accepting = Accepting::Waiting(now);
+        self.known.push(Listener { number, socket, proxied, place, accepting });
+    }
+
+    pub(super) fn resume(&mut self) {
+        self.is_paused = false;
+    }
+
+    /// All accepts have ended after a pause, and nobody waits for a seat.
+    pub(super) fn are_quiet(&self) -> bool {
+        let is_waiting = |one: &Listener| matches!(one.accepting, Accepting::Waiting(_));
+        self.known.iter().all(is_waiting) && self.accepted.is_empty()
+    }
+
+    /// The listener at `index`, in the order of their coming, and the number of its place.
+    pub(super) fn get(&self, index: usize) -> Option<(u16, BorrowedFd<'_>)> {
+        let listener = self.known.get(index)?;
+        Some((listener.place, listener.socket.as_fd()))
+    }
+
+    /// Whether there is a listener of this place.
+    pub(super) fn has_place(&self, place: u16) -> bool {
+        self.known.iter().any(|listener| listener.place == place)
     }
 
     /// Takes what an accept has reported.
@@ -120,7 +167,7 @@ impl Listeners {
 
     /// Arms again those that have rested, when there is room in the queue.
     pub(super) fn rearm(&mut self, ring: &mut Ring, now: Instant) {
-        if self.accepted.len() > ACCEPT_QUEUE_MAX / 2 {
+        if self.accepted.len() > ACCEPT_QUEUE_MAX / 2 || self.is_paused {
             return;
         }
         for listener in &mut self.known {
@@ -133,7 +180,7 @@ impl Listeners {
     /// When the first of those that rest is to be armed again.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let resting = self.known.iter().filter_map(|listener| match listener.accepting {
-            Accepting::Waiting(until) => Some(until),
+            Accepting::Waiting(until) => (!self.is_paused).then_some(until),
             Accepting::Armed | Accepting::Cancelled => None,
         });
         resting.min()

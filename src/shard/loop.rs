@@ -11,6 +11,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::carriage::{Carriage, NewWay};
 use super::core::{Core, Effect, Turn};
 use super::giving_back::GivingBack;
 use super::listeners::Listeners;
@@ -57,6 +58,8 @@ pub(super) enum Service {
         deadline: Instant,
         cursor: u32,
     },
+    /// Everything is another process's.
+    Left,
 }
 
 /// One shard and the ring that carries it.
@@ -81,6 +84,12 @@ pub(crate) struct Loop<H: Handler> {
     pub(super) giving_back: GivingBack,
     /// When the next try is to be made to hand requests over.
     pub(super) hand_over_at: Option<Instant>,
+    /// Ways to the shards of another process.
+    pub(super) channels: Vec<NewWay>,
+    /// Where this shard stands with sending all that it has to them.
+    pub(super) carriage: Option<Box<Carriage>>,
+    /// Connections from this slot on that were taken over are not watched yet.
+    pub(super) unwatched: Option<u32>,
 }
 
 impl<H: Handler> Loop<H> {
@@ -112,15 +121,19 @@ impl<H: Handler> Loop<H> {
             passed_ready: true,
             giving_back,
             hand_over_at: None,
+            channels: Vec::new(),
+            carriage: None,
+            unwatched: None,
         };
         shard.watch_bell();
         shard.watch_passed();
         shard
     }
 
-    /// Starts to accept on a listener; where `proxied`, each connection begins with a PROXY header.
-    pub(crate) fn listen(&mut self, listener: OwnedFd, proxied: bool) {
-        self.listeners.add(&mut self.ring, listener, proxied);
+    /// Starts to accept on a listener of the place with this number; where `proxied`, each
+    /// connection begins with a PROXY header.
+    pub(crate) fn listen(&mut self, listener: OwnedFd, proxied: bool, place: u16) {
+        self.listeners.add(&mut self.ring, listener, proxied, place);
     }
 
     /// Serves until the shard is stopped and its connections are closed.
@@ -141,13 +154,17 @@ impl<H: Handler> Loop<H> {
         self.core.counters().turns += 1;
         let happened = self.take_completions();
         self.settle();
-        let worked = self.work();
+        let worked = if self.is_still() { self.work_still() } else { self.work() };
         self.drain_connections();
         self.hand_over();
         self.core.send_reports();
         self.apply_effects();
-        self.flush();
-        self.give_back();
+        if self.is_sending() {
+            self.flush_mesh();
+        } else {
+            self.flush();
+            self.give_back();
+        }
         self.stirred = happened || worked || self.core.has_work();
         if self.is_stopped() {
             // The last wakes leave too: whoever is told to look must not sleep on.
@@ -251,13 +268,8 @@ impl<H: Handler> Loop<H> {
     fn work(&mut self) -> bool {
         let mut worked = self.take_messages();
         self.core.catch_up();
-        if std::mem::take(&mut self.rung) {
-            let (mut turn, handler) = self.turn_parts();
-            turn.finish_jobs(handler, JOBS_SHARE);
-            self.time("job");
-            self.rung = self.core.jobs.has_results();
-            worked = true;
-        }
+        worked |= self.finish_jobs();
+        worked |= self.watch_adopted();
         for token in self.core.take_rested() {
             self.rearm(token);
         }
@@ -283,6 +295,17 @@ impl<H: Handler> Loop<H> {
         worked
     }
 
+    pub(super) fn finish_jobs(&mut self) -> bool {
+        if !std::mem::take(&mut self.rung) {
+            return false;
+        }
+        let (mut turn, handler) = self.turn_parts();
+        turn.finish_jobs(handler, JOBS_SHARE);
+        self.time("job");
+        self.rung = self.core.jobs.has_results();
+        true
+    }
+
     /// Tells members what became of their joins.
     fn announce(&mut self) -> bool {
         let (mut turn, handler) = self.turn_parts();
@@ -293,7 +316,7 @@ impl<H: Handler> Loop<H> {
 
     /// Until their share is over, in number or in time: a message that brings in somebody who has
     /// waited for the control thread is as much work as a whole session's subscriptions.
-    fn take_messages(&mut self) -> bool {
+    pub(super) fn take_messages(&mut self) -> bool {
         let began = self.core.now;
         for count in 0..MESH_SHARE {
             if self.core.now - began > MESH_PERIOD_MAX {
@@ -307,6 +330,7 @@ impl<H: Handler> Loop<H> {
             self.core.counters().mesh_received += 1;
             match message.checked() {
                 Message::Stop => self.stop(),
+                Message::HandOver(step) => self.hand_over_step(step),
                 Message::Count { round } => {
                     assert!(owes_answer, "a count is a request");
                     let counted = Box::new(Counted { round, ..self.counted() });
@@ -354,7 +378,7 @@ impl<H: Handler> Loop<H> {
     }
 
     fn stop(&mut self) {
-        if matches!(self.service, Service::Draining { .. }) {
+        if !matches!(self.service, Service::Running) {
             return;
         }
         let deadline = self.core.now + self.drain_timeout;
@@ -388,7 +412,11 @@ impl<H: Handler> Loop<H> {
     }
 
     fn is_stopped(&mut self) -> bool {
-        let Service::Draining { deadline, .. } = self.service else { return false };
+        let deadline = match self.service {
+            Service::Running => return false,
+            Service::Draining { deadline, .. } => deadline,
+            Service::Left => return true,
+        };
         if self.core.connection_count() > 0 || !self.listeners.is_over() {
             return false;
         }

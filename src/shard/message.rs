@@ -78,6 +78,8 @@ pub(crate) enum Message {
     UserTold { ask: u64, was_heard: bool },
     /// From the control thread: close everything, and end.
     Stop,
+    /// Between the control thread and a shard: a step on the way to another process.
+    HandOver(HandOver),
     /// From the control thread: say what you have counted, in this round of asking.
     Count { round: u64 },
     /// The answer to [`Message::Count`].
@@ -85,6 +87,20 @@ pub(crate) enum Message {
 }
 
 const _: () = assert!(size_of::<Message>() <= 40);
+
+/// A step on the way to another process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HandOver {
+    /// From the control thread: stand still, and send all connections to the shards of another
+    /// process, of which there are this many.
+    Freeze { shards: u16, attempt: u8 },
+    /// To the control thread: all is sent, these connections; or it cannot be, and nothing counts.
+    Moved { connections: Option<u64> },
+    /// From the control thread: nothing has become of it; go on.
+    Thaw,
+    /// From the control thread: everything is the other process's; end, and touch nothing.
+    Leave,
+}
 
 impl Message {
     /// To a channel's home: give this publication its place, and keep it if it is to be retained.

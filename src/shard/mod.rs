@@ -15,10 +15,13 @@
 
 mod absences;
 mod admission;
+mod adoption;
 mod arrivals;
 mod attendance;
 mod back_end;
 mod bitmap;
+mod carriage;
+mod carried;
 mod channels;
 mod client_codes;
 mod client_counters;
@@ -94,6 +97,7 @@ pub mod wheel;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub(crate) use self::admission::Passing;
+pub(crate) use self::adoption::Ways;
 pub(crate) use self::back_end::{BackEnd, in_words};
 pub(crate) use self::channels::Channels;
 pub(crate) use self::core::Core;
@@ -102,7 +106,7 @@ pub(crate) use self::handover::{DoorSeats, Handed};
 pub(crate) use self::jobs::{Jobs, PoolJob};
 pub use self::live_settings::LiveSettings;
 pub(crate) use self::message::{
-    Consult, Consulted, Counted, ListChannels, Listed, Message, TellUser, Version,
+    Consult, Consulted, Counted, HandOver, ListChannels, Listed, Message, TellUser, Version,
 };
 pub(crate) use self::seats::Seats;
 pub use self::session_settings::{SessionSettings, SessionSettingsError};

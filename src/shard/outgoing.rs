@@ -64,6 +64,11 @@ impl<H: Handler> Loop<H> {
             }
         }
         self.sends = sends;
+        self.flush_mesh();
+    }
+
+    /// The wakes of those who have something to look at.
+    pub(super) fn flush_mesh(&mut self) {
         let Self { core, ring, links, .. } = self;
         let mut wakes = 0;
         core.channels.mesh.flush(|member: MemberId| {

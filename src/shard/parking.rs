@@ -15,7 +15,11 @@ use crate::limits::{SETTLE_PERIOD, SLEEP_MAX};
 impl<H: Handler> Loop<H> {
     /// Whether there is something to do that no completion will announce.
     fn is_pressed(&self) -> bool {
-        self.core.is_pressed() || self.listeners.has_newcomers() || self.passed_ready || self.rung
+        self.core.is_pressed()
+            || self.unwatched.is_some()
+            || self.listeners.has_newcomers()
+            || self.passed_ready
+            || self.rung
     }
 
     /// Submits what the last turn queued and waits if there is nothing to do; true if it waited.
@@ -37,8 +41,11 @@ impl<H: Handler> Loop<H> {
 
     /// How long there is nothing to do.
     fn patience(&self) -> Duration {
+        if let Some(carriage) = &self.carriage {
+            return carriage.patience(self.core.now).min(SLEEP_MAX);
+        }
         let (is_stopping, has_closes) = match self.service {
-            Service::Running => (false, false),
+            Service::Running | Service::Left => (false, false),
             Service::Draining { cursor, .. } => (true, cursor < self.core.entries_max()),
         };
         if self.is_pressed() || has_closes {

@@ -33,6 +33,8 @@ pub(crate) enum SerialError {
     Tag(u8),
     /// A channel's name is not UTF-8.
     Text,
+    /// So many shards no process has.
+    Number { shards: u32 },
     /// Another version's counters.
     Counters { count: u16 },
 }
@@ -70,10 +72,11 @@ const LIST_CHANNELS: u8 = 29;
 const CHANNELS_LISTED: u8 = 30;
 const REDELIVER: u8 = 31;
 const REPORTED: u8 = 32;
+const HAND_OVER: u8 = 33;
 
 /// The kind that was added last.
 #[cfg(test)]
-const LAST: u8 = REPORTED;
+const LAST: u8 = HAND_OVER;
 
 impl Message {
     /// Appends the serial form.
@@ -133,6 +136,7 @@ impl Message {
             }
             Self::UserTold { ask, was_heard } => put.tag(USER_TOLD).u64(*ask).bool(*was_heard),
             Self::Stop => put.tag(STOP),
+            Self::HandOver(step) => put.tag(HAND_OVER).hand_over(*step),
             Self::Count { round } => put.tag(COUNT).u64(*round),
             Self::Counted(counted) => put.tag(COUNTED).counted(counted),
         };
@@ -192,6 +196,7 @@ impl Message {
             },
             USER_TOLD => Self::UserTold { ask: take.u64()?, was_heard: take.bool()? },
             STOP => Self::Stop,
+            HAND_OVER => Self::HandOver(take.hand_over()?),
             COUNT => Self::Count { round: take.u64()? },
             COUNTED => Self::Counted(Box::new(take.counted()?)),
             other => return Err(SerialError::Tag(other)),
@@ -215,7 +220,9 @@ impl Message {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::{Consult, Consulted, Counted, ListChannels, Listed, TellUser};
+    use super::super::message::{
+        Consult, Consulted, Counted, HandOver, ListChannels, Listed, TellUser,
+    };
     use super::*;
     use crate::handler::ConnectionId;
     use crate::hub::Answer;
@@ -300,6 +307,11 @@ mod tests {
                 found: Some(Arc::new(vec![listed("a", 1), listed("ab", u32::MAX)])),
             },
             Message::Stop,
+            Message::HandOver(HandOver::Freeze { shards: 513, attempt: 7 }),
+            Message::HandOver(HandOver::Moved { connections: Some(u64::MAX - 4) }),
+            Message::HandOver(HandOver::Moved { connections: None }),
+            Message::HandOver(HandOver::Thaw),
+            Message::HandOver(HandOver::Leave),
             Message::Count { round: 77 },
             Message::Counted(Box::new(counted())),
         ];
@@ -332,6 +344,7 @@ mod tests {
             Message::Uninterested { .. } => UNINTERESTED,
             Message::BothForms { .. } => BOTH_FORMS,
             Message::Stop => STOP,
+            Message::HandOver(_) => HAND_OVER,
             Message::Count { .. } => COUNT,
             Message::Counted(_) => COUNTED,
             Message::SignIn { .. } => SIGN_IN,

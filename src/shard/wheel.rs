@@ -52,6 +52,17 @@ impl Tick {
         Self(self.0.wrapping_add(ticks))
     }
 
+    /// The tick this many ticks earlier.
+    #[must_use]
+    pub const fn minus(self, ticks: u32) -> Self {
+        Self(self.0.wrapping_sub(ticks))
+    }
+
+    /// How many ticks this one comes after `earlier`; 0 if it comes before it.
+    pub const fn since(self, earlier: Self) -> u32 {
+        if self.is_before(earlier) { 0 } else { self.0.wrapping_sub(earlier.0) }
+    }
+
     /// Whether this tick comes before `other`, which is less than 4.3 years away from it.
     pub const fn is_before(self, other: Self) -> bool {
         self.0.wrapping_sub(other.0).cast_signed() < 0

@@ -118,6 +118,21 @@ pub fn receive(
     Ok(Received { payload_bytes: message.bytes, fd_count })
 }
 
+/// Waits until one of these has a message or its peer is gone.
+pub fn wait(sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let mut polled: Vec<_> =
+        sockets.iter().map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
+    loop {
+        match poll(&mut polled, None) {
+            Ok(_) => return Ok(()),
+            // A thread may have a timer that interrupts it.
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
 const CONTROL_BYTES: usize = rustix::cmsg_space!(ScmRights(PASSED_FDS_MAX));
 
 impl From<Errno> for SendError {

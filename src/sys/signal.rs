@@ -18,6 +18,8 @@ pub enum Signal {
     Interrupt,
     /// SIGHUP: read the configuration again.
     Hangup,
+    /// SIGUSR2: hand everything over to a new process.
+    Upgrade,
 }
 
 impl Signal {
@@ -27,10 +29,11 @@ impl Signal {
     }
 }
 
-const NUMBERS: [(libc::c_int, Signal); 3] = [
+const NUMBERS: [(libc::c_int, Signal); 4] = [
     (libc::SIGTERM, Signal::Terminate),
     (libc::SIGINT, Signal::Interrupt),
     (libc::SIGHUP, Signal::Hangup),
+    (libc::SIGUSR2, Signal::Upgrade),
 ];
 
 /// The queue of blocked signals (`signalfd(2)`).
@@ -40,7 +43,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Blocks the three signals in the calling thread, and in all threads it starts from now on,
+    /// Blocks these signals in the calling thread, and in all threads it starts from now on,
     /// and opens their queue. A child process inherits the mask too: reset it when spawning.
     pub fn block() -> io::Result<Self> {
         let mask = mask();
@@ -110,7 +113,7 @@ impl AsFd for Signals {
     }
 }
 
-/// Runs `start` with the three signals blocked, so that threads which it starts never take them,
+/// Runs `start` with these signals blocked, so that threads which it starts never take them,
 /// and restores the mask of the caller.
 ///
 /// For threads that exist before [`Signals::block`]: one thread with a signal unblocked is enough
@@ -207,8 +210,8 @@ mod tests {
                 NUMBERS.map(|(number, _)| unsafe { libc::sigismember(now.as_ptr(), number) })
             };
             let inside = shielded(|| thread::spawn(blocked)).join().unwrap();
-            assert_eq!(inside, [1; 3]);
-            assert_eq!(blocked(), [0; 3]);
+            assert_eq!(inside, [1; 4]);
+            assert_eq!(blocked(), [0; 4]);
         });
     }
 

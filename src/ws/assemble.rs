@@ -9,6 +9,8 @@
 //! follows what arrived, never what was declared; between messages an [`Assembler`] is 8 bytes and
 //! owns nothing; after a Close or an error it takes all bytes and reports nothing.
 
+mod replay;
+
 use std::ops::Range;
 
 use super::close::CloseReason;

@@ -41,7 +41,7 @@ pub(crate) const RULES: [Rule; 11] = [
 
 /// Which modules a module may name beside itself and `limits`. Complete: what is not here is an
 /// offence.
-const ARROWS: [(&str, &[&str]); 21] = [
+const ARROWS: [(&str, &[&str]); 22] = [
     ("limits", &[]),
     ("sys", &[]),
     ("ring", &["sys"]),
@@ -56,6 +56,8 @@ const ARROWS: [(&str, &[&str]); 21] = [
     ("session", &["protocol", "filter", "token", "backend"]),
     ("hub", &["protocol", "filter"]),
     ("ws", &[]),
+    // Pure: what a process says to its successor.
+    ("handover", &[]),
     ("metrics", &[]),
     ("config", &["token", "backend"]),
     // Pure, beside the agreed modules: who is at the other end, and by what transport.
@@ -69,7 +71,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
         "shard",
         &[
             "handler", "session", "hub", "ws", "protocol", "ring", "mesh", "metrics", "config",
-            "sys", "address", "filter", "token", "backend",
+            "sys", "address", "filter", "token", "backend", "handover",
         ],
     ),
     // `ws` beside the agreed arrows: a request head must mean the same to the shard that hands its
@@ -87,7 +89,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
         "server",
         &[
             "shard", "control", "cluster", "sys", "config", "handler", "mesh", "metrics", "ring",
-            "address", "token", "backend",
+            "address", "token", "backend", "handover",
         ],
     ),
     ("bench", &["ws", "protocol", "ring", "sys"]),
@@ -172,8 +174,11 @@ const IMPURE: [(&str, &str); 15] = [
 ];
 
 fn is_pure(source: &Source) -> bool {
-    ["address", "filter", "token", "backend", "ws", "protocol", "session", "hub", "metrics"]
-        .contains(&source.module())
+    let pure = [
+        "address", "filter", "token", "backend", "handover", "ws", "protocol", "session", "hub",
+        "metrics",
+    ];
+    pure.contains(&source.module())
         || source.path.starts_with("src/shard/core")
         || ["src/shard/slab.rs", "src/shard/wheel.rs"].contains(&source.path.as_str())
 }

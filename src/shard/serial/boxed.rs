@@ -3,7 +3,8 @@
 use super::SerialError;
 use super::fields::{Reader, Writer};
 use crate::shard::message::{
-    Answered, Consult, Consulted, Enter, EnteredBy, ListChannels, Place, PublishKept, Version,
+    Answered, Consult, Consulted, Enter, EnteredBy, HandOver, ListChannels, Place, PublishKept,
+    Version,
 };
 
 impl Writer<'_> {
@@ -42,6 +43,18 @@ impl Writer<'_> {
         self.connection(*connection).u32(*id).option(answer.as_deref(), Writer::bytes)
     }
 
+    /// A tag of its own, and the one number that a step has.
+    pub(super) fn hand_over(&mut self, step: HandOver) -> &mut Self {
+        match step {
+            HandOver::Freeze { shards, attempt } => self.tag(0).u32(shards.into()).tag(attempt),
+            HandOver::Moved { connections } => {
+                self.tag(1).option(connections, |put, count| put.u64(count))
+            }
+            HandOver::Thaw => self.tag(2),
+            HandOver::Leave => self.tag(3),
+        }
+    }
+
     pub(super) fn reports(&mut self, reports: &[Box<[u8]>]) -> &mut Self {
         self.count(reports.len());
         reports.iter().fold(self, |put, report| put.bytes(report))
@@ -56,6 +69,20 @@ impl Reader<'_> {
             Ok(Version { number, epoch: (*epoch).into() })
         })?;
         Ok(Place { ask, version, publication: self.publish_kept()? })
+    }
+
+    pub(super) fn hand_over(&mut self) -> Result<HandOver, SerialError> {
+        Ok(match self.u8()? {
+            0 => {
+                let shards = self.u32()?;
+                let shards = u16::try_from(shards).map_err(|_| SerialError::Number { shards })?;
+                HandOver::Freeze { shards, attempt: self.u8()? }
+            }
+            1 => HandOver::Moved { connections: self.option(Reader::u64)? },
+            2 => HandOver::Thaw,
+            3 => HandOver::Leave,
+            other => return Err(SerialError::Tag(other)),
+        })
     }
 
     pub(super) fn reports(&mut self) -> Result<Box<[Box<[u8]>]>, SerialError> {

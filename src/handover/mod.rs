@@ -1,0 +1,39 @@
+//! What a process says to its successor, and the order in which they say it.
+//!
+//! ```text
+//!  older process                              newer process (its child)
+//!    Offer: addresses, shards ─────────────▶  builds its shards, checks itself
+//!    ◀───────────────────────────── Built: shards, seats   (or Refused, with the reason)
+//!    Channel × old shards × new shards ────▶
+//!    shards stand still; connections ══════▶  shards take them, and touch none
+//!    ◀──────────────────── Committed: all of them are there, by count and checksum
+//!    leaves: closes its copies                serves
+//! ```
+//!
+//! Pure: bytes in, records out, and [`Older`], which decides what the older process does when.
+//! The format is of fields with numbers. A reader skips a field that it does not know, unless the
+//! field's writer has marked it as one that must be understood; then the reader refuses, before
+//! anything has moved. Times are sent as what is left, or has passed: clocks start anew.
+//!
+//! Invariant: memory follows what has arrived, never a length that was declared.
+
+#![forbid(unsafe_code)]
+
+mod connection;
+mod error;
+mod field;
+#[doc(hidden)]
+pub mod fuzz;
+mod older;
+mod stream;
+mod word;
+
+pub use self::connection::{Connection, Stage};
+pub use self::error::FormatError;
+pub use self::older::{Action, Event, Failure, Older};
+pub use self::stream::{Item, Sink, Source, Totals};
+pub use self::word::{Built, Offer, Place, Word};
+
+/// The version of the format. Fields come and go without another one; a reader refuses versions
+/// that it does not know.
+pub const VERSION: u16 = 1;

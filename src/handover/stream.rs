@@ -1,0 +1,377 @@
+//! The records of one shard on their way to one shard of the other process, over messages that
+//! carry bytes and descriptors.
+//!
+//! ```text
+//!   Start(version) │ Listener+fd … │ Connection+fd … │ End(how many, checksum)
+//! ```
+//!
+//! Invariant: a descriptor leaves no later than the end of its record, in the order of the
+//! records, so each record that takes one finds its own at the front.
+
+use std::collections::VecDeque;
+use std::collections::vec_deque::Iter;
+use std::iter::Take;
+
+use super::connection::Connection;
+use super::field::{self, Record, first, record};
+use super::{FormatError, VERSION};
+use crate::limits::{HANDED_FDS_MAX, HANDED_MESSAGE_BYTES_MAX};
+
+const START: u8 = 16;
+const LISTENER: u8 = 17;
+pub(super) const CONNECTION: u8 = 18;
+const END: u8 = 19;
+
+/// What has been sent or received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Listeners.
+    pub listeners: u64,
+    /// Connections.
+    pub connections: u64,
+    /// Over all bytes in front of the end.
+    checksum: Checksum,
+}
+
+/// FNV-1a, 64 bits: against bugs and lost messages, not against enemies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Checksum(u64);
+
+impl Default for Checksum {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Checksum {
+    fn add(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+/// Writes records, and cuts them into messages. `T` stands for a descriptor.
+#[derive(Debug)]
+pub struct Sink<T> {
+    bytes: Vec<u8>,
+    sent_bytes: usize,
+    descriptors: VecDeque<T>,
+    totals: Totals,
+}
+
+impl<T> Default for Sink<T> {
+    fn default() -> Self {
+        let mut sink = Self {
+            bytes: Vec::new(),
+            sent_bytes: 0,
+            descriptors: VecDeque::new(),
+            totals: Totals::default(),
+        };
+        sink.put(|out| record(out, START, |put| put.number(1, VERSION.into())));
+        sink
+    }
+}
+
+impl<T> Sink<T> {
+    /// Whether another record may be put before some are sent.
+    pub fn has_room(&self) -> bool {
+        self.bytes.len() - self.sent_bytes < HANDED_MESSAGE_BYTES_MAX
+            && self.descriptors.len() < HANDED_FDS_MAX
+    }
+
+    /// Puts a listener of the place with this number.
+    pub fn listener(&mut self, place: u16, descriptor: T) {
+        self.totals.listeners += 1;
+        self.descriptors.push_back(descriptor);
+        self.put(|out| record(out, LISTENER, |put| put.number(1, u64::from(place) + 1)));
+    }
+
+    /// Puts a connection.
+    pub fn connection(&mut self, connection: &Connection, descriptor: T) {
+        self.totals.connections += 1;
+        self.descriptors.push_back(descriptor);
+        self.put(|out| connection.encode(out));
+    }
+
+    /// Puts the end.
+    pub fn end(&mut self) {
+        let Totals { listeners, connections, checksum } = self.totals;
+        self.put(|out| {
+            record(out, END, |put| {
+                put.number(1, listeners).number(2, connections).number(3, checksum.0)
+            });
+        });
+    }
+
+    fn put(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.bytes.len();
+        write(&mut self.bytes);
+        self.totals.checksum.add(&self.bytes[start..]);
+    }
+
+    /// The next message: bytes, and the descriptors that go with them.
+    pub fn message(&self) -> Option<(&[u8], Take<Iter<'_, T>>)> {
+        let rest = &self.bytes[self.sent_bytes..];
+        let bytes = &rest[..rest.len().min(HANDED_MESSAGE_BYTES_MAX)];
+        (!bytes.is_empty()).then(|| (bytes, self.descriptors.iter().take(HANDED_FDS_MAX)))
+    }
+
+    /// The message has been sent.
+    pub fn sent(&mut self) {
+        let rest = self.bytes.len() - self.sent_bytes;
+        self.sent_bytes += rest.min(HANDED_MESSAGE_BYTES_MAX);
+        self.descriptors.drain(..self.descriptors.len().min(HANDED_FDS_MAX));
+        if self.sent_bytes == self.bytes.len() {
+            self.bytes.clear();
+            self.sent_bytes = 0;
+        }
+    }
+
+    /// What was put until now.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+}
+
+/// Something that has arrived whole.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Item<T> {
+    /// A listener of the place with this number.
+    Listener(u16, T),
+    /// A connection.
+    Connection(Box<Connection>, T),
+    /// All that was sent is here.
+    End(Totals),
+}
+
+/// Reads messages.
+#[derive(Debug)]
+pub struct Source<T> {
+    bytes: Vec<u8>,
+    read_bytes: usize,
+    descriptors: VecDeque<T>,
+    totals: Totals,
+    has_started: bool,
+}
+
+impl<T> Default for Source<T> {
+    fn default() -> Self {
+        Self {
+            bytes: Vec::new(),
+            read_bytes: 0,
+            descriptors: VecDeque::new(),
+            totals: Totals::default(),
+            has_started: false,
+        }
+    }
+}
+
+impl<T> Source<T> {
+    /// Takes one message.
+    pub fn feed(&mut self, bytes: &[u8], descriptors: impl IntoIterator<Item = T>) {
+        self.bytes.drain(..std::mem::take(&mut self.read_bytes));
+        self.bytes.extend_from_slice(bytes);
+        self.descriptors.extend(descriptors);
+    }
+
+    /// The next item that has arrived whole.
+    pub fn next_item(&mut self) -> Result<Option<Item<T>>, FormatError> {
+        loop {
+            let bytes = &self.bytes[self.read_bytes..];
+            let Some((record, length)) = first(bytes)? else { return Ok(None) };
+            self.read_bytes += length;
+            let descriptors = &mut self.descriptors;
+            let item = match record.number {
+                START if !self.has_started => {
+                    check_version(&record)?;
+                    self.has_started = true;
+                    None
+                }
+                LISTENER if self.has_started => {
+                    let place = read_place(&record)?;
+                    self.totals.listeners += 1;
+                    Some(Item::Listener(place, take(descriptors)?))
+                }
+                CONNECTION if self.has_started => {
+                    let connection = Box::new(Connection::decode(&record)?);
+                    self.totals.connections += 1;
+                    Some(Item::Connection(connection, take(descriptors)?))
+                }
+                END if self.has_started => {
+                    check_end(&record, self.totals)?;
+                    if !descriptors.is_empty() {
+                        return Err(FormatError::Descriptors);
+                    }
+                    return Ok(Some(Item::End(self.totals)));
+                }
+                number => return Err(FormatError::Record { number }),
+            };
+            self.totals.checksum.add(&bytes[..length]);
+            if item.is_some() {
+                return Ok(item);
+            }
+        }
+    }
+}
+
+fn take<T>(descriptors: &mut VecDeque<T>) -> Result<T, FormatError> {
+    descriptors.pop_front().ok_or(FormatError::Descriptors)
+}
+
+fn check_version(record: &Record<'_>) -> Result<(), FormatError> {
+    let mut found = 0;
+    record.read(|field, value| {
+        if field == 1 {
+            found = field::narrow(value)?;
+        }
+        Some(field == 1)
+    })?;
+    if found == VERSION { Ok(()) } else { Err(FormatError::Version { found }) }
+}
+
+fn read_place(record: &Record<'_>) -> Result<u16, FormatError> {
+    let mut place: Option<u16> = None;
+    record.read(|field, value| {
+        if field == 1 {
+            place = Some(field::narrow::<u16>(value)?.checked_sub(1)?);
+        }
+        Some(field == 1)
+    })?;
+    place.ok_or(record.missing(1))
+}
+
+fn check_end(record: &Record<'_>, totals: Totals) -> Result<(), FormatError> {
+    let mut sent = [0; 3];
+    record.read(|field, value| {
+        let known = matches!(field, 1..=3);
+        if known {
+            sent[usize::from(field) - 1] = field::number(value)?;
+        }
+        Some(known)
+    })?;
+    let Totals { listeners, connections, checksum } = totals;
+    if sent == [listeners, connections, checksum.0] { Ok(()) } else { Err(FormatError::Changed) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handover::connection::tests::{connections, full};
+    use proptest::prelude::*;
+
+    type Message = (Vec<u8>, Vec<usize>);
+
+    fn drain(sink: &mut Sink<usize>, into: &mut Vec<Message>) {
+        while let Some((bytes, descriptors)) = sink.message() {
+            into.push((bytes.to_vec(), descriptors.copied().collect()));
+            sink.sent();
+        }
+    }
+
+    /// Two listeners and these connections, numbered, as messages.
+    fn messages(connections: &[Connection]) -> Vec<Message> {
+        let (mut sink, mut messages) = (Sink::default(), Vec::new());
+        sink.listener(0, 1000);
+        sink.listener(7, 1001);
+        for (number, connection) in connections.iter().enumerate() {
+            if !sink.has_room() {
+                drain(&mut sink, &mut messages);
+            }
+            sink.connection(connection, number);
+        }
+        sink.end();
+        drain(&mut sink, &mut messages);
+        messages
+    }
+
+    fn read(messages: &[Message]) -> Result<Vec<Item<usize>>, FormatError> {
+        let (mut source, mut items) = (Source::default(), Vec::new());
+        for (bytes, descriptors) in messages {
+            source.feed(bytes, descriptors.iter().copied());
+            while let Some(item) = source.next_item()? {
+                items.push(item);
+            }
+        }
+        Ok(items)
+    }
+
+    fn expected(connections: &[Connection]) -> Vec<Item<usize>> {
+        let listeners = [Item::Listener(0, 1000), Item::Listener(7, 1001)];
+        let carried = connections.iter().enumerate();
+        let carried = carried.map(|(number, one)| Item::Connection(Box::new(one.clone()), number));
+        listeners.into_iter().chain(carried).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn all_that_was_put_arrives_with_its_descriptor(
+            connections in prop::collection::vec(connections(), 0..150)
+        ) {
+            let mut items = read(&messages(&connections)).unwrap();
+            let Some(Item::End(totals)) = items.pop() else { panic!("it has an end") };
+            prop_assert_eq!((totals.listeners, totals.connections), (2, connections.len() as u64));
+            prop_assert_eq!(items, expected(&connections));
+        }
+    }
+
+    #[test]
+    fn a_record_longer_than_a_message_arrives_in_parts() {
+        let long = Connection { output: vec![7; 5 * HANDED_MESSAGE_BYTES_MAX], ..full() };
+        let connections = [full(), long, full()];
+        let messages = messages(&connections);
+        assert!(
+            messages.len() >= 5
+                && messages.iter().all(|(b, _)| b.len() <= HANDED_MESSAGE_BYTES_MAX)
+        );
+        let items = read(&messages).unwrap();
+        assert_eq!(items[..5], expected(&connections));
+    }
+
+    #[test]
+    fn messages_that_are_lost_changed_or_repeated_are_noticed() {
+        let connections = vec![full(); 200];
+        let whole = messages(&connections);
+        assert!(whole.len() > 3, "{}", whole.len());
+        let mut cut_count = 0;
+        for place in 1..whole.len() - 1 {
+            let mut lost = whole.clone();
+            lost.remove(place);
+            assert!(is_refused(&lost), "message {place} lost");
+            let mut repeated = whole.clone();
+            repeated.insert(place, whole[place].clone());
+            assert!(is_refused(&repeated), "message {place} repeated");
+            let mut without_descriptor = whole.clone();
+            if without_descriptor[place].1.pop().is_some() {
+                cut_count += 1;
+                assert!(is_refused(&without_descriptor), "message {place} without one");
+            }
+        }
+        assert!(cut_count > 2, "{cut_count}");
+        let mut changed = whole;
+        // A byte of somebody's output.
+        let place = changed[1].0.windows(99).position(|bytes| bytes == [0; 99]).unwrap();
+        changed[1].0[place + 50] = 1;
+        assert_eq!(read(&changed).unwrap_err(), FormatError::Changed);
+    }
+
+    /// Whether the messages come to no good end.
+    fn is_refused(messages: &[Message]) -> bool {
+        !matches!(read(messages).as_deref(), Ok([.., Item::End(_)]))
+    }
+
+    #[test]
+    fn the_golden_bytes_of_version_1_are_read_and_written() {
+        let golden: Vec<u8> = include_str!("golden/version_1.hex")
+            .split_whitespace()
+            .map(|byte| u8::from_str_radix(byte, 16).unwrap())
+            .collect();
+        let connections = [Connection::default(), full()];
+        let written: Vec<u8> =
+            messages(&connections).into_iter().flat_map(|(bytes, _)| bytes).collect();
+        let hex: Vec<String> = written.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(written, golden, "the format has changed: {}", hex.join(" "));
+        let items = read(&[(golden, vec![1000, 1001, 0, 1])]).unwrap();
+        assert_eq!(items[..4], expected(&connections));
+    }
+}

@@ -1,0 +1,245 @@
+//! The newer process's side of a hand-over: what it hears from the process that has started it.
+//!
+//! ```text
+//!   standard input ─▶ Offer ─▶ (shards are built) ─▶ Built ─▶ ways ─▶ (shards take over)
+//!                                                                 ─▶ Committed ─▶ serve
+//! ```
+//!
+//! The socket is the standard input, so that nothing but one variable says that there is one.
+//! Invariant: nothing of a client's is touched before `Committed` was sent, and it cannot be sent
+//! once the other process has changed its mind.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use super::plan::Plan;
+use super::start::Place;
+use crate::handover::{Built, FormatError, Offer, Word};
+use crate::limits::{HANDED_PAUSE, HANDED_WORD_BYTES_MAX};
+use crate::shard::Passing;
+use crate::sys::fdpass::{self, ReceiveError, SendError};
+
+/// Says that the standard input leads to the process that is to be taken over from.
+pub(super) const VARIABLE: &str = "PREDECESSOR_OF_LONGWIRE";
+
+/// Why nothing was taken over.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SuccessionError {
+    /// It was a rehearsal, and all went well.
+    Rehearsed,
+    /// The other process has given it up, or is gone.
+    GivenUp,
+    /// What the other process says is not understood.
+    Format(FormatError),
+    /// It says what does not belong here.
+    OutOfTurn,
+    /// The addresses are others here than there.
+    Addresses,
+    /// A shard could not take over what it was to.
+    Shard(String),
+    /// The socket between the processes is broken.
+    Io(io::Error),
+}
+
+impl fmt::Display for SuccessionError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rehearsed => write!(out, "rehearsed only"),
+            Self::GivenUp => write!(out, "the other process has given the upgrade up"),
+            Self::Format(error) => error.fmt(out),
+            Self::OutOfTurn => write!(out, "the other process says what does not belong here"),
+            Self::Addresses => write!(
+                out,
+                "the new configuration listens on other addresses: an upgrade keeps them"
+            ),
+            Self::Shard(reason) => out.write_str(reason),
+            Self::Io(error) => write!(out, "the way to the other process is broken: {error}"),
+        }
+    }
+}
+
+impl From<ReceiveError> for SuccessionError {
+    fn from(error: ReceiveError) -> Self {
+        match error {
+            ReceiveError::Empty => unreachable!("waited for"),
+            ReceiveError::Closed => Self::GivenUp,
+            ReceiveError::Truncated => Self::Io(io::ErrorKind::OutOfMemory.into()),
+            ReceiveError::Io(error) => Self::Io(error),
+        }
+    }
+}
+
+/// The process that this one is to take over from.
+#[derive(Debug)]
+pub struct Predecessor {
+    socket: OwnedFd,
+    offer: Offer,
+}
+
+/// The way from one shard of the other process to one of this.
+pub(super) struct Way {
+    from: u16,
+    to: u16,
+    socket: OwnedFd,
+}
+
+impl Predecessor {
+    /// The process that has started this one to be taken over from, if that is so.
+    pub fn of_this_process() -> Result<Option<Self>, SuccessionError> {
+        if std::env::var_os(VARIABLE).is_none() {
+            return Ok(None);
+        }
+        let socket = io::stdin().as_fd().try_clone_to_owned().map_err(SuccessionError::Io)?;
+        let heard = hear(&socket).and_then(|word| match word {
+            Word::Offer(offer) => Ok(offer),
+            _ => Err(SuccessionError::OutOfTurn),
+        });
+        let offer = match heard {
+            Ok(offer) => offer,
+            Err(error) => {
+                // Before anything was built, or has moved.
+                refuse(&socket, &error);
+                return Err(error);
+            }
+        };
+        tracing::info!(
+            build = offer.build,
+            shards = offer.shards,
+            rehearsal = offer.is_check,
+            "taking over from the process that has started this one"
+        );
+        Ok(Some(Self { socket, offer }))
+    }
+
+    /// Puts the addresses that are listened on there into those of the configuration.
+    pub(super) fn settle(&self, places: &mut [Place]) -> Result<(), SuccessionError> {
+        if places.len() != self.offer.places.len() {
+            return Err(SuccessionError::Addresses);
+        }
+        for (place, theirs) in places.iter_mut().zip(&self.offer.places) {
+            let is_same = place.address == theirs.address;
+            let is_any_port =
+                place.address.port() == 0 && place.address.ip() == theirs.address.ip();
+            if !(is_same || is_any_port) || place.proxied != theirs.is_proxied {
+                return Err(SuccessionError::Addresses);
+            }
+            place.address = theirs.address;
+        }
+        Ok(())
+    }
+
+    /// Shards of the other process.
+    pub(super) fn shard_count(&self) -> usize {
+        self.offer.shards.into()
+    }
+
+    /// Says that the shards are there, and waits for the ways to them.
+    pub(super) fn built(&self, plan: &Plan) -> Result<Vec<Way>, SuccessionError> {
+        let shards = u16::try_from(plan.shard_count).expect("SHARDS_MAX is below");
+        self.say(&Word::Built(Built {
+            build: env!("CARGO_PKG_VERSION").to_owned(),
+            shards,
+            shard_connections_max: plan.shard_connections_max,
+            connections_max: plan.connections_max,
+        }))?;
+        let way_count = self.shard_count() * usize::from(shards);
+        let mut ways = Vec::with_capacity(way_count);
+        while ways.len() < way_count {
+            let mut sockets = Vec::new();
+            let heard = hear_with(&self.socket, &mut sockets);
+            let (from, to) = match heard {
+                Ok(Word::Channel { from, to }) => (from, to),
+                Ok(_) => return Err(SuccessionError::OutOfTurn),
+                Err(SuccessionError::GivenUp) if self.offer.is_check => {
+                    return Err(SuccessionError::Rehearsed);
+                }
+                Err(error) => return Err(error),
+            };
+            let socket = sockets.pop().ok_or(SuccessionError::OutOfTurn)?;
+            if from >= self.offer.shards || to >= shards {
+                return Err(SuccessionError::OutOfTurn);
+            }
+            ways.push(Way { from, to, socket });
+        }
+        Ok(ways)
+    }
+
+    /// Everything is here: from now on this process serves, unless this fails.
+    pub(super) fn commit(&self, connections: u64) -> Result<(), SuccessionError> {
+        self.say(&Word::Committed { connections })
+    }
+
+    /// Says why it cannot be, if anybody still listens.
+    pub(super) fn refuse(&self, reason: &impl fmt::Display) {
+        refuse(&self.socket, reason);
+    }
+
+    fn say(&self, word: &Word) -> Result<(), SuccessionError> {
+        say(&self.socket, word)
+    }
+}
+
+fn refuse(socket: &OwnedFd, reason: &impl fmt::Display) {
+    let mut reason = reason.to_string();
+    let mut end = reason.len().min(HANDED_WORD_BYTES_MAX / 2);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    reason.truncate(end);
+    if let Err(error) = say(socket, &Word::Refused(reason)) {
+        tracing::debug!(%error, "the other process does not listen any more");
+    }
+}
+
+fn say(socket: &OwnedFd, word: &Word) -> Result<(), SuccessionError> {
+    match fdpass::send(socket, &word.encode(), &[]) {
+        Ok(()) => Ok(()),
+        // Three words at most are said, so a socket without room is one that nobody reads.
+        Err(SendError::Closed | SendError::Full | SendError::TooManyInFlight) => {
+            Err(SuccessionError::GivenUp)
+        }
+        Err(SendError::Io(error)) => Err(SuccessionError::Io(error)),
+    }
+}
+
+/// Passes the ways on to the shards, which wait for them.
+pub(super) fn deal(ways: Vec<Way>, shards: &[Arc<OwnedFd>]) -> Result<(), SuccessionError> {
+    for Way { from, to, socket } in ways {
+        let message = Passing::channel(from, 0);
+        loop {
+            match fdpass::send(&*shards[usize::from(to)], &message, &[socket.as_fd()]) {
+                Ok(()) => break,
+                Err(SendError::Full | SendError::TooManyInFlight) => {
+                    std::thread::sleep(HANDED_PAUSE);
+                }
+                Err(SendError::Closed) => return Err(SuccessionError::GivenUp),
+                Err(SendError::Io(error)) => return Err(SuccessionError::Io(error)),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn hear(socket: &OwnedFd) -> Result<Word, SuccessionError> {
+    hear_with(socket, &mut Vec::new())
+}
+
+/// Waits for the next word, and for what comes with it.
+fn hear_with(socket: &OwnedFd, with: &mut Vec<OwnedFd>) -> Result<Word, SuccessionError> {
+    let mut buffer = [0; HANDED_WORD_BYTES_MAX];
+    loop {
+        match fdpass::receive(socket, &mut buffer, 1, with) {
+            Ok(received) => {
+                let word = Word::decode(&buffer[..received.payload_bytes]);
+                return word.map_err(SuccessionError::Format);
+            }
+            Err(ReceiveError::Empty) => {
+                fdpass::wait(&[socket.as_fd()]).map_err(SuccessionError::Io)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,421 @@
+//! An upgrade, from the older process's side: the new process, the words to and from it, and what
+//! the shards are told.
+//!
+//! [`Older`] decides; this carries it out. What cannot be done at once, because somebody's queue
+//! is full, waits here in order, and is tried again in each turn of the control thread.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::asked::{Asker, Succession};
+use super::notify::{self, News};
+use super::predecessor::VARIABLE;
+use super::start::Place;
+use crate::handover::{self, Action, Built, Event, Failure, Offer, Older, Word};
+use crate::limits::{BUILD_PERIOD_MAX, FREEZE_PERIOD_MAX, HANDED_WORD_BYTES_MAX, SHARDS_MAX};
+use crate::mesh::{Class, Member, MemberId};
+use crate::shard::{HandOver, Message, Passing};
+use crate::sys::fdpass::{self, ReceiveError, SendError};
+use crate::sys::watched::Watched;
+use crate::sys::{clock, socket};
+
+/// What the control thread has that an upgrade needs.
+pub(super) struct Hands<'a> {
+    pub(super) mesh: &'a mut Member<Message>,
+    /// The ways to the shards, for descriptors.
+    pub(super) pass: &'a [Arc<OwnedFd>],
+    pub(super) places: &'a [Place],
+    /// Whether everything that the server has can be handed over.
+    pub(super) is_portable: bool,
+}
+
+/// The new process, and the way to it.
+struct Newer {
+    child: Child,
+    socket: Watched<OwnedFd>,
+}
+
+/// One way between two shards, on its way to both.
+struct Way {
+    from: u16,
+    to: u16,
+    ours: Option<OwnedFd>,
+    theirs: Option<OwnedFd>,
+}
+
+/// The upgrade that is under way, if there is one.
+pub(super) struct Upgrade {
+    succession: Option<Succession>,
+    older: Older,
+    newer: Option<Newer>,
+    deadline: Option<Instant>,
+    ways: VecDeque<Way>,
+    /// What shards are to be told, for want of room.
+    untold: VecDeque<(MemberId, Message)>,
+    /// Shards that have not said that all of theirs has moved.
+    unmoved: usize,
+    connections: u64,
+    askers: Vec<Asker>,
+    /// Shards of the new process.
+    newer_shards: u16,
+    /// How often the shards were told to stand still.
+    attempt: u8,
+    froze: Option<Instant>,
+    /// Why the new process refuses, in its own words.
+    refusal: Option<String>,
+}
+
+impl Upgrade {
+    pub(super) fn new(succession: Option<Succession>) -> Self {
+        Self {
+            succession,
+            older: Older::default(),
+            newer: None,
+            deadline: None,
+            ways: VecDeque::new(),
+            untold: VecDeque::new(),
+            unmoved: 0,
+            connections: 0,
+            askers: Vec::new(),
+            newer_shards: 0,
+            attempt: 0,
+            froze: None,
+            refusal: None,
+        }
+    }
+
+    pub(super) fn succession(&self) -> Option<&Succession> {
+        self.succession.as_ref()
+    }
+
+    pub(super) fn is_under_way(&self) -> bool {
+        self.older.is_under_way()
+    }
+
+    /// Everything is the new process's: this one is to leave.
+    pub(super) fn has_left(&self) -> bool {
+        self.older.has_left()
+    }
+
+    /// When something is to be looked at again.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Something waits for room.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.ways.is_empty() || !self.untold.is_empty()
+    }
+
+    /// Waits for a word of the new process.
+    pub(super) async fn heard(&self) {
+        match &self.newer {
+            Some(newer) => {
+                if let Err(error) = newer.socket.readable().await {
+                    tracing::error!(%error, "the new process cannot be waited for");
+                }
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Somebody wants an upgrade, or a rehearsal of it.
+    pub(super) fn ask(&mut self, hands: &mut Hands<'_>, is_check: bool, asker: Option<Asker>) {
+        let refusal = match (&self.succession, hands.is_portable) {
+            (_, false) => Some(
+                "failed: this server's connections cannot be handed over yet; those of `longwire \
+                 raw echo` can",
+            ),
+            (None, _) => Some("failed: this server does not know its own binary"),
+            _ if self.is_under_way() => Some("failed: another upgrade is under way"),
+            _ => None,
+        };
+        if let Some(refusal) = refusal {
+            tracing::warn!("upgrade {refusal}");
+            if let Some(mut asker) = asker {
+                asker.tell(refusal);
+            }
+            return;
+        }
+        self.askers.extend(asker);
+        self.on(hands, Event::Asked { is_check });
+    }
+
+    /// The server is to stop.
+    pub(super) fn give_up(&mut self, hands: &mut Hands<'_>) {
+        self.on(hands, Event::Stuck(Failure::Stopping));
+    }
+
+    /// A shard has sent all of its connections, or has some that cannot go.
+    pub(super) fn moved(&mut self, hands: &mut Hands<'_>, connections: Option<u64>) {
+        match connections {
+            Some(count) => {
+                self.connections += count;
+                self.unmoved = self.unmoved.saturating_sub(1);
+                if self.unmoved == 0 && self.older.is_moving() {
+                    self.tell(&format!("sent {} connections", self.connections));
+                }
+            }
+            None => self.on(hands, Event::Stuck(Failure::NotPortable)),
+        }
+    }
+
+    /// Does what can be done now.
+    pub(super) fn advance(&mut self, hands: &mut Hands<'_>) {
+        self.listen(hands);
+        self.send_ways(hands);
+        let untold = &mut self.untold;
+        while let Some((shard, message)) = untold.pop_front() {
+            if hands.mesh.send(shard, message.clone(), Class::Notice).is_err() {
+                untold.push_front((shard, message));
+                break;
+            }
+        }
+        if self.deadline.is_some_and(|at| at <= clock::now()) {
+            self.deadline = None;
+            let is_moving = self.older.is_moving();
+            let late = if is_moving { Failure::LateMoved } else { Failure::LateBuilt };
+            self.on(hands, Event::Stuck(late));
+        }
+    }
+
+    /// Takes what the new process has said.
+    fn listen(&mut self, hands: &mut Hands<'_>) {
+        let mut buffer = [0; HANDED_WORD_BYTES_MAX];
+        while let Some(newer) = &self.newer {
+            match fdpass::receive(newer.socket.get(), &mut buffer, 0, &mut Vec::new()) {
+                Ok(received) => {
+                    let event = self.understood(Word::decode(&buffer[..received.payload_bytes]));
+                    self.on(hands, event);
+                }
+                Err(ReceiveError::Empty) => return,
+                Err(ReceiveError::Closed) => self.on(hands, Event::Gone),
+                Err(error @ (ReceiveError::Truncated | ReceiveError::Io(_))) => {
+                    tracing::error!(?error, "the new process cannot be heard");
+                    self.on(hands, Event::Stuck(Failure::NotUnderstood));
+                }
+            }
+            if self.older.has_left() {
+                return;
+            }
+        }
+    }
+
+    fn understood(&mut self, word: Result<Word, handover::FormatError>) -> Event {
+        match word {
+            Ok(Word::Built(built)) if built.shards == 0 || u32::from(built.shards) > SHARDS_MAX => {
+                Event::Stuck(Failure::NotUnderstood)
+            }
+            Ok(Word::Built(built)) => {
+                let Built { build, shards, connections_max, .. } = built;
+                self.tell(&format!(
+                    "the new process is ready: {build}, {shards} shards for {connections_max} \
+                     connections"
+                ));
+                self.newer_shards = shards;
+                Event::Built
+            }
+            Ok(Word::Refused(reason)) => {
+                self.refusal = Some(reason);
+                Event::Stuck(Failure::Refused)
+            }
+            Ok(Word::Committed { connections }) => {
+                self.connections = connections;
+                Event::Committed
+            }
+            Ok(Word::Offer(_) | Word::Channel { .. }) => Event::Stuck(Failure::NotUnderstood),
+            Err(error) => {
+                self.refusal = Some(error.to_string());
+                Event::Stuck(Failure::NotUnderstood)
+            }
+        }
+    }
+
+    fn on(&mut self, hands: &mut Hands<'_>, event: Event) {
+        for action in self.older.on(event) {
+            self.act(hands, action);
+        }
+    }
+
+    fn act(&mut self, hands: &mut Hands<'_>, action: Action) {
+        match action {
+            Action::Start { is_check } => {
+                if let Err(error) = self.start(hands, is_check) {
+                    self.refusal = Some(error.to_string());
+                    self.on(hands, Event::Stuck(Failure::NotStarted));
+                }
+            }
+            Action::Busy => {} // said where it was asked
+            Action::Freeze => {
+                if let Err(error) = self.freeze(hands) {
+                    self.refusal = Some(error.to_string());
+                    self.on(hands, Event::Stuck(Failure::Broken));
+                }
+            }
+            Action::Revoke => {
+                if let Some(newer) = &self.newer {
+                    // It fails only where the other end is gone already.
+                    let _gone = socket::shutdown(newer.socket.get(), std::net::Shutdown::Read);
+                }
+            }
+            Action::Thaw => {
+                self.ways.clear();
+                self.untold = to_all(hands, &Message::HandOver(HandOver::Thaw));
+            }
+            Action::End(failure) => self.end(failure),
+            Action::Leave => self.leave(),
+        }
+    }
+
+    /// Starts the new process with its end of a socket, in which the offer waits for it.
+    fn start(&mut self, hands: &Hands<'_>, is_check: bool) -> std::io::Result<()> {
+        let succession = self.succession.as_ref().expect("asked for only where there is one");
+        let (ours, theirs) = fdpass::pair()?;
+        let places = hands
+            .places
+            .iter()
+            .map(|place| handover::Place { address: place.address, is_proxied: place.proxied });
+        let offer = Word::Offer(Offer {
+            build: env!("CARGO_PKG_VERSION").to_owned(),
+            shards: u16::try_from(hands.pass.len()).expect("SHARDS_MAX is below"),
+            places: places.collect(),
+            is_check,
+        });
+        fdpass::send(&ours, &offer.encode(), &[]).map_err(|_| std::io::ErrorKind::BrokenPipe)?;
+        let child = Command::new(&succession.binary)
+            .args(&succession.arguments)
+            .env(VARIABLE, "stdin")
+            .stdin(Stdio::from(theirs))
+            .spawn()?;
+        if !is_check {
+            notify::tell(News::Reloading { monotonic_us: clock::monotonic_us() });
+        }
+        let words = format!("started {} as process {}", succession.binary.display(), child.id());
+        self.tell(&words);
+        self.refusal = None;
+        self.deadline = Some(clock::now() + BUILD_PERIOD_MAX);
+        self.newer = Some(Newer { child, socket: Watched::new(ours)? });
+        Ok(())
+    }
+
+    /// Lays the ways between the shards of both, and tells ours to stand still.
+    fn freeze(&mut self, hands: &Hands<'_>) -> std::io::Result<()> {
+        let shards = self.newer_shards;
+        for from in 0..u16::try_from(hands.pass.len()).expect("SHARDS_MAX is below") {
+            for to in 0..shards {
+                let (ours, theirs) = fdpass::pair()?;
+                self.ways.push_back(Way { from, to, ours: Some(ours), theirs: Some(theirs) });
+            }
+        }
+        self.attempt = self.attempt.wrapping_add(1);
+        self.untold =
+            to_all(hands, &Message::HandOver(HandOver::Freeze { shards, attempt: self.attempt }));
+        self.unmoved = hands.pass.len();
+        self.connections = 0;
+        let now = clock::now();
+        self.froze = Some(now);
+        self.deadline = Some(now + FREEZE_PERIOD_MAX);
+        self.tell("standing still");
+        Ok(())
+    }
+
+    /// Sends both ends of the ways, as far as there is room.
+    fn send_ways(&mut self, hands: &mut Hands<'_>) {
+        let Some(newer) = &self.newer else { return };
+        while let Some(way) = self.ways.front_mut() {
+            let Way { from, to, .. } = *way;
+            let words =
+                [Passing::channel(to, self.attempt).to_vec(), Word::Channel { from, to }.encode()];
+            let [shard, process] = words;
+            let sent = send_once(&*hands.pass[usize::from(from)], &shard, &mut way.ours)
+                .and_then(|()| send_once(newer.socket.get(), &process, &mut way.theirs));
+            match sent {
+                Ok(()) => drop(self.ways.pop_front()),
+                Err(SendError::Full | SendError::TooManyInFlight) => return,
+                Err(error) => {
+                    tracing::error!(?error, "the way to the new process broke");
+                    self.ways.clear();
+                    return self.on(hands, Event::Stuck(Failure::Broken));
+                }
+            }
+        }
+    }
+
+    /// The upgrade is over, and this process serves on.
+    fn end(&mut self, failure: Option<Failure>) {
+        self.deadline = None;
+        self.froze = None;
+        self.ways.clear();
+        if let Some(Newer { child, .. }) = self.newer.take() {
+            reap(child);
+        }
+        notify::tell(News::Ready);
+        let words = match (failure, self.refusal.take()) {
+            (None, _) => "done: a rehearsal only, and all went well".to_owned(),
+            (Some(failure), Some(reason)) => format!("failed: {failure}: {reason}"),
+            (Some(failure), None) => format!("failed: {failure}"),
+        };
+        self.tell(&words);
+        self.askers.clear();
+    }
+
+    fn leave(&mut self) {
+        self.deadline = None;
+        self.ways.clear();
+        self.untold.clear();
+        let pid = self.newer.as_ref().map_or(0, |newer| newer.child.id());
+        notify::tell(News::MainProcess(pid));
+        let still = self.froze.map(|froze| clock::now() - froze).unwrap_or_default();
+        let connections = self.connections;
+        self.tell(&format!(
+            "done: process {pid} serves {connections} connections, which stood still for {} ms",
+            still.as_millis()
+        ));
+        self.askers.clear();
+    }
+
+    /// Tells the log, and all who have asked.
+    fn tell(&mut self, words: &str) {
+        if words.starts_with("failed") {
+            tracing::error!("upgrade {words}");
+        } else {
+            tracing::info!("upgrade: {words}");
+        }
+        self.askers.iter_mut().for_each(|asker| asker.tell(words));
+    }
+}
+
+fn to_all(hands: &Hands<'_>, message: &Message) -> VecDeque<(MemberId, Message)> {
+    hands.mesh.peers().map(|shard| (shard, message.clone())).collect()
+}
+
+/// Sends a descriptor, unless it was sent before.
+fn send_once(
+    socket: impl AsFd,
+    message: &[u8],
+    descriptor: &mut Option<OwnedFd>,
+) -> Result<(), SendError> {
+    if let Some(one) = &*descriptor {
+        fdpass::send(socket, message, &[one.as_fd()])?;
+        *descriptor = None;
+    }
+    Ok(())
+}
+
+/// Ends a process, and waits for its end where nobody waits for that.
+fn reap(mut child: Child) {
+    if let Err(error) = child.kill() {
+        tracing::warn!(%error, "the new process cannot be ended");
+    }
+    let waited = std::thread::Builder::new().name("longwire-reaper".into()).spawn(move || {
+        if let Err(error) = child.wait() {
+            tracing::warn!(%error, "the new process cannot be waited for");
+        }
+    });
+    if let Err(error) = waited {
+        tracing::warn!(%error, "no thread waits for the end of the new process");
+    }
+}

@@ -1,0 +1,182 @@
+//! A new shard takes over what shards of another process send, before it serves.
+//!
+//! ```text
+//!   ways from all shards of the other process ─▶ records ─▶ slots, listeners (nothing armed)
+//!   commit ─▶ listeners armed, connections watched, a share of them in each turn
+//! ```
+//!
+//! It waits as long as it takes: a way that ends before its last record is the other process's
+//! word that nothing becomes of it. Invariant: until the commit no socket is read from, written
+//! to, watched or shut down, and what was taken is only closed, which its owner does not notice.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::admission::{PASSING_BYTES_MAX, Passing};
+use super::carried::Unfit;
+use super::event_loop::Loop;
+use crate::handler::Handler;
+use crate::handover::{FormatError, Item, Source, Totals};
+use crate::limits::{HANDED_FDS_MAX, HANDED_MESSAGE_BYTES_MAX, WATCH_SHARE};
+use crate::sys::fdpass::{self, ReceiveError};
+
+/// Why a shard could not take everything over.
+#[derive(Debug)]
+pub(crate) enum AdoptionError {
+    /// The other process has given it up, or is gone.
+    Ended,
+    /// This shard's table has no room for more descriptors.
+    Descriptors,
+    /// What was sent is not understood.
+    Format(FormatError),
+    /// A connection does not fit here.
+    Unfit(Unfit),
+    /// A listener is of an address that this process does not have.
+    Place(u16),
+    /// A socket between the processes is broken.
+    Io(io::Error),
+}
+
+impl std::fmt::Display for AdoptionError {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ended => write!(out, "the other process has given it up"),
+            Self::Descriptors => write!(
+                out,
+                "a shard has no descriptor left: raise `ulimit -n`, or LimitNOFILE= in the unit"
+            ),
+            Self::Format(error) => error.fmt(out),
+            Self::Unfit(why) => out.write_str(match why {
+                Unfit::NoSeat => "there are too few seats: raise max_connections",
+                Unfit::NoRoute => "a connection is of a route that is not known here",
+                Unfit::State => "the state of a connection is not understood",
+                Unfit::Input => "what a client has sent in part breaks the rules of this process",
+            }),
+            Self::Place(number) => write!(out, "address {number} is not listened on here"),
+            Self::Io(error) => write!(out, "the way between the processes is broken: {error}"),
+        }
+    }
+}
+
+impl From<ReceiveError> for AdoptionError {
+    fn from(error: ReceiveError) -> Self {
+        match error {
+            ReceiveError::Empty => unreachable!("callers look for it"),
+            ReceiveError::Closed => Self::Ended,
+            ReceiveError::Truncated => Self::Descriptors,
+            ReceiveError::Io(error) => Self::Io(error),
+        }
+    }
+}
+
+/// The ways from the shards of another process. They stay open until its control thread has heard
+/// why nothing became of it: a way that ends before that says only that this process is gone.
+#[derive(Default)]
+pub(crate) struct Ways(Vec<Way>);
+
+/// A way from one shard of the other process.
+struct Way {
+    socket: OwnedFd,
+    source: Source<OwnedFd>,
+    is_over: bool,
+}
+
+impl<H: Handler> Loop<H> {
+    /// Takes over everything from so many shards of another process; returns how much that was.
+    /// `proxied` says of each address whether its connections begin with a PROXY header.
+    pub(crate) fn take_over(
+        &mut self,
+        Ways(ways): &mut Ways,
+        shard_count: usize,
+        proxied: &[bool],
+    ) -> Result<u64, AdoptionError> {
+        self.listeners.hold();
+        self.take_ways(ways, shard_count)?;
+        let mut buffer = vec![0; HANDED_MESSAGE_BYTES_MAX].into_boxed_slice();
+        let mut connections = 0;
+        while ways.iter().any(|way| !way.is_over) {
+            let open = ways.iter().filter(|way| !way.is_over);
+            let sockets: Vec<_> = open.map(|way| way.socket.as_fd()).collect();
+            fdpass::wait(&sockets).map_err(AdoptionError::Io)?;
+            for way in ways.iter_mut().filter(|way| !way.is_over) {
+                connections += self.take_messages_of(way, proxied, &mut buffer)?;
+            }
+        }
+        Ok(connections)
+    }
+
+    /// The ways themselves, which the control thread sends.
+    fn take_ways(&self, ways: &mut Vec<Way>, shard_count: usize) -> Result<(), AdoptionError> {
+        let (mut payload, mut sockets) = ([0; PASSING_BYTES_MAX], Vec::new());
+        while ways.len() < shard_count {
+            let passed = &self.links.passed;
+            match fdpass::receive(passed, &mut payload, 1, &mut sockets) {
+                Ok(_) => {}
+                Err(ReceiveError::Empty) => {
+                    fdpass::wait(&[passed.as_fd()]).map_err(AdoptionError::Io)?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            assert_eq!(Passing::of(payload[0]), Passing::Channel, "nothing else comes so early");
+            let way = |socket| Way { socket, source: Source::default(), is_over: false };
+            ways.extend(sockets.drain(..).map(way));
+        }
+        Ok(())
+    }
+
+    /// Takes what waits on one way; returns how many connections that was.
+    fn take_messages_of(
+        &mut self,
+        way: &mut Way,
+        proxied: &[bool],
+        buffer: &mut [u8],
+    ) -> Result<u64, AdoptionError> {
+        let (mut descriptors, mut connections) = (Vec::new(), 0);
+        loop {
+            match fdpass::receive(&way.socket, buffer, HANDED_FDS_MAX, &mut descriptors) {
+                Ok(received) => {
+                    way.source.feed(&buffer[..received.payload_bytes], descriptors.drain(..));
+                }
+                Err(ReceiveError::Empty) => return Ok(connections),
+                Err(error) => return Err(error.into()),
+            }
+            while let Some(item) = way.source.next_item().map_err(AdoptionError::Format)? {
+                match item {
+                    Item::Listener(place, socket) => {
+                        let known = proxied.get(usize::from(place));
+                        let is_proxied = *known.ok_or(AdoptionError::Place(place))?;
+                        self.listeners.keep(socket, is_proxied, place, self.core.now);
+                    }
+                    Item::Connection(connection, socket) => {
+                        let taken = self.core.take_over(&mut self.handler, *connection, socket);
+                        taken.map_err(AdoptionError::Unfit)?;
+                        connections += 1;
+                    }
+                    Item::End(Totals { .. }) => {
+                        way.is_over = true;
+                        return Ok(connections);
+                    }
+                }
+            }
+        }
+    }
+
+    /// All of it is this process's now: accepts and watches from the next turn on.
+    pub(crate) fn serve_adopted(&mut self) {
+        self.listeners.resume();
+        self.unwatched = Some(0);
+    }
+
+    /// Whether a listener of this address was taken over.
+    pub(crate) fn has_listener(&self, place: u16) -> bool {
+        self.listeners.has_place(place)
+    }
+
+    /// Watches some of the connections that were taken over.
+    pub(super) fn watch_adopted(&mut self) -> bool {
+        let Some(cursor) = self.unwatched else { return false };
+        self.unwatched = self.core.watch_from(cursor, WATCH_SHARE);
+        true
+    }
+}

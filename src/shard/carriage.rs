@@ -1,0 +1,286 @@
+//! A shard on its way to another process: standing still, and sending all that it has.
+//!
+//! ```text
+//!   Freeze ─▶ accepts cancelled, jobs finished, sends settled ─▶ connections, in slot order,
+//!             to the other process's shards in turn ─▶ end on every way ─▶ Moved
+//! ```
+//!
+//! The polls stay armed: a poll takes nothing from a socket, and what it reports meanwhile stands
+//! on the ready list if the shard goes on after all. Invariant: from the first record to the
+//! `Thaw` nothing is read from a client, written to it or closed.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use super::event_loop::{Loop, Service};
+use super::phase::Phase;
+use super::slab::Index;
+use crate::handler::Handler;
+use crate::handover::Sink;
+use crate::limits::{HANDED_MESSAGES_SHARE, HANDED_PAUSE};
+use crate::mesh::{Class, MemberId};
+use crate::shard::message::{HandOver, Message};
+use crate::sys::fdpass;
+
+/// What a record's descriptor is.
+#[derive(Clone, Copy, Debug)]
+enum Carried {
+    Listener(usize),
+    Connection(Index),
+}
+
+/// A way as it comes from the control thread. One of an attempt that was given up may come late.
+pub(super) struct NewWay {
+    /// Of the other process's shard.
+    pub(super) number: u16,
+    pub(super) attempt: u8,
+    pub(super) socket: OwnedFd,
+}
+
+/// One way to a shard of the other process.
+struct Way {
+    socket: OwnedFd,
+    sink: Sink<Carried>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Accepts, jobs and sends come to their end.
+    Settling,
+    /// Records leave.
+    Sending,
+    /// The ends stand behind the last records.
+    Ending,
+    /// All has left, or cannot; the control thread knows.
+    Told,
+}
+
+/// Where a shard stands with it.
+pub(super) struct Carriage {
+    state: State,
+    /// Tells this hand-over's ways from those of earlier ones.
+    attempt: u8,
+    /// Shards of the other process.
+    shard_count: usize,
+    /// By their numbers.
+    ways: Vec<Way>,
+    /// The next slot to look at.
+    cursor: u32,
+    connections: u64,
+    retry_at: Option<Instant>,
+}
+
+impl Carriage {
+    /// How long there is nothing to do for it.
+    pub(super) fn patience(&self, now: Instant) -> Duration {
+        match self.state {
+            State::Settling => HANDED_PAUSE,
+            State::Sending | State::Ending => {
+                self.retry_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
+            }
+            State::Told => Duration::MAX,
+        }
+    }
+
+    /// The way that the next connection takes.
+    fn next_way(&self, first: usize) -> usize {
+        let count = usize::try_from(self.connections).unwrap_or(usize::MAX);
+        (first + count % self.shard_count) % self.shard_count
+    }
+}
+
+/// What sending as much as there is room for came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    All,
+    Some,
+    Nowhere,
+    Broken,
+}
+
+impl<H: Handler> Loop<H> {
+    pub(super) fn hand_over_step(&mut self, step: HandOver) {
+        match step {
+            HandOver::Freeze { shards, attempt } => self.freeze(shards, attempt),
+            HandOver::Thaw => self.thaw(),
+            HandOver::Leave => self.service = Service::Left,
+            HandOver::Moved { .. } => unreachable!("shards say it"),
+        }
+    }
+
+    /// Stands still, to send everything to the shards of another process.
+    fn freeze(&mut self, shards: u16, attempt: u8) {
+        self.listeners.pause(&mut self.ring);
+        self.carriage = Some(Box::new(Carriage {
+            state: State::Settling,
+            attempt,
+            shard_count: usize::from(shards),
+            ways: Vec::new(),
+            cursor: 0,
+            connections: 0,
+            retry_at: None,
+        }));
+    }
+
+    /// Goes on as if nothing had been.
+    fn thaw(&mut self) {
+        self.carriage = None;
+        self.channels.clear();
+        self.listeners.resume();
+    }
+
+    /// Whether nothing is read, written or timed.
+    pub(super) fn is_still(&self) -> bool {
+        self.carriage.is_some()
+    }
+
+    /// Whether what it has is on its way, or there already.
+    pub(super) fn is_sending(&self) -> bool {
+        self.carriage.as_ref().is_some_and(|one| one.state != State::Settling)
+    }
+
+    /// The sources of a turn that are left while the shard stands still.
+    pub(super) fn work_still(&mut self) -> bool {
+        let mut worked = self.take_messages();
+        worked |= self.finish_jobs();
+        worked |= self.admit();
+        worked |= self.take_passed();
+        // A message may have been the thaw.
+        let Some(mut carriage) = self.carriage.take() else { return worked };
+        self.carry(&mut carriage);
+        self.carriage = Some(carriage);
+        worked
+    }
+
+    fn carry(&mut self, carriage: &mut Carriage) {
+        if carriage.state == State::Settling {
+            self.channels.retain(|way| way.attempt == carriage.attempt);
+            let has_ways = self.channels.len() == carriage.shard_count;
+            if !has_ways || !self.has_settled() {
+                return;
+            }
+            if !self.core.is_portable() {
+                return self.tell_moved(carriage, None);
+            }
+            self.begin_carriage(carriage);
+        }
+        if carriage.retry_at.is_some_and(|at| at > self.core.now) {
+            return;
+        }
+        carriage.retry_at = None;
+        if carriage.state == State::Told {
+            return;
+        }
+        for _ in 0..HANDED_MESSAGES_SHARE {
+            if !self.fill(carriage) {
+                return self.tell_moved(carriage, None);
+            }
+            match self.send_all(&mut carriage.ways) {
+                Sent::Broken => return self.tell_moved(carriage, None),
+                Sent::Nowhere => {
+                    carriage.state = State::Told;
+                    return;
+                }
+                Sent::Some => {
+                    carriage.retry_at = Some(self.core.now + HANDED_PAUSE);
+                    return;
+                }
+                Sent::All if carriage.state == State::Ending => {
+                    let connections = carriage.connections;
+                    self.core.counters().handed_over += connections;
+                    return self.tell_moved(carriage, Some(connections));
+                }
+                Sent::All => {}
+            }
+        }
+    }
+
+    /// Nothing is under way that would change what is sent.
+    fn has_settled(&self) -> bool {
+        self.listeners.are_quiet() && !self.passed_ready && self.core.has_settled()
+    }
+
+    /// Puts the listeners: one after the other to the shards in turn.
+    fn begin_carriage(&mut self, carriage: &mut Carriage) {
+        let mut channels = std::mem::take(&mut self.channels);
+        channels.sort_by_key(|way| way.number);
+        let way = |new: NewWay| Way { socket: new.socket, sink: Sink::default() };
+        carriage.ways = channels.into_iter().map(way).collect();
+        let way = self.core.number % carriage.shard_count;
+        let mut index = 0;
+        while let Some((place, _)) = self.listeners.get(index) {
+            carriage.ways[way].sink.listener(place, Carried::Listener(index));
+            index += 1;
+        }
+        carriage.state = State::Sending;
+    }
+
+    /// Puts connections until a way has enough, and then the ends; false if one cannot be put.
+    fn fill(&mut self, carriage: &mut Carriage) -> bool {
+        let end = self.core.entries_max();
+        while carriage.state == State::Sending {
+            if carriage.cursor == end {
+                carriage.ways.iter_mut().for_each(|way| way.sink.end());
+                carriage.state = State::Ending;
+                return true;
+            }
+            let way = carriage.next_way(self.core.number);
+            let sink = &mut carriage.ways[way].sink;
+            if !sink.has_room() {
+                return true;
+            }
+            let index = Index::new(carriage.cursor);
+            carriage.cursor += 1;
+            let phase = self.core.phase(index);
+            if matches!(phase, None | Some(Phase::Retiring)) {
+                continue; // it is over, and was shut down
+            }
+            let Some(connection) = self.core.carried(index) else { return false };
+            sink.connection(&connection, Carried::Connection(index));
+            carriage.connections += 1;
+        }
+        true
+    }
+
+    /// Sends what was put, as far as the ways take it.
+    fn send_all(&self, ways: &mut [Way]) -> Sent {
+        let mut sent = Sent::All;
+        for Way { socket, sink } in ways {
+            while let Some((bytes, carried)) = sink.message() {
+                let descriptors: Vec<_> = carried.map(|one| self.descriptor(*one)).collect();
+                match fdpass::send(&*socket, bytes, &descriptors) {
+                    Ok(()) => sink.sent(),
+                    Err(fdpass::SendError::Full | fdpass::SendError::TooManyInFlight) => {
+                        sent = Sent::Some;
+                        break;
+                    }
+                    // The other process is gone: its control thread's socket tells how.
+                    Err(fdpass::SendError::Closed) => return Sent::Nowhere,
+                    Err(error) => {
+                        tracing::error!(?error, "connections cannot be handed over");
+                        return Sent::Broken;
+                    }
+                }
+            }
+        }
+        sent
+    }
+
+    fn descriptor(&self, carried: Carried) -> BorrowedFd<'_> {
+        match carried {
+            Carried::Listener(index) => self.listeners.get(index).expect("none has gone").1,
+            Carried::Connection(index) => self.core.socket_ref(index).expect("none has gone"),
+        }
+    }
+
+    fn tell_moved(&mut self, carriage: &mut Carriage, connections: Option<u64>) {
+        carriage.state = State::Told;
+        let control = MemberId::new(self.core.shard_count);
+        let moved = Message::HandOver(HandOver::Moved { connections });
+        if self.core.channels.mesh.send(control, moved, Class::Notice).is_err() {
+            // The queue to the control thread has a reserve for notices; without room even there
+            // the upgrade is late, and rolled back.
+            tracing::error!(shard = self.core.number, "no room to say what has moved");
+        }
+    }
+}
