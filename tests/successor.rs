@@ -8,197 +8,18 @@
 //! it all.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::Output;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::mpsc::Receiver;
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tungstenite::{Message, WebSocket, client};
 
-use lines::lines_of;
+use successor::{LONGWIRE, PATIENCE, Patient, Server, Setup, echo, hear, say};
 
-#[path = "support/lines.rs"]
-mod lines;
-
-/// Far beyond what anything here takes.
-const PATIENCE: Duration = Duration::from_mins(2);
-
-const LONGWIRE: &str = env!("CARGO_BIN_EXE_longwire");
-
-/// A directory of a test's own, removed with it.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("longwire-successor-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn join(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    /// A script that stands for a new binary.
-    fn script(&self, text: &str) -> PathBuf {
-        let path = self.join("next");
-        // Written by a process of its own: a child of another test's thread could hold a file open
-        // that this process writes, and what is open for writing cannot be run.
-        let write =
-            r#"printf '#!/bin/sh\n%s\n' "$2" > "$1.new" && chmod 700 "$1.new" && mv "$1.new" "$1""#;
-        let mut writer = Command::new("/bin/sh");
-        let written = writer.args(["-c", write, "sh"]).arg(&path).arg(text).status().unwrap();
-        assert!(written.success());
-        path
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _left = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A server and its successors, which write their logs into the same pipe.
-struct Server {
-    first: Child,
-    /// The process that serves now.
-    pid: Pid,
-    lines: Receiver<String>,
-    address: String,
-    directory: Directory,
-}
-
-impl Server {
-    fn start(shards: u32) -> Self {
-        Self::start_with(shards, |_| {})
-    }
-
-    fn start_with(shards: u32, change: impl FnOnce(&mut Command)) -> Self {
-        let directory = Directory::new();
-        directory.script("exit 1");
-        let mut command = Command::new(LONGWIRE);
-        command
-            .args(["raw", "echo", "--listen", "127.0.0.1:0", "--log-format=json"])
-            .args(["--max-connections", "1000", "--shards", &shards.to_string()])
-            .arg("--upgrade-binary")
-            .arg(directory.join("next"))
-            .arg("--upgrade-socket")
-            .arg(directory.join("socket"))
-            .arg("--pid-file")
-            .arg(directory.join("pid"))
-            .stderr(Stdio::piped());
-        change(&mut command);
-        let mut first = command.spawn().unwrap();
-        let lines = lines_of(first.stderr.take().unwrap());
-        let pid = Pid::from_child(&first);
-        let address = wait_for(&lines, "listening")["address"].as_str().unwrap().to_owned();
-        wait_for(&lines, "serving");
-        Self { first, pid, lines, address, directory }
-    }
-
-    /// What the next process is: the same binary, with so many shards.
-    fn next_has(&self, shards: u32) {
-        self.directory.script(&format!(
-            "exec {LONGWIRE} raw echo --listen {} --log-format=json --max-connections 1000 \
-             --shards {shards} --upgrade-binary {} --upgrade-socket {} --pid-file {}",
-            self.address,
-            self.directory.join("next").display(),
-            self.directory.join("socket").display(),
-            self.directory.join("pid").display(),
-        ));
-    }
-
-    fn asking(&self, flags: &[&str]) -> Command {
-        let mut command = Command::new(LONGWIRE);
-        command.arg("upgrade").arg("--socket").arg(self.directory.join("socket")).args(flags);
-        command
-    }
-
-    /// Upgrades to a process with so many shards, which has to succeed; returns what was said.
-    fn upgrade_to(&mut self, shards: u32) -> String {
-        self.next_has(shards);
-        let Output { status, stdout, .. } = self.asking(&[]).output().unwrap();
-        let said = String::from_utf8(stdout).unwrap();
-        assert!(status.success(), "{said}");
-        let pid = said.split("done: process ").nth(1).and_then(|rest| rest.split(' ').next());
-        self.pid = Pid::from_raw(pid.unwrap().parse().unwrap()).unwrap();
-        wait_for(&self.lines, "serving");
-        said
-    }
-
-    /// Asks for what has to fail; returns the last line of what was said.
-    fn fails(&self, flags: &[&str]) -> String {
-        let Output { status, stdout, .. } = self.asking(flags).output().unwrap();
-        let said = String::from_utf8(stdout).unwrap();
-        assert!(!status.success(), "{said}");
-        said.lines().last().unwrap_or_default().to_owned()
-    }
-
-    fn stream(&self) -> TcpStream {
-        let stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream
-    }
-
-    fn connect(&self) -> WebSocket<TcpStream> {
-        client(format!("ws://{}/", self.address), self.stream()).unwrap().0
-    }
-
-    /// Stops the process that serves, and waits for the end of all.
-    fn stop(self) {
-        kill_process(self.pid, Signal::TERM).unwrap();
-        while self.lines.recv_timeout(PATIENCE).is_ok() {}
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ended_already = self.first.kill();
-        let _reaped_already = self.first.wait();
-        if self.pid != Pid::from_child(&self.first) {
-            let _ended_already = kill_process(self.pid, Signal::KILL);
-        }
-    }
-}
-
-/// Waits for a message of the log.
-fn wait_for(lines: &Receiver<String>, message: &str) -> serde_json::Value {
-    loop {
-        let line = lines.recv_timeout(PATIENCE).expect("a server logs this");
-        let Ok(line) = serde_json::from_str::<serde_json::Value>(&line) else { continue };
-        if line["message"] == message {
-            return line;
-        }
-    }
-}
-
-fn say(socket: &mut WebSocket<TcpStream>, text: &str) {
-    socket.send(Message::text(text)).unwrap();
-}
-
-fn hear(socket: &mut WebSocket<TcpStream>) -> String {
-    loop {
-        match socket.read().unwrap() {
-            Message::Text(text) => return text.to_string(),
-            Message::Ping(_) | Message::Pong(_) => {}
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-fn echo(socket: &mut WebSocket<TcpStream>, text: &str) {
-    say(socket, text);
-    assert_eq!(hear(socket), text);
-}
+#[path = "support/successor.rs"]
+mod successor;
 
 /// A masked frame, under a key that changes nothing.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -211,14 +32,14 @@ const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnec
                        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: \
                        dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-fn read_exact(stream: &mut TcpStream, count: usize) -> Vec<u8> {
+fn read_exact(stream: &mut Patient, count: usize) -> Vec<u8> {
     let mut bytes = vec![0; count];
     stream.read_exact(&mut bytes).unwrap();
     bytes
 }
 
 /// Reads the answer to [`REQUEST`].
-fn read_head(stream: &mut TcpStream) {
+fn read_head(stream: &mut Patient) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.extend(read_exact(stream, 1));
@@ -286,7 +107,7 @@ fn a_client_that_does_not_read_gets_all_of_its_output_from_the_new_process() {
     let mut slow = server.connect();
     let message = "x".repeat(60_000);
     // More than the kernel keeps for it, and less than it is cut for.
-    slow.get_ref().set_nonblocking(true).unwrap();
+    slow.get_ref().0.set_nonblocking(true).unwrap();
     let mut sent = 0;
     while sent < 80 {
         match slow.send(Message::text(format!("{sent}{message}"))) {
@@ -300,11 +121,11 @@ fn a_client_that_does_not_read_gets_all_of_its_output_from_the_new_process() {
             Err(error) => panic!("{error}"),
         }
     }
-    slow.get_ref().set_nonblocking(false).unwrap();
+    slow.get_ref().0.set_nonblocking(false).unwrap();
     server.upgrade_to(2);
     let reader = std::thread::spawn({
         let mut reader = WebSocket::from_raw_socket(
-            slow.get_ref().try_clone().unwrap(),
+            Patient(slow.get_ref().0.try_clone().unwrap()),
             tungstenite::protocol::Role::Client,
             None,
         );
@@ -344,8 +165,7 @@ fn those_who_speak_and_those_who_connect_meanwhile_notice_nothing() {
         }
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
-                let stream = TcpStream::connect(&address).unwrap();
-                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                let stream = Patient::connect(address.parse().unwrap());
                 let mut socket = client(format!("ws://{address}/"), stream).unwrap().0;
                 echo(&mut socket, "new");
                 connects.fetch_add(1, Ordering::Relaxed);
@@ -412,16 +232,14 @@ fn a_rehearsal_changes_nothing_and_a_second_upgrade_at_the_same_time_is_refused(
     echo(&mut client, "as before");
     // The first waits for a process that never says anything.
     server.directory.script("exec sleep 1000");
-    let mut first = server.asking(&[]).stdout(Stdio::piped()).spawn().unwrap();
-    let lines = lines_of(first.stdout.take().unwrap());
-    let started = lines.recv_timeout(PATIENCE).unwrap();
+    let first = server.ask();
+    let pid = first.started();
     let said = server.fails(&[]);
     assert_eq!(said, "failed: another upgrade is under way");
-    let pid = started.rsplit(' ').next().unwrap().parse().unwrap();
-    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
-    let said = lines.recv_timeout(PATIENCE).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+    let (said, succeeded) = first.end();
     assert_eq!(said, "failed: the new process ended before it took over");
-    assert!(!first.wait().unwrap().success());
+    assert!(!succeeded);
     echo(&mut client, "as ever");
     server.stop();
 }
@@ -430,14 +248,11 @@ fn a_rehearsal_changes_nothing_and_a_second_upgrade_at_the_same_time_is_refused(
 fn a_stop_gives_an_upgrade_up_and_goes_on() {
     let server = Server::start(1);
     server.directory.script("exec sleep 1000");
-    let mut asking = server.asking(&[]).stdout(Stdio::piped()).spawn().unwrap();
-    let lines = lines_of(asking.stdout.take().unwrap());
-    lines.recv_timeout(PATIENCE).unwrap();
+    let asking = server.ask();
+    asking.started();
     kill_process(server.pid, Signal::TERM).unwrap();
-    let said = lines.recv_timeout(PATIENCE).unwrap();
-    assert_eq!(said, "failed: the server is to stop");
-    assert!(!asking.wait().unwrap().success());
-    while server.lines.recv_timeout(PATIENCE).is_ok() {}
+    assert_eq!(asking.end(), ("failed: the server is to stop".to_owned(), false));
+    server.wait_for_the_end();
 }
 
 /// The next words for the supervisor that are not about a reload's time.
@@ -460,9 +275,8 @@ fn the_supervisor_is_told_who_serves() {
     };
     let supervisor = UnixDatagram::bind_addr(&address).unwrap();
     supervisor.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut server = Server::start_with(1, |command| {
-        command.env("NOTIFY_SOCKET", format!("@{name}"));
-    });
+    let setup = Setup { notify_socket: Some(format!("@{name}")), ..Setup::default() };
+    let mut server = Server::start_with(1, &setup);
     assert_eq!(news(&supervisor), "READY=1");
     let pid_file = server.directory.join("pid");
     assert_eq!(pid_in(&pid_file), server.pid.as_raw_nonzero().to_string());
