@@ -1188,12 +1188,15 @@ pub const HANDED_MESSAGES_SHARE: usize = 64;
 /// offer of all addresses.
 pub const HANDED_WORD_BYTES_MAX: usize = 4096;
 
-/// Time for the new process to build its shards and check itself.
-pub const BUILD_PERIOD_MAX: Duration = Duration::from_mins(1);
+/// Time for the new process to build its shards and check itself, unless another is configured.
+pub const READY_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Time for everything to be handed over while nothing is served: longer than a million
-/// connections take, and shorter than clients wait for an answer.
-pub const FREEZE_PERIOD_MAX: Duration = Duration::from_secs(20);
+/// Time for everything to be handed over while nothing is served, unless another is configured:
+/// longer than a million connections take, and shorter than clients wait for an answer.
+pub const FREEZE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A supervisor waits for both (systemd: 90 s), and is to hear which of them has passed.
+const _: () = assert!(READY_TIMEOUT.as_secs() + FREEZE_TIMEOUT.as_secs() < 90);
 
 /// Those who wait to hear how an upgrade goes.
 pub const UPGRADE_LISTENERS_MAX: usize = 4;

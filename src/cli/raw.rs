@@ -87,6 +87,15 @@ struct ServerArgs {
     #[arg(long, value_name = "PATH")]
     upgrade_binary: Option<PathBuf>,
 
+    /// Time for the new process to start, check itself and be ready; 1m by default
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    upgrade_ready_timeout: Option<Duration>,
+
+    /// Time for everything to be handed over, while nothing is served, before this process goes on
+    /// instead; 20s by default
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    upgrade_freeze_timeout: Option<Duration>,
+
     /// File for the number of the process that serves
     #[arg(long, value_name = "PATH")]
     pid_file: Option<PathBuf>,
@@ -137,11 +146,13 @@ impl ServerArgs {
     /// Whom this process takes over from, and what comes after it: the same command line.
     fn hooks(&self) -> Result<Hooks, SuccessionError> {
         let succession = self.upgrade_binary.clone().map_or_else(std::env::current_exe, Ok);
-        let succession = succession.map(|binary| Succession {
-            binary,
-            arguments: std::env::args_os().skip(1).collect(),
-            socket: self.upgrade_socket.clone(),
-            pid_file: self.pid_file.clone(),
+        let succession = succession.map(|binary| {
+            let mut next = Succession::new(binary, std::env::args_os().skip(1).collect());
+            next.socket.clone_from(&self.upgrade_socket);
+            next.pid_file.clone_from(&self.pid_file);
+            next.ready_timeout = self.upgrade_ready_timeout.unwrap_or(next.ready_timeout);
+            next.freeze_timeout = self.upgrade_freeze_timeout.unwrap_or(next.freeze_timeout);
+            next
         });
         if let Err(error) = &succession {
             tracing::warn!(%error, "this process does not know its binary: it cannot be upgraded");

@@ -16,7 +16,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
-use crate::limits::ACCEPT_BACKOFF;
+use crate::limits::{ACCEPT_BACKOFF, FREEZE_TIMEOUT, READY_TIMEOUT};
 
 /// What comes after this process, and how that is asked for.
 #[derive(Clone, Debug)]
@@ -29,6 +29,24 @@ pub struct Succession {
     pub socket: Option<PathBuf>,
     /// A file for the number of the process that serves.
     pub pid_file: Option<PathBuf>,
+    /// Time for the next process to be ready.
+    pub ready_timeout: Duration,
+    /// Time for everything to be handed over, while nothing is served.
+    pub freeze_timeout: Duration,
+}
+
+impl Succession {
+    /// That binary with these arguments, asked for by a signal only.
+    pub fn new(binary: PathBuf, arguments: Vec<OsString>) -> Self {
+        Self {
+            binary,
+            arguments,
+            socket: None,
+            pid_file: None,
+            ready_timeout: READY_TIMEOUT,
+            freeze_timeout: FREEZE_TIMEOUT,
+        }
+    }
 }
 
 /// Somebody who waits to hear how an upgrade goes.

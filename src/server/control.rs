@@ -24,6 +24,7 @@ use crate::mesh::{self, Class, Member};
 use crate::shard::{DoorSeats, Message, Seats};
 use crate::sys::bell::Bell;
 use crate::sys::signal::Signals;
+use crate::sys::step::Step;
 use crate::sys::{cpu, fdpass, socket};
 
 /// What the control thread is asked from outside.
@@ -391,6 +392,7 @@ impl Starting {
             let places = Arc::clone(&places);
             tell(order, Order::TakeOver { shard_count, places, rings_work })?;
         }
+        Step::NewerHasWays.reached();
         predecessor::deal(ways, pass).map_err(StartError::Succession)?;
         let mut connections = 0;
         for _ in &self.orders {

@@ -20,6 +20,7 @@ use crate::handover::{Built, FormatError, Offer, Word};
 use crate::limits::{HANDED_PAUSE, HANDED_WORD_BYTES_MAX};
 use crate::shard::Passing;
 use crate::sys::fdpass::{self, ReceiveError, SendError};
+use crate::sys::step::Step;
 
 /// Says that the standard input leads to the process that is to be taken over from.
 pub(super) const VARIABLE: &str = "PREDECESSOR_OF_LONGWIRE";
@@ -111,6 +112,7 @@ impl Predecessor {
             rehearsal = offer.is_check,
             "taking over from the process that has started this one"
         );
+        Step::NewerHeardOffer.reached();
         Ok(Some(Self { socket, offer }))
     }
 
@@ -139,12 +141,14 @@ impl Predecessor {
     /// Says that the shards are there, and waits for the ways to them.
     pub(super) fn built(&self, plan: &Plan) -> Result<Vec<Way>, SuccessionError> {
         let shards = u16::try_from(plan.shard_count).expect("SHARDS_MAX is below");
+        Step::NewerReady.reached();
         self.say(&Word::Built(Built {
             build: env!("CARGO_PKG_VERSION").to_owned(),
             shards,
             shard_connections_max: plan.shard_connections_max,
             connections_max: plan.connections_max,
         }))?;
+        Step::NewerSaidBuilt.reached();
         let way_count = self.shard_count() * usize::from(shards);
         let mut ways = Vec::with_capacity(way_count);
         while ways.len() < way_count {
@@ -169,7 +173,10 @@ impl Predecessor {
 
     /// Everything is here: from now on this process serves, unless this fails.
     pub(super) fn commit(&self, connections: u64) -> Result<(), SuccessionError> {
-        self.say(&Word::Committed { connections })
+        Step::NewerTook.reached();
+        self.say(&Word::Committed { connections })?;
+        Step::NewerCommitted.reached();
+        Ok(())
     }
 
     /// Says why it cannot be, if anybody still listens.

@@ -8,6 +8,7 @@ use super::notify::{self, News};
 use super::serving::Serving;
 use super::upgrade::{Hands, Upgrade};
 use crate::shard::{HandOver, Message};
+use crate::sys::step::Step;
 
 impl Serving {
     /// All serve: says so to the supervisor, and listens for whoever wants an upgrade.
@@ -21,6 +22,7 @@ impl Serving {
             }
         }
         notify::tell(News::Ready);
+        Step::NewerServing.reached();
     }
 
     fn listen_for_wishes(&mut self, path: &Path) {

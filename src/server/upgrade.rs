@@ -15,10 +15,11 @@ use super::notify::{self, News};
 use super::predecessor::VARIABLE;
 use super::start::Place;
 use crate::handover::{self, Action, Built, Event, Failure, Offer, Older, Word};
-use crate::limits::{BUILD_PERIOD_MAX, FREEZE_PERIOD_MAX, HANDED_WORD_BYTES_MAX, SHARDS_MAX};
+use crate::limits::{HANDED_WORD_BYTES_MAX, SHARDS_MAX};
 use crate::mesh::{Class, Member, MemberId};
 use crate::shard::{HandOver, Message, Passing};
 use crate::sys::fdpass::{self, ReceiveError, SendError};
+use crate::sys::step::Step;
 use crate::sys::watched::Watched;
 use crate::sys::{clock, socket};
 
@@ -210,6 +211,7 @@ impl Upgrade {
                 Event::Stuck(Failure::NotUnderstood)
             }
             Ok(Word::Built(built)) => {
+                Step::OlderHeardBuilt.reached();
                 let Built { build, shards, connections_max, .. } = built;
                 self.tell(&format!(
                     "the new process is ready: {build}, {shards} shards for {connections_max} \
@@ -223,6 +225,7 @@ impl Upgrade {
                 Event::Stuck(Failure::Refused)
             }
             Ok(Word::Committed { connections }) => {
+                Step::OlderHeardCommitted.reached();
                 self.connections = connections;
                 Event::Committed
             }
@@ -293,11 +296,12 @@ impl Upgrade {
         if !is_check {
             notify::tell(News::Reloading { monotonic_us: clock::monotonic_us() });
         }
+        self.deadline = Some(clock::now() + succession.ready_timeout);
         let words = format!("started {} as process {}", succession.binary.display(), child.id());
         self.tell(&words);
         self.refusal = None;
-        self.deadline = Some(clock::now() + BUILD_PERIOD_MAX);
         self.newer = Some(Newer { child, socket: Watched::new(ours)? });
+        Step::OlderStarted.reached();
         Ok(())
     }
 
@@ -317,8 +321,9 @@ impl Upgrade {
         self.connections = 0;
         let now = clock::now();
         self.froze = Some(now);
-        self.deadline = Some(now + FREEZE_PERIOD_MAX);
+        self.deadline = self.succession.as_ref().map(|one| now + one.freeze_timeout);
         self.tell("standing still");
+        Step::OlderFroze.reached();
         Ok(())
     }
 

@@ -19,6 +19,7 @@ use crate::handler::Handler;
 use crate::handover::{FormatError, Item, Source, Totals};
 use crate::limits::{HANDED_FDS_MAX, HANDED_MESSAGE_BYTES_MAX, WATCH_SHARE};
 use crate::sys::fdpass::{self, ReceiveError};
+use crate::sys::step::Step;
 
 /// Why a shard could not take everything over.
 #[derive(Debug)]
@@ -92,6 +93,7 @@ impl<H: Handler> Loop<H> {
     ) -> Result<u64, AdoptionError> {
         self.listeners.hold();
         self.take_ways(ways, shard_count)?;
+        Step::NewerTaking.reached();
         let mut buffer = vec![0; HANDED_MESSAGE_BYTES_MAX].into_boxed_slice();
         let mut connections = 0;
         while ways.iter().any(|way| !way.is_over) {

@@ -21,6 +21,7 @@ use crate::limits::{HANDED_MESSAGES_SHARE, HANDED_PAUSE};
 use crate::mesh::{Class, MemberId};
 use crate::shard::message::{HandOver, Message};
 use crate::sys::fdpass;
+use crate::sys::step::Step;
 
 /// What a record's descriptor is.
 #[derive(Clone, Copy, Debug)]
@@ -103,7 +104,10 @@ impl<H: Handler> Loop<H> {
         match step {
             HandOver::Freeze { shards, attempt } => self.freeze(shards, attempt),
             HandOver::Thaw => self.thaw(),
-            HandOver::Leave => self.service = Service::Left,
+            HandOver::Leave => {
+                Step::OlderLeaving.reached();
+                self.service = Service::Left;
+            }
             HandOver::Moved { .. } => unreachable!("shards say it"),
         }
     }
@@ -162,6 +166,7 @@ impl<H: Handler> Loop<H> {
             if !self.core.is_portable() {
                 return self.tell_moved(carriage, None);
             }
+            Step::OlderSettled.reached();
             self.begin_carriage(carriage);
         }
         if carriage.retry_at.is_some_and(|at| at > self.core.now) {
@@ -222,6 +227,7 @@ impl<H: Handler> Loop<H> {
             if carriage.cursor == end {
                 carriage.ways.iter_mut().for_each(|way| way.sink.end());
                 carriage.state = State::Ending;
+                Step::OlderEnding.reached();
                 return true;
             }
             let way = carriage.next_way(self.core.number);

@@ -18,4 +18,5 @@ pub mod rlimit;
 pub mod run_delay;
 pub mod signal;
 pub mod socket;
+pub mod step;
 pub mod watched;
