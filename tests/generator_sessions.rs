@@ -8,6 +8,7 @@
 use longwire::bench::session::{
     Scenario, SessionArgs, SessionPlan, Summary, measure, measure_in_tables,
 };
+use longwire::protocol::Format;
 use longwire::session::{ChannelOptions, Retention, Rules};
 use longwire::token::{HmacKey, TokenRules};
 use longwire::{Running, SessionSettings};
@@ -39,6 +40,7 @@ fn plan(server: &Running, scenario: Scenario, change: impl Fn(&mut SessionArgs))
         scenario,
         target: server.address(),
         path: "/connection/websocket".into(),
+        format: Format::Json,
         connections: SESSIONS,
         channels: 6,
         rate: None,

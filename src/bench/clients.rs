@@ -80,6 +80,11 @@ impl Speaker {
         self.message(slot, OpCode::Text, payload)
     }
 
+    /// Sends a binary message.
+    pub(super) fn binary(&mut self, slot: u32, payload: &[u8]) -> io::Result<()> {
+        self.message(slot, OpCode::Binary, payload)
+    }
+
     /// Ends a connection; `Heard::Free` follows.
     pub(super) fn close(&mut self, slot: u32) -> io::Result<()> {
         self.wire.close(slot)

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use longwire::bench::session::{Scenario, Slo};
 use longwire::bench::{self, Kind};
+use longwire::protocol::Format;
 
 use super::value::{bytes, duration};
 
@@ -38,6 +39,15 @@ enum Protocol {
     Storm(Sessions),
 }
 
+/// What the sessions speak
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SessionFormat {
+    /// JSON lines in text messages
+    Json,
+    /// Protobuf in binary messages
+    Protobuf,
+}
+
 /// How many sessions of the client protocol, how fast, and whom to observe
 #[derive(Args, Debug)]
 struct Sessions {
@@ -48,6 +58,10 @@ struct Sessions {
     /// Path of its WebSocket endpoint
     #[arg(long, default_value = "/connection/websocket")]
     path: String,
+
+    /// Format of the client protocol
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = SessionFormat::Json)]
+    protocol: SessionFormat,
 
     /// Sessions
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -245,6 +259,10 @@ fn run_sessions(scenario: Scenario, sessions: Sessions) -> ExitCode {
         scenario,
         target: sessions.target,
         path: sessions.path,
+        format: match sessions.protocol {
+            SessionFormat::Json => Format::Json,
+            SessionFormat::Protobuf => Format::Protobuf,
+        },
         connections: sessions.connections,
         channels: sessions.channels,
         rate: sessions.rate,

@@ -18,10 +18,10 @@ use super::found::Found;
 use super::member::{Member, Stage};
 use super::parcel::Parcel;
 use super::plan::{Scenario, SessionPlan};
-use super::words::{self, Place, Publication, Subscribed, Told};
+use super::words::{self, Place, Publication, Subscribed, Told, Words};
 use crate::bench::clients::{Break, Heard, Listener, Speaker};
 use crate::bench::share::Share;
-use crate::ws::MessageKind;
+use crate::protocol::Format;
 
 /// The sessions of one thread.
 pub(super) struct Crowd<'a> {
@@ -152,8 +152,8 @@ impl<'a> Crowd<'a> {
     ) -> io::Result<()> {
         let (channel, data) = self.next_parcel(slot, at);
         self.speech.clear();
-        words::publish(&mut self.speech, &channel, &data);
-        speaker.text(slot, &self.speech)
+        words::publish(self.plan.format, &mut self.speech, &channel, &data);
+        self.speak(slot, speaker)
     }
 
     /// The channel that this publisher is in, and what it publishes there next.
@@ -266,9 +266,18 @@ impl<'a> Crowd<'a> {
         let epoch = self.epochs.get(&channel).filter(|_| self.comes_back);
         let from = epoch.map(|epoch| Place { epoch, offset });
         self.speech.clear();
-        words::hello(&mut self.speech, token.as_deref(), &name(channel), from);
+        let format = self.plan.format;
+        words::hello(format, &mut self.speech, token.as_deref(), &name(channel), from);
         self.greetings.push_back((now + self.plan.deadline, slot, speaker.life(slot)));
-        speaker.text(slot, &self.speech)
+        self.speak(slot, speaker)
+    }
+
+    /// Sends what has been put into words, in a message of the format's kind.
+    fn speak(&self, slot: u32, speaker: &mut Speaker) -> io::Result<()> {
+        match self.plan.format {
+            Format::Json => speaker.text(slot, &self.speech),
+            Format::Protobuf => speaker.binary(slot, &self.speech),
+        }
     }
 
     fn told(
@@ -306,7 +315,12 @@ impl<'a> Crowd<'a> {
             let member = &mut self.members[slot as usize];
             member.pings = member.pings.saturating_add(1);
         }
-        if self.heartbeat.pong { speaker.text(slot, words::PING) } else { Ok(()) }
+        if !self.heartbeat.pong {
+            return Ok(());
+        }
+        self.speech.clear();
+        self.speech.extend_from_slice(self.plan.format.ping());
+        self.speak(slot, speaker)
     }
 
     /// A session that was being begun is in its channel.
@@ -349,7 +363,7 @@ impl<'a> Crowd<'a> {
 
     fn arrive(&mut self, slot: u32, publication: &Publication<'_>, now: Duration) {
         let channel = self.channel(slot);
-        let parcel = Parcel::read(publication.data.get(), self.plan.size);
+        let parcel = Parcel::read(publication.data, self.plan.size);
         let published = self.published[channel as usize].load(Ordering::Relaxed);
         let Some(Parcel { number, at }) = parcel.filter(|parcel| parcel.number <= published) else {
             self.found.tally.corrupt += 1;
@@ -418,13 +432,13 @@ impl Listener for Crowd<'_> {
             Heard::Open => return self.hello(slot, now, speaker),
             // Why is counted by the clients.
             Heard::Failed => self.fell(slot),
-            Heard::Message(MessageKind::Text, message) => {
-                for line in message.split(|byte| *byte == b'\n') {
-                    self.told(slot, Told::read(line), now, speaker)?;
+            Heard::Message(kind, message) if kind == self.plan.message_kind() => {
+                for told in Words::new(self.plan.format, message) {
+                    self.told(slot, told, now, speaker)?;
                 }
             }
-            // We speak JSON.
-            Heard::Message(MessageKind::Binary, _) => self.found.tally.corrupt += 1,
+            // The other format's.
+            Heard::Message(..) => self.found.tally.corrupt += 1,
             Heard::Broken(how) => self.broken(slot, how),
             Heard::Free => self.rest(slot, now),
         }
@@ -463,7 +477,7 @@ mod tests {
         let mut crowd = Crowd::new(&plan, Share::whole(plan.connections), &published);
         for number in 1..=count {
             let data = Parcel { number, at: Duration::ZERO }.write(plan.size);
-            let data = serde_json::from_str(&data).unwrap();
+            let data = data.as_bytes();
             for slot in 0..plan.publishers {
                 // In a closed loop the next follows when somebody has looked.
                 if plan.answers_itself(crowd.share) && number > 1 {
@@ -495,7 +509,7 @@ mod tests {
             let mut crowd = Crowd::new(&plan, Share::whole(plan.connections), &published);
             for number in numbers {
                 let data = Parcel { number, at: Duration::ZERO }.write(plan.size);
-                let data = serde_json::from_str(&data).unwrap();
+                let data = data.as_bytes();
                 crowd.arrive(0, &Publication { data, offset: 0 }, Duration::ZERO);
             }
             crowd.check_chat(&[0]);

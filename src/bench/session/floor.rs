@@ -65,8 +65,8 @@ impl Floor<'_> {
 
     /// Has all threads send what a server would deliver of this publication. Where one is so far
     /// behind that it has no room, its receivers find a copy missing.
-    pub(super) fn publish(&self, user: &str, channel: &str, data: &str) {
-        let frame: Arc<[u8]> = frame(user, channel, data).into();
+    pub(super) fn publish(&self, format: Format, user: &str, channel: &str, data: &str) {
+        let frame: Arc<[u8]> = frame(format, user, channel, data).into();
         for thread in &self.threads {
             let _full = thread.try_send(Arc::clone(&frame));
         }
@@ -79,14 +79,18 @@ impl Floor<'_> {
 }
 
 /// The frame that a server sends to each member: the publisher is named in it, too.
-fn frame(user: &str, channel: &str, data: &str) -> Vec<u8> {
+fn frame(format: Format, user: &str, channel: &str, data: &str) -> Vec<u8> {
     let client = ClientId { random: u64::MAX, lineage: Lineage::new(u64::MAX) };
     let info = Some(ClientInfo::of(user, client));
     let publication = Publication { data: data.as_bytes(), info, ..Publication::default() };
     let mut payload = Vec::new();
-    Format::Json.write_push(&mut payload, channel, &Push::Publication(publication));
+    format.write_push(&mut payload, channel, &Push::Publication(publication));
     let mut frame = Vec::new();
-    encode_message(&mut frame, OpCode::Text, &payload);
+    let opcode = match format {
+        Format::Json => OpCode::Text,
+        Format::Protobuf => OpCode::Binary,
+    };
+    encode_message(&mut frame, opcode, &payload);
     frame
 }
 
@@ -173,22 +177,24 @@ fn listen() -> io::Result<(TcpListener, SocketAddr)> {
 #[cfg(test)]
 mod tests {
     use super::super::parcel::Parcel;
-    use super::super::words::Told;
+    use super::super::words::{Told, Words};
     use super::*;
     use crate::ws::{Assembler, Event, MessageLimits, Role};
 
     #[test]
     fn the_frame_is_one_that_a_member_reads() {
         let data = Parcel { number: 3, at: Duration::from_secs(1) }.write(64);
-        let mut frame = frame("ann", "bench-0", &data);
-        let limits = MessageLimits::for_message_bytes(1024);
-        let mut assembler = Assembler::default();
-        let step = assembler.next(Role::Client, &limits, &mut frame).unwrap();
-        let Some(Event::Message { payload, .. }) = step.event else { panic!("a message") };
-        let text = std::str::from_utf8(payload).unwrap();
-        // As a server names the publisher, in as many bytes.
-        assert!(text.contains(r#""info":{"user":"ann","client":""#), "{text}");
-        let Told::Publication(publication) = Told::read(payload) else { panic!("{text}") };
-        assert_eq!(publication.data.get(), data);
+        for format in [Format::Json, Format::Protobuf] {
+            let mut frame = frame(format, "ann", "bench-0", &data);
+            let limits = MessageLimits::for_message_bytes(1024);
+            let mut assembler = Assembler::default();
+            let step = assembler.next(Role::Client, &limits, &mut frame).unwrap();
+            let Some(Event::Message { payload, .. }) = step.event else { panic!("a message") };
+            // As a server names the publisher, in as many bytes.
+            assert!(payload.windows(3).any(|part| part == b"ann"), "{payload:?}");
+            let told: Vec<Told<'_>> = Words::new(format, payload).collect();
+            let [Told::Publication(publication)] = told[..] else { panic!("{told:?}") };
+            assert_eq!(publication.data, data.as_bytes());
+        }
     }
 }

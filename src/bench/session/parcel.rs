@@ -38,8 +38,8 @@ impl Parcel {
     }
 
     /// The parcel, if all `size` bytes of it are there.
-    pub fn read(data: &str, size: usize) -> Option<Self> {
-        let Written { n, at, x } = serde_json::from_str(data).ok()?;
+    pub fn read(data: &[u8], size: usize) -> Option<Self> {
+        let Written { n, at, x } = serde_json::from_slice(data).ok()?;
         let is_whole = data.len() == size && x.bytes().all(|byte| byte == b'x');
         is_whole.then_some(Self { number: n, at: Duration::from_nanos(at) })
     }
@@ -56,7 +56,7 @@ mod tests {
                 let parcel = Parcel { number, at: Duration::from_nanos(at) };
                 let data = parcel.write(size);
                 assert_eq!(data.len(), size, "{data}");
-                assert_eq!(Parcel::read(&data, size), Some(parcel));
+                assert_eq!(Parcel::read(data.as_bytes(), size), Some(parcel));
             }
         }
     }
@@ -64,8 +64,8 @@ mod tests {
     #[test]
     fn what_is_not_whole_is_no_parcel() {
         let data = Parcel { number: 1, at: Duration::ZERO }.write(64);
-        assert_eq!(Parcel::read(&data, 65), None);
-        assert_eq!(Parcel::read(&data.replace("xxx", "xyx"), 64), None);
-        assert_eq!(Parcel::read("[]", 64), None);
+        assert_eq!(Parcel::read(data.as_bytes(), 65), None);
+        assert_eq!(Parcel::read(data.replace("xxx", "xyx").as_bytes(), 64), None);
+        assert_eq!(Parcel::read(b"[]", 64), None);
     }
 }

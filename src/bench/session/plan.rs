@@ -12,7 +12,8 @@ use crate::bench::share::Share;
 use crate::bench::sources::Sources;
 use crate::bench::terms::{Opening, Terms};
 use crate::limits;
-use crate::ws::Role;
+use crate::protocol::Format;
+use crate::ws::{MessageKind, Role};
 
 /// What the sessions do once they are in their channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,7 @@ pub struct SessionArgs {
     pub scenario: Scenario,
     pub target: SocketAddr,
     pub path: String,
+    pub format: Format,
     pub connections: u32,
     pub channels: u32,
     pub rate: Option<u64>,
@@ -66,8 +68,10 @@ pub struct SessionPlan {
     pub scenario: Scenario,
     /// Where the server listens.
     pub target: SocketAddr,
-    /// Path of its endpoint.
+    /// Path of its endpoint, with the query that asks for the format.
     pub path: String,
+    /// What the sessions speak.
+    pub format: Format,
     /// Sessions.
     pub connections: u32,
     /// The addresses they come from.
@@ -148,7 +152,8 @@ impl SessionPlan {
         Ok(Self {
             scenario: args.scenario,
             target: args.target,
-            path: args.path.clone(),
+            path: path(args),
+            format: args.format,
             connections: args.connections,
             sources: Sources::of_standing(args.target, args.connections + args.echo_connections),
             channels,
@@ -239,6 +244,14 @@ impl SessionPlan {
         !self.is_beside(share) && (is_loop || self.scenario == Scenario::Storm)
     }
 
+    /// The kind of message that its format is sent in.
+    pub fn message_kind(&self) -> MessageKind {
+        match self.format {
+            Format::Json => MessageKind::Text,
+            Format::Protobuf => MessageKind::Binary,
+        }
+    }
+
     /// The user of session `number`; nobody where there are no tokens.
     pub fn user(&self, number: u32) -> String {
         self.tokens.as_ref().map_or_else(String::new, |_| tokens::user(number))
@@ -250,6 +263,16 @@ impl SessionPlan {
             Some(beside) => self.channels + beside,
             None => number % self.channels,
         }
+    }
+}
+
+/// JSON is what a client gets that asks for nothing.
+fn path(args: &SessionArgs) -> String {
+    let SessionArgs { path, format, .. } = args;
+    match (format, path.contains('?')) {
+        (Format::Json, _) => path.clone(),
+        (Format::Protobuf, false) => format!("{path}?format=protobuf"),
+        (Format::Protobuf, true) => format!("{path}&format=protobuf"),
     }
 }
 
@@ -329,6 +352,7 @@ pub(crate) mod tests {
             scenario,
             target: SocketAddr::from(([127, 0, 0, 1], 8000)),
             path: "/connection/websocket".into(),
+            format: Format::Json,
             connections: 100,
             channels: 10,
             rate: None,

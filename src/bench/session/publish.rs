@@ -125,7 +125,8 @@ impl Thread<'_, '_> {
         }
         if let Some(floor) = self.common.floor {
             let (channel, data) = self.crowd.next_parcel(slot, due);
-            floor.publish(&self.plan.user(self.share.first + slot), &channel, &data);
+            let user = self.plan.user(self.share.first + slot);
+            floor.publish(self.plan.format, &user, &channel, &data);
             return Ok(());
         }
         Ok(self.crowd.publish(slot, due, self.clients.speaker())?)
