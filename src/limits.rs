@@ -765,11 +765,21 @@ const _: () = assert!(BENCH_CONNECTIONS_MAX.div_ceil(BENCH_CONNECTIONS_PER_SOURC
 /// of 28,232 ports, from where on each connect passes all ports in use before it finds a free one.
 pub const BENCH_CONNECTIONS_PER_SOURCE: u32 = 12_500;
 
+/// User memory of one session of the generator, all that it has included: a million share the host
+/// with the server that they measure.
+pub const BENCH_CLIENT_BYTES_MAX: u32 = 150;
+
 /// Stack of a thread of the generator: a million connections may need hundreds of them.
 pub const BENCH_STACK_BYTES: usize = 512 * 1024;
 
 /// Memory that the host keeps available (`MemAvailable`); a run that comes below it ends.
 pub const BENCH_MEMORY_BYTES_MIN: u64 = 1_000_000_000;
+
+/// Bytes of the answer of a server's operator's port that are read.
+pub const BENCH_ANSWER_BYTES_MAX: u64 = 64 * 1024;
+
+/// Threads of a server that are looked at: those of any that has a few for each core.
+pub const BENCH_TASKS_MAX: usize = 16_384;
 
 /// Samples of one run for its report: a plot is 700 pixels wide.
 pub const BENCH_SAMPLES_MAX: usize = 600;

@@ -354,6 +354,43 @@ fn a_subscriber_that_misses_a_publication_is_seen_among_those_that_do_not() {
 }
 
 #[test]
+fn in_a_churn_all_stand_but_the_one_that_leaves() {
+    const STANDING: u32 = 20;
+    let counts = Arc::new(Mutex::new((0u32, 0u32)));
+    let shared = Arc::clone(&counts);
+    let target = peer(move |stream| {
+        let mut frames = upgraded(stream)?;
+        {
+            let (now, most) = &mut *shared.lock().unwrap();
+            *now += 1;
+            *most = (*most).max(*now);
+        }
+        let end = frames.echo();
+        shared.lock().unwrap().0 -= 1;
+        end
+    });
+    let plan = plan(Kind::Churn, target, |args| {
+        (args.bare, args.connections, args.rate) = (false, STANDING, Some(40));
+    });
+    let findings = run(&plan);
+    assert_eq!(findings.faults(), [], "{findings}");
+    assert!(findings.messages > 0, "{findings}");
+    assert!(findings.connected >= u64::from(STANDING) + findings.messages, "{findings}");
+    assert!(counts.lock().unwrap().1 >= STANDING, "they did not stand at the same time");
+}
+
+#[test]
+fn who_is_ended_by_the_server_in_a_churn_is_a_fault() {
+    let target = peer(|stream| upgraded(stream).map(drop));
+    let plan = plan(Kind::Churn, target, |args| {
+        (args.bare, args.connections, args.rate) = (false, 5, Some(20));
+    });
+    let findings = run(&plan);
+    assert!(findings.tally.broken > 0, "{findings}");
+    assert!(findings.faults().contains(&Fault::Broken(findings.tally.broken)), "{findings}");
+}
+
+#[test]
 fn handshakes_are_counted_and_their_slots_used_again() {
     let target = peer(|stream| upgraded(stream)?.echo());
     let mut plan = plan(Kind::Connect, target, |args| (args.bare, args.window) = (false, 2));

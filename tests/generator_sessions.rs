@@ -48,6 +48,7 @@ fn plan(server: &Running, scenario: Scenario, change: impl Fn(&mut SessionArgs))
         size: 80,
         publishers: 2,
         publish_rate: None,
+        churn_rate: None,
         missed: 0,
         publications: None,
         bare: false,
@@ -56,6 +57,7 @@ fn plan(server: &Running, scenario: Scenario, change: impl Fn(&mut SessionArgs))
         echo_seconds: 1,
         hmac_key: None,
         server_pid: Some(std::process::id()),
+        server_metrics: None,
         cpu: None,
         alpha: 1.0,
         memory_bytes_min: 0,
@@ -126,7 +128,9 @@ fn pings_are_answered_and_counted() {
     let summary = measure_in_tables(&plan, SESSIONS / 4).expect("it runs");
     // Two of three: the last may be late by a moment.
     assert_eq!(summary.pings_due, u64::from(2 * SESSIONS), "{summary}");
-    assert!(summary.server_bytes_per_session.is_some() && summary.server_cores.is_some());
+    assert!(
+        summary.costs.server_bytes_per_session.is_some() && summary.costs.server_cores.is_some()
+    );
     // A machine that stalls is late with pings, but ends nobody that answers.
     assert_eq!((summary.ready, summary.tally.broken), (u64::from(SESSIONS), 0), "{summary}");
     assert!(summary.pings > 0, "{summary}");
@@ -191,7 +195,7 @@ fn a_plain_loop_sends_the_same_to_as_many() {
     for summary in run_both(&plan) {
         assert_good(&summary);
         assert_rounds(&summary);
-        assert!(summary.server_cores.is_some_and(|cores| cores > 0.0), "{summary}");
+        assert!(summary.costs.server_cores.is_some_and(|cores| cores > 0.0), "{summary}");
     }
     assert_eq!(server.snapshot().expect("it runs").counters.opened, 0, "the server had no part");
 }
@@ -215,6 +219,41 @@ fn who_echoes_beside_the_run_is_timed_apart() {
 }
 
 #[test]
+fn who_leaves_comes_anew_while_the_others_stand() {
+    let server = server(open());
+    let plan = plan(&server, Scenario::Churn, |args| args.churn_rate = Some(40));
+    let mut opened = 0;
+    for summary in run_both(&plan) {
+        assert_good(&summary);
+        assert!(summary.left > 0, "{summary}");
+        let back = summary.recovered + summary.unrecovered;
+        assert_eq!((back, summary.attempts), (summary.left, summary.left), "{summary}");
+        opened += u64::from(SESSIONS) + summary.left;
+    }
+    assert_eq!(server.snapshot().expect("it runs").counters.opened, opened);
+}
+
+#[test]
+fn every_scenario_speaks_protobuf() {
+    let server = server(keeping());
+    for scenario in [Scenario::Echo, Scenario::Fanout, Scenario::Chat, Scenario::Storm] {
+        let plan = plan(&server, scenario, |args| {
+            (args.format, args.missed) = (Format::Protobuf, 5);
+        });
+        let summary = measure_in_tables(&plan, SESSIONS / 4).expect("it runs");
+        assert_good(&summary);
+        assert!(summary.tally.arrived > 0, "{summary}");
+        let dropped = if scenario == Scenario::Storm { u64::from(SESSIONS - 2) } else { 0 };
+        assert_eq!((summary.recovered, summary.unrecovered), (dropped, 0), "{summary}");
+    }
+    let bare = plan(&server, Scenario::Fanout, |args| {
+        rounds(args);
+        (args.bare, args.format) = (true, Format::Protobuf);
+    });
+    assert_rounds(&measure(&bare).expect("it runs"));
+}
+
+#[test]
 fn in_a_chat_everybody_hears_everybody_once() {
     let server = server(open());
     let plan = plan(&server, Scenario::Chat, |args| args.publish_rate = Some(300));
@@ -222,7 +261,7 @@ fn in_a_chat_everybody_hears_everybody_once() {
         assert_good(&summary);
         // Ten members in each of six channels, into all of which somebody publishes.
         assert!(summary.tally.arrived >= 60 && summary.tally.arrived % 10 == 0, "{summary}");
-        assert!(summary.timeline.len() > 1 && summary.bottleneck.is_some(), "{summary}");
+        assert!(summary.timeline.len() > 1 && summary.costs.bottleneck.is_some(), "{summary}");
         let page = summary.to_html();
         // How many depends on how long it took: rates want some samples.
         assert!(page.contains("<svg"), "{page}");

@@ -3,11 +3,12 @@
 //! Invariant: all that is read at one mark is read at once, next to the clock, so a share of a
 //! core is a quotient of two numbers from the same moment.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
 use super::BenchError;
-use super::process::{self, Process};
+use super::process::{self, BusyThread, Process};
 use super::report::ServerCost;
 
 /// What was read so far.
@@ -22,6 +23,9 @@ struct Server {
     pid: u32,
     process: Process,
     cost: ServerCost,
+    /// Run times of its threads when measuring started, and who ran for longest since.
+    run_times: BTreeMap<u32, Duration>,
+    busiest: Option<BusyThread>,
 }
 
 impl Server {
@@ -42,7 +46,13 @@ impl Meter {
     /// Opens the process to be observed.
     pub(super) fn new(server_pid: Option<u32>) -> Result<Self, BenchError> {
         let open = |pid| match Process::open(pid) {
-            Ok(process) => Ok(Server { pid, process, cost: ServerCost::default() }),
+            Ok(process) => Ok(Server {
+                pid,
+                process,
+                cost: ServerCost::default(),
+                run_times: BTreeMap::new(),
+                busiest: None,
+            }),
             Err(error) => Err(BenchError::Server { pid, error }),
         };
         Ok(Self {
@@ -78,6 +88,7 @@ impl Meter {
         self.generator_time = process::own_cpu_time()?;
         if let Some(server) = &mut self.server {
             server.cost.cpu_time = server.cpu_time()?;
+            server.run_times.clone_from(server.process.run_times());
         }
         Ok(())
     }
@@ -88,6 +99,7 @@ impl Meter {
         self.generator_time = process::own_cpu_time()?.saturating_sub(self.generator_time);
         if let Some(server) = &mut self.server {
             server.cost.cpu_time = server.cpu_time()?.saturating_sub(server.cost.cpu_time);
+            server.busiest = server.process.busiest_since(&server.run_times);
         }
         Ok(())
     }
@@ -100,6 +112,11 @@ impl Meter {
     /// CPU time of this thread between `start` and `stop`.
     pub(super) fn generator_time(&self) -> Duration {
         self.generator_time
+    }
+
+    /// The thread of the server that ran for longest between `start` and `stop`.
+    pub(super) fn busiest(&self) -> Option<BusyThread> {
+        self.server.as_ref().and_then(|server| server.busiest.clone())
     }
 
     /// What the run cost the server.

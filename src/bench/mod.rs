@@ -12,6 +12,7 @@
 //! /proc.
 
 mod chart;
+pub mod classes;
 pub mod failures;
 pub mod latency;
 pub mod payload;
@@ -82,6 +83,13 @@ pub enum BenchError {
         /// Bytes that were available at the last look.
         available: u64,
     },
+    /// The server does not tell its memory by class.
+    Classes {
+        /// As given by `--server-metrics`.
+        url: String,
+        /// What came instead.
+        error: io::Error,
+    },
     /// The report could not be written.
     Report {
         /// Where to.
@@ -121,6 +129,11 @@ impl fmt::Display for BenchError {
                 "stopped: only {} MB of memory were available on this host; ask for fewer \
                  --connections",
                 available / 1_000_000
+            ),
+            Self::Classes { url, error } => write!(
+                f,
+                "{url} does not tell the server's memory ({error}): give --server-metrics the \
+                 address of its operator's port, as http://127.0.0.1:9000"
             ),
             Self::Report { path, error } => {
                 write!(f, "the report cannot be written to {}: {error}", path.display())
@@ -185,7 +198,7 @@ pub fn measure(plan: &Plan) -> Result<Findings, BenchError> {
     };
     pin(plan.cpu)?;
     match plan.kind {
-        Kind::Connect => churn::measure(plan),
+        Kind::Connect | Kind::Churn => churn::measure(plan),
         Kind::Idle | Kind::Echo | Kind::Fanout => standing::measure(plan, &shares),
     }
 }

@@ -27,6 +27,8 @@ const BARE_FRAME_BYTES_MAX: usize = 16 * 1024;
 pub enum Kind {
     /// Open and close again: the unit of measure is one opening handshake.
     Connect,
+    /// Many stand, and so many a second leave and are opened anew: opening handshakes, too.
+    Churn,
     /// Nothing: memory and CPU time of standing connections.
     Idle,
     /// Every connection sends and expects the same back.
@@ -77,6 +79,8 @@ pub struct Plan {
     pub path: String,
     /// Connections that stand at the same time; for `Kind::Connect`, those being opened.
     pub connections: u32,
+    /// Those that stand all the time in a run of `Kind::Churn`.
+    pub hold: u32,
     /// Number of the first of them, where other threads have those before it.
     pub first: u32,
     /// The addresses they come from.
@@ -203,6 +207,7 @@ impl Plan {
         let connections = match (args.kind, args.rate) {
             (Kind::Connect, None) => args.window.min(limits::BENCH_OPENING_MAX),
             (Kind::Connect, Some(_)) => limits::BENCH_OPENING_MAX,
+            (Kind::Churn, _) => args.connections.saturating_add(limits::BENCH_OPENING_MAX),
             _ => args.connections,
         };
         Ok(Self {
@@ -210,13 +215,18 @@ impl Plan {
             target: args.target,
             path: args.path.clone(),
             connections,
+            hold: if args.kind == Kind::Churn { args.connections } else { 0 },
             first: 0,
             sources: match args.kind {
-                Kind::Connect => Sources::of_churn(args.target),
+                Kind::Connect | Kind::Churn => Sources::of_churn(args.target),
                 _ => Sources::of_standing(args.target, connections + args.probes),
             },
             size: args.size,
-            pace: args.rate.map_or(Pace::Window(args.window), Pace::Rate),
+            pace: match (args.rate, args.kind) {
+                (Some(rate), _) => Pace::Rate(rate),
+                (None, Kind::Churn) => Pace::Rate(churn_rate(args.connections)),
+                (None, _) => Pace::Window(args.window),
+            },
             measured,
             warm_up,
             handshake_deadline: limits::BENCH_HANDSHAKE_DEADLINE,
@@ -250,7 +260,7 @@ impl Plan {
             probe_path: self.probe_path.clone(),
             opening: match (self.bare, self.kind) {
                 (false, _) => Opening::WebSocket,
-                (true, Kind::Connect) => Opening::FixedAnswer,
+                (true, Kind::Connect | Kind::Churn) => Opening::FixedAnswer,
                 (true, _) => Opening::None,
             },
             role: if self.bare { Role::Server } else { Role::Client },
@@ -274,6 +284,11 @@ impl Plan {
     pub fn can_be_split(&self) -> bool {
         matches!(self.kind, Kind::Idle | Kind::Echo)
     }
+}
+
+/// Those that leave a second where nothing is said: each has stood for ten then.
+pub(super) fn churn_rate(connections: u32) -> u64 {
+    u64::from(connections).div_ceil(10)
 }
 
 fn check_numbers(args: &BenchArgs) -> Result<(), PlanError> {

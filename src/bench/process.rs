@@ -12,6 +12,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::limits;
+
 /// One process under observation.
 pub struct Process {
     tasks: PathBuf,
@@ -39,10 +41,31 @@ impl Process {
         }
     }
 
+    /// The thread that ran for longest since these run times were taken, by its name.
+    pub fn busiest_since(&self, before: &BTreeMap<u32, Duration>) -> Option<BusyThread> {
+        let since = |(id, time): (&u32, &Duration)| {
+            let known = before.get(id).copied().unwrap_or_default();
+            (time.saturating_sub(known), *id)
+        };
+        let (time, id) = self.run_times.iter().map(since).max()?;
+        // A thread that has ended has no name any more.
+        let name = fs::read_to_string(self.tasks.join(id.to_string()).join("comm"));
+        let name = name.map_or_else(|_| id.to_string(), |name| name.trim_end().to_owned());
+        Some(BusyThread { name, time })
+    }
+
+    /// The run time of each thread at the last look.
+    pub fn run_times(&self) -> &BTreeMap<u32, Duration> {
+        &self.run_times
+    }
+
     /// CPU time of all threads so far. What a thread ran between the last look and its end is
     /// not seen; a server under load has the same threads all the time.
     pub fn cpu_time(&mut self) -> io::Result<Duration> {
-        for task in fs::read_dir(&self.tasks)? {
+        for (place, task) in fs::read_dir(&self.tasks)?.enumerate() {
+            if place >= limits::BENCH_TASKS_MAX {
+                return Err(io::Error::other("it has more threads than are looked at"));
+            }
             let task = task?;
             let Some(id) = task.file_name().to_str().and_then(|name| name.parse().ok()) else {
                 continue;
@@ -69,6 +92,15 @@ impl Process {
     pub fn private_bytes(&self) -> io::Result<u64> {
         parse_private(&fs::read_to_string(&self.memory)?).ok_or_else(unreadable)
     }
+}
+
+/// One thread of a process, and how long it ran.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BusyThread {
+    /// As the kernel knows it.
+    pub name: String,
+    /// On a CPU.
+    pub time: Duration,
 }
 
 /// CPU time of the calling thread so far.
@@ -191,11 +223,15 @@ mod tests {
             fs::create_dir_all(root.join("task").join(task)).unwrap();
             fs::write(root.join("task").join(task).join("schedstat"), text).unwrap();
         }
+        fs::write(root.join("task/7/comm"), "shard-0\n").unwrap();
         let mut process = Process::at(&root);
         assert_eq!(process.cpu_time().unwrap(), Duration::from_nanos(150));
+        let before = process.run_times().clone();
         fs::remove_dir_all(root.join("task/8")).unwrap();
         fs::write(root.join("task/7/schedstat"), "130 0 1").unwrap();
         assert_eq!(process.cpu_time().unwrap(), Duration::from_nanos(180));
+        let busy = BusyThread { name: "shard-0".into(), time: Duration::from_nanos(30) };
+        assert_eq!(process.busiest_since(&before), Some(busy));
         fs::remove_dir_all(&root).unwrap();
     }
 

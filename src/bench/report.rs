@@ -126,7 +126,7 @@ impl Findings {
     }
 
     fn per_connection(&self, bytes: impl Fn(ServerCost) -> i64) -> Option<f64> {
-        (self.connected > 0 && self.kind != Kind::Connect).then_some(())?;
+        (self.connected > 0 && !matches!(self.kind, Kind::Connect | Kind::Churn)).then_some(())?;
         #[allow(clippy::cast_precision_loss)] // Bytes of one host are below 2^53.
         Some(bytes(self.server?) as f64 / count(self.connected))
     }
@@ -202,7 +202,7 @@ impl Findings {
     /// What one message of this run is.
     fn noun(&self) -> &'static str {
         match self.kind {
-            Kind::Connect => "handshake",
+            Kind::Connect | Kind::Churn => "handshake",
             Kind::Idle => "idle",
             Kind::Echo => "echo",
             Kind::Fanout => "delivery",

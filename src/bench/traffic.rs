@@ -91,7 +91,7 @@ impl Traffic {
     /// The traffic of `plan`, before its first message.
     pub fn new(plan: &Plan) -> Self {
         let (main_count, streams) = match plan.kind {
-            Kind::Connect | Kind::Idle => (0, 0),
+            Kind::Connect | Kind::Churn | Kind::Idle => (0, 0),
             Kind::Echo => (plan.connections, 1),
             Kind::Fanout => (plan.publishers, plan.publishers),
         };

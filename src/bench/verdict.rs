@@ -8,10 +8,25 @@ use serde::Serialize;
 /// From this share of its cores on a side counts as full.
 const FULL: f64 = 0.95;
 
+/// Cores that were taken while measuring.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Taken {
+    /// By the server; 0 where it is not known.
+    pub server: f64,
+    /// By that of its threads that took most.
+    pub busiest: f64,
+    /// By the generator.
+    pub generator: f64,
+    /// Its threads.
+    pub threads: u32,
+}
+
 /// Which side kept a run from being faster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Bottleneck {
+    /// One thread of the server had no more time, whatever the others had left.
+    Server,
     /// Every core of the host was taken, by both sides together.
     Host,
     /// The generator's threads had no more time: the server may be faster than this.
@@ -21,19 +36,23 @@ pub enum Bottleneck {
 }
 
 impl Bottleneck {
-    /// From the cores that each side took of those of the host, and the generator's threads.
-    pub fn of(server: Option<f64>, generator: f64, threads: u32, host: u32) -> Self {
+    /// From what each side took of the host's cores.
+    pub fn of(taken: Taken, host: u32) -> Self {
+        let Taken { server, busiest, generator, threads } = taken;
         if generator >= FULL * f64::from(threads.min(host)) {
             return Self::Generator;
         }
-        let both = server.unwrap_or(0.0) + generator;
-        if both >= FULL * f64::from(host) { Self::Host } else { Self::Neither }
+        if busiest >= FULL {
+            return Self::Server;
+        }
+        if server + generator >= FULL * f64::from(host) { Self::Host } else { Self::Neither }
     }
 }
 
 impl fmt::Display for Bottleneck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Server => "the server: one of its threads took all the time that a core has",
             Self::Host => "the host: both sides together took all of its cores",
             Self::Generator => "the generator: it took all the time that its threads have",
             Self::Neither => "neither side: there was time left on the cores",
@@ -53,12 +72,17 @@ mod tests {
 
     #[test]
     fn the_side_without_time_is_named() {
-        let of = Bottleneck::of;
-        assert_eq!(of(Some(0.3), 0.97, 1, 2), Bottleneck::Generator);
-        assert_eq!(of(Some(1.2), 0.75, 4, 2), Bottleneck::Host);
-        assert_eq!(of(Some(1.2), 1.95, 4, 2), Bottleneck::Generator);
-        assert_eq!(of(Some(0.5), 0.5, 1, 2), Bottleneck::Neither);
-        assert_eq!(of(None, 0.5, 1, 2), Bottleneck::Neither);
+        let of = |server, busiest, generator, threads| {
+            Bottleneck::of(Taken { server, busiest, generator, threads }, 2)
+        };
+        assert_eq!(of(0.3, 0.2, 0.97, 1), Bottleneck::Generator);
+        assert_eq!(of(1.2, 0.6, 0.75, 4), Bottleneck::Host);
+        assert_eq!(of(1.2, 0.6, 1.95, 4), Bottleneck::Generator);
+        assert_eq!(of(0.5, 0.5, 0.5, 1), Bottleneck::Neither);
+        assert_eq!(of(0.0, 0.0, 0.5, 1), Bottleneck::Neither);
+        // Its one thread is full, and there are cores left for others that it has not.
+        assert_eq!(of(0.98, 0.97, 0.3, 1), Bottleneck::Server);
+        assert_eq!(of(0.98, 0.97, 0.3, 4), Bottleneck::Server);
     }
 
     #[test]

@@ -35,6 +35,8 @@ enum Protocol {
     /// All sessions publish in turn into the channels that they share, one each ten seconds unless
     /// there is a --publish-rate
     Chat(Sessions),
+    /// So many sessions a second leave and come anew (--churn-rate), while the others stand
+    Churn(Sessions),
     /// Drop all sessions at once; they come back as the SDKs do, and recover what they missed
     Storm(Sessions),
 }
@@ -93,6 +95,10 @@ struct Sessions {
     #[arg(long, value_name = "PER_SECOND")]
     publish_rate: Option<u64>,
 
+    /// Sessions that leave and come anew a second in a `churn`; without it, a tenth of all
+    #[arg(long, value_name = "PER_SECOND")]
+    churn_rate: Option<u64>,
+
     /// Publications of each publisher of `storm` while the others are away
     #[arg(long, value_name = "N", default_value_t = 0)]
     missed: u32,
@@ -134,6 +140,10 @@ struct Sessions {
     #[arg(long, value_name = "PID")]
     server_pid: Option<u32>,
 
+    /// Operator's port of the server, which tells its memory by class: `http://127.0.0.1:9000`
+    #[arg(long, value_name = "URL")]
+    server_metrics: Option<String>,
+
     /// How much a busy host excuses: success is also told as P*e^(-ALPHA*L), L being the share of
     /// its cores that was taken while sessions began
     #[arg(long, value_name = "ALPHA", default_value_t = 1.0)]
@@ -164,6 +174,9 @@ struct Sessions {
 enum Raw {
     /// Open connections and close them: opening handshakes per second, and what one costs
     Connect(Load),
+    /// Hold connections of which --rate a second, the oldest, are closed and opened anew; without
+    /// it, a tenth of them
+    Churn(Load),
     /// Open connections and leave them alone: memory and CPU time of those that stand
     Idle(Load),
     /// Send on every connection and expect the same back
@@ -242,6 +255,7 @@ pub(crate) fn run(args: BenchArgs) -> ExitCode {
     }
     match args.protocol {
         Protocol::Raw(Raw::Connect(load)) => run_raw(Kind::Connect, load),
+        Protocol::Raw(Raw::Churn(load)) => run_raw(Kind::Churn, load),
         Protocol::Raw(Raw::Idle(load)) => run_raw(Kind::Idle, load),
         Protocol::Raw(Raw::Echo(load)) => run_raw(Kind::Echo, load),
         Protocol::Raw(Raw::Fanout(load)) => run_raw(Kind::Fanout, load),
@@ -250,6 +264,7 @@ pub(crate) fn run(args: BenchArgs) -> ExitCode {
         Protocol::Echo(sessions) => run_sessions(Scenario::Echo, sessions),
         Protocol::Fanout(sessions) => run_sessions(Scenario::Fanout, sessions),
         Protocol::Chat(sessions) => run_sessions(Scenario::Chat, sessions),
+        Protocol::Churn(sessions) => run_sessions(Scenario::Churn, sessions),
         Protocol::Storm(sessions) => run_sessions(Scenario::Storm, sessions),
     }
 }
@@ -270,6 +285,7 @@ fn run_sessions(scenario: Scenario, sessions: Sessions) -> ExitCode {
         size: sessions.size,
         publishers: sessions.publishers,
         publish_rate: sessions.publish_rate,
+        churn_rate: sessions.churn_rate,
         missed: sessions.missed,
         publications: sessions.publications,
         bare: sessions.bare,
@@ -278,6 +294,7 @@ fn run_sessions(scenario: Scenario, sessions: Sessions) -> ExitCode {
         echo_seconds: sessions.echo_seconds,
         hmac_key: sessions.hmac_key,
         server_pid: sessions.server_pid,
+        server_metrics: sessions.server_metrics,
         cpu: sessions.cpu,
         alpha: sessions.alpha,
         memory_bytes_min: sessions.memory_floor as u64,

@@ -95,6 +95,7 @@ impl<'a> Crowd<'a> {
             member.begin(due);
         }
         self.opening += 1;
+        self.found.attempts += u64::from(self.comes_back);
     }
 
     /// It could not even be tried.
@@ -110,6 +111,12 @@ impl<'a> Crowd<'a> {
             return None;
         }
         self.retries.pop().map(|Reverse((_, slot))| slot)
+    }
+
+    /// Sessions that have left and are to come back, or are about to.
+    pub(super) fn away(&self) -> u64 {
+        let is_back = |member: &&Member| member.stage == Stage::Ready;
+        self.members.len() as u64 - self.members.iter().filter(is_back).count() as u64
     }
 
     /// How many are in their channels now.
@@ -222,6 +229,7 @@ impl<'a> Crowd<'a> {
         if self.heartbeat.ping == 0 {
             return;
         }
+        self.found.ping_s = self.heartbeat.ping;
         // The last one may be late by a moment.
         let whole = measured.as_secs().saturating_sub(1) / u64::from(self.heartbeat.ping);
         for member in &self.members {
@@ -250,7 +258,11 @@ impl<'a> Crowd<'a> {
         if self.comes_back && self.members[slot as usize].stage == Stage::Away {
             let tries = self.members[slot as usize].tries;
             let seed = u64::from(self.share.first + slot) << 8 | u64::from(tries);
-            let at = now + backoff::delay(u32::from(tries), seed);
+            let at = if tries == 0 && self.plan.scenario == Scenario::Churn {
+                now
+            } else {
+                now + backoff::delay(u32::from(tries), seed)
+            };
             let at_ms = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
             self.retries.push(Reverse((at_ms, slot)));
         }

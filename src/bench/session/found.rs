@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::bench::classes::ClassBytes;
 use crate::bench::failures::Failures;
 use crate::bench::latency::Latency;
+use crate::bench::process::BusyThread;
 use crate::bench::report::ServerCost;
 use crate::bench::spread::Spreads;
 use crate::bench::tally::Tally;
@@ -38,6 +40,10 @@ pub(super) struct Found {
     pub(super) pings: u64,
     /// Pings that were due meanwhile.
     pub(super) pings_due: u64,
+    /// Sessions that left in a churn.
+    pub(super) left: u64,
+    /// Attempts to come back.
+    pub(super) attempts: u64,
     /// Sessions that came back after a drop, and had all they missed.
     pub(super) recovered: u64,
     /// Those that came back without.
@@ -58,6 +64,12 @@ pub(super) struct Found {
     pub(super) server: Option<ServerCost>,
     /// The share of the host's cores that was taken while sessions began.
     pub(super) ramp_load: f64,
+    /// The thread of the server that ran for longest meanwhile.
+    pub(super) busiest: Option<BusyThread>,
+    /// What the server's memory is for, when all sessions stand.
+    pub(super) classes: Vec<ClassBytes>,
+    /// Seconds between two pings, as the server has announced.
+    pub(super) ping_s: u32,
     /// Echoes of those beside the run while measuring, how long they did, and their times.
     pub(super) echoes: u64,
     pub(super) echoed: Duration,
@@ -98,6 +110,8 @@ impl Found {
         self.spreads.add(&other.spreads);
         self.pings += other.pings;
         self.pings_due += other.pings_due;
+        self.left += other.left;
+        self.attempts += other.attempts;
         self.recovered += other.recovered;
         self.unrecovered += other.unrecovered;
         self.come_back.add(&other.come_back);
@@ -108,6 +122,9 @@ impl Found {
         self.floor_time = self.floor_time.max(other.floor_time);
         // The server and the host are looked at by the first thread, for all.
         self.server = self.server.or(other.server);
+        self.busiest = self.busiest.take().or(other.busiest);
+        self.ping_s = self.ping_s.max(other.ping_s);
+        self.classes.extend(other.classes);
         self.ramp_load = self.ramp_load.max(other.ramp_load);
         if self.timeline.is_empty() {
             self.timeline = other.timeline;

@@ -9,6 +9,8 @@
 //! pure, as are `plan`, `summary` and what is counted.
 
 mod backoff;
+mod churn;
+pub mod costs;
 mod crowd;
 mod floor;
 mod found;

@@ -20,6 +20,9 @@ svg .value{fill:#1d2430}svg .grid{stroke:#e3e6ea}svg polyline{fill:none;stroke-w
 .legend{margin:.2rem 0 0 4.8rem;font-size:13px;color:#3a4250}\
 .legend span{margin-right:1.2rem;white-space:nowrap}\
 .legend i{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin-right:.4em}\
+table{border-collapse:collapse;width:100%;font-size:13px}td{padding:.15rem .5rem}\
+.n{text-align:right;white-space:nowrap}.bar{width:40%}\
+.bar i{display:block;height:.8em;background:#0072b2;border-radius:2px}\
 .none{color:#5b6472;margin:.2rem 0}\
 .verdict{padding:.5rem .9rem;border-radius:6px;margin:0 0 1rem}\
 .good{background:#e6f4ea}.bad{background:#fdeaea}";
@@ -43,6 +46,7 @@ pub(super) fn page(summary: &Summary) -> String {
     verdict(&mut out, summary);
     write_to(&mut out, format_args!("<pre>{}</pre>\n", escape(&summary.to_string())));
     charts(&mut out, &summary.timeline);
+    memory(&mut out, summary);
     percentiles(summary).draw(&mut out);
     out.push_str("</body></html>\n");
     out
@@ -96,12 +100,48 @@ fn charts(out: &mut String, samples: &[Sample]) {
     }
 }
 
+/// What the memory is for once all sessions stand: the server's own by class, and the kernel's.
+fn memory(out: &mut String, summary: &Summary) {
+    if summary.costs.memory_by_class.is_empty() {
+        return;
+    }
+    let own = summary.costs.memory_by_class.iter().filter(|one| !one.class.starts_with("kernel_"));
+    let mut rows: Vec<(String, f64)> =
+        own.map(|one| (format!("server: {}", one.class), precise(one.bytes))).collect();
+    let slabs = summary.costs.kernel_bytes_per_session.map(|each| each * precise(summary.ready));
+    rows.extend(slabs.map(|slabs| ("kernel: slabs, both ends".to_owned(), slabs)));
+    let buffers = summary.timeline.last().map(|last| precise(last.socket_bytes));
+    rows.extend(buffers.map(|bytes| ("kernel: socket buffers".to_owned(), bytes)));
+    rows.retain(|(_, value)| *value > 0.0);
+    let most = rows.iter().map(|row| row.1).fold(1.0, f64::max);
+    out.push_str("<figure><figcaption>Memory by what it is for</figcaption>\n<table>\n");
+    for (name, value) in rows {
+        let (name, each) = (escape(&name), value / precise(summary.ready.max(1)));
+        write_to(
+            out,
+            format_args!(
+                "<tr><td>{name}</td><td class=\"n\">{}</td><td class=\"n\">{each:.1} B each</td>\
+                 <td class=\"bar\"><i style=\"width:{:.1}%\"></i></td></tr>\n",
+                bytes(value),
+                100.0 * value / most
+            ),
+        );
+    }
+    out.push_str("</table></figure>\n");
+}
+
+#[allow(clippy::cast_precision_loss)] // Counts and bytes of one run are below 2^53.
+fn precise(value: u64) -> f64 {
+    value as f64
+}
+
 /// Times of each kind that was measured.
 fn percentiles(summary: &Summary) -> Bars {
     let times = [
         ("from due to subscribed", summary.begin),
         ("from published to delivered", summary.latency),
-        ("from due to recovered", summary.come_back),
+        ("from due to back in the channel", summary.come_back),
+        ("of an echo beside the run", summary.echo_latency),
     ];
     let bars = |times: LatencySummary| {
         let LatencySummary { p50_us, p95_us, p99_us, p99_9_us, .. } = times;
@@ -130,6 +170,7 @@ mod tests {
     use super::super::plan::tests::args;
     use super::super::{Scenario, SessionPlan};
     use super::*;
+    use crate::bench::classes::ClassBytes;
     use std::time::Duration;
 
     fn summary() -> Summary {
@@ -165,6 +206,20 @@ mod tests {
         assert_eq!(page.matches("<svg").count(), 5);
         assert!(!page.contains("http") && !page.contains("src=") && !page.contains("NaN"));
         assert!(page.contains("may be quoted"));
+    }
+
+    #[test]
+    fn the_server_s_memory_is_split_by_class_beside_the_kernel_s() {
+        let mut summary = summary();
+        let class = |class: &str, bytes| ClassBytes { class: class.to_owned(), bytes };
+        summary.costs.memory_by_class = vec![class("slab", 6400), class("kernel_sockets", 9)];
+        summary.costs.kernel_bytes_per_session = Some(8000.0);
+        let page = page(&summary);
+        for part in ["server: slab", "64.0 B each", "kernel: slabs", "8000.0 B each"] {
+            assert!(page.contains(part), "{part}: {page}");
+        }
+        // The kernel's share by the server's own estimate is in what was measured.
+        assert!(!page.contains("kernel_sockets") && !page.contains("NaN"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::parcel::PARCEL_BYTES_MIN;
 use super::plan_error::SessionPlanError;
 use super::tokens::{self, Tokens};
-use crate::bench::plan::Pace;
+use crate::bench::plan::{Pace, churn_rate};
 use crate::bench::share::Share;
 use crate::bench::sources::Sources;
 use crate::bench::terms::{Opening, Terms};
@@ -28,6 +28,8 @@ pub enum Scenario {
     Fanout,
     /// All publish in turn into channels that they share.
     Chat,
+    /// So many a second leave and come anew, while the others stand.
+    Churn,
     /// All are dropped at once, come back as the SDKs do, and recover what they missed.
     Storm,
 }
@@ -47,6 +49,7 @@ pub struct SessionArgs {
     pub size: usize,
     pub publishers: u32,
     pub publish_rate: Option<u64>,
+    pub churn_rate: Option<u64>,
     pub missed: u32,
     pub publications: Option<u32>,
     pub bare: bool,
@@ -55,6 +58,7 @@ pub struct SessionArgs {
     pub echo_seconds: u32,
     pub hmac_key: Option<String>,
     pub server_pid: Option<u32>,
+    pub server_metrics: Option<String>,
     pub cpu: Option<usize>,
     pub alpha: f64,
     pub memory_bytes_min: u64,
@@ -85,6 +89,8 @@ pub struct SessionPlan {
     pub publishers: u32,
     /// When they publish.
     pub publishing: Pace,
+    /// Sessions that leave a second, in a churn.
+    pub churn_rate: u64,
     /// Publications of each publisher while the others are away, in a storm.
     pub missed: u32,
     /// Publications of each publisher of a fan-out, one at a time; without, as many as the time
@@ -106,6 +112,8 @@ pub struct SessionPlan {
     pub tokens: Option<Tokens>,
     /// Whose CPU time and memory is read.
     pub server_pid: Option<u32>,
+    /// Who tells the server's memory by class.
+    pub server_metrics: Option<String>,
     /// Core to run on.
     pub cpu: Option<usize>,
     /// How much load excuses: see [`load_adjusted`](crate::bench::verdict::load_adjusted).
@@ -145,7 +153,7 @@ impl SessionPlan {
         let (channels, publishers) = match args.scenario {
             Scenario::Echo => (args.connections, args.connections),
             Scenario::Chat => (args.channels, args.connections),
-            Scenario::Connect | Scenario::Idle => (args.channels, 0),
+            Scenario::Connect | Scenario::Idle | Scenario::Churn => (args.channels, 0),
             Scenario::Fanout | Scenario::Storm => (args.channels, args.publishers),
         };
         let pace = |rate: Option<u64>, window| rate.map_or(Pace::Window(window), Pace::Rate);
@@ -163,6 +171,7 @@ impl SessionPlan {
                 Scenario::Chat => Pace::Rate(args.publish_rate.unwrap_or(chat_rate(args))),
                 _ => pace(args.publish_rate, 1),
             },
+            churn_rate: args.churn_rate.unwrap_or(churn_rate(args.connections)),
             missed: args.missed,
             publications: args.publications,
             bare: args.bare,
@@ -173,6 +182,7 @@ impl SessionPlan {
             drain_deadline: limits::BENCH_DRAIN_DEADLINE,
             tokens: args.hmac_key.as_deref().map(Tokens::new),
             server_pid: args.server_pid,
+            server_metrics: args.server_metrics.clone(),
             cpu: args.cpu,
             alpha: args.alpha,
             memory_bytes_min: args.memory_bytes_min,
@@ -327,7 +337,7 @@ fn check(args: &SessionArgs) -> Result<(), SessionPlanError> {
     if !(PARCEL_BYTES_MIN..=limits::BENCH_PAYLOAD_BYTES_MAX / 2).contains(&args.size) {
         return Err(SessionPlanError::Size(args.size));
     }
-    if args.rate == Some(0) || args.publish_rate == Some(0) {
+    if [args.rate, args.publish_rate, args.churn_rate].contains(&Some(0)) {
         return Err(SessionPlanError::NoRate);
     }
     if args.alpha.is_nan() || args.alpha < 0.0 {
@@ -360,6 +370,7 @@ pub(crate) mod tests {
             size: 64,
             publishers: 2,
             publish_rate: None,
+            churn_rate: None,
             missed: 3,
             publications: None,
             bare: false,
@@ -368,6 +379,7 @@ pub(crate) mod tests {
             echo_seconds: 10,
             hmac_key: None,
             server_pid: None,
+            server_metrics: None,
             cpu: None,
             alpha: 1.0,
             memory_bytes_min: limits::BENCH_MEMORY_BYTES_MIN,

@@ -15,6 +15,7 @@ use super::floor::{self, Floor};
 use super::found::Found;
 use super::plan::{Scenario, SessionPlan};
 use crate::bench::BenchError;
+use crate::bench::classes;
 use crate::bench::clients::Clients;
 use crate::bench::fleet;
 use crate::bench::gate::Pass;
@@ -131,6 +132,7 @@ impl<'a, 'p> Thread<'a, 'p> {
         self.wait_for_all()?;
         self.serve_until(self.clients.now() + limits::BENCH_SETTLE)?;
         self.meter.after_connections()?;
+        self.ask_for_classes()?;
         self.wait_for_all()?;
         match self.plan.scenario {
             Scenario::Connect => {}
@@ -139,11 +141,22 @@ impl<'a, 'p> Thread<'a, 'p> {
                 self.echo_among_idle()?;
             }
             Scenario::Echo | Scenario::Fanout | Scenario::Chat => self.publish()?,
+            Scenario::Churn => self.churn()?,
             Scenario::Storm => self.storm()?,
         }
         // Nobody hangs up while others are still measured.
         self.wait_for_all()?;
         self.finish()
+    }
+
+    /// The first thread asks the server what its memory is for.
+    fn ask_for_classes(&mut self) -> Result<(), BenchError> {
+        if let Some(url) = self.plan.server_metrics.as_ref().filter(|_| self.share.leads()) {
+            let said = classes::read(url);
+            let said = said.map_err(|error| BenchError::Classes { url: url.clone(), error });
+            self.crowd.found.classes = said?;
+        }
+        Ok(())
     }
 
     fn finish(self) -> Result<Found, BenchError> {
@@ -153,6 +166,7 @@ impl<'a, 'p> Thread<'a, 'p> {
         found.generator_time = self.meter.generator_time();
         found.generator_run_time = process::own_cpu_time()?;
         found.server = self.meter.server_cost();
+        found.busiest = self.meter.busiest();
         found.timeline = self.sampler.map(Sampler::into_samples).unwrap_or_default();
         Ok(found)
     }

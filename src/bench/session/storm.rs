@@ -21,11 +21,7 @@ impl Thread<'_, '_> {
         let deadline = begun + limits::BENCH_STORM_DEADLINE;
         let wanted = audience.len() as u64;
         while (self.crowd.ready() < wanted || left > 0) && self.clients.now() < deadline {
-            while self.crowd.opening() < self.opening_max
-                && let Some(slot) = self.crowd.next_retry(self.clients.now())
-            {
-                self.begin(slot, self.clients.now());
-            }
+            self.come_back();
             left = self.publish_missed(left)?;
             self.turn(limits::BENCH_WAIT_MAX)?;
         }

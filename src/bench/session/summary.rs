@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::costs::{Costs, host_cores};
 use super::found::Found;
 use super::page::page;
 use super::plan::{Scenario, SessionPlan};
@@ -18,8 +19,8 @@ use crate::bench::latency::LatencySummary;
 use crate::bench::spread::SpreadSummary;
 use crate::bench::tally::Tally;
 use crate::bench::timeline::Sample;
-use crate::bench::verdict::{Bottleneck, load_adjusted};
-use crate::sys::{cpu, kernel};
+use crate::bench::verdict::load_adjusted;
+use crate::sys::kernel;
 
 /// Publications that a person is told of one by one.
 const PUBLICATIONS_WRITTEN_MAX: usize = 10;
@@ -33,10 +34,12 @@ pub struct Summary {
     pub sessions: u32,
     /// Those that did.
     pub ready: u64,
-    /// Their share: S/R.
+    /// The share of all attempts that stand, those of a churn included: S/R.
     pub success: f64,
     /// The share of the host's cores that was taken while they began.
     pub ramp_load: f64,
+    /// How much load excuses (`--alpha`).
+    pub alpha: f64,
     /// The same success by that load: P·e^(-αL).
     pub load_adjusted: f64,
     /// Connections and sessions that failed, by class.
@@ -83,6 +86,10 @@ pub struct Summary {
     pub pings_due: u64,
     /// Their share.
     pub heartbeat: Option<f64>,
+    /// Sessions that left in a churn.
+    pub left: u64,
+    /// Attempts to come back, of a churn or a storm.
+    pub attempts: u64,
     /// Sessions that came back with all they had missed.
     pub recovered: u64,
     /// Those that came back without.
@@ -91,18 +98,9 @@ pub struct Summary {
     pub come_back: Option<LatencySummary>,
     /// Seconds until all were back.
     pub storm_s: Option<f64>,
-    /// Cores that the server took while measuring.
-    pub server_cores: Option<f64>,
-    /// Private memory of the server for each session.
-    pub server_bytes_per_session: Option<f64>,
-    /// The kernel's slabs for each session, both ends.
-    pub kernel_bytes_per_session: Option<f64>,
-    /// Cores that the generator took while measuring.
-    pub generator_cores: f64,
-    /// CPU seconds of the generator in all.
-    pub generator_cpu_s: f64,
-    /// What kept it from being faster; not known where nothing was measured.
-    pub bottleneck: Option<Bottleneck>,
+    /// What both sides took.
+    #[serde(flatten)]
+    pub costs: Costs,
     /// Where it ran.
     pub host: String,
     /// How it went.
@@ -116,16 +114,12 @@ pub struct Summary {
 impl Summary {
     /// The summary of what was found.
     pub(super) fn new(plan: &SessionPlan, found: Found) -> Self {
-        let per_session = |bytes: i64| (found.ready > 0).then(|| ratio_of(bytes, found.ready));
         let spread = found.spreads.median().filter(|_| plan.scenario == Scenario::Fanout);
-        let host_cores = host_cores();
-        let generator_cores = cores(found.generator_time, found.measured);
-        let server_time = found.server.map(|cost| cost.cpu_time);
-        let server_time = if plan.bare { Some(found.floor_time) } else { server_time };
-        let server_cores = server_time.map(|time| cores(time, found.measured));
-        let bottleneck =
-            || Bottleneck::of(server_cores, generator_cores, found.threads, host_cores);
-        let success = ratio(found.ready, u64::from(plan.sessions()));
+        let costs = Costs::of(plan, &found);
+        let is_churn = plan.scenario == Scenario::Churn;
+        let (again, attempts) = (found.recovered + found.unrecovered, found.attempts);
+        let (again, attempts) = if is_churn { (again, attempts) } else { (0, 0) };
+        let success = ratio(found.ready + again, u64::from(plan.sessions()) + attempts);
         let is_storm = plan.scenario == Scenario::Storm;
         let mut summary = Self {
             scenario: name(plan.scenario),
@@ -133,6 +127,7 @@ impl Summary {
             ready: found.ready,
             success,
             ramp_load: found.ramp_load,
+            alpha: plan.alpha,
             load_adjusted: load_adjusted(success, plan.alpha, found.ramp_load),
             lost: found.tally.lost(),
             ramp_s: found.ramp.as_secs_f64(),
@@ -157,19 +152,16 @@ impl Summary {
             recovered: found.recovered,
             unrecovered: found.unrecovered,
             come_back: found.come_back.summary(),
+            left: found.left,
+            attempts: found.attempts,
             storm_s: is_storm.then_some(found.storm.as_secs_f64()),
-            server_cores,
-            server_bytes_per_session: found.server.and_then(|cost| per_session(cost.bytes)),
-            kernel_bytes_per_session: found.server.and_then(|cost| per_session(cost.kernel_bytes)),
-            generator_cores,
-            generator_cpu_s: found.generator_run_time.as_secs_f64(),
+            costs,
             failed_by: found.failures,
             refused_by: found.refusals,
             closed_by: found.closes,
             unsubscribed: found.unsubscribed,
             tally: found.tally,
-            bottleneck: (!found.measured.is_zero()).then(bottleneck),
-            host: format!("{host_cores} cores, Linux {}", kernel::release()),
+            host: format!("{} cores, Linux {}", host_cores(), kernel::release()),
             timeline: found.timeline,
             faults: Vec::new(),
             missed: Vec::new(),
@@ -201,6 +193,7 @@ impl Summary {
                 let dropped = self.ready.saturating_sub(u64::from(plan.publishers));
                 dropped.saturating_sub(self.recovered + self.unrecovered)
             }
+            Scenario::Churn => self.attempts.saturating_sub(self.recovered + self.unrecovered),
             _ => 0,
         };
         let pings_missing = self.pings_due.saturating_sub(self.pings);
@@ -213,7 +206,7 @@ impl Summary {
             (self.tally.repeated, "publications came twice or out of order"),
             (self.tally.corrupt, "messages corrupt"),
             (pings_missing, "pings did not come"),
-            (away, "sessions did not come back"),
+            (away, "sessions, or attempts of a churn, did not come back"),
         ];
         let mut faults: Vec<String> = counted
             .iter()
@@ -254,25 +247,6 @@ impl Summary {
         }
         Ok(())
     }
-
-    fn write_costs(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(server) = self.server_cores {
-            write!(f, "server        {server:.3} cores")?;
-            if let Some(bytes) = self.server_bytes_per_session {
-                write!(f, ", {bytes:.0} B per session")?;
-            }
-            if let Some(bytes) = self.kernel_bytes_per_session {
-                write!(f, " (kernel {bytes:.0} B, both ends)")?;
-            }
-            writeln!(f)?;
-        }
-        let (now, all) = (self.generator_cores, self.generator_cpu_s);
-        writeln!(f, "generator     {now:.3} cores; {all:.1} s of CPU in all")?;
-        match self.bottleneck {
-            Some(side) => writeln!(f, "bottleneck    {side}"),
-            None => Ok(()),
-        }
-    }
 }
 
 impl fmt::Display for Summary {
@@ -282,10 +256,15 @@ impl fmt::Display for Summary {
             f,
             "sessions      {ready} of {sessions} ({:.3} %) in {ramp_s:.1} s, \
              {ramp_per_second:.0}/s",
-            self.success * 100.0
+            ratio(*ready, u64::from(*sessions)) * 100.0
         )?;
-        let Self { ramp_load, load_adjusted, .. } = self;
-        writeln!(f, "by load       {load_adjusted:.4} (load {:.0} %)", ramp_load * 100.0)?;
+        let Self { success, alpha, ramp_load, load_adjusted, .. } = self;
+        writeln!(
+            f,
+            "by load       {load_adjusted:.4} = {success:.4}*e^(-{alpha}*{ramp_load:.3}): of the \
+             host's cores {:.1} % were taken meanwhile, by both sides",
+            ramp_load * 100.0
+        )?;
         self.write_failures(f)?;
         write_times(f, "to subscribed", self.begin)?;
         if self.tally.expected > 0 {
@@ -308,6 +287,16 @@ impl fmt::Display for Summary {
             let Self { pings, pings_due, .. } = self;
             writeln!(f, "heartbeats    {:.3} % ({pings} of {pings_due})", share * 100.0)?;
         }
+        if self.scenario == "churn" {
+            let Self { left, attempts, recovered, unrecovered, .. } = self;
+            let (again, measured_s) = (recovered + unrecovered, self.measured_s);
+            writeln!(
+                f,
+                "churn         {left} left in {measured_s:.1} s; {again} of {attempts} attempts to \
+                 come back stand ({:.3} %)",
+                ratio(again, *attempts) * 100.0
+            )?;
+        }
         if let Some(storm_s) = self.storm_s {
             let Self { recovered, unrecovered, .. } = self;
             writeln!(
@@ -316,8 +305,8 @@ impl fmt::Display for Summary {
                  in {storm_s:.1} s"
             )?;
         }
-        write_times(f, "to recovered", self.come_back)?;
-        self.write_costs(f)?;
+        write_times(f, "to come back", self.come_back)?;
+        self.costs.fmt(f)?;
         for fault in &self.faults {
             writeln!(f, "WORTHLESS     {fault}")?;
         }
@@ -344,10 +333,6 @@ fn write_times(
     )
 }
 
-fn host_cores() -> u32 {
-    cpu::usable_count().ok().and_then(|count| u32::try_from(count).ok()).unwrap_or(1)
-}
-
 fn name(scenario: Scenario) -> &'static str {
     match scenario {
         Scenario::Connect => "connect",
@@ -355,6 +340,7 @@ fn name(scenario: Scenario) -> &'static str {
         Scenario::Echo => "echo",
         Scenario::Fanout => "fanout",
         Scenario::Chat => "chat",
+        Scenario::Churn => "churn",
         Scenario::Storm => "storm",
     }
 }
@@ -364,16 +350,7 @@ fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-#[allow(clippy::cast_precision_loss)] // Bytes of one host are below 2^53.
-fn ratio_of(bytes: i64, count: u64) -> f64 {
-    bytes as f64 / count as f64
-}
-
 #[allow(clippy::cast_precision_loss)] // Counts of one run are below 2^53.
 fn per_second(count: u64, period: Duration) -> f64 {
     if period.is_zero() { 0.0 } else { count as f64 / period.as_secs_f64() }
-}
-
-fn cores(time: Duration, period: Duration) -> f64 {
-    if period.is_zero() { 0.0 } else { time.as_secs_f64() / period.as_secs_f64() }
 }
