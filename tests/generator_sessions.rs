@@ -173,6 +173,10 @@ fn assert_rounds(summary: &Summary) {
     let copies: Vec<u64> = summary.publications.iter().map(|one| one.copies).collect();
     assert_eq!(copies, [u64::from(SESSIONS); 3], "{summary}");
     assert!(summary.publications.iter().all(|one| one.first_to_last_ms > 0.0), "{summary}");
+    for two in summary.publications.windows(2) {
+        let last_ms = two[0].first_ms + two[0].first_to_last_ms;
+        assert!(two[1].first_ms > last_ms, "one began before all had the other: {summary}");
+    }
 }
 
 #[test]

@@ -239,7 +239,7 @@ impl Summary {
     /// Each of the first few by itself.
     fn write_publications(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for one in self.publications.iter().take(PUBLICATIONS_WRITTEN_MAX) {
-            let SpreadSummary { first_to_last_ms, copies, per_second } = one;
+            let SpreadSummary { first_to_last_ms, copies, per_second, .. } = one;
             writeln!(
                 f,
                 "  publication {first_to_last_ms:.1} ms for {copies} copies, {per_second:.0}/s"
