@@ -1191,6 +1191,10 @@ const _: () = assert!(HANDED_FDS_MAX <= PASSED_FDS_MAX);
 /// Rest before the next try, when the other process is behind.
 pub const HANDED_PAUSE: Duration = Duration::from_millis(1);
 
+/// Time that those have who wait for a back end, or for a token to be checked, when their shard has
+/// come to stand still: most answers are there by then, and nobody else waits long for them.
+pub const HANDED_PATIENCE: Duration = Duration::from_millis(200);
+
 /// Messages of a hand-over that a shard sends in one turn.
 pub const HANDED_MESSAGES_SHARE: usize = 64;
 

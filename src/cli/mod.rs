@@ -23,6 +23,7 @@ mod parts;
 mod raw;
 mod screen;
 mod serve;
+mod succession;
 mod token;
 mod upgrade;
 mod value;

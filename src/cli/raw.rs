@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,9 +9,10 @@ use clap::{Args, Subcommand};
 use longwire::config::Period;
 use longwire::{
     Config, Handler, Heartbeat, Hooks, Limits, Message, Origins, Peer, Predecessor, Request, Route,
-    Routes, Server, StartError, Succession, SuccessionError, Upgrade,
+    Routes, Server, StartError, SuccessionError, Upgrade,
 };
 
+use super::succession::SuccessionArgs;
 use super::value::{bytes, duration, duration_or_off};
 use super::{failure, stopped};
 
@@ -78,27 +78,8 @@ struct ServerArgs {
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s")]
     drain_timeout: Duration,
 
-    /// Unix socket on which `longwire upgrade` asks this server to hand over to a new process; only
-    /// its user may connect. SIGUSR2 asks for the same. Only `raw echo` can hand over
-    #[arg(long, value_name = "PATH")]
-    upgrade_socket: Option<PathBuf>,
-
-    /// Binary of the new process; by default the one this process was started from
-    #[arg(long, value_name = "PATH")]
-    upgrade_binary: Option<PathBuf>,
-
-    /// Time for the new process to start, check itself and be ready; 1m by default
-    #[arg(long, value_name = "TIME", value_parser = duration)]
-    upgrade_ready_timeout: Option<Duration>,
-
-    /// Time for everything to be handed over, while nothing is served, before this process goes on
-    /// instead; 20s by default
-    #[arg(long, value_name = "TIME", value_parser = duration)]
-    upgrade_freeze_timeout: Option<Duration>,
-
-    /// File for the number of the process that serves
-    #[arg(long, value_name = "PATH")]
-    pid_file: Option<PathBuf>,
+    #[command(flatten)]
+    succession: SuccessionArgs,
 }
 
 /// Runs a server until a signal stops it.
@@ -143,22 +124,10 @@ impl ServerArgs {
         config
     }
 
-    /// Whom this process takes over from, and what comes after it: the same command line.
+    /// Whom this process takes over from, and what comes after it.
     fn hooks(&self) -> Result<Hooks, SuccessionError> {
-        let succession = self.upgrade_binary.clone().map_or_else(std::env::current_exe, Ok);
-        let succession = succession.map(|binary| {
-            let mut next = Succession::new(binary, std::env::args_os().skip(1).collect());
-            next.socket.clone_from(&self.upgrade_socket);
-            next.pid_file.clone_from(&self.pid_file);
-            next.ready_timeout = self.upgrade_ready_timeout.unwrap_or(next.ready_timeout);
-            next.freeze_timeout = self.upgrade_freeze_timeout.unwrap_or(next.freeze_timeout);
-            next
-        });
-        if let Err(error) = &succession {
-            tracing::warn!(%error, "this process does not know its binary: it cannot be upgraded");
-        }
         let predecessor = Predecessor::of_this_process()?;
-        Ok(Hooks { succession: succession.ok(), predecessor, ..Hooks::default() })
+        Ok(self.succession.hooks(predecessor, Vec::new()))
     }
 
     fn limits(&self) -> Limits {

@@ -7,13 +7,16 @@ use std::process::ExitCode;
 use clap::Args;
 use longwire::config::Serve;
 use longwire::control::{Live, Site, SiteError};
-use longwire::{Hooks, LiveSettings, Server, Sessions, Snapshot};
+use longwire::{
+    Hooks, LiveSettings, Predecessor, Server, Sessions, Snapshot, StartError, SuccessionError,
+};
 
 use super::back_ends::proxies;
 use super::load::Sources;
 use super::log::{Log, LogArgs, Refilter};
 use super::parts::{Parts, http_api, stream_terms, token_keys};
 use super::screen::Screen;
+use super::succession::SuccessionArgs;
 use super::{failure, print, stopped};
 
 /// How the server is configured.
@@ -21,6 +24,9 @@ use super::{failure, print, stopped};
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     sources: Sources,
+
+    #[command(flatten)]
+    succession: SuccessionArgs,
 }
 
 /// Runs the server until a signal stops it.
@@ -36,32 +42,41 @@ pub(crate) fn run(args: ServeArgs, log_args: LogArgs) -> ExitCode {
     if let Err(error) = longwire::sys::memory::forgo_huge_pages() {
         tracing::warn!(%error, "huge pages stay on: memory will grow in steps of 2 MiB");
     }
-    let served = start(args.sources, log_args, serve, refilter);
+    let served = start(args, log_args, serve, refilter);
     log.finish();
     match served {
         Ok(counted) => stopped(&counted),
+        Err(error) if is_rehearsed(&*error) => ExitCode::SUCCESS,
         Err(error) => failure(&error),
     }
 }
 
 /// Puts the parts together, and serves.
 fn start(
-    sources: Sources,
+    args: ServeArgs,
     log_args: LogArgs,
     serve: Serve,
     refilter: Refilter,
 ) -> Result<Snapshot, Box<dyn Error>> {
+    let ServeArgs { sources, succession } = args;
+    let mut predecessor = Predecessor::of_this_process()?;
     let Parts { mut config, sessions, mut site } = Parts::of(&serve, sources.is_dev());
     config.give_back = Some(longwire::sys::memory::give_back);
-    let plan = Server::plan(&config)?;
+    let plan = match &predecessor {
+        Some(predecessor) => predecessor.plan(&config)?,
+        None => Server::plan(&config)?,
+    };
     site.connections_max = plan.connections_max.into();
-    let sessions = LiveSettings::new(sessions)?;
+    let heritage = predecessor.as_ref().map_or(&[][..], Predecessor::heritage);
+    let sessions = LiveSettings::inheriting(sessions, heritage)?;
     site.streaming.node = sessions.node();
-    let site = Site::new(site).map_err(InternalPort)?;
+    let internal = predecessor.as_mut().and_then(Predecessor::take_internal_listener);
+    let site = Site::after(internal, site).map_err(InternalPort)?;
     let handlers = Sessions::following(&sessions);
     let screen = Screen::new(&serve, plan, site.internal_address(), sources.is_dev());
     let live = site.live();
     let shard_count = plan.shard_count;
+    let heritage = sessions.heritage();
     let mut reload =
         Reload { sources, log_args, running: serve, shard_count, refilter, sessions, live };
     let hooks = Hooks {
@@ -69,9 +84,16 @@ fn start(
             print(&screen.text(addresses));
         })),
         reload: Some(Box::new(move || reload.run())),
-        ..Hooks::default()
+        ..succession.hooks(predecessor, heritage)
     };
     Ok(Server::run_site(config, site, hooks, handlers)?)
+}
+
+/// Whether this process was only to show that it could take over.
+fn is_rehearsed(error: &(dyn Error + 'static)) -> bool {
+    let rehearsed =
+        |error: &StartError| matches!(error, StartError::Succession(SuccessionError::Rehearsed));
+    error.downcast_ref().is_some_and(rehearsed)
 }
 
 /// The internal port is taken, or not ours to take.

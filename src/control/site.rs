@@ -145,13 +145,30 @@ impl std::error::Error for SiteError {
 impl Site {
     /// Takes the internal port, if there is to be one, so that a busy one is known at the start.
     pub fn new(settings: Settings) -> Result<Self, SiteError> {
+        Self::after(None, settings)
+    }
+
+    /// The same with the internal port of the process that this one takes over from, if it is the
+    /// one that is wanted.
+    pub fn after(internal: Option<TcpListener>, settings: Settings) -> Result<Self, SiteError> {
+        let internal = internal.filter(|listener| {
+            let theirs = listener.local_addr().ok();
+            theirs.is_some_and(|theirs| {
+                settings.internal_listen.is_some_and(|ours| {
+                    ours.ip() == theirs.ip() && [0, theirs.port()].contains(&ours.port())
+                })
+            })
+        });
         let listen = |address| {
             let failed = |error| SiteError::Internal { address, error };
             let listener = TcpListener::bind(address).map_err(failed)?;
             listener.set_nonblocking(true).map_err(failed)?;
             Ok(listener)
         };
-        let internal = settings.internal_listen.map(listen).transpose()?;
+        let internal = match internal {
+            Some(internal) => Some(internal),
+            None => settings.internal_listen.map(listen).transpose()?,
+        };
         let api = watch::Sender::new(settings.http_api.clone());
         let terms = watch::Sender::new(settings.streaming.terms.clone());
         let proxies = watch::Sender::new(Arc::new(settings.proxies.clone()));
@@ -217,6 +234,18 @@ impl Site {
     /// Where the internal port is, with the number that the kernel chose for port 0.
     pub fn internal_address(&self) -> Option<SocketAddr> {
         self.internal.as_ref().and_then(|listener| listener.local_addr().ok())
+    }
+
+    /// Another descriptor of the internal port's listener, for the process that takes over.
+    pub fn internal_listener(&self) -> Option<OwnedFd> {
+        let again = self.internal.as_ref()?.try_clone();
+        match again {
+            Ok(again) => Some(again.into()),
+            Err(error) => {
+                tracing::warn!(%error, "the internal port cannot be handed over");
+                None
+            }
+        }
     }
 
     /// Serves, within a runtime of tokio that has I/O and time.

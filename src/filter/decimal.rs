@@ -35,6 +35,14 @@ impl Decimal {
         Some(Self { is_negative: is_negative && !is_zero, whole: whole.into(), part: part.into() })
     }
 
+    /// It in the shortest words that say it.
+    pub(super) fn text(&self) -> String {
+        let sign = if self.is_negative { "-" } else { "" };
+        let whole = if self.whole.is_empty() { "0" } else { &self.whole };
+        let point = if self.part.is_empty() { "" } else { "." };
+        [sign, whole, point, &self.part].concat()
+    }
+
     /// Which of two is the greater.
     pub(super) fn compare(&self, other: &Self) -> Ordering {
         match (self.is_negative, other.is_negative) {
@@ -78,6 +86,13 @@ mod tests {
         }
         let long = "9".repeat(200);
         assert!(read(&long).compare(&read(&format!("{long}.1"))).is_lt());
+    }
+
+    #[test]
+    fn a_number_says_itself_again() {
+        for text in ["0", "-0", "007.50", "-0.05", "12", "+3.0"] {
+            assert_eq!(read(&read(text).text()), read(text), "{text}");
+        }
     }
 
     #[test]

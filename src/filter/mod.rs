@@ -127,6 +127,11 @@ impl Filter {
     pub fn bytes(&self) -> usize {
         self.0.bytes()
     }
+
+    /// A filter in words, of which [`of`](Self::of) makes the same one.
+    pub fn node(&self) -> Node {
+        self.0.node()
+    }
 }
 
 impl Node {
@@ -171,6 +176,20 @@ impl Rule {
                 let found = tags.iter().rev().find(|(name, _)| **name == **key);
                 test.admits(found.map(|(_, value)| &**value))
             }
+        }
+    }
+
+    fn node(&self) -> Node {
+        let joined = |op: &str, rules: &[Self]| Node {
+            op: op.to_owned(),
+            nodes: rules.iter().map(Self::node).collect(),
+            ..Node::default()
+        };
+        match self {
+            Self::All(rules) => joined("and", rules),
+            Self::Any(rules) => joined("or", rules),
+            Self::Not(rule) => joined("not", std::slice::from_ref(rule)),
+            Self::Tag { key, test } => Node { key: key.to_string(), ..test.node() },
         }
     }
 
@@ -222,6 +241,33 @@ impl Test {
         Ok(test)
     }
 
+    /// A comparison without its key.
+    fn node(&self) -> Node {
+        let (cmp, val) = match self {
+            Self::Is(value) => ("eq", &**value),
+            Self::IsNot(value) => ("neq", &**value),
+            Self::StartsWith(value) => ("sw", &**value),
+            Self::EndsWith(value) => ("ew", &**value),
+            Self::Contains(value) => ("ct", &**value),
+            Self::In(_) => ("in", ""),
+            Self::NotIn(_) => ("nin", ""),
+            Self::Exists => ("ex", ""),
+            Self::IsMissing => ("nex", ""),
+            // What is no number is none however it is written.
+            Self::Number(order, _) => (order.name(), "?"),
+        };
+        let val = match self {
+            Self::Number(_, Some(number)) => number.text(),
+            _ => val.to_owned(),
+        };
+        let vals = match self {
+            Self::In(values) | Self::NotIn(values) => &values[..],
+            _ => &[],
+        };
+        let vals = vals.iter().cloned().map(Into::into).collect();
+        Node { cmp: cmp.to_owned(), val, vals, ..Node::default() }
+    }
+
     /// Whether a tag passes; `None` if there is no such tag. A list takes it for an empty one.
     fn admits(&self, tag: Option<&str>) -> bool {
         let among = |values: &[Box<str>]| {
@@ -263,6 +309,15 @@ impl Test {
 }
 
 impl Order {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Less => "lt",
+            Self::LessOrEqual => "lte",
+            Self::More => "gt",
+            Self::MoreOrEqual => "gte",
+        }
+    }
+
     fn allows(self, is: Ordering) -> bool {
         match self {
             Self::Less => is.is_lt(),

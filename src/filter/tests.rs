@@ -171,5 +171,6 @@ proptest! {
         let filter = Filter::of(node.clone()).unwrap();
         prop_assert_eq!(filter.admits(&tags), says(&node, &tags));
         prop_assert!(filter.bytes() >= size_of::<Filter>());
+        prop_assert_eq!(Filter::of(filter.node()), Ok(filter));
     }
 }

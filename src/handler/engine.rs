@@ -276,6 +276,8 @@ pub trait Engine<H: Handler> {
     ) -> Result<SignIn, SignInError>;
     /// A connection that was counted for a user is gone.
     fn sign_out(&mut self, user: &str);
+    /// A connection that another process has counted for a user is here now.
+    fn count_again(&mut self, user: &str);
     /// Notes whose connection it is.
     fn belong_to(&mut self, connection: ConnectionId, user: &str);
     /// Notes a name under which it can be told something.

@@ -206,15 +206,32 @@ pub trait Handler: Sized + 'static {
 
     /// Whether open connections can go on in another process: then [`pack`](Self::pack) and
     /// [`unpack`](Self::unpack) are there. A server whose handler says no, the default, refuses to
-    /// be upgraded. Connections that are members of channels cannot go on elsewhere yet.
+    /// be upgraded.
     fn is_portable() -> bool {
         false
     }
 
-    /// The state of an open connection, for the process that takes it over, which may be of
-    /// another version of the application.
-    fn pack(_connection: &Self::Connection) -> Vec<u8> {
+    /// What every handler of the process that takes over has to know, whichever connections it
+    /// gets: asked of one of this process's.
+    fn legacy(&self) -> Vec<u8> {
         Vec::new()
+    }
+
+    /// What [`legacy`](Self::legacy) has said in the other process, before any connection comes;
+    /// false if it means nothing here.
+    fn inherit(&mut self, _legacy: &[u8]) -> bool {
+        true
+    }
+
+    /// Whether an open connection ends with this process, whatever becomes of the others.
+    fn stays(_connection: &Self::Connection) -> bool {
+        false
+    }
+
+    /// The state of an open connection, for the process that takes it over, which may be of
+    /// another version of the application; `None` if it waits for something, and cannot go now.
+    fn pack(_connection: &Self::Connection) -> Option<Vec<u8>> {
+        Some(Vec::new())
     }
 
     /// The state of a connection that is taken over, and the heartbeat that it was accepted with;
@@ -222,6 +239,9 @@ pub trait Handler: Sized + 'static {
     fn unpack(&mut self, _bytes: &[u8]) -> Option<(Self::Connection, Heartbeat)> {
         None
     }
+
+    /// The connection was taken over from another process, and is open.
+    fn taken_over(&mut self, _peer: &mut Peer<'_, Self>) {}
 
     /// This member of `channel` missed `count` publications, because a queue was full.
     fn missed(&mut self, _peer: &mut Peer<'_, Self>, _channel: &str, _count: u64) {}

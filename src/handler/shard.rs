@@ -55,6 +55,12 @@ impl<'a, H: Handler> Shard<'a, H> {
         self.engine.sign_out(user);
     }
 
+    /// Has a connection counted for a user that another process has counted before, from
+    /// [`Handler::taken_over`].
+    pub fn count_again(&mut self, user: &str) {
+        self.engine.count_again(user);
+    }
+
     /// Tells the control thread what only the application and what stands there understand. Nothing
     /// comes back; what is reported here arrives in its order, and what waits for room is bounded.
     pub fn report(&mut self, report: Box<[u8]>) -> Result<(), ReportError> {

@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 
 use super::field::{self, Record, record};
-use super::{FormatError, stream};
+use super::{Aside, FormatError, Membership, stream};
 
 /// Where a connection stands between its accept and its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +66,12 @@ pub struct Connection {
     pub stalled_ms: u64,
     /// What only the application understands.
     pub state: Vec<u8>,
+    /// The channels that it is in.
+    pub memberships: Vec<Membership>,
+    /// Publications that wait until it has read what is before them, in their order.
+    pub aside: Vec<Aside>,
+    /// The name by which the homes of its channels know it.
+    pub name: u64,
 }
 
 impl Connection {
@@ -86,6 +92,9 @@ impl Connection {
                 .bytes(11, &self.output)
                 .number(12, self.stalled_ms)
                 .bytes(13, &self.state)
+                .each(14, &self.memberships, |put, one| one.write(put))
+                .number(15, self.name)
+                .each(16, &self.aside, |put, one| one.write(put))
         });
     }
 
@@ -110,6 +119,9 @@ impl Connection {
                 11 => one.output = value.to_vec(),
                 12 => one.stalled_ms = field::number(value)?,
                 13 => one.state = value.to_vec(),
+                14 => one.memberships.push(Membership::read(value)?),
+                15 => one.name = field::number(value)?,
+                16 => one.aside.push(Aside::read(value)?),
                 _ => return Some(false),
             }
             Some(true)
@@ -119,7 +131,7 @@ impl Connection {
     }
 
     fn flags(&self) -> u64 {
-        let all = [
+        field::flags_of([
             self.is_half_closed,
             self.is_peer_closed,
             self.is_ended,
@@ -127,26 +139,23 @@ impl Connection {
             self.is_silent,
             self.is_asked,
             self.is_surplus,
-        ];
-        all.into_iter().enumerate().map(|(bit, flag)| u64::from(flag) << bit).sum()
+        ])
     }
 
     /// `None` if there are flags that nobody here knows.
     fn set_flags(&mut self, flags: u64) -> Option<()> {
-        let all = [
-            &mut self.is_half_closed,
-            &mut self.is_peer_closed,
-            &mut self.is_ended,
-            &mut self.is_proxied,
-            &mut self.is_silent,
-            &mut self.is_asked,
-            &mut self.is_surplus,
-        ];
-        let known = (1 << all.len()) - 1;
-        for (bit, flag) in all.into_iter().enumerate() {
-            *flag = flags >> bit & 1 == 1;
-        }
-        (flags & !known == 0).then_some(())
+        field::set_flags(
+            flags,
+            [
+                &mut self.is_half_closed,
+                &mut self.is_peer_closed,
+                &mut self.is_ended,
+                &mut self.is_proxied,
+                &mut self.is_silent,
+                &mut self.is_asked,
+                &mut self.is_surplus,
+            ],
+        )
     }
 }
 
@@ -178,6 +187,27 @@ pub(super) mod tests {
             output: vec![0; 300],
             stalled_ms: 70_000,
             state: vec![0xff],
+            memberships: vec![
+                Membership {
+                    channel: "news".into(),
+                    tag: 7,
+                    filter: Some(crate::handover::filter::tests::full()),
+                    ..Membership::default()
+                },
+                Membership {
+                    channel: "größe".into(),
+                    tag: 0,
+                    overflow: 3,
+                    is_present: true,
+                    is_announced: false,
+                    hears_joins: true,
+                    acknowledges: false,
+                    takes_deltas: true,
+                    filter: None,
+                },
+            ],
+            name: u64::MAX,
+            aside: vec![Aside { channel: "news".into(), frame: vec![9], gives_way: true }],
         }
     }
 

@@ -70,6 +70,21 @@ impl Writer<'_> {
         self.number(number, value.map_or(0, |value| value.saturating_add(1)))
     }
 
+    /// One field of this number for each item, which has fields of its own.
+    pub(super) fn each<T>(
+        &mut self,
+        number: u16,
+        items: impl IntoIterator<Item = T>,
+        fill: impl for<'w, 'o> Fn(&'w mut Writer<'o>, T) -> &'w mut Writer<'o>,
+    ) -> &mut Self {
+        for item in items {
+            let mut value = Vec::new();
+            fill(&mut Writer { out: &mut value, is_must: self.is_must }, item);
+            self.bytes(number, &value);
+        }
+        self
+    }
+
     pub(super) fn address(&mut self, number: u16, value: Option<SocketAddr>) -> &mut Self {
         let Some(address) = value else { return self };
         self.bytes(number, &address_bytes(address))
@@ -144,9 +159,34 @@ impl<'a> Record<'a> {
         if rest.is_empty() { Ok(()) } else { Err(FormatError::Cut) }
     }
 
+    /// A field's value that has fields of its own, of which `take` takes each as in [`read`].
+    /// `None` if one of them means nothing, or must be understood and is not.
+    ///
+    /// [`read`]: Self::read
+    pub(super) fn inner(
+        value: &'a [u8],
+        take: impl FnMut(u16, &'a [u8]) -> Option<bool>,
+    ) -> Option<()> {
+        Record { number: 0, fields: value }.read(take).ok()
+    }
+
     pub(super) fn missing(&self, field: u16) -> FormatError {
         FormatError::Missing { record: self.number, field }
     }
+}
+
+/// Flags as a number, the first as its lowest bit.
+pub(super) fn flags_of<const N: usize>(flags: [bool; N]) -> u64 {
+    flags.into_iter().enumerate().map(|(bit, flag)| u64::from(flag) << bit).sum()
+}
+
+/// The reverse; `None` if there are flags that nobody here knows.
+pub(super) fn set_flags<const N: usize>(number: u64, flags: [&mut bool; N]) -> Option<()> {
+    let known = (1 << N) - 1;
+    for (bit, flag) in flags.into_iter().enumerate() {
+        *flag = number >> bit & 1 == 1;
+    }
+    (number & !known == 0).then_some(())
 }
 
 /// The number that these bytes are.

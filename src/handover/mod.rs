@@ -21,16 +21,26 @@
 
 mod connection;
 mod error;
+mod estate;
 mod field;
+mod filter;
 #[doc(hidden)]
 pub mod fuzz;
+mod membership;
 mod older;
+mod revocations;
+mod session;
 mod stream;
 mod word;
 
 pub use self::connection::{Connection, Stage};
 pub use self::error::FormatError;
+pub use self::estate::{Present, Stream};
+pub use self::filter::FilterNode;
+pub use self::membership::{Aside, Membership};
 pub use self::older::{Action, Event, Failure, Older};
+pub use self::revocations::{IssuedBefore, Revocations};
+pub use self::session::{Expiring, Session, SessionStage};
 pub use self::stream::{Item, Sink, Source, Totals};
 pub use self::word::{Built, Offer, Place, Word};
 

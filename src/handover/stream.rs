@@ -2,7 +2,8 @@
 //! carry bytes and descriptors.
 //!
 //! ```text
-//!   Start(version) │ Listener+fd … │ Connection+fd … │ End(how many, checksum)
+//!   Start(version) │ Listener+fd … │ Legacy? │ Connection+fd … │
+//!     (Stream │ Publication …) … │ Present … │ End(how many, checksum)
 //! ```
 //!
 //! Invariant: a descriptor leaves no later than the end of its record, in the order of the
@@ -13,6 +14,7 @@ use std::collections::vec_deque::Iter;
 use std::iter::Take;
 
 use super::connection::Connection;
+use super::estate::{Present, Stream, decode_publication, encode_publication};
 use super::field::{self, Record, first, record};
 use super::{FormatError, VERSION};
 use crate::limits::{HANDED_FDS_MAX, HANDED_MESSAGE_BYTES_MAX};
@@ -21,6 +23,10 @@ const START: u8 = 16;
 const LISTENER: u8 = 17;
 pub(super) const CONNECTION: u8 = 18;
 const END: u8 = 19;
+pub(super) const STREAM: u8 = 20;
+pub(super) const PUBLICATION: u8 = 21;
+pub(super) const PRESENT: u8 = 22;
+const LEGACY: u8 = 23;
 
 /// What has been sent or received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,6 +100,26 @@ impl<T> Sink<T> {
         self.put(|out| connection.encode(out));
     }
 
+    /// Puts what the application of every shard has to know, whichever connections it gets.
+    pub fn legacy(&mut self, bytes: &[u8]) {
+        self.put(|out| record(out, LEGACY, |put| put.bytes(1, bytes)));
+    }
+
+    /// Puts a stream; its publications follow.
+    pub fn stream(&mut self, stream: &Stream) {
+        self.put(|out| stream.encode(out));
+    }
+
+    /// Puts the next publication of the last stream.
+    pub fn publication(&mut self, frame: &[u8]) {
+        self.put(|out| encode_publication(frame, out));
+    }
+
+    /// Puts somebody who is present in a channel.
+    pub fn present(&mut self, present: &Present) {
+        self.put(|out| present.encode(out));
+    }
+
     /// Puts the end.
     pub fn end(&mut self) {
         let Totals { listeners, connections, checksum } = self.totals;
@@ -141,6 +167,14 @@ pub enum Item<T> {
     Listener(u16, T),
     /// A connection.
     Connection(Box<Connection>, T),
+    /// What the application of every shard has to know.
+    Legacy(Vec<u8>),
+    /// A stream; its publications follow.
+    Stream(Box<Stream>),
+    /// The next publication of the last stream.
+    Publication(Vec<u8>),
+    /// Somebody who is present in a channel.
+    Present(Box<Present>),
     /// All that was sent is here.
     End(Totals),
 }
@@ -198,6 +232,16 @@ impl<T> Source<T> {
                     self.totals.connections += 1;
                     Some(Item::Connection(connection, take(descriptors)?))
                 }
+                LEGACY if self.has_started => Some(Item::Legacy(read_legacy(&record)?)),
+                STREAM if self.has_started => {
+                    Some(Item::Stream(Box::new(Stream::decode(&record)?)))
+                }
+                PUBLICATION if self.has_started => {
+                    Some(Item::Publication(decode_publication(&record)?))
+                }
+                PRESENT if self.has_started => {
+                    Some(Item::Present(Box::new(Present::decode(&record)?)))
+                }
                 END if self.has_started => {
                     check_end(&record, self.totals)?;
                     if !descriptors.is_empty() {
@@ -241,6 +285,17 @@ fn read_place(record: &Record<'_>) -> Result<u16, FormatError> {
     place.ok_or(record.missing(1))
 }
 
+fn read_legacy(record: &Record<'_>) -> Result<Vec<u8>, FormatError> {
+    let mut bytes = Vec::new();
+    record.read(|field, value| {
+        if field == 1 {
+            bytes = value.to_vec();
+        }
+        Some(field == 1)
+    })?;
+    Ok(bytes)
+}
+
 fn check_end(record: &Record<'_>, totals: Totals) -> Result<(), FormatError> {
     let mut sent = [0; 3];
     record.read(|field, value| {
@@ -258,6 +313,7 @@ fn check_end(record: &Record<'_>, totals: Totals) -> Result<(), FormatError> {
 mod tests {
     use super::*;
     use crate::handover::connection::tests::{connections, full};
+    use crate::handover::estate::tests::full as estate;
     use proptest::prelude::*;
 
     type Message = (Vec<u8>, Vec<usize>);
@@ -280,6 +336,11 @@ mod tests {
             }
             sink.connection(connection, number);
         }
+        let (stream, present) = estate();
+        sink.legacy(b"all");
+        sink.stream(&stream);
+        sink.publication(b"frame");
+        sink.present(&present);
         sink.end();
         drain(&mut sink, &mut messages);
         messages
@@ -300,7 +361,14 @@ mod tests {
         let listeners = [Item::Listener(0, 1000), Item::Listener(7, 1001)];
         let carried = connections.iter().enumerate();
         let carried = carried.map(|(number, one)| Item::Connection(Box::new(one.clone()), number));
-        listeners.into_iter().chain(carried).collect()
+        let (stream, present) = estate();
+        let rest = [
+            Item::Legacy(b"all".to_vec()),
+            Item::Stream(Box::new(stream)),
+            Item::Publication(b"frame".to_vec()),
+            Item::Present(Box::new(present)),
+        ];
+        listeners.into_iter().chain(carried).chain(rest).collect()
     }
 
     proptest! {
@@ -325,7 +393,7 @@ mod tests {
                 && messages.iter().all(|(b, _)| b.len() <= HANDED_MESSAGE_BYTES_MAX)
         );
         let items = read(&messages).unwrap();
-        assert_eq!(items[..5], expected(&connections));
+        assert_eq!(items[..9], expected(&connections));
     }
 
     #[test]
@@ -350,8 +418,12 @@ mod tests {
         assert!(cut_count > 2, "{cut_count}");
         let mut changed = whole;
         // A byte of somebody's output.
-        let place = changed[1].0.windows(99).position(|bytes| bytes == [0; 99]).unwrap();
-        changed[1].0[place + 50] = 1;
+        let output = |(bytes, _): &mut Message| {
+            let place = bytes.windows(99).position(|bytes| bytes == [0; 99])?;
+            bytes[place + 50] = 1;
+            Some(())
+        };
+        changed.iter_mut().find_map(output).unwrap();
         assert_eq!(read(&changed).unwrap_err(), FormatError::Changed);
     }
 
@@ -372,6 +444,6 @@ mod tests {
         let hex: Vec<String> = written.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(written, golden, "the format has changed: {}", hex.join(" "));
         let items = read(&[(golden, vec![1000, 1001, 0, 1])]).unwrap();
-        assert_eq!(items[..4], expected(&connections));
+        assert_eq!(items[..8], expected(&connections));
     }
 }

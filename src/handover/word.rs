@@ -41,6 +41,8 @@ pub struct Offer {
     pub places: Vec<Place>,
     /// Only a rehearsal: nothing will move.
     pub is_check: bool,
+    /// What only the application understands.
+    pub heritage: Vec<u8>,
 }
 
 /// An address that is listened on.
@@ -170,6 +172,7 @@ impl Offer {
         put.number(1, self.shards.into())
             .bytes(2, &places)
             .number(3, self.is_check.into())
+            .bytes(5, &self.heritage)
             .optional()
             .bytes(4, self.build.as_bytes())
     }
@@ -182,6 +185,7 @@ impl Offer {
                 2 => offer.places = places(value)?,
                 3 => offer.is_check = field::number(value)? != 0,
                 4 => offer.build = field::text(value)?,
+                5 => offer.heritage = value.to_vec(),
                 _ => return Some(false),
             }
             Some(true)
@@ -231,6 +235,7 @@ pub(super) mod tests {
                 shards: 3,
                 places: vec![place("127.0.0.1:8000", false), place("[::1]:81", true)],
                 is_check: true,
+                heritage: vec![7, 0],
             }),
             Word::Built(Built {
                 build: "0.2.0".into(),

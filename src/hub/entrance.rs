@@ -118,6 +118,24 @@ impl<F> Fanout<F> {
         Ok(ChannelId(key))
     }
 
+    /// Makes `member`, who was one in another process, a member of the channel again: it gets what
+    /// is queued from now on, and nothing is announced.
+    pub fn readmit(
+        &mut self,
+        channel: &str,
+        member: MemberId,
+        standing: Standing,
+        reading: Reading,
+    ) -> Result<(), JoinError> {
+        let found = self.channels.find(channel);
+        if let Some(key) = found.filter(|&key| self.memberships.contains(member, key)) {
+            return Err(JoinError::AlreadyMember(ChannelId(key)));
+        }
+        let key = self.wanted(channel, found)?;
+        self.append(key, member, Some(standing), reading);
+        Ok(())
+    }
+
     /// Ends a membership, and says how it was; `None` if there was none.
     pub fn leave(&mut self, channel: ChannelId, member: MemberId) -> Option<Standing> {
         let (position, standing) = self.memberships.remove(member, channel.0)?;
@@ -161,6 +179,17 @@ impl<F> Fanout<F> {
     /// How a connection stands in a channel; `None` if it is not in it.
     pub fn standing(&self, channel: ChannelId, member: MemberId) -> Option<Standing> {
         self.memberships.standing(member, channel.0)
+    }
+
+    /// How a member reads what is published.
+    pub fn reading(&self, channel: ChannelId, member: MemberId) -> Option<Reading> {
+        let position = self.memberships.position(member, channel.0)?;
+        let listed = at(&self.channels, channel.0).members[position as usize];
+        Some(match (listed.takes_deltas(), listed.is_selective()) {
+            (true, _) => Reading::Deltas,
+            (_, true) => Reading::Selected(self.filters.of(channel.0, member).clone()),
+            _ => Reading::Whole,
+        })
     }
 
     /// Whether a member takes deltas.

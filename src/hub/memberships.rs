@@ -53,12 +53,19 @@ pub struct Standing {
 #[derive(Clone, Copy)]
 struct Place(u32);
 
+impl Standing {
+    /// Bits of a tag.
+    pub const TAG_BITS: u32 = 3;
+    /// Bits of what becomes of frames that are not taken in time.
+    pub const OVERFLOW_BITS: u32 = 2;
+}
+
 impl Place {
     const POSITION_BITS: u32 = MEMBERSHIPS_PER_SHARD_MAX.trailing_zeros();
     const POSITION: u32 = (1 << Self::POSITION_BITS) - 1;
     const TAG_SHIFT: u32 = Self::POSITION_BITS;
-    const OVERFLOW_SHIFT: u32 = Self::TAG_SHIFT + 3;
-    const PRESENT: u32 = 1 << (Self::OVERFLOW_SHIFT + 2);
+    const OVERFLOW_SHIFT: u32 = Self::TAG_SHIFT + Standing::TAG_BITS;
+    const PRESENT: u32 = 1 << (Self::OVERFLOW_SHIFT + Standing::OVERFLOW_BITS);
     const ANNOUNCED: u32 = Self::PRESENT << 1;
     const HEARS_JOINS: u32 = Self::ANNOUNCED << 1;
     const ACKNOWLEDGES: u32 = Self::HEARS_JOINS << 1;

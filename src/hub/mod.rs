@@ -25,6 +25,7 @@ mod arena;
 mod backlog;
 mod bounds;
 mod bucket;
+mod carried;
 mod channel;
 mod crowd;
 mod entrance;
@@ -57,6 +58,7 @@ mod versions;
 
 pub use bounds::{AckBounds, FanoutBounds, JoinBounds, StreamBounds};
 pub use bucket::{BUCKETS, Bucket, Homes, ShardId, bucket_of};
+pub use carried::CarriedStream;
 pub use fanout::{
     Chain, ChannelId, Delivery, Fanout, FanoutCounters, JoinError, MemberId, QueueFull,
 };

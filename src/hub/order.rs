@@ -176,6 +176,12 @@ impl Order {
     }
 
     /// Whether `shard` has members in the channel, as far as it has said.
+    pub fn has_members(&self, channel: &str) -> bool {
+        let ordered = self.channels.find(channel).and_then(|key| self.channels.get(key));
+        ordered.is_some_and(|ordered| !ordered.interested.is_empty())
+    }
+
+    /// Whether this shard has.
     pub fn is_interested(&self, channel: &str, shard: ShardId) -> bool {
         let ordered = self.channels.find(channel).and_then(|key| self.channels.get(key));
         ordered.is_some_and(|ordered| ordered.interested.contains(shard))

@@ -44,7 +44,7 @@ pub struct PresenceStats {
 
 /// The presence of a home's channels: `P` is what is shown of whoever has the key `K`.
 pub struct Presence<K, P> {
-    channels: Names<Present<K, P>>,
+    pub(super) channels: Names<Present<K, P>>,
     user_of: fn(&P) -> &str,
     is_listed: fn(&P) -> bool,
     key_hash: Box<dyn Fn(&K) -> u64 + Send>,
@@ -59,8 +59,8 @@ pub struct Presence<K, P> {
     crowd_bytes: usize,
 }
 
-struct Present<K, P> {
-    crowd: Crowd<K, P>,
+pub(super) struct Present<K, P> {
+    pub(super) crowd: Crowd<K, P>,
     is_listed: bool,
 }
 

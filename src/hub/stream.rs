@@ -16,6 +16,16 @@ use super::recency::Links;
 use std::collections::VecDeque;
 use std::ops::Range;
 
+/// What another process has to know of a stream, beside what it keeps.
+pub(super) struct Carriage {
+    pub(super) epoch: Epoch,
+    pub(super) top: u64,
+    /// Seconds until the publications end.
+    pub(super) publications_left_s: u32,
+    /// Seconds until the stream ends, or that it lives from the end of its pin.
+    pub(super) left_s: u32,
+}
+
 /// A publication that is kept.
 pub(super) struct Kept<F> {
     pub(super) frame: F,
@@ -109,6 +119,25 @@ impl<F> Stream<F> {
 
     pub(super) fn is_pinned(&self) -> bool {
         self.is_pinned
+    }
+
+    /// It without its publications, for another process.
+    pub(super) fn carried(&self, now_s: u32) -> Carriage {
+        let left_s =
+            |end_s: u32| if end_s == NEVER_S { NEVER_S } else { end_s.saturating_sub(now_s) };
+        Carriage {
+            epoch: self.epoch,
+            top: self.top,
+            publications_left_s: left_s(self.publications_end_s),
+            left_s: if self.is_pinned { self.end_s } else { left_s(self.end_s) },
+        }
+    }
+
+    /// Goes on where another process has left it.
+    pub(super) fn take_over(&mut self, carried: &Carriage, now_s: u32) {
+        (self.epoch, self.top) = (carried.epoch, carried.top);
+        self.publications_end_s = now_s.saturating_add(carried.publications_left_s);
+        self.end_s = now_s.saturating_add(carried.left_s);
     }
 
     /// Notes that it is published to: what it keeps then ends together.

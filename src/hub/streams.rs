@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 /// A stream of this home. Valid until another one is opened, or anything expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StreamId(Key);
+pub struct StreamId(pub(super) Key);
 
 /// Why a channel has no stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,14 +77,14 @@ pub struct StreamCounters {
 
 /// The streams of one home.
 pub struct Streams<F> {
-    channels: Names<Stream<F>>,
+    pub(super) channels: Names<Stream<F>>,
     epochs: Epochs,
     by_use: Recency<Stream<F>>,
     by_publication: Recency<Stream<F>>,
     /// When each stream is to be looked at. One that lives on by then is put back.
     looks: BTreeSet<(u32, Key)>,
     reads: Reads<F>,
-    versions: Versions,
+    pub(super) versions: Versions,
     nothing: Arc<[F]>,
     /// What all publications are charged for.
     bytes: usize,
@@ -242,6 +242,20 @@ impl<F: Clone> Streams<F> {
     /// in front of bytes that are shared.
     pub const PLACE_BYTES: usize = size_of::<Kept<F>>() + 2 * size_of::<usize>();
 
+    /// Keeps a publication that has its place already, if it may be kept at all.
+    pub(super) fn keep_again(&mut self, key: Key, frame: F, frame_bytes: usize) {
+        let charge = frame_bytes.saturating_add(Self::PLACE_BYTES);
+        match u32::try_from(charge) {
+            Ok(bytes) if charge <= self.bounds.bytes_max => {
+                self.keep(key, Kept { frame, bytes }, u32::MAX);
+            }
+            _ => {
+                self.counters.publications_oversized += 1;
+                self.drop_kept(key, usize::MAX);
+            }
+        }
+    }
+
     fn keep(&mut self, key: Key, kept: Kept<F>, publications_max: u32) {
         self.bytes += kept.bytes as usize;
         let stream = self.at_mut(key);
@@ -388,7 +402,7 @@ impl<F: Clone> Streams<F> {
 
     /// Makes sure that the stream is looked at when something of it ends. Mostly it is looked at
     /// before that already, and only then put where it belongs: publishing moves nothing here.
-    fn schedule(&mut self, key: Key) {
+    pub(super) fn schedule(&mut self, key: Key) {
         let stream = self.at(key);
         let next_s = stream.next_end_s();
         if next_s < stream.look_s {
@@ -424,11 +438,11 @@ impl<F: Clone> Streams<F> {
         self.counters
     }
 
-    fn at(&self, key: Key) -> &Stream<F> {
+    pub(super) fn at(&self, key: Key) -> &Stream<F> {
         self.channels.get(key).expect("a stream is kept while its key is in use")
     }
 
-    fn at_mut(&mut self, key: Key) -> &mut Stream<F> {
+    pub(super) fn at_mut(&mut self, key: Key) -> &mut Stream<F> {
         self.channels.get_mut(key).expect("a stream is kept while its key is in use")
     }
 }

@@ -24,6 +24,11 @@ impl Versions {
         true
     }
 
+    /// The last version of a stream, if it has one.
+    pub(super) fn of(&self, stream: Key) -> Option<(u64, Box<str>)> {
+        self.last.get(&stream).cloned()
+    }
+
     pub(super) fn forget(&mut self, stream: Key) {
         self.last.remove(&stream);
     }

@@ -350,6 +350,9 @@ counters! {
     user_commands_forgotten,
     /// Connections handed over to another process.
     handed_over,
+    /// Connections that ended with the process that handed the others over: those of streams over
+    /// HTTP.
+    not_handed_over,
     /// Connections taken over from another process.
     taken_over,
     /// Jobs given to the pool.

@@ -15,6 +15,11 @@ impl Lineage {
     pub fn new(random: u64) -> Self {
         Self(random & ((1 << 58) - 1))
     }
+
+    /// The bits, for the process that takes over.
+    pub fn bits(self) -> u64 {
+        self.0
+    }
 }
 
 impl fmt::Display for Lineage {

@@ -29,6 +29,9 @@ pub struct Succession {
     pub socket: Option<PathBuf>,
     /// A file for the number of the process that serves.
     pub pid_file: Option<PathBuf>,
+    /// What the next process inherits of the application beside its connections; see
+    /// [`Predecessor::heritage`](super::Predecessor::heritage).
+    pub heritage: Vec<u8>,
     /// Time for the next process to be ready.
     pub ready_timeout: Duration,
     /// Time for everything to be handed over, while nothing is served.
@@ -45,6 +48,7 @@ impl Succession {
             pid_file: None,
             ready_timeout: READY_TIMEOUT,
             freeze_timeout: FREEZE_TIMEOUT,
+            heritage: Vec::new(),
         }
     }
 }

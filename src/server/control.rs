@@ -41,6 +41,10 @@ pub(super) struct Control {
     addresses: Vec<SocketAddr>,
     /// The same, for who comes next.
     pub(super) places: Vec<Place>,
+    /// The listener of the site's internal port, to be handed over.
+    pub(super) internal: Option<OwnedFd>,
+    /// Requests are answered that are for no WebSocket.
+    pub(super) has_site: bool,
     /// Whether everything here can be handed over to another process.
     pub(super) is_portable: bool,
     /// Unix sockets that are listened on, and the ways to the shards; taken by their tasks.
@@ -120,7 +124,9 @@ impl Control {
         let control = Self {
             addresses,
             places,
-            is_portable: H::is_portable() && !has_site && unix.is_empty(),
+            is_portable: H::is_portable() && unix.is_empty(),
+            internal: None,
+            has_site,
             unix,
             pass,
             plan,
@@ -195,7 +201,7 @@ pub(super) fn plan(config: &Config) -> Result<Plan, StartError> {
 }
 
 /// Without the addresses, if they are listened on already by who hands them over.
-fn plan_at(config: &Config, claims_addresses: bool) -> Result<Plan, StartError> {
+pub(super) fn plan_at(config: &Config, claims_addresses: bool) -> Result<Plan, StartError> {
     let listen = places(&config.listen).0.iter().map(|place| place.address).collect();
     let ring = RingShape {
         submissions: SUBMISSION_ENTRIES,
@@ -399,6 +405,7 @@ impl Starting {
             let Report::TakenOver(count) = self.next()? else { return Err(StartError::ShardLost) };
             connections += count;
         }
+        self.all(|| Order::SettleIn)?;
         predecessor.commit(connections).map_err(StartError::Succession)?;
         tracing::info!(connections, "taken over");
         Ok(())

@@ -29,6 +29,7 @@ mod serving;
 mod snapshot;
 mod start;
 mod succession;
+mod survey;
 mod telling;
 mod unix;
 mod upgrade;
@@ -74,18 +75,10 @@ impl Server {
     /// takes everything over; see [`Handler::is_portable`].
     pub fn run_with<H: Handler>(
         config: Config,
-        mut hooks: Hooks,
+        hooks: Hooks,
         make: impl Fn(usize) -> H + Send + Sync + 'static,
     ) -> Result<Snapshot, StartError> {
-        let signals = Signals::block().map_err(StartError::Signals)?;
-        let predecessor = hooks.predecessor.take();
-        let started = Control::start(config, false, predecessor.as_ref(), make);
-        if let (Err(error), Some(predecessor)) = (&started, &predecessor) {
-            predecessor.refuse(error);
-        }
-        let (control, _commands) = started?;
-        drop(predecessor);
-        control.serve(Some(signals), None, hooks)
+        Self::run_all(config, None, hooks, make)
     }
 
     /// The same with a site: requests that match no route are handed over to it, and SIGHUP calls
@@ -96,9 +89,24 @@ impl Server {
         hooks: Hooks,
         make: impl Fn(usize) -> H + Send + Sync + 'static,
     ) -> Result<Snapshot, StartError> {
+        Self::run_all(config, Some(site), hooks, make)
+    }
+
+    fn run_all<H: Handler>(
+        config: Config,
+        site: Option<Site>,
+        mut hooks: Hooks,
+        make: impl Fn(usize) -> H + Send + Sync + 'static,
+    ) -> Result<Snapshot, StartError> {
         let signals = Signals::block().map_err(StartError::Signals)?;
-        let (control, _commands) = Control::start(config, true, None, make)?;
-        control.serve(Some(signals), Some(site), hooks)
+        let predecessor = hooks.predecessor.take();
+        let started = Control::start(config, site.is_some(), predecessor.as_ref(), make);
+        if let (Err(error), Some(predecessor)) = (&started, &predecessor) {
+            predecessor.refuse(error);
+        }
+        let (control, _commands) = started?;
+        drop(predecessor);
+        control.serve(Some(signals), site, hooks)
     }
 
     /// How the process would be laid out on this machine, or what of it stands in the way. Raises

@@ -11,11 +11,14 @@
 
 use std::fmt;
 use std::io;
+use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use super::control;
 use super::plan::Plan;
-use super::start::Place;
+use super::start::{Place, StartError};
+use crate::config::Config;
 use crate::handover::{Built, FormatError, Offer, Word};
 use crate::limits::{HANDED_PAUSE, HANDED_WORD_BYTES_MAX};
 use crate::shard::Passing;
@@ -62,6 +65,8 @@ impl fmt::Display for SuccessionError {
     }
 }
 
+impl std::error::Error for SuccessionError {}
+
 impl From<ReceiveError> for SuccessionError {
     fn from(error: ReceiveError) -> Self {
         match error {
@@ -78,6 +83,7 @@ impl From<ReceiveError> for SuccessionError {
 pub struct Predecessor {
     socket: OwnedFd,
     offer: Offer,
+    internal: Option<OwnedFd>,
 }
 
 /// The way from one shard of the other process to one of this.
@@ -94,7 +100,8 @@ impl Predecessor {
             return Ok(None);
         }
         let socket = io::stdin().as_fd().try_clone_to_owned().map_err(SuccessionError::Io)?;
-        let heard = hear(&socket).and_then(|word| match word {
+        let mut with = Vec::new();
+        let heard = hear_with(&socket, &mut with).and_then(|word| match word {
             Word::Offer(offer) => Ok(offer),
             _ => Err(SuccessionError::OutOfTurn),
         });
@@ -113,7 +120,25 @@ impl Predecessor {
             "taking over from the process that has started this one"
         );
         Step::NewerHeardOffer.reached();
-        Ok(Some(Self { socket, offer }))
+        Ok(Some(Self { socket, offer, internal: with.pop() }))
+    }
+
+    /// How this process would be laid out: its addresses are listened on already, by the other one.
+    pub fn plan(&self, config: &Config) -> Result<Plan, StartError> {
+        control::plan_at(config, false)
+    }
+
+    /// The listener of its internal port, if it has one: who accepts on it before the commit takes
+    /// others' requests.
+    pub fn take_internal_listener(&mut self) -> Option<TcpListener> {
+        self.internal.take().map(TcpListener::from)
+    }
+
+    /// What this process inherits of the application there ([`Succession::heritage`]).
+    ///
+    /// [`Succession::heritage`]: super::Succession::heritage
+    pub fn heritage(&self) -> &[u8] {
+        &self.offer.heritage
     }
 
     /// Puts the addresses that are listened on there into those of the configuration.
@@ -228,10 +253,6 @@ pub(super) fn deal(ways: Vec<Way>, shards: &[Arc<OwnedFd>]) -> Result<(), Succes
         }
     }
     Ok(())
-}
-
-fn hear(socket: &OwnedFd) -> Result<Word, SuccessionError> {
-    hear_with(socket, &mut Vec::new())
 }
 
 /// Waits for the next word, and for what comes with it.

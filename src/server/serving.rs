@@ -27,6 +27,7 @@ use super::notify::{self, News};
 use super::reporting::Reporting;
 use super::rounds::{Asker, Rounds};
 use super::start::{Report, StartError};
+use super::survey::Counts;
 use super::telling::Telling;
 use super::upgrade::Upgrade;
 use super::{Hooks, Snapshot};
@@ -117,6 +118,7 @@ impl Serving {
         let desk = site.as_ref().map(|site| site.desk(asker.clone()));
         let mailbox = site.as_ref().map(Site::mailbox);
         if let Some(site) = site {
+            control.internal = site.internal_listener();
             companions.add_site(site, &mut control, asker.clone())?;
         }
         let watched = signals.map(Watched::new).transpose().map_err(StartError::Descriptor)?;
@@ -162,11 +164,7 @@ impl Serving {
             self.take_messages();
             self.close_mailbox();
             self.advance_upgrade();
-            self.rounds.advance(&mut self.control.mesh);
-            self.consulting.advance(&mut self.control.mesh);
-            self.asking.advance(&mut self.control.mesh, &mut self.counters);
-            self.listing.advance(&mut self.control.mesh);
-            self.telling.advance(&mut self.control.mesh, &mut self.counters);
+            self.advance_asks();
             self.tell_stop();
             self.control.flush();
             if self.is_over() {
@@ -189,9 +187,32 @@ impl Serving {
         }
     }
 
+    /// Hands on what others ask of the shards, unless those stand still.
+    fn advance_asks(&mut self) {
+        if self.upgrade.holds_shards() {
+            return;
+        }
+        self.rounds.advance(&mut self.control.mesh);
+        self.consulting.advance(&mut self.control.mesh);
+        self.asking.advance(&mut self.control.mesh, &mut self.counters);
+        self.listing.advance(&mut self.control.mesh);
+        self.telling.advance(&mut self.control.mesh, &mut self.counters);
+    }
+
+    /// The shards answer nobody any more: whoever waits hears that at once. What they have reported
+    /// is delivered.
+    pub(super) fn drop_asks(&mut self) {
+        self.reporting.stop(clock::now() + self.control.drain_timeout);
+        self.asking = Asking::new(self.control.shard_count());
+        self.listing = Listing::default();
+        self.telling = Telling::new();
+        self.rounds = Rounds::new(0);
+    }
+
     async fn wait(&mut self) -> Woken {
         let timer = tokio::time::sleep(self.patience());
         let signals = self.signals.as_ref();
+        let takes_asks = !self.upgrade.holds_asks();
         tokio::select! {
             ready = self.bell.readable() => {
                 if let Err(error) = ready {
@@ -201,7 +222,7 @@ impl Serving {
                 self.bell.get().quiet();
                 Woken::Look
             }
-            Some(ask) = self.asks.recv() => Woken::Ask(ask),
+            Some(ask) = self.asks.recv(), if takes_asks => Woken::Ask(ask),
             answered = self.consulting.answered() => Woken::Consulted(answered),
             () = readable(signals) => Woken::Look,
             () = self.upgrade.heard() => Woken::Look,
@@ -291,6 +312,9 @@ impl Serving {
                     self.consulting.call_off(received.from, connection, id);
                 }
                 Message::HandOver(HandOver::Moved { connections }) => self.moved(connections),
+                Message::HandOver(HandOver::Surveyed { round, sent, received, is_idle }) => {
+                    self.surveyed(round, Counts { sent, received }, is_idle);
+                }
                 Message::UserTold { ask, was_heard } => self.telling.told(ask, was_heard),
                 Message::ChannelsListed { ask, found } => {
                     self.listing.found(ask, found.as_ref().map(|found| found.as_slice()));
@@ -330,6 +354,9 @@ impl Serving {
     }
 
     fn answer(&mut self, ask: Ask) {
+        if self.upgrade.has_left() {
+            return; // its drop says that there is no answer
+        }
         match ask {
             Ask::Publish { channel, frame, answer } => {
                 let (mesh, counters) = (&mut self.control.mesh, &mut self.counters);

@@ -144,6 +144,8 @@ pub(super) enum Order {
     Join(Place),
     /// Take over what so many shards of another process send.
     TakeOver { shard_count: usize, places: Arc<[Place]>, rings_work: bool },
+    /// Tell the other shards of all that was taken over, and hear what they have.
+    SettleIn,
     /// Serve, with wakes posted into rings if that works.
     Serve { rings_work: bool },
 }
@@ -280,6 +282,7 @@ fn live<H: Handler>(parts: Parts, make: &dyn Fn(usize) -> H) -> Result<Counted, 
                 let application = application.expect("made when the tables parted");
                 return succeed(parts, application, ring, (rings, shard_count, &places));
             }
+            Order::SettleIn => unreachable!("there is nothing to settle before a take-over"),
             Order::Serve { rings_work } => {
                 if !rings_work {
                     rings = Arc::new([]);
@@ -313,7 +316,10 @@ fn succeed<H: Handler>(
         Err(error) => Report::Failed(error),
     };
     reports.send(taken_over).map_err(|_| StartError::ShardLost)?;
-    // Where it has failed there is none: by then the reason was said.
+    // Where it has failed there is no other order: by then the reason was said.
+    let Ok(Order::SettleIn) = orders.recv() else { return Err(StartError::ShardLost) };
+    shard.settle_in();
+    reports.send(Report::Done).map_err(|_| StartError::ShardLost)?;
     let Ok(Order::Serve { .. }) = orders.recv() else { return Err(StartError::ShardLost) };
     drop(ways);
     shard.serve_adopted();

@@ -1,11 +1,13 @@
 //! Upgrades among what the control thread's main task does.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use super::asked::{self, Asker, Wish};
 use super::control::Control;
 use super::notify::{self, News};
 use super::serving::Serving;
+use super::survey::Counts;
 use super::upgrade::{Hands, Upgrade};
 use crate::shard::{HandOver, Message};
 use crate::sys::step::Step;
@@ -51,6 +53,11 @@ impl Serving {
         upgrade.moved(&mut hands, connections);
     }
 
+    pub(super) fn surveyed(&mut self, round: u32, counts: Counts, is_idle: bool) {
+        let (upgrade, hands) = parts(&mut self.upgrade, &mut self.control);
+        upgrade.surveyed(&hands, round, counts, is_idle);
+    }
+
     /// The server is to stop: what is under way has to come to its end first.
     pub(super) fn give_up_upgrade(&mut self) {
         self.stops_soon = true;
@@ -66,7 +73,11 @@ impl Serving {
         let (upgrade, mut hands) = parts(&mut self.upgrade, &mut self.control);
         upgrade.advance(&mut hands);
         if self.upgrade.has_left() {
+            if self.control.has_site {
+                tracing::info!("keys of publications over the HTTP API are not known there");
+            }
             self.companions.stop();
+            self.drop_asks();
             self.end_with(Message::HandOver(HandOver::Leave));
         } else if self.stops_soon && !self.upgrade.is_under_way() && !self.upgrade.has_waiting() {
             self.stop();
@@ -83,6 +94,7 @@ fn refuse(asker: Option<Asker>, words: &str) {
 
 /// An upgrade, and what it works with.
 fn parts<'a>(upgrade: &'a mut Upgrade, control: &'a mut Control) -> (&'a mut Upgrade, Hands<'a>) {
-    let Control { mesh, pass, places, is_portable, .. } = control;
-    (upgrade, Hands { mesh, pass, places, is_portable: *is_portable })
+    let Control { mesh, pass, places, is_portable, internal, .. } = control;
+    let internal = internal.as_ref().map(AsFd::as_fd);
+    (upgrade, Hands { mesh, pass, places, internal, is_portable: *is_portable })
 }

@@ -5,7 +5,7 @@
 //! is full, waits here in order, and is tried again in each turn of the control thread.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,6 +14,7 @@ use super::asked::{Asker, Succession};
 use super::notify::{self, News};
 use super::predecessor::VARIABLE;
 use super::start::Place;
+use super::survey::{Counts, Found, Survey};
 use crate::handover::{self, Action, Built, Event, Failure, Offer, Older, Word};
 use crate::limits::{HANDED_WORD_BYTES_MAX, SHARDS_MAX};
 use crate::mesh::{Class, Member, MemberId};
@@ -29,6 +30,8 @@ pub(super) struct Hands<'a> {
     /// The ways to the shards, for descriptors.
     pub(super) pass: &'a [Arc<OwnedFd>],
     pub(super) places: &'a [Place],
+    /// The listener of the internal port.
+    pub(super) internal: Option<BorrowedFd<'a>>,
     /// Whether everything that the server has can be handed over.
     pub(super) is_portable: bool,
 }
@@ -56,6 +59,10 @@ pub(super) struct Upgrade {
     ways: VecDeque<Way>,
     /// What shards are to be told, for want of room.
     untold: VecDeque<(MemberId, Message)>,
+    /// Whether anything is on its way between the shards, while they come to stand still.
+    survey: Option<Survey>,
+    /// A round of it is to be made.
+    asks_again: bool,
     /// Shards that have not said that all of theirs has moved.
     unmoved: usize,
     connections: u64,
@@ -78,6 +85,8 @@ impl Upgrade {
             deadline: None,
             ways: VecDeque::new(),
             untold: VecDeque::new(),
+            survey: None,
+            asks_again: false,
             unmoved: 0,
             connections: 0,
             askers: Vec::new(),
@@ -101,6 +110,16 @@ impl Upgrade {
         self.older.has_left()
     }
 
+    /// The shards are to be sent nothing by others: what they have is on its way elsewhere.
+    pub(super) fn holds_shards(&self) -> bool {
+        self.has_left() || (self.older.is_moving() && self.survey.is_none())
+    }
+
+    /// Nothing new is to be begun.
+    pub(super) fn holds_asks(&self) -> bool {
+        self.older.is_moving()
+    }
+
     /// When something is to be looked at again.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.deadline
@@ -108,7 +127,7 @@ impl Upgrade {
 
     /// Something waits for room.
     pub(super) fn has_waiting(&self) -> bool {
-        !self.ways.is_empty() || !self.untold.is_empty()
+        !self.ways.is_empty() || !self.untold.is_empty() || self.asks_again
     }
 
     /// Waits for a word of the new process.
@@ -127,8 +146,8 @@ impl Upgrade {
     pub(super) fn ask(&mut self, hands: &mut Hands<'_>, is_check: bool, asker: Option<Asker>) {
         let refusal = match (&self.succession, hands.is_portable) {
             (_, false) => Some(
-                "failed: this server's connections cannot be handed over yet; those of `longwire \
-                 raw echo` can",
+                "failed: this server's connections cannot be handed over: those of `longwire raw \
+                 echo` and `longwire serve` can, where no Unix socket is listened on",
             ),
             (None, _) => Some("failed: this server does not know its own binary"),
             _ if self.is_under_way() => Some("failed: another upgrade is under way"),
@@ -164,10 +183,44 @@ impl Upgrade {
         }
     }
 
+    /// A shard has said how much it has sent and received.
+    pub(super) fn surveyed(
+        &mut self,
+        hands: &Hands<'_>,
+        round: u32,
+        counts: Counts,
+        is_idle: bool,
+    ) {
+        let Some(survey) = &mut self.survey else { return };
+        let own = hands.mesh.counters();
+        let own = Counts { sent: own.sent, received: own.received };
+        match survey.answered(round, counts, is_idle, own) {
+            Found::Nothing => {}
+            Found::Stir => self.asks_again = true,
+            Found::Quiet => {
+                self.survey = None;
+                self.untold = to_all(hands, &Message::HandOver(HandOver::Send));
+                self.tell("nothing is under way any more");
+            }
+        }
+    }
+
+    /// Asks for the next round, when all have heard what was said before.
+    fn ask_again(&mut self, hands: &Hands<'_>) {
+        if let Some(survey) = self.survey.as_mut().filter(|_| self.asks_again)
+            && self.untold.is_empty()
+        {
+            let round = survey.begin();
+            self.asks_again = false;
+            self.untold = to_all(hands, &Message::HandOver(HandOver::Survey { round }));
+        }
+    }
+
     /// Does what can be done now.
     pub(super) fn advance(&mut self, hands: &mut Hands<'_>) {
         self.listen(hands);
         self.send_ways(hands);
+        self.ask_again(hands);
         let untold = &mut self.untold;
         while let Some((shard, message)) = untold.pop_front() {
             if hands.mesh.send(shard, message.clone(), Class::Notice).is_err() {
@@ -266,6 +319,7 @@ impl Upgrade {
             }
             Action::Thaw => {
                 self.ways.clear();
+                (self.survey, self.asks_again) = (None, false);
                 self.untold = to_all(hands, &Message::HandOver(HandOver::Thaw));
             }
             Action::End(failure) => self.end(failure),
@@ -286,8 +340,10 @@ impl Upgrade {
             shards: u16::try_from(hands.pass.len()).expect("SHARDS_MAX is below"),
             places: places.collect(),
             is_check,
+            heritage: succession.heritage.clone(),
         });
-        fdpass::send(&ours, &offer.encode(), &[]).map_err(|_| std::io::ErrorKind::BrokenPipe)?;
+        let with: Vec<_> = hands.internal.into_iter().collect();
+        fdpass::send(&ours, &offer.encode(), &with).map_err(|_| std::io::ErrorKind::BrokenPipe)?;
         let child = Command::new(&succession.binary)
             .args(&succession.arguments)
             .env(VARIABLE, "stdin")
@@ -317,6 +373,7 @@ impl Upgrade {
         self.attempt = self.attempt.wrapping_add(1);
         self.untold =
             to_all(hands, &Message::HandOver(HandOver::Freeze { shards, attempt: self.attempt }));
+        (self.survey, self.asks_again) = (Some(Survey::new(hands.pass.len())), true);
         self.unmoved = hands.pass.len();
         self.connections = 0;
         let now = clock::now();
@@ -371,7 +428,8 @@ impl Upgrade {
         self.deadline = None;
         self.ways.clear();
         self.untold.clear();
-        let pid = self.newer.as_ref().map_or(0, |newer| newer.child.id());
+        // Its end of the socket is closed soon: nothing more is heard, and nothing is waited for.
+        let pid = self.newer.take().map_or(0, |newer| newer.child.id());
         notify::tell(News::MainProcess(pid));
         let still = self.froze.map(|froze| clock::now() - froze).unwrap_or_default();
         let connections = self.connections;

@@ -8,6 +8,7 @@ use super::lifetimes::Expiring;
 use super::state::{Session, Terms};
 use super::token_names::SubscriptionTokens;
 use super::under_way::UnderWay;
+use crate::handover;
 use crate::limits::USER_ID_BYTES_MAX;
 use crate::protocol::ClientInfo;
 use crate::token::{Claimed, ConnectionToken};
@@ -164,6 +165,51 @@ impl Session {
         more.meta = token.meta.as_slice().into();
         self.finish();
         is_shown_anew
+    }
+
+    /// What only some sessions have, for another process.
+    pub(super) fn carry_extra(&self, carried: &mut handover::Session) {
+        let Some(extra) = &self.extra else { return };
+        (carried.expires_s, carried.issued_s) = (extra.expires_s, extra.issued_s);
+        let Some(more) = &extra.more else { return };
+        carried.channels = more.channels;
+        carried.token_id = more.token_id.to_string();
+        carried.meta = more.meta.to_vec();
+        if let Some(headers) = &more.headers {
+            carried.http_headers = Headers::carried(&headers.http);
+            carried.emulated_headers = Headers::carried(&headers.emulated);
+        }
+        let names = self.token_names();
+        carried.token_names =
+            names.map(|(channel, name)| (channel.to_owned(), name.as_bytes().to_vec())).collect();
+        let infos = more.channel_infos.iter();
+        carried.channel_infos =
+            infos.map(|(name, info)| (name.to_string(), info.to_vec())).collect();
+        carried.expiring = more.expiring.iter().map(Expiring::carried).collect();
+    }
+
+    /// The same of another process; `None` if it can be none of this one's.
+    pub(super) fn take_over_extra(&mut self, carried: handover::Session) -> Option<()> {
+        let extra = self.extra.get_or_insert_default();
+        (extra.expires_s, extra.issued_s) = (carried.expires_s, carried.issued_s);
+        let http = Headers::taken_over(carried.http_headers)?;
+        let emulated = Headers::taken_over(carried.emulated_headers)?;
+        let has_headers = !http.is_empty() || !emulated.is_empty();
+        let subscription_tokens = SubscriptionTokens::taken_over(carried.token_names)?;
+        let infos = carried.channel_infos.into_iter();
+        let more = self.more();
+        *more = More {
+            channels: carried.channels,
+            token_id: carried.token_id.into(),
+            meta: carried.meta.into(),
+            headers: has_headers.then(|| Box::new(Headers { http, emulated })),
+            subscription_tokens: Some(Box::new(subscription_tokens)),
+            channel_infos: infos.map(|(name, info)| (name.into(), info.into())).collect(),
+            expiring: carried.expiring.into_iter().map(Expiring::taken_over).collect(),
+            ..More::default()
+        };
+        self.finish();
+        Some(())
     }
 
     /// It expires at another time since the Unix epoch, or never.

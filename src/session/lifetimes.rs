@@ -20,13 +20,13 @@ use crate::token::TokenError;
 /// A subscription that ends unless it is prolonged.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Expiring {
-    channel: Box<str>,
+    pub(super) channel: Box<str>,
     /// When, in seconds since the Unix epoch.
-    expires_s: u32,
+    pub(super) expires_s: u32,
     /// The question of this number is open whether it goes on; 0 for none.
-    asked: u32,
+    pub(super) asked: u32,
     /// The client has not asked for it, and cannot prolong it.
-    is_server_side: bool,
+    pub(super) is_server_side: bool,
 }
 
 impl Session {

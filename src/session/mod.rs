@@ -18,6 +18,7 @@
 mod acknowledging;
 mod authentication;
 mod back_end;
+mod carried;
 mod command;
 mod consulting;
 mod deferred;

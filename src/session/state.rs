@@ -63,7 +63,7 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub struct Session {
     /// The session's part of the client id.
-    random: u64,
+    pub(super) random: u64,
     /// Its user and the command that is under way, if there is one of them.
     pub(super) extra: Option<Box<Extra>>,
     /// Channels that it is in, the one under way included.
@@ -72,7 +72,7 @@ pub struct Session {
     /// Its pings are messages of the protocol, to be announced and answered as such.
     pub(super) has_message_pings: bool,
     /// It is counted among its user's connections.
-    is_signed_in: bool,
+    pub(super) is_signed_in: bool,
     format: Format,
     /// What carries it.
     transport: Transport,

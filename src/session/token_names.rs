@@ -101,6 +101,11 @@ impl Session {
         all.find(|one| *one.channel == *channel).map_or("", |one| &one.name)
     }
 
+    /// Channels, and the names of the tokens by which it is in them.
+    pub(super) fn token_names(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.subscription_tokens().map(|one| (&*one.channel, &*one.name))
+    }
+
     fn subscription_tokens(&self) -> impl Iterator<Item = &SubscriptionTokenName> {
         let all = self.more_ref().and_then(|more| more.subscription_tokens.as_deref());
         all.into_iter().flat_map(|SubscriptionTokens(all)| all)
@@ -112,6 +117,15 @@ impl Session {
 }
 
 impl SubscriptionTokens {
+    /// Those of another process; `None` if a name is no text.
+    pub(super) fn taken_over(names: Vec<(String, Vec<u8>)>) -> Option<Self> {
+        let token = |(channel, name): (String, _)| {
+            let name = String::from_utf8(name).ok()?;
+            Some(SubscriptionTokenName { channel: channel.into(), name: name.into() })
+        };
+        names.into_iter().map(token).collect::<Option<_>>().map(Self)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

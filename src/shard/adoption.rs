@@ -15,7 +15,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::admission::{PASSING_BYTES_MAX, Passing};
 use super::carried::Unfit;
 use super::event_loop::Loop;
-use crate::handler::Handler;
+use super::guard;
+use super::home::Home;
+use crate::handler::{ConnectionId, Handler, Peer};
 use crate::handover::{FormatError, Item, Source, Totals};
 use crate::limits::{HANDED_FDS_MAX, HANDED_MESSAGE_BYTES_MAX, WATCH_SHARE};
 use crate::sys::fdpass::{self, ReceiveError};
@@ -51,6 +53,7 @@ impl std::fmt::Display for AdoptionError {
                 Unfit::NoSeat => "there are too few seats: raise max_connections",
                 Unfit::NoRoute => "a connection is of a route that is not known here",
                 Unfit::State => "the state of a connection is not understood",
+                Unfit::Channels => "there is no room for the channels of a connection",
                 Unfit::Input => "what a client has sent in part breaks the rules of this process",
             }),
             Self::Place(number) => write!(out, "address {number} is not listened on here"),
@@ -79,6 +82,8 @@ pub(crate) struct Ways(Vec<Way>);
 struct Way {
     socket: OwnedFd,
     source: Source<OwnedFd>,
+    /// The channel of the last stream that came on it.
+    stream: String,
     is_over: bool,
 }
 
@@ -121,7 +126,12 @@ impl<H: Handler> Loop<H> {
                 Err(error) => return Err(error.into()),
             }
             assert_eq!(Passing::of(payload[0]), Passing::Channel, "nothing else comes so early");
-            let way = |socket| Way { socket, source: Source::default(), is_over: false };
+            let way = |socket| Way {
+                socket,
+                source: Source::default(),
+                stream: String::new(),
+                is_over: false,
+            };
             ways.extend(sockets.drain(..).map(way));
         }
         Ok(())
@@ -152,8 +162,24 @@ impl<H: Handler> Loop<H> {
                     }
                     Item::Connection(connection, socket) => {
                         let taken = self.core.take_over(&mut self.handler, *connection, socket);
-                        taken.map_err(AdoptionError::Unfit)?;
+                        self.tell_taken_over(taken.map_err(AdoptionError::Unfit)?)?;
                         connections += 1;
+                    }
+                    Item::Legacy(legacy) => {
+                        let inherited = guard(|| self.handler.inherit(&legacy));
+                        if inherited != Some(true) {
+                            return Err(AdoptionError::Unfit(Unfit::State));
+                        }
+                    }
+                    Item::Stream(stream) => {
+                        way.stream.clone_from(&stream.channel);
+                        self.take_heirloom(|home| home.inherit_stream(*stream))?;
+                    }
+                    Item::Publication(frame) => {
+                        self.take_heirloom(|home| home.inherit_publication(&way.stream, frame))?;
+                    }
+                    Item::Present(present) => {
+                        self.take_heirloom(|home| home.inherit_present(*present))?;
                     }
                     Item::End(Totals { .. }) => {
                         way.is_over = true;
@@ -164,8 +190,45 @@ impl<H: Handler> Loop<H> {
         }
     }
 
+    fn take_heirloom(&mut self, take: impl FnOnce(&mut Home) -> bool) -> Result<(), AdoptionError> {
+        let is_taken = take(&mut self.core.channels.home);
+        if is_taken { Ok(()) } else { Err(AdoptionError::Unfit(Unfit::Channels)) }
+    }
+
+    /// The application hears of it, if it is open.
+    fn tell_taken_over(&mut self, id: ConnectionId) -> Result<(), AdoptionError> {
+        let (mut turn, handler) = self.turn_parts();
+        if turn.core.open(id).is_none() {
+            return Ok(());
+        }
+        let peer = &mut Peer::new(&mut turn, id);
+        let told = guard(|| handler.taken_over(peer));
+        told.ok_or(AdoptionError::Unfit(Unfit::State))
+    }
+
+    /// Tells the homes of channels and users, in other shards and here, of all that was taken over,
+    /// and hears what the others have to tell. No client is served by that.
+    pub(crate) fn settle_in(&mut self) {
+        self.is_settling_in = true;
+        self.core.settle_in();
+        while !self.core.channels.has_settled_in() {
+            // It breaks off only where it is told to stop: nothing comes of it then, anyway.
+            if self.turn().is_break() {
+                return;
+            }
+        }
+        self.is_settling_in = false;
+    }
+
+    pub(super) fn work_settling_in(&mut self) -> bool {
+        let worked = self.take_messages();
+        self.core.settle_in();
+        worked
+    }
+
     /// All of it is this process's now: accepts and watches from the next turn on.
     pub(crate) fn serve_adopted(&mut self) {
+        self.core.channels.home.settle_inheritance();
         self.listeners.resume();
         self.unwatched = Some(0);
     }

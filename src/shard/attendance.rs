@@ -38,6 +38,11 @@ impl Attendant {
         let slot = (shard.index() as u64) << 24 | u64::from(connection.index());
         Self(slot << u32::BITS | u64::from(connection.serial()))
     }
+
+    /// It as a number, for another process.
+    pub(super) fn number(self) -> u64 {
+        self.0
+    }
 }
 
 pub(super) struct Attendance {
@@ -116,9 +121,24 @@ impl Attendance {
         }
     }
 
+    /// Places of channels, some of them vacant.
+    pub(super) fn places(&self) -> u32 {
+        self.presence.places()
+    }
+
+    /// Those in the channel at a place.
+    pub(super) fn in_place(&self, place: u32) -> Option<(&str, &[(Attendant, Present)])> {
+        self.presence.in_place(place)
+    }
+
     /// Whether something of this channel waits to be told.
     pub(super) fn has_news_of(&self, channel: &str) -> bool {
         self.joins.is_waiting(channel)
+    }
+
+    /// Whether something of any channel does.
+    pub(super) fn has_news(&self) -> bool {
+        !self.joins.is_empty()
     }
 
     /// When [`next`](Self::next) has something.

@@ -1,8 +1,10 @@
 //! A shard on its way to another process: standing still, and sending all that it has.
 //!
 //! ```text
-//!   Freeze ─▶ accepts cancelled, jobs finished, sends settled ─▶ connections, in slot order,
-//!             to the other process's shards in turn ─▶ end on every way ─▶ Moved
+//!   Freeze ─▶ accepts cancelled, jobs finished, messages answered, sends settled
+//!   Survey ─▶ how much was said and heard, until nothing is on its way between any two
+//!   Send ───▶ connections, in slot order, to the other process's shards in turn
+//!             ─▶ end on every way ─▶ Moved
 //! ```
 //!
 //! The polls stay armed: a poll takes nothing from a socket, and what it reports meanwhile stands
@@ -12,12 +14,15 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use super::carried::Parcel;
+use super::estate::Estate;
 use super::event_loop::{Loop, Service};
 use super::phase::Phase;
 use super::slab::Index;
 use crate::handler::Handler;
 use crate::handover::Sink;
-use crate::limits::{HANDED_MESSAGES_SHARE, HANDED_PAUSE};
+use crate::hub::Homes;
+use crate::limits::{HANDED_MESSAGES_SHARE, HANDED_PATIENCE, HANDED_PAUSE};
 use crate::mesh::{Class, MemberId};
 use crate::shard::message::{HandOver, Message};
 use crate::sys::fdpass;
@@ -48,6 +53,8 @@ struct Way {
 enum State {
     /// Accepts, jobs and sends come to their end.
     Settling,
+    /// All of it has, in all shards.
+    Settled,
     /// Records leave.
     Sending,
     /// The ends stand behind the last records.
@@ -67,15 +74,23 @@ pub(super) struct Carriage {
     ways: Vec<Way>,
     /// The next slot to look at.
     cursor: u32,
+    /// What the homes here have left so far.
+    estate: Estate,
+    /// Which of the other process's shards is the home of a channel.
+    homes: Homes,
     connections: u64,
+    /// Connections that end with this process.
+    staying: u64,
     retry_at: Option<Instant>,
+    /// When whoever waits for the control thread waits no longer.
+    patience_ends: Instant,
 }
 
 impl Carriage {
     /// How long there is nothing to do for it.
     pub(super) fn patience(&self, now: Instant) -> Duration {
         match self.state {
-            State::Settling => HANDED_PAUSE,
+            State::Settling | State::Settled => HANDED_PAUSE,
             State::Sending | State::Ending => {
                 self.retry_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
             }
@@ -108,7 +123,15 @@ impl<H: Handler> Loop<H> {
                 Step::OlderLeaving.reached();
                 self.service = Service::Left;
             }
-            HandOver::Moved { .. } => unreachable!("shards say it"),
+            HandOver::Survey { round } => self.answer_survey(round),
+            HandOver::Send => {
+                // Without a carriage the hand-over was given up before.
+                if let Some(carriage) = &mut self.carriage {
+                    carriage.state = State::Settled;
+                }
+            }
+            HandOver::Settled => self.core.channels.returns.note_settled(),
+            HandOver::Moved { .. } | HandOver::Surveyed { .. } => unreachable!("shards say it"),
         }
     }
 
@@ -121,9 +144,26 @@ impl<H: Handler> Loop<H> {
             shard_count: usize::from(shards),
             ways: Vec::new(),
             cursor: 0,
+            estate: Estate::default(),
+            homes: Homes::dealt(usize::from(shards)),
             connections: 0,
+            staying: 0,
             retry_at: None,
+            patience_ends: self.core.now + HANDED_PATIENCE,
         }));
+    }
+
+    /// How much this shard has said and heard so far, for who adds it up.
+    fn answer_survey(&mut self, round: u32) {
+        let is_idle = self.carriage.is_some() && self.has_settled();
+        let mesh = &mut self.core.channels.mesh;
+        let counts = mesh.counters();
+        let (sent, received) = (counts.sent, counts.received);
+        let answer = HandOver::Surveyed { round, sent, received, is_idle };
+        let control = MemberId::new(self.core.shard_count);
+        if mesh.send(control, Message::HandOver(answer), Class::Notice).is_err() {
+            tracing::error!(shard = self.core.number, "no room to answer a survey");
+        }
     }
 
     /// Goes on as if nothing had been.
@@ -140,15 +180,20 @@ impl<H: Handler> Loop<H> {
 
     /// Whether what it has is on its way, or there already.
     pub(super) fn is_sending(&self) -> bool {
-        self.carriage.as_ref().is_some_and(|one| one.state != State::Settling)
+        let is_settling = |one: &Carriage| matches!(one.state, State::Settling | State::Settled);
+        self.carriage.as_ref().is_some_and(|one| !is_settling(one))
     }
 
     /// The sources of a turn that are left while the shard stands still.
     pub(super) fn work_still(&mut self) -> bool {
         let mut worked = self.take_messages();
-        worked |= self.finish_jobs();
-        worked |= self.admit();
-        worked |= self.take_passed();
+        if self.is_sending() {
+            worked |= self.take_passed();
+        } else {
+            worked |= self.work_without_clients();
+            worked |= self.give_up_waiting();
+            worked |= self.fan_out();
+        }
         // A message may have been the thaw.
         let Some(mut carriage) = self.carriage.take() else { return worked };
         self.carry(&mut carriage);
@@ -156,14 +201,31 @@ impl<H: Handler> Loop<H> {
         worked
     }
 
+    /// Sessions that wait for a back end, or for a token to be checked, are told to try again.
+    fn give_up_waiting(&mut self) -> bool {
+        let now = self.core.now;
+        let is_over = self.carriage.as_ref().is_some_and(|one| one.patience_ends <= now);
+        if !is_over || self.core.consultations.is_quiet() {
+            return false;
+        }
+        let (mut turn, handler) = self.turn_parts();
+        turn.give_up_consults(handler);
+        self.time("given up");
+        true
+    }
+
     fn carry(&mut self, carriage: &mut Carriage) {
         if carriage.state == State::Settling {
+            return;
+        }
+        if carriage.state == State::Settled {
             self.channels.retain(|way| way.attempt == carriage.attempt);
             let has_ways = self.channels.len() == carriage.shard_count;
             if !has_ways || !self.has_settled() {
                 return;
             }
             if !self.core.is_portable() {
+                tracing::error!("cannot be handed over: mailboxes of acknowledged delivery");
                 return self.tell_moved(carriage, None);
             }
             Step::OlderSettled.reached();
@@ -193,6 +255,7 @@ impl<H: Handler> Loop<H> {
                 Sent::All if carriage.state == State::Ending => {
                     let connections = carriage.connections;
                     self.core.counters().handed_over += connections;
+                    self.core.counters().not_handed_over += carriage.staying;
                     return self.tell_moved(carriage, Some(connections));
                 }
                 Sent::All => {}
@@ -217,6 +280,10 @@ impl<H: Handler> Loop<H> {
             carriage.ways[way].sink.listener(place, Carried::Listener(index));
             index += 1;
         }
+        if self.core.number == 0 {
+            let legacy = self.handler.legacy();
+            carriage.ways.iter_mut().for_each(|way| way.sink.legacy(&legacy));
+        }
         carriage.state = State::Sending;
     }
 
@@ -225,10 +292,7 @@ impl<H: Handler> Loop<H> {
         let end = self.core.entries_max();
         while carriage.state == State::Sending {
             if carriage.cursor == end {
-                carriage.ways.iter_mut().for_each(|way| way.sink.end());
-                carriage.state = State::Ending;
-                Step::OlderEnding.reached();
-                return true;
+                return self.leave_estate(carriage);
             }
             let way = carriage.next_way(self.core.number);
             let sink = &mut carriage.ways[way].sink;
@@ -241,10 +305,39 @@ impl<H: Handler> Loop<H> {
             if matches!(phase, None | Some(Phase::Retiring)) {
                 continue; // it is over, and was shut down
             }
-            let Some(connection) = self.core.carried(index) else { return false };
-            sink.connection(&connection, Carried::Connection(index));
-            carriage.connections += 1;
+            match self.core.carried(index) {
+                Parcel::Goes(connection) => {
+                    sink.connection(&connection, Carried::Connection(index));
+                    carriage.connections += 1;
+                }
+                Parcel::Stays => carriage.staying += 1,
+                Parcel::Stuck => {
+                    tracing::error!(
+                        connection = %self.core.id(index),
+                        "cannot be handed over: it waits for something"
+                    );
+                    return false;
+                }
+            }
         }
+        true
+    }
+
+    /// Puts what the homes here have, until a way has enough, and then the ends.
+    fn leave_estate(&mut self, carriage: &mut Carriage) -> bool {
+        let home = &self.core.channels.home;
+        while let Some((heirloom, next)) = home.heirloom(carriage.estate) {
+            let to = carriage.homes.home_of_channel(heirloom.channel()).index();
+            let sink = &mut carriage.ways[to].sink;
+            if !sink.has_room() {
+                return true;
+            }
+            heirloom.put(sink);
+            carriage.estate = next;
+        }
+        carriage.ways.iter_mut().for_each(|way| way.sink.end());
+        carriage.state = State::Ending;
+        Step::OlderEnding.reached();
         true
     }
 

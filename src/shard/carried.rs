@@ -8,10 +8,12 @@ use super::connection::{Connection, Flags, PartialHead};
 use super::core::Core;
 use super::guard;
 use super::phase::Phase;
+use super::returns::{membership_of, name_of};
 use super::slab::Index;
 use super::wheel::{Tick, ticks_in};
-use crate::handler::Handler;
-use crate::handover::{Connection as Handed, Stage};
+use crate::handler::{ConnectionId, Handler};
+use crate::handover::{Connection as Handed, Membership, Stage};
+use crate::hub::MemberId;
 use crate::limits::WHEEL_TICK_MS;
 use crate::ws::handshake::HeadScanner;
 use crate::ws::{Assembler, Role};
@@ -27,6 +29,18 @@ pub(crate) enum Unfit {
     State,
     /// What arrived of its request or message is none by this process's rules.
     Input,
+    /// There is no room for a channel that it is in.
+    Channels,
+}
+
+/// A connection of a shard that stands still.
+pub(super) enum Parcel {
+    /// It goes to the other process.
+    Goes(Box<Handed>),
+    /// It ends with this one.
+    Stays,
+    /// It cannot go there now.
+    Stuck,
 }
 
 impl<H: Handler> Core<H> {
@@ -36,23 +50,40 @@ impl<H: Handler> Core<H> {
             && self.effects.is_empty()
             && self.endings.is_empty()
             && self.leavers.is_empty()
+            && self.caught_up.is_empty()
             && self.jobs.is_idle()
+            && self.sign_ins.is_quiet()
+            && self.consultations.is_quiet()
+            && self.has_reported()
+            && !self.tellings.has_work()
+            && !self.listings.has_work()
+            && self.channels.is_quiet()
     }
 
     /// Whether all that this shard has can be handed over.
     pub(super) fn is_portable(&self) -> bool {
-        H::is_portable()
-            && self.channels.fanout.membership_count() == 0
-            && self.channels.home.streams.count() == 0
+        H::is_portable() && self.channels.home.is_portable()
     }
 
     pub(super) fn phase(&self, index: Index) -> Option<Phase> {
         self.connections.get(index).map(|connection| connection.phase)
     }
 
-    /// The connection at `index`, for another process; `None` if it cannot go there.
-    pub(super) fn carried(&self, index: Index) -> Option<Handed> {
-        let connection = self.connections.get(index)?;
+    /// The connection at `index`, for another process.
+    pub(super) fn carried(&self, index: Index) -> Parcel {
+        let Some(connection) = self.connections.get(index) else { return Parcel::Stuck };
+        let head = connection.busy.as_ref().and_then(|busy| busy.head.as_ref());
+        let is_introduced = head.is_some_and(|head| head.introduction.is_some());
+        if is_introduced || connection.state.as_ref().is_some_and(|state| H::stays(state)) {
+            return Parcel::Stays;
+        }
+        match self.packed(index, connection) {
+            Some(handed) => Parcel::Goes(Box::new(handed)),
+            None => Parcel::Stuck,
+        }
+    }
+
+    fn packed(&self, index: Index, connection: &Connection<H::Connection>) -> Option<Handed> {
         let is_open = connection.phase.is_open();
         let mut handed = Handed {
             stage: stage_of(connection.phase)?,
@@ -77,17 +108,17 @@ impl<H: Handler> Core<H> {
         }
         if is_open {
             let state = connection.state.as_ref().expect("open ones have one");
-            handed.state = guard(|| H::pack(state))?;
+            handed.state = guard(|| H::pack(state)).flatten()?;
+            handed.memberships = self.memberships(index);
+            handed.name = name_of(self.channels.here, self.id(index));
         }
         if let Some(busy) = &connection.busy {
-            if busy.held_back.is_some() || busy.set_aside.is_some() || busy.held_bytes > 0 {
+            if busy.held_back.is_some() || busy.held_bytes > 0 {
                 return None;
             }
+            handed.aside = self.carried_aside(busy);
             busy.assembler.replay(&mut handed.input);
             if let Some(head) = &busy.head {
-                if head.introduction.is_some() {
-                    return None;
-                }
                 handed.head.clone_from(&head.bytes);
                 handed.client = head.proxied;
             }
@@ -97,13 +128,25 @@ impl<H: Handler> Core<H> {
         Some(handed)
     }
 
+    /// The channels that a connection is in.
+    fn memberships(&self, index: Index) -> Vec<Membership> {
+        let (fanout, member) = (&self.channels.fanout, MemberId(index.as_u32()));
+        let mut all = Vec::new();
+        fanout.each_of(member, |channel, standing| {
+            let id = fanout.find(channel).expect("it has this member");
+            let reading = fanout.reading(id, member).expect("it is one");
+            all.push(membership_of(channel, standing, &reading));
+        });
+        all
+    }
+
     /// Takes a connection over, without touching its socket.
     pub(super) fn take_over(
         &mut self,
         handler: &mut H,
         mut handed: Handed,
         socket: OwnedFd,
-    ) -> Result<(), Unfit> {
+    ) -> Result<ConnectionId, Unfit> {
         let serial = self.next_serial;
         let mut connection = Connection::new(socket, serial, self.tick);
         connection.phase = phase_of(handed.stage);
@@ -126,7 +169,13 @@ impl<H: Handler> Core<H> {
         }
         self.take_over_stage(handler, &handed, &mut connection)?;
         self.take_over_bytes(&mut handed, &mut connection)?;
-        self.seat(&handed, connection)
+        let id = self.seat(&handed, connection)?;
+        for membership in handed.memberships {
+            self.channels.readmit(id, handed.name, membership)?;
+            self.open(id).expect("seated above").channel_count += 1;
+        }
+        self.take_over_aside(id, handed.aside)?;
+        Ok(id)
     }
 
     /// Its request, or its route and the application's state.
@@ -196,7 +245,7 @@ impl<H: Handler> Core<H> {
         &mut self,
         handed: &Handed,
         connection: Connection<H::Connection>,
-    ) -> Result<(), Unfit> {
+    ) -> Result<ConnectionId, Unfit> {
         let seats = &self.settings.seats;
         let has_seat = if handed.is_surplus {
             seats.reserve_surplus()
@@ -221,7 +270,7 @@ impl<H: Handler> Core<H> {
         }
         self.counters.taken_over += 1;
         self.schedule(index);
-        Ok(())
+        Ok(self.id(index))
     }
 
     /// Watches connections that were taken over, from slot `cursor` on, at most `share` of them;

@@ -24,6 +24,7 @@ use super::message::{
 use super::redeliveries::Redeliveries;
 use super::replacing::Replaced;
 use super::requests::Requests;
+use super::returns::Returns;
 use super::selections::Selections;
 use super::slab::Index;
 use crate::handler::{ConnectionId, JoinError, Keep, Position, Present, PublishError};
@@ -61,6 +62,8 @@ pub(crate) struct Channels {
     /// Homes that did not hear, for want of room, that somebody is shown otherwise.
     presence_unheard: u64,
     pub(super) replaced: Replaced,
+    /// What homes are to be told of connections that were taken over.
+    pub(super) returns: Returns,
     /// Publications that were translated here for members here.
     pub(super) translated: u64,
 }
@@ -109,6 +112,7 @@ impl Channels {
             joins_dropped: 0,
             presence_unheard: 0,
             replaced: Replaced::default(),
+            returns: Returns::default(),
             translated: 0,
         }
     }
@@ -333,6 +337,22 @@ impl Channels {
         }
     }
 
+    /// Whether nothing is under way here that would lead to a message, to a connection of this
+    /// shard or to another shard.
+    pub(super) fn is_quiet(&self) -> bool {
+        let mut homes = (0..self.homes.shard_count()).map(ShardId::new);
+        let is_owed = |home| {
+            self.absences.owes(home)
+                || self.fanout.has_changes(home)
+                || self.home.next_mending(home).is_some()
+        };
+        !self.has_work()
+            && self.requests.count() == 0
+            && self.entering.is_empty()
+            && !self.home.attendance.has_news()
+            && !homes.any(is_owed)
+    }
+
     /// Whether some other shard is still to hear of something, for want of room.
     #[cfg(test)]
     pub(super) fn is_behind(&self) -> bool {
@@ -413,12 +433,14 @@ impl Channels {
             Message::Absent { channel, connection, gone } => {
                 self.home.absent(shard(), connection, &channel, gone);
             }
+            Message::Returned(returned) => self.returned(shard(), &returned),
             Message::Placed { .. }
             | Message::Entered(_)
             | Message::Answered(_)
             | Message::SignIn { .. }
             | Message::SignedIn { .. }
             | Message::SignOut { .. }
+            | Message::CountAgain { .. }
             | Message::Consult(_)
             | Message::Unconsult { .. }
             | Message::Consulted(_)

@@ -63,6 +63,11 @@ struct Open {
 }
 
 impl Consultations {
+    /// Whether no question is open, nor to be called off.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.open.is_empty() && self.unwanted.is_empty()
+    }
+
     fn ask(
         &mut self,
         (mesh, control): (&mut Member<Message>, MemberId),
@@ -139,6 +144,16 @@ impl Consultations {
         let Some(open) = self.open.remove(&(connection, id)) else { return false };
         self.close(&open);
         true
+    }
+
+    /// A question that is open, if there is one; it is called off.
+    fn give_up_next(&mut self) -> Option<(ConnectionId, u32)> {
+        let (key, open) = self.open.pop_first()?;
+        self.close(&open);
+        if open.waiting.is_none() {
+            self.unwanted.push_back(key);
+        }
+        Some(key)
     }
 
     /// A connection is gone; returns how many questions it had open.
@@ -222,6 +237,21 @@ impl<H: Handler> Core<H> {
 }
 
 impl<H: Handler> Turn<'_, H> {
+    /// The shard is to stand still, and answers will come too late: whoever waits for one hears
+    /// that there is none now. What is asked by that is given up in a later turn.
+    pub(super) fn give_up_consults(&mut self, handler: &mut H) {
+        for _ in 0..self.core.consultations.open.len() {
+            let Some((connection, id)) = self.core.consultations.give_up_next() else { return };
+            self.core.counters.consults_cancelled += 1;
+            let peer = &mut Peer::new(self, connection);
+            if guard(|| handler.consulted(peer, id, Err(ConsultError::Unanswered))).is_none() {
+                self.panicked(Index::new(connection.index()));
+            }
+            self.tell_endings(handler);
+        }
+        self.core.call_off_consults();
+    }
+
     /// The control thread's answer to a question.
     pub(super) fn consulted(&mut self, handler: &mut H, consulted: Consulted) {
         let Consulted { connection, id, answer } = consulted;

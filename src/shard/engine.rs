@@ -179,6 +179,10 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
         self.core.sign_out(user);
     }
 
+    fn count_again(&mut self, user: &str) {
+        self.core.channels.count_again(user);
+    }
+
     fn belong_to(&mut self, connection: ConnectionId, user: &str) {
         if self.core.open(connection).is_some() {
             self.core.tellings.roster.enter(MemberId(connection.index()), user);

@@ -69,6 +69,11 @@ impl Entering {
         expected.is_some_and(|expected| !expected.has_left || expected.next.is_some())
     }
 
+    /// Whether no answer is awaited.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Answers that are awaited.
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {

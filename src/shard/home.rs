@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::attendance::{Attendance, Attendant};
+use super::estate::Inheritance;
 use super::forms::{Words, numbered, tagged, with_both};
 use super::message::{Gone, Version};
 use super::sections::with_deltas;
@@ -46,12 +47,13 @@ pub(super) struct Home {
     pub(super) streams: Streams<Frame>,
     pub(super) attendance: Attendance,
     /// What users have not acknowledged, by their connections and those's shards.
-    outstanding: Outstanding<Frame, Link>,
+    pub(super) outstanding: Outstanding<Frame, Link>,
+    pub(super) inheritance: Inheritance,
     pub(super) words: Words,
     pub(super) now: Instant,
     began: Instant,
     /// Seconds since the start.
-    now_s: u32,
+    pub(super) now_s: u32,
     /// The same in milliseconds.
     now_ms: u64,
     pub(super) interest_refused: u64,
@@ -86,6 +88,7 @@ impl Home {
             streams: Streams::new(StreamBounds::default(), seed, hasher.clone()),
             attendance: Attendance::new(hasher),
             outstanding: Outstanding::new(AckBounds::default(), hasher.hash_one(seed)),
+            inheritance: Inheritance::default(),
             words: Words::default(),
             now,
             began: now,

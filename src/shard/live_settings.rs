@@ -27,12 +27,28 @@ pub struct LiveSettings {
 impl LiveSettings {
     /// The first settings, if a server can go by them.
     pub fn new(settings: SessionSettings) -> Result<Self, SessionSettingsError> {
+        Self::inheriting(settings, &[])
+    }
+
+    /// The same for a process that takes sessions over from one with this
+    /// [`heritage`](Self::heritage): clients keep their ids.
+    pub fn inheriting(
+        settings: SessionSettings,
+        heritage: &[u8],
+    ) -> Result<Self, SessionSettingsError> {
         settings.validate()?;
-        let lineage = Lineage::new(RandomState::new().hash_one(0));
+        let inherited = heritage.try_into().ok().map(u64::from_le_bytes);
+        let lineage = inherited.unwrap_or_else(|| RandomState::new().hash_one(0));
+        let lineage = Lineage::new(lineage);
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(|_| SessionSettingsError::NoRandomBytes)?;
         let session_key = SessionKey::new(key);
         Ok(Self { settings: watch::Sender::new(Arc::new(settings)), lineage, session_key })
+    }
+
+    /// What a process that takes the sessions over has to know beside them.
+    pub fn heritage(&self) -> Vec<u8> {
+        self.lineage.bits().to_le_bytes().to_vec()
     }
 
     /// What this node is called where clients over HTTP say which node they mean.

@@ -88,6 +88,8 @@ pub(crate) struct Loop<H: Handler> {
     pub(super) channels: Vec<NewWay>,
     /// Where this shard stands with sending all that it has to them.
     pub(super) carriage: Option<Box<Carriage>>,
+    /// The homes have yet to hear of the connections that were taken over.
+    pub(super) is_settling_in: bool,
     /// Connections from this slot on that were taken over are not watched yet.
     pub(super) unwatched: Option<u32>,
 }
@@ -123,6 +125,7 @@ impl<H: Handler> Loop<H> {
             hand_over_at: None,
             channels: Vec::new(),
             carriage: None,
+            is_settling_in: false,
             unwatched: None,
         };
         shard.watch_bell();
@@ -143,7 +146,7 @@ impl<H: Handler> Loop<H> {
 
     /// One pass over everything there is to do; waits first, if there is nothing. It breaks when
     /// all connections are closed after a stop.
-    fn turn(&mut self) -> ControlFlow<()> {
+    pub(super) fn turn(&mut self) -> ControlFlow<()> {
         let waited = self.enter();
         let began = clock::now();
         if waited && began.duration_since(self.core.now) >= PARK_PERIOD {
@@ -154,7 +157,13 @@ impl<H: Handler> Loop<H> {
         self.core.counters().turns += 1;
         let happened = self.take_completions();
         self.settle();
-        let worked = if self.is_still() { self.work_still() } else { self.work() };
+        let worked = if self.is_settling_in {
+            self.work_settling_in()
+        } else if self.is_still() {
+            self.work_still()
+        } else {
+            self.work()
+        };
         self.drain_connections();
         self.hand_over();
         self.core.send_reports();
@@ -267,19 +276,8 @@ impl<H: Handler> Loop<H> {
     /// All sources, each within its share; true if any of them had something.
     fn work(&mut self) -> bool {
         let mut worked = self.take_messages();
-        self.core.catch_up();
-        worked |= self.finish_jobs();
         worked |= self.watch_adopted();
-        for token in self.core.take_rested() {
-            self.rearm(token);
-        }
-        let (mut turn, handler) = self.turn_parts();
-        worked |= turn.tell_users(handler, TELLINGS_SHARE) > 0;
-        worked |= turn.list_channels(LISTING_SHARE);
-        self.time("user command");
-        worked |= self.admit();
-        worked |= self.take_passed();
-        worked |= self.announce();
+        worked |= self.work_without_clients();
         if !self.core.channels.fanout.has_announcements() {
             worked |= self.read_ready();
             worked |= self.announce();
@@ -289,10 +287,31 @@ impl<H: Handler> Loop<H> {
         let (mut turn, handler) = self.turn_parts();
         turn.expire(handler, &mut looks);
         self.time("deadline");
-        let (mut turn, handler) = self.turn_parts();
-        worked |= turn.fan_out(handler, FANOUT_TURN_SHARE) > 0;
-        self.time("fan-out");
+        worked |= self.fan_out();
         worked
+    }
+
+    /// What comes from elsewhere than clients, or was left by them.
+    pub(super) fn work_without_clients(&mut self) -> bool {
+        self.core.catch_up();
+        let mut worked = self.finish_jobs();
+        for token in self.core.take_rested() {
+            self.rearm(token);
+        }
+        let (mut turn, handler) = self.turn_parts();
+        worked |= turn.tell_users(handler, TELLINGS_SHARE) > 0;
+        worked |= turn.list_channels(LISTING_SHARE);
+        self.time("user command");
+        worked |= self.admit();
+        worked |= self.take_passed();
+        worked | self.announce()
+    }
+
+    pub(super) fn fan_out(&mut self) -> bool {
+        let (mut turn, handler) = self.turn_parts();
+        let delivered = turn.fan_out(handler, FANOUT_TURN_SHARE) > 0;
+        self.time("fan-out");
+        delivered
     }
 
     pub(super) fn finish_jobs(&mut self) -> bool {
@@ -379,6 +398,11 @@ impl<H: Handler> Loop<H> {
 
     fn stop(&mut self) {
         if !matches!(self.service, Service::Running) {
+            return;
+        }
+        if self.is_settling_in {
+            // Nothing has become of it: what it has is the other process's still.
+            self.service = Service::Left;
             return;
         }
         let deadline = self.core.now + self.drain_timeout;

@@ -52,6 +52,10 @@ pub(crate) enum Message {
     ShowAnew(Box<ShowAnew>),
     /// From a channel's home: whoever of yours is in it gives way to somebody who enters.
     Replaced { channel: Arc<str> },
+    /// To a channel's home: a member that was taken over from another process is here now.
+    Returned(Box<Returned>),
+    /// To a user's home: a connection that was counted in another process is here now.
+    CountAgain { user: Arc<str> },
     /// To a user's home: may this connection be counted for it? A request.
     SignIn { user: Arc<str>, limit: u32, connection: ConnectionId },
     /// The home's answer to [`Message::SignIn`].
@@ -94,12 +98,22 @@ pub(crate) enum HandOver {
     /// From the control thread: stand still, and send all connections to the shards of another
     /// process, of which there are this many.
     Freeze { shards: u16, attempt: u8 },
+    /// From the control thread: how much have you said and heard? Asked until nothing is on its way
+    /// between any two.
+    Survey { round: u32 },
+    /// The answer to [`HandOver::Survey`]: messages sent and received so far, and whether this
+    /// shard has nothing to do that would lead to another.
+    Surveyed { round: u32, sent: u64, received: u64, is_idle: bool },
+    /// From the control thread: nothing is on its way any more; send what you have.
+    Send,
     /// To the control thread: all is sent, these connections; or it cannot be, and nothing counts.
     Moved { connections: Option<u64> },
     /// From the control thread: nothing has become of it; go on.
     Thaw,
     /// From the control thread: everything is the other process's; end, and touch nothing.
     Leave,
+    /// Between shards that have taken over: you know of all that I have for you.
+    Settled,
 }
 
 impl Message {
@@ -118,6 +132,19 @@ pub(crate) struct ShowAnew {
     pub(crate) channel: Arc<str>,
     pub(crate) connection: ConnectionId,
     pub(crate) present: Present,
+}
+
+/// A member of a channel that was taken over from another process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Returned {
+    pub(crate) channel: Arc<str>,
+    pub(crate) connection: ConnectionId,
+    /// The name by which the channel's home knew it there.
+    pub(crate) former: u64,
+    pub(crate) is_present: bool,
+    pub(crate) acknowledges: bool,
+    pub(crate) hears_joins: bool,
+    pub(crate) takes_deltas: bool,
 }
 
 /// A publication that its home is to keep.

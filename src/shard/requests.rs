@@ -91,7 +91,6 @@ impl Requests {
     }
 
     /// How many wait, for all homes.
-    #[cfg(test)]
     pub(super) fn count(&self) -> usize {
         self.count
     }

@@ -73,10 +73,12 @@ const CHANNELS_LISTED: u8 = 30;
 const REDELIVER: u8 = 31;
 const REPORTED: u8 = 32;
 const HAND_OVER: u8 = 33;
+const RETURNED: u8 = 34;
+const COUNT_AGAIN: u8 = 35;
 
 /// The kind that was added last.
 #[cfg(test)]
-const LAST: u8 = HAND_OVER;
+const LAST: u8 = COUNT_AGAIN;
 
 impl Message {
     /// Appends the serial form.
@@ -117,6 +119,8 @@ impl Message {
                 .connection(*connection)
                 .one_of(&SIGN_IN_RESULTS, result),
             Self::SignOut { user } => put.tag(SIGN_OUT).text(user),
+            Self::Returned(returned) => put.tag(RETURNED).returned(returned),
+            Self::CountAgain { user } => put.tag(COUNT_AGAIN).text(user),
             Self::Consult(consult) => put.tag(CONSULT).consult(consult),
             Self::Unconsult { connection, id } => {
                 put.tag(UNCONSULT).connection(*connection).u32(*id)
@@ -184,6 +188,8 @@ impl Message {
                 result: take.sign_in_result()?,
             },
             SIGN_OUT => Self::SignOut { user: take.text()? },
+            RETURNED => Self::Returned(Box::new(take.returned()?)),
+            COUNT_AGAIN => Self::CountAgain { user: take.text()? },
             CONSULT => Self::Consult(Box::new(take.consult()?)),
             UNCONSULT => Self::Unconsult { connection: take.connection()?, id: take.u32()? },
             CONSULTED => Self::Consulted(Box::new(take.consulted()?)),
@@ -221,7 +227,7 @@ impl Message {
 #[cfg(test)]
 mod tests {
     use super::super::message::{
-        Consult, Consulted, Counted, HandOver, ListChannels, Listed, TellUser,
+        Consult, Consulted, Counted, HandOver, ListChannels, Listed, Returned, TellUser,
     };
     use super::*;
     use crate::handler::ConnectionId;
@@ -307,11 +313,6 @@ mod tests {
                 found: Some(Arc::new(vec![listed("a", 1), listed("ab", u32::MAX)])),
             },
             Message::Stop,
-            Message::HandOver(HandOver::Freeze { shards: 513, attempt: 7 }),
-            Message::HandOver(HandOver::Moved { connections: Some(u64::MAX - 4) }),
-            Message::HandOver(HandOver::Moved { connections: None }),
-            Message::HandOver(HandOver::Thaw),
-            Message::HandOver(HandOver::Leave),
             Message::Count { round: 77 },
             Message::Counted(Box::new(counted())),
         ];
@@ -321,8 +322,39 @@ mod tests {
             result,
         });
         messages.extend(signed_in);
+        messages.extend(hand_overs(connection));
         messages.extend(stream::tests::messages());
         messages
+    }
+
+    /// The steps of a hand-over, and what they lead to.
+    fn hand_overs(connection: ConnectionId) -> Vec<Message> {
+        vec![
+            Message::HandOver(HandOver::Freeze { shards: 513, attempt: 7 }),
+            Message::HandOver(HandOver::Moved { connections: Some(u64::MAX - 4) }),
+            Message::HandOver(HandOver::Moved { connections: None }),
+            Message::HandOver(HandOver::Thaw),
+            Message::HandOver(HandOver::Leave),
+            Message::HandOver(HandOver::Survey { round: 9 }),
+            Message::HandOver(HandOver::Surveyed {
+                round: 10,
+                sent: u64::MAX - 5,
+                received: 11,
+                is_idle: true,
+            }),
+            Message::HandOver(HandOver::Send),
+            Message::HandOver(HandOver::Settled),
+            Message::CountAgain { user: "eve".into() },
+            Message::Returned(Box::new(Returned {
+                channel: "news".into(),
+                connection,
+                former: u64::MAX - 6,
+                is_present: true,
+                acknowledges: false,
+                hears_joins: true,
+                takes_deltas: false,
+            })),
+        ]
     }
 
     fn encoded(message: &Message) -> Vec<u8> {
@@ -370,6 +402,8 @@ mod tests {
             Message::UserTold { .. } => USER_TOLD,
             Message::ListChannels(_) => LIST_CHANNELS,
             Message::ChannelsListed { .. } => CHANNELS_LISTED,
+            Message::Returned(_) => RETURNED,
+            Message::CountAgain { .. } => COUNT_AGAIN,
         });
         let kinds: std::collections::BTreeSet<_> = kinds.collect();
         assert!(kinds.into_iter().eq(PUBLISH..=LAST));

@@ -16,6 +16,7 @@ use super::client_counters::{self, of_disconnect};
 use super::client_words::{format_of, joins, kind_of};
 use super::connection::Connection;
 use super::encodings::Encodings;
+use super::legacy;
 use super::live_settings::{InForce, LiveSettings};
 use super::recent_words::RecentWords;
 use super::session_settings::{SessionSettings, SessionSettingsError};
@@ -25,6 +26,7 @@ use crate::handler::{
     JoinError, JoinEvent, Limits, Message, MessageKind, Origins, Peer, Position, Request, Route,
     Routes, Shard, SignInError, Upgrade, Word,
 };
+use crate::handover;
 use crate::limits::USER_ID_BYTES_MAX;
 use crate::protocol::{
     Commands, DisconnectCode, Format, Lineage, Transport, delta, json, protobuf, translate,
@@ -151,6 +153,15 @@ impl Sessions {
     }
 }
 
+/// How clients are asked whether they are there.
+fn heartbeat(by_messages: bool, is_binary: bool) -> Heartbeat {
+    match (by_messages, is_binary) {
+        (false, _) => Heartbeat::Ping,
+        (true, false) => Heartbeat::Text(json::PING),
+        (true, true) => Heartbeat::Binary(protobuf::PING),
+    }
+}
+
 /// Where a session lives: an entry of the slab. What a connected one takes before it subscribes is
 /// this and the allocator's and the wheel's share of it, well under 250 bytes.
 const _: () = assert!(size_of::<Connection<Session>>() <= 80);
@@ -206,11 +217,7 @@ impl Handler for Sessions {
             Some(protocol) => accept.protocol(protocol),
             None => accept,
         };
-        let heartbeat = match format {
-            _ if has_frame_pings => Heartbeat::Ping,
-            Format::Json => Heartbeat::Text(json::PING),
-            Format::Protobuf => Heartbeat::Binary(protobuf::PING),
-        };
+        let heartbeat = heartbeat(!has_frame_pings, format == Format::Protobuf);
         // The first ping comes after the connect reply, never before it.
         accept.heartbeat(heartbeat).heartbeat_later().into()
     }
@@ -365,6 +372,57 @@ impl Handler for Sessions {
             session.late(&self.terms, &mut self.effects);
             self.obey(peer);
             self.flush(peer);
+        }
+    }
+
+    fn is_portable() -> bool {
+        true
+    }
+
+    fn legacy(&self) -> Vec<u8> {
+        legacy::of(&self.terms.revoked)
+    }
+
+    fn inherit(&mut self, legacy: &[u8]) -> bool {
+        let revoked = legacy::revoked(legacy, self.terms.now);
+        let is_known = revoked.is_some();
+        self.terms.revoked = revoked.unwrap_or_default();
+        is_known
+    }
+
+    /// Streams over HTTP are the control thread's, and end with it: their clients come back.
+    fn stays(session: &Session) -> bool {
+        session.transport().is_emulated()
+    }
+
+    fn pack(session: &Session) -> Option<Vec<u8>> {
+        session.carried().map(|carried| carried.encode())
+    }
+
+    fn unpack(&mut self, bytes: &[u8]) -> Option<(Session, Heartbeat)> {
+        let carried = match handover::Session::decode(bytes) {
+            Ok(carried) => carried,
+            Err(error) => {
+                tracing::error!(%error, "a session cannot be taken over");
+                return None;
+            }
+        };
+        let heartbeat = heartbeat(carried.has_message_pings, carried.is_binary);
+        Some((Session::taken_over(carried)?, heartbeat))
+    }
+
+    fn taken_over(&mut self, peer: &mut Peer<'_, Self>) {
+        let Some(session) = peer.state() else { return };
+        let (user, marks) = (session.user().to_owned(), session.marks());
+        let (is_connected, is_signed_in) = (session.has_connected(), session.is_signed_in());
+        if is_connected {
+            peer.belong_to(&user);
+        }
+        for mark in marks {
+            peer.mark(&mark);
+        }
+        if is_signed_in {
+            peer.shard().count_again(&user);
         }
     }
 

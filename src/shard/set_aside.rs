@@ -14,7 +14,8 @@
 
 use std::collections::VecDeque;
 
-use super::connection::Connection;
+use super::carried::Unfit;
+use super::connection::{Busy, Connection};
 use super::core::{Core, Turn};
 use super::forms::{Readable, of_frames};
 use super::guard;
@@ -22,6 +23,7 @@ use super::output::{NONE, Output};
 use super::sections::Section;
 use super::slab::Index;
 use crate::handler::{ConnectionId, Handler, Overflow};
+use crate::handover;
 use crate::hub::{ChannelId, MemberId};
 use crate::limits::{SET_ASIDE_BYTES_MAX, SET_ASIDE_FRAMES_MAX, SET_ASIDE_SHARE};
 use crate::ring::Frame;
@@ -194,6 +196,42 @@ impl<H: Handler> Core<H> {
             let serial = one.serial;
             self.caught_up.push_back((serial, index));
         }
+    }
+}
+
+impl<H: Handler> Core<H> {
+    /// What is set aside for a connection, for another process.
+    pub(super) fn carried_aside(&self, busy: &Busy) -> Vec<handover::Aside> {
+        let waiting = busy.set_aside.iter().flat_map(|aside| &aside.waiting);
+        let carried = waiting.map(|one| handover::Aside {
+            channel: self.channels.fanout.name(one.channel).to_owned(),
+            frame: one.frame.to_vec(),
+            gives_way: one.gives_way,
+        });
+        carried.collect()
+    }
+
+    /// The same of another process, for a connection that is a member again.
+    pub(super) fn take_over_aside(
+        &mut self,
+        connection: ConnectionId,
+        carried: Vec<handover::Aside>,
+    ) -> Result<(), Unfit> {
+        for handover::Aside { channel, frame, gives_way } in carried {
+            let channel = self.channels.fanout.find(&channel).ok_or(Unfit::Channels)?;
+            let one = self.open(connection).ok_or(Unfit::State)?;
+            let aside = one.busy().set_aside.get_or_insert_default();
+            aside.bytes += frame.len() + size_of::<Aside>();
+            aside.waiting.push_back(Aside { channel, frame: frame.into(), gives_way });
+        }
+        let index = Index::new(connection.index());
+        let Some(one) = self.connections.get(index) else { return Ok(()) };
+        let (bytes, is_free) = (one.set_aside_bytes(), one.backlog_bytes() == 0);
+        self.set_aside_bytes += bytes;
+        if is_free {
+            self.caught_up(index);
+        }
+        Ok(())
     }
 }
 

@@ -82,6 +82,19 @@ impl SignIns {
         self.send_owed(mesh, home);
     }
 
+    /// Counts a connection that another process has counted before, whatever the limit is now.
+    pub(super) fn count_again(&mut self, user: &str) {
+        if let Err(error) = self.users.sign_in(user, u32::MAX) {
+            // As many users as there were had room there.
+            tracing::error!(?error, "a connection that was taken over is not counted");
+        }
+    }
+
+    /// Whether every sign-out has been told.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.owed.iter().all(VecDeque::is_empty)
+    }
+
     /// Hands on sign-outs in their order, as far as there is room.
     fn send_owed(&mut self, mesh: &mut Member<Message>, home: ShardId) {
         let owed = &mut self.owed[home.index()];
@@ -144,6 +157,7 @@ impl<H: Handler> Turn<'_, H> {
                 self.signed_in(handler, &user, connection, result);
             }
             Message::SignOut { user } => self.core.sign_ins.users.sign_out(&user),
+            Message::CountAgain { user } => self.core.sign_ins.count_again(&user),
             Message::Entered(entered) => self.entered(handler, *entered),
             Message::Answered(answered) => self.answered(handler, *answered),
             Message::Consulted(consulted) => self.consulted(handler, *consulted),

@@ -90,6 +90,19 @@ impl Revoked {
         Ok(())
     }
 
+    /// Names of tokens, and until when they are revoked.
+    pub fn tokens(&self) -> impl Iterator<Item = (&str, Duration)> {
+        self.ids.iter().map(|(id, until)| (&**id, *until))
+    }
+
+    /// Users and channels, when those of their tokens that are revoked were issued at the latest,
+    /// and until when they are.
+    pub fn users(&self) -> impl Iterator<Item = ((&str, &str), Duration, Duration)> {
+        self.users.iter().flat_map(|(user, all)| {
+            all.iter().map(move |one| ((&**user, &*one.channel), one.issued, one.until))
+        })
+    }
+
     /// Whether a token is not to be believed.
     pub fn holds(&self, marks: &TokenMarks<'_>, now: Duration) -> bool {
         let of_id = self.ids.get(marks.id).filter(|_| !marks.id.is_empty());

@@ -53,7 +53,8 @@ const ARROWS: [(&str, &[&str]); 22] = [
     // common.
     ("token", &[]),
     ("backend", &["token", "protocol"]),
-    ("session", &["protocol", "filter", "token", "backend"]),
+    // `handover`, because only a session knows what of it the next process needs.
+    ("session", &["protocol", "filter", "token", "backend", "handover"]),
     ("hub", &["protocol", "filter"]),
     ("ws", &[]),
     // Pure: what a process says to its successor.

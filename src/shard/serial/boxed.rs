@@ -4,7 +4,7 @@ use super::SerialError;
 use super::fields::{Reader, Writer};
 use crate::shard::message::{
     Answered, Consult, Consulted, Enter, EnteredBy, HandOver, ListChannels, Place, PublishKept,
-    Version,
+    Returned, Version,
 };
 
 impl Writer<'_> {
@@ -52,7 +52,24 @@ impl Writer<'_> {
             }
             HandOver::Thaw => self.tag(2),
             HandOver::Leave => self.tag(3),
+            HandOver::Survey { round } => self.tag(4).u32(round),
+            HandOver::Surveyed { round, sent, received, is_idle } => {
+                self.tag(5).u32(round).u64(sent).u64(received).bool(is_idle)
+            }
+            HandOver::Send => self.tag(6),
+            HandOver::Settled => self.tag(7),
         }
+    }
+
+    pub(super) fn returned(&mut self, returned: &Returned) -> &mut Self {
+        let Returned { channel, connection, former, .. } = returned;
+        self.text(channel)
+            .connection(*connection)
+            .u64(*former)
+            .bool(returned.is_present)
+            .bool(returned.acknowledges)
+            .bool(returned.hears_joins)
+            .bool(returned.takes_deltas)
     }
 
     pub(super) fn reports(&mut self, reports: &[Box<[u8]>]) -> &mut Self {
@@ -81,7 +98,28 @@ impl Reader<'_> {
             1 => HandOver::Moved { connections: self.option(Reader::u64)? },
             2 => HandOver::Thaw,
             3 => HandOver::Leave,
+            4 => HandOver::Survey { round: self.u32()? },
+            5 => HandOver::Surveyed {
+                round: self.u32()?,
+                sent: self.u64()?,
+                received: self.u64()?,
+                is_idle: self.bool()?,
+            },
+            6 => HandOver::Send,
+            7 => HandOver::Settled,
             other => return Err(SerialError::Tag(other)),
+        })
+    }
+
+    pub(super) fn returned(&mut self) -> Result<Returned, SerialError> {
+        Ok(Returned {
+            channel: self.text()?,
+            connection: self.connection()?,
+            former: self.u64()?,
+            is_present: self.bool()?,
+            acknowledges: self.bool()?,
+            hears_joins: self.bool()?,
+            takes_deltas: self.bool()?,
         })
     }
 
