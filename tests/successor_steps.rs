@@ -16,7 +16,9 @@ use std::io::{Read, Write};
 use rustix::process::{Pid, Signal, kill_process};
 use tungstenite::WebSocket;
 
-use successor::{Patient, Server, Setup, has_ended, hear, poll, say, serving, state_of, wait_for};
+use successor::{
+    Asking, Patient, Server, Setup, has_ended, hear, poll, say, serving, state_of, wait_for,
+};
 
 #[path = "support/successor.rs"]
 mod successor;
@@ -120,6 +122,13 @@ impl World {
         late.expect_service(&self.server.address);
     }
 
+    /// The old process gives the new one up, and does not leave it behind.
+    fn expect_refusal(&self, asking: Asking, newer: Pid, why: &str) {
+        let (said, succeeded) = asking.end();
+        assert!(!succeeded && said.contains(why), "{said}");
+        poll("the new process is gone", || has_ended(newer).then_some(()));
+    }
+
     /// The connections have ended, as those of a process do that was killed.
     fn expect_end(mut self) {
         for socket in &mut self.clients {
@@ -154,9 +163,14 @@ fn upgrade(
     world.server.hold_at(step);
     world.server.next_has(shards);
     world.begin();
-    let asking = world.server.ask();
+    let mut asking = world.server.ask();
     let newer = asking.started();
-    let held = world.server.held_at(step);
+    let Some(held) = world.server.held_in_time(step, &mut asking) else {
+        let late = world.speak();
+        world.expect_refusal(asking, newer, " in time");
+        world.expect_answers(late);
+        return Some(world);
+    };
     let is_newer = step.starts_with("Newer");
     assert_eq!(held == newer, is_newer, "{held:?} at {step}");
     let late = world.speak();
@@ -176,9 +190,8 @@ fn upgrade(
         assert!(succeeded, "{said}");
         assert_eq!(serving(&said), newer);
     } else if !is_committed {
-        let (said, succeeded) = asking.end();
         let why = if fate == Fate::Killed { "ended before it took over" } else { " in time" };
-        assert!(!succeeded && said.contains(why), "{said}");
+        world.expect_refusal(asking, newer, why);
     }
     if is_committed || fate == Fate::GoesOn {
         world.server.pid = newer;
@@ -189,9 +202,6 @@ fn upgrade(
     if fate == Fate::StaysStopped && is_committed {
         assert_eq!(state_of(held), Some('T'), "it had nothing to do with it");
         kill(held);
-    }
-    if !is_committed && fate != Fate::GoesOn {
-        poll("the new process is gone", || has_ended(newer).then_some(()));
     }
     Some(world)
 }
@@ -241,7 +251,7 @@ fn whoever_stays_stopped_is_not_waited_for() {
         .into_iter()
         .filter(|((step, is_committed), _)| step.starts_with("Newer") != *is_committed);
     let setup = Setup {
-        flags: &["--upgrade-ready-timeout", "2s", "--upgrade-freeze-timeout", "1s"],
+        flags: &["--upgrade-ready-timeout", "3s", "--upgrade-freeze-timeout", "2s"],
         ..Setup::default()
     };
     run(seeds(160, 40), &setup, &stopped.collect::<Vec<_>>());

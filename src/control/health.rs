@@ -32,6 +32,9 @@ pub(super) async fn ready(State(context): State<Context>) -> Response {
     match context.asks.snapshot().await {
         None => reasons.push("a shard does not answer"),
         Some(snapshot) => {
+            if snapshot.is_handing_over {
+                reasons.push("handing over");
+            }
             let most = context.connections_max;
             if most > 0 && snapshot.connections() >= most {
                 reasons.push("every connection is taken");

@@ -4,7 +4,7 @@
 //!  older process                              newer process (its child)
 //!    Offer: addresses, shards ─────────────▶  builds its shards, checks itself
 //!    ◀───────────────────────────── Built: shards, seats   (or Refused, with the reason)
-//!    Channel × old shards × new shards ────▶
+//!    Channel × old shards × new shards ────▶  each way's new end says that it is there
 //!    shards stand still; connections ══════▶  shards take them, and touch none
 //!    ◀──────────────────── Committed: all of them are there, by count and checksum
 //!    leaves: closes its copies                serves

@@ -348,6 +348,35 @@ counters! {
     /// Clients told to come again, because commands that may be meant for them were said before it
     /// was known whose they are, and are not kept any more.
     user_commands_forgotten,
+    /// Upgrades of this server to another process that were begun.
+    handovers_begun,
+    /// Rehearsals of an upgrade.
+    handovers_rehearsed,
+    /// Upgrades by which this process has taken over: one, or none.
+    handovers_committed,
+    /// Milliseconds for which nothing was served meanwhile.
+    handovers_still_ms,
+    /// Upgrades that were asked for while there could be none: another one was under way, the
+    /// server was stopping, or what it has cannot be handed over.
+    handovers_declined,
+    /// Upgrades given up: the new process could not be started.
+    handovers_not_started,
+    /// Upgrades given up: the new process said why it cannot.
+    handovers_refused,
+    /// Upgrades given up: the new process ended without a word.
+    handovers_died,
+    /// Upgrades given up: the new process says what is not understood.
+    handovers_not_understood,
+    /// Upgrades given up: they took too long.
+    handovers_late,
+    /// Upgrades given up: some connections cannot be handed over.
+    handovers_not_portable,
+    /// Upgrades given up: a shard, or a way between the processes, broke.
+    handovers_broken,
+    /// Upgrades given up: the server was to stop.
+    handovers_stopped,
+    /// Times a shard waited for the other process to take what was sent.
+    handover_waits,
     /// Connections handed over to another process.
     handed_over,
     /// Connections that ended with the process that handed the others over: those of streams over

@@ -12,6 +12,8 @@ pub struct Snapshot {
     pub details: Details,
     /// Connections in any phase, by shard.
     pub shard_connections: Vec<u64>,
+    /// Nothing is served, because everything is on its way to another process.
+    pub is_handing_over: bool,
     /// Open WebSocket connections.
     pub open: u64,
     /// Channels with members on any shard, each counted once, at its home.

@@ -28,6 +28,8 @@ pub(super) struct Companions {
     /// Tells the door that nobody hands anything over any more.
     shards_gone: Option<oneshot::Sender<()>>,
     dealers: Vec<AbortHandle>,
+    /// Those who say until the end why there is no upgrade.
+    attendants: Vec<AbortHandle>,
 }
 
 impl Companions {
@@ -68,9 +70,10 @@ impl Companions {
         Ok(())
     }
 
-    /// One of the tasks listens, and is to end when the server stops.
-    pub(super) fn note_listener(&mut self, task: AbortHandle) {
-        self.dealers.push(task);
+    /// Starts one that is there until the shards have ended.
+    pub(super) fn add_attendant(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        let attendant = self.add(task);
+        self.attendants.push(attendant);
     }
 
     /// Starts to accept on a Unix socket.
@@ -91,6 +94,7 @@ impl Companions {
     /// Tells them that the shards have ended.
     pub(super) fn shards_ended(&mut self) {
         self.shards_gone = None; // its drop says so
+        self.attendants.drain(..).for_each(|attendant| attendant.abort());
     }
 
     /// All have ended.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::checks::{self, Facts};
+use super::pid_file::PidFile;
 use super::plan::{Plan, RingShape, Wanted};
 use super::predecessor::{self, Predecessor};
 use super::serving::Serving;
@@ -25,7 +26,7 @@ use crate::shard::{DoorSeats, Message, Seats};
 use crate::sys::bell::Bell;
 use crate::sys::signal::Signals;
 use crate::sys::step::Step;
-use crate::sys::{cpu, fdpass, socket};
+use crate::sys::{clock, cpu, fdpass, socket};
 
 /// What the control thread is asked from outside.
 #[derive(Debug)]
@@ -60,6 +61,9 @@ pub(super) struct Control {
     /// Where requests come in that are for no WebSocket; taken by the site.
     pub(super) door: Option<DoorEnd>,
     threads: Vec<std::thread::JoinHandle<()>>,
+    pub(super) pid_file: Option<PidFile>,
+    /// How long nothing was served while this process took over, if it has.
+    pub(super) stood_still: Option<Duration>,
 }
 
 /// The control thread's end of the door.
@@ -109,11 +113,12 @@ impl Control {
         let mut threads = Vec::new();
         let started = spawn(config, plan, meshes, &bells, door.as_ref(), &make, &mut threads)
             .and_then(|(starting, pass)| {
-                starting.steps(&mut places, predecessor.map(|one| (one, &plan, &pass[..])))?;
+                let predecessor = predecessor.map(|one| (one, &plan, &pass[..]));
+                let stood_still = starting.steps(&mut places, predecessor)?;
                 let addresses = places.iter().map(|place| place.address).collect();
-                Ok((addresses, listen_unix(unix_places)?, pass, starting.reports))
+                Ok((addresses, listen_unix(unix_places)?, pass, starting.reports, stood_still))
             });
-        let (addresses, unix, pass, reports) = match started {
+        let (addresses, unix, pass, reports, stood_still) = match started {
             Ok(started) => started,
             Err(error) => {
                 abandon(&mut mesh, &bells, threads);
@@ -138,6 +143,8 @@ impl Control {
             commands,
             door: door_end,
             threads,
+            pid_file: None,
+            stood_still,
         };
         Ok((control, sender))
     }
@@ -345,12 +352,13 @@ fn spawn<H: Handler>(
 
 impl Starting {
     /// Leads all shards through the steps of the start; notes the addresses they listen on. With a
-    /// predecessor they take its listeners and connections over instead.
+    /// predecessor they take its listeners and connections over instead: how long that took.
     fn steps(
         &self,
         places: &mut [Place],
         predecessor: Option<(&Predecessor, &Plan, &[Arc<OwnedFd>])>,
-    ) -> Result<(), StartError> {
+    ) -> Result<Option<Duration>, StartError> {
+        let mut stood_still = None;
         let mut rings: Vec<RawFd> = vec![-1; self.orders.len()];
         for _ in 0..self.orders.len() {
             if let Report::Made { number, ring } = self.next()? {
@@ -370,7 +378,7 @@ impl Starting {
             if let Err(error) = &taken_over {
                 predecessor.refuse(error);
             }
-            taken_over?;
+            stood_still = Some(taken_over?);
         } else {
             for place in places {
                 place.address = self.listen(*place)?;
@@ -379,19 +387,20 @@ impl Starting {
         for order in &self.orders {
             tell(order, Order::Serve { rings_work })?;
         }
-        Ok(())
+        Ok(stood_still)
     }
 
-    /// Lets the shards take over what the predecessor's send. Once this has returned without an
-    /// error, this process serves, and the other does not.
+    /// Lets the shards take over what the predecessor's send; returns how long nothing was served.
+    /// Once this has returned without an error, this process serves, and the other does not.
     fn take_over(
         &self,
         predecessor: &Predecessor,
         plan: &Plan,
         pass: &[Arc<OwnedFd>],
         (places, rings_work): (&[Place], bool),
-    ) -> Result<(), StartError> {
+    ) -> Result<Duration, StartError> {
         let ways = predecessor.built(plan).map_err(StartError::Succession)?;
+        let since = clock::now();
         let places: Arc<[Place]> = places.into();
         let shard_count = predecessor.shard_count();
         for order in &self.orders {
@@ -408,7 +417,7 @@ impl Starting {
         self.all(|| Order::SettleIn)?;
         predecessor.commit(connections).map_err(StartError::Succession)?;
         tracing::info!(connections, "taken over");
-        Ok(())
+        Ok(clock::now() - since)
     }
 
     /// The first shard claims the place, and the others join it; returns its address.

@@ -20,6 +20,7 @@ mod dealer;
 mod door;
 mod listing;
 mod notify;
+mod pid_file;
 pub mod plan;
 mod pool;
 mod predecessor;
@@ -33,6 +34,7 @@ mod survey;
 mod telling;
 mod unix;
 mod upgrade;
+mod watchdog;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -48,6 +50,7 @@ use crate::sys::signal::Signals;
 
 pub use self::asked::Succession;
 use self::control::{Command, Control};
+use self::pid_file::PidFile;
 use self::plan::Plan;
 pub use self::predecessor::{Predecessor, SuccessionError};
 pub use self::snapshot::Snapshot;
@@ -100,7 +103,12 @@ impl Server {
     ) -> Result<Snapshot, StartError> {
         let signals = Signals::block().map_err(StartError::Signals)?;
         let predecessor = hooks.predecessor.take();
-        let started = Control::start(config, site.is_some(), predecessor.as_ref(), make);
+        let started = hooks.prepare_pid_file().and_then(|pid_file| {
+            let (mut control, commands) =
+                Control::start(config, site.is_some(), predecessor.as_ref(), make)?;
+            control.pid_file = pid_file;
+            Ok((control, commands))
+        });
         if let (Err(error), Some(predecessor)) = (&started, &predecessor) {
             predecessor.refuse(error);
         }
@@ -173,6 +181,17 @@ pub struct Hooks {
     pub succession: Option<Succession>,
     /// The process that this one takes over from.
     pub predecessor: Option<Predecessor>,
+}
+
+impl Hooks {
+    /// Writes what nothing will be taken over without.
+    fn prepare_pid_file(&self) -> Result<Option<PidFile>, StartError> {
+        let path = self.succession.as_ref().and_then(|succession| succession.pid_file.as_deref());
+        let prepare = |path: &std::path::Path| {
+            PidFile::prepare(path).map_err(|error| StartError::PidFile(path.to_owned(), error))
+        };
+        path.map(prepare).transpose()
+    }
 }
 
 /// A server in the background. Dropping it stops the server and waits for it.

@@ -1,6 +1,6 @@
-//! Words for the supervisor: systemd's notification socket, and a pid file.
+//! Words for the supervisor, by systemd's notification socket.
 //!
-//! Both are for others, and nothing here depends on them: a failure is logged, and all goes on.
+//! They are for others, and nothing here depends on them: a failure is logged, and all goes on.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt;
@@ -20,8 +20,12 @@ pub(super) enum News {
     },
     /// It ends.
     Stopping,
-    /// This process serves from now on.
+    /// It serves from now on in the place of the process that has started it.
+    ReadyInstead,
+    /// Another process serves from now on.
     MainProcess(u32),
+    /// It does what it should.
+    Alive,
 }
 
 impl News {
@@ -32,7 +36,10 @@ impl News {
                 format!("RELOADING=1\nMONOTONIC_USEC={monotonic_us}")
             }
             Self::Stopping => "STOPPING=1".to_owned(),
+            // In one message: who ends a reload is who serves.
+            Self::ReadyInstead => format!("MAINPID={}\nREADY=1", std::process::id()),
             Self::MainProcess(pid) => format!("MAINPID={pid}"),
+            Self::Alive => "WATCHDOG=1".to_owned(),
         }
     }
 }
@@ -40,30 +47,23 @@ impl News {
 /// Tells the supervisor, if there is one that listens.
 pub(super) fn tell(news: News) {
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    if let Err(error) = send(socket.as_bytes(), &news.text()) {
+    // One that is behind hears that all is well the next time.
+    let may_wait = news != News::Alive;
+    if let Err(error) = send(socket.as_bytes(), &news.text(), may_wait) {
         tracing::warn!(%error, ?news, "the supervisor could not be told");
     }
 }
 
 /// A name that begins with `@` is in the abstract namespace.
-fn send(socket: &[u8], text: &str) -> io::Result<()> {
+fn send(socket: &[u8], text: &str, may_wait: bool) -> io::Result<()> {
     let address = match socket {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
         path => SocketAddr::from_pathname(Path::new(std::ffi::OsStr::from_bytes(path)))?,
     };
-    UnixDatagram::unbound()?.send_to_addr(text.as_bytes(), &address)?;
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(!may_wait)?;
+    socket.send_to_addr(text.as_bytes(), &address)?;
     Ok(())
-}
-
-/// Writes this process's number into a file, whole or not at all.
-pub(super) fn write_pid_file(path: &Path) {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".new");
-    let written = std::fs::write(&partial, format!("{}\n", std::process::id()))
-        .and_then(|()| std::fs::rename(&partial, path));
-    if let Err(error) = written {
-        tracing::warn!(path = %path.display(), %error, "the pid file could not be written");
-    }
 }
 
 #[cfg(test)]
@@ -81,22 +81,14 @@ mod tests {
             (UnixDatagram::bind_addr(&abstract_address).unwrap(), format!("@{name}").into_bytes()),
         ];
         for (socket, address) in sockets {
-            send(&address, &News::MainProcess(7).text()).unwrap();
+            send(&address, &News::MainProcess(7).text(), true).unwrap();
             let mut buffer = [0; 64];
             let length = socket.recv(&mut buffer).unwrap();
             assert_eq!(&buffer[..length], b"MAINPID=7");
+            // A supervisor that reads nothing holds nobody up.
+            while send(&address, &News::Alive.text(), false).is_ok() {}
         }
         std::fs::remove_file(&path).unwrap();
-        assert!(send(path.as_os_str().as_bytes(), "READY=1").is_err());
-    }
-
-    #[test]
-    fn a_pid_file_is_written_whole_and_its_failure_is_no_end() {
-        let path = std::env::temp_dir().join(format!("longwire-pid-{}", std::process::id()));
-        write_pid_file(&path);
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text, format!("{}\n", std::process::id()));
-        std::fs::remove_file(&path).unwrap();
-        write_pid_file(Path::new("/nowhere/at/all"));
+        assert!(send(path.as_os_str().as_bytes(), "READY=1", true).is_err());
     }
 }

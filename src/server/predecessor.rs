@@ -42,6 +42,8 @@ pub enum SuccessionError {
     OutOfTurn,
     /// The addresses are others here than there.
     Addresses,
+    /// There is no room for more descriptors.
+    Descriptors,
     /// A shard could not take over what it was to.
     Shard(String),
     /// The socket between the processes is broken.
@@ -59,6 +61,11 @@ impl fmt::Display for SuccessionError {
                 out,
                 "the new configuration listens on other addresses: an upgrade keeps them"
             ),
+            Self::Descriptors => write!(
+                out,
+                "the control thread has no descriptor left: raise `ulimit -n`, or LimitNOFILE= \
+                 in the unit"
+            ),
             Self::Shard(reason) => out.write_str(reason),
             Self::Io(error) => write!(out, "the way to the other process is broken: {error}"),
         }
@@ -72,7 +79,7 @@ impl From<ReceiveError> for SuccessionError {
         match error {
             ReceiveError::Empty => unreachable!("waited for"),
             ReceiveError::Closed => Self::GivenUp,
-            ReceiveError::Truncated => Self::Io(io::ErrorKind::OutOfMemory.into()),
+            ReceiveError::Truncated => Self::Descriptors,
             ReceiveError::Io(error) => Self::Io(error),
         }
     }

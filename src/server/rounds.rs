@@ -44,6 +44,8 @@ pub(super) struct Rounds {
     waiting: Vec<Asker>,
     /// As many as may ask at the same time.
     waiting_max: usize,
+    /// What answers say beside what the shards count.
+    pub(super) is_handing_over: bool,
 }
 
 struct Round {
@@ -59,7 +61,7 @@ struct Round {
 impl Rounds {
     /// For so many who ask at the same time.
     pub(super) fn new(waiting_max: usize) -> Self {
-        Self { number: 0, current: None, waiting: Vec::new(), waiting_max }
+        Self { number: 0, current: None, waiting: Vec::new(), waiting_max, is_handing_over: false }
     }
 
     /// Notes a question. One too many is dropped, which its asker takes for "no", and counted.
@@ -113,6 +115,7 @@ impl Rounds {
         if round.left == 0 {
             let Round { mut snapshot, askers, .. } = self.current.take().expect("seen above");
             snapshot.counters += extra;
+            snapshot.is_handing_over = self.is_handing_over;
             for asker in askers {
                 asker.tell(&snapshot);
             }
@@ -168,8 +171,9 @@ mod tests {
         assert!(late.try_recv().is_err(), "an answer is not from before its question");
         rounds.advance(&mut control);
         let (_, round) = asked(&mut control, &mut shard);
+        rounds.is_handing_over = true;
         rounds.answered(&Counted { round, ..counted }, &metrics::Counters::default());
-        assert!(late.try_recv().unwrap().is_some());
+        assert!(late.try_recv().unwrap().expect("not turned away").is_handing_over);
     }
 
     /// A shard that has much to do is asked when it has room, and is not called mute until then.

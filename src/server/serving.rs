@@ -30,6 +30,7 @@ use super::start::{Report, StartError};
 use super::survey::Counts;
 use super::telling::Telling;
 use super::upgrade::Upgrade;
+use super::watchdog::Watchdog;
 use super::{Hooks, Snapshot};
 use crate::control::{Ask, Site};
 use crate::limits::{
@@ -84,7 +85,8 @@ pub(super) struct Serving {
     /// A stop that waits for the end of an upgrade.
     pub(super) stops_soon: bool,
     /// What the control thread itself has counted.
-    counters: Counters,
+    pub(super) counters: Counters,
+    watchdog: Watchdog,
     life: Life,
     snapshot: Snapshot,
 }
@@ -145,6 +147,7 @@ impl Serving {
             hooks,
             rounds: Rounds::new(askers_max),
             counters: Counters::default(),
+            watchdog: Watchdog::of_this_process(clock::now()),
             life: Life::Running,
             snapshot: Snapshot::default(),
         })
@@ -164,6 +167,10 @@ impl Serving {
             self.take_messages();
             self.close_mailbox();
             self.advance_upgrade();
+            self.rounds.is_handing_over = self.upgrade.is_moving();
+            if let Some(answer) = self.watchdog.advance(clock::now()) {
+                self.rounds.ask(Asker::Program(answer), &mut self.counters);
+            }
             self.advance_asks();
             self.tell_stop();
             self.control.flush();
@@ -240,7 +247,8 @@ impl Serving {
         if self.upgrade.has_waiting() {
             return HANDED_PAUSE;
         }
-        let deadline = self.rounds.deadline().into_iter().chain(self.upgrade.deadline()).min();
+        let deadlines = [self.rounds.deadline(), self.upgrade.deadline(), self.watchdog.deadline()];
+        let deadline = deadlines.into_iter().flatten().min();
         deadline.map_or(Duration::from_hours(1), |at| at.saturating_duration_since(clock::now()))
     }
 

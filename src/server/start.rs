@@ -70,8 +70,8 @@ pub enum StartError {
     ShardLost,
     /// Nothing was taken over from the process that has started this one.
     Succession(SuccessionError),
-    /// The socket on which an upgrade is asked for could not be listened on.
-    UpgradeSocket(PathBuf, io::Error),
+    /// The file for this process's number cannot be written.
+    PidFile(PathBuf, io::Error),
 }
 
 impl fmt::Display for StartError {
@@ -122,8 +122,8 @@ impl fmt::Display for StartError {
                  the unit"
             ),
             Self::Succession(error) => error.fmt(out),
-            Self::UpgradeSocket(path, error) => {
-                write!(out, "upgrades cannot be asked for at {}: {error}", path.display())
+            Self::PidFile(path, error) => {
+                write!(out, "the pid file {} cannot be written: {error}", path.display())
             }
             Self::ShardLost => write!(out, "a shard's thread ended while starting; see the log"),
         }

@@ -15,15 +15,21 @@ use crate::sys::step::Step;
 impl Serving {
     /// All serve: says so to the supervisor, and listens for whoever wants an upgrade.
     pub(super) fn begin_succession(&mut self) {
-        if let Some(succession) = self.upgrade.succession() {
-            if let Some(path) = &succession.pid_file {
-                notify::write_pid_file(path);
-            }
-            if let Some(path) = succession.socket.clone() {
-                self.listen_for_wishes(&path);
-            }
+        if let Some(pid_file) = self.control.pid_file.take() {
+            pid_file.place();
         }
-        notify::tell(News::Ready);
+        let path = self.upgrade.succession().and_then(|succession| succession.socket.clone());
+        if let Some(path) = path {
+            self.listen_for_wishes(&path);
+        }
+        if let Some(still) = self.control.stood_still {
+            self.counters.handovers_committed += 1;
+            let still_ms = u64::try_from(still.as_millis()).unwrap_or(u64::MAX);
+            self.counters.handovers_still_ms += still_ms;
+            notify::tell(News::ReadyInstead);
+        } else {
+            notify::tell(News::Ready);
+        }
         Step::NewerServing.reached();
     }
 
@@ -31,8 +37,7 @@ impl Serving {
         match asked::listen(path) {
             Ok(listener) => {
                 let wishes = self.wishes_in.clone();
-                let task = self.companions.add(asked::serve(listener, wishes));
-                self.companions.note_listener(task);
+                self.companions.add_attendant(asked::serve(listener, wishes));
             }
             Err(error) => {
                 tracing::error!(path = %path.display(), %error, "no upgrade can be asked for");
@@ -42,26 +47,27 @@ impl Serving {
 
     pub(super) fn ask_upgrade(&mut self, Wish { is_check, asker }: Wish) {
         if self.is_stopping() {
+            self.counters.handovers_declined += 1;
             return refuse(asker, "failed: the server is stopping");
         }
-        let (upgrade, mut hands) = parts(&mut self.upgrade, &mut self.control);
+        let (upgrade, mut hands) = self.upgrade_parts();
         upgrade.ask(&mut hands, is_check, asker);
     }
 
     pub(super) fn moved(&mut self, connections: Option<u64>) {
-        let (upgrade, mut hands) = parts(&mut self.upgrade, &mut self.control);
+        let (upgrade, mut hands) = self.upgrade_parts();
         upgrade.moved(&mut hands, connections);
     }
 
     pub(super) fn surveyed(&mut self, round: u32, counts: Counts, is_idle: bool) {
-        let (upgrade, hands) = parts(&mut self.upgrade, &mut self.control);
+        let (upgrade, hands) = self.upgrade_parts();
         upgrade.surveyed(&hands, round, counts, is_idle);
     }
 
     /// The server is to stop: what is under way has to come to its end first.
     pub(super) fn give_up_upgrade(&mut self) {
         self.stops_soon = true;
-        let (upgrade, mut hands) = parts(&mut self.upgrade, &mut self.control);
+        let (upgrade, mut hands) = self.upgrade_parts();
         upgrade.give_up(&mut hands);
     }
 
@@ -70,7 +76,7 @@ impl Serving {
         if self.is_stopping() {
             return;
         }
-        let (upgrade, mut hands) = parts(&mut self.upgrade, &mut self.control);
+        let (upgrade, mut hands) = self.upgrade_parts();
         upgrade.advance(&mut hands);
         if self.upgrade.has_left() {
             if self.control.has_site {
@@ -83,6 +89,14 @@ impl Serving {
             self.stop();
         }
     }
+
+    /// An upgrade, and what it works with.
+    fn upgrade_parts(&mut self) -> (&mut Upgrade, Hands<'_>) {
+        let Control { mesh, pass, places, is_portable, internal, .. } = &mut self.control;
+        let internal = internal.as_ref().map(AsFd::as_fd);
+        let (is_portable, counters) = (*is_portable, &mut self.counters);
+        (&mut self.upgrade, Hands { mesh, pass, places, internal, is_portable, counters })
+    }
 }
 
 fn refuse(asker: Option<Asker>, words: &str) {
@@ -90,11 +104,4 @@ fn refuse(asker: Option<Asker>, words: &str) {
     if let Some(mut asker) = asker {
         asker.tell(words);
     }
-}
-
-/// An upgrade, and what it works with.
-fn parts<'a>(upgrade: &'a mut Upgrade, control: &'a mut Control) -> (&'a mut Upgrade, Hands<'a>) {
-    let Control { mesh, pass, places, is_portable, internal, .. } = control;
-    let internal = internal.as_ref().map(AsFd::as_fd);
-    (upgrade, Hands { mesh, pass, places, internal, is_portable: *is_portable })
 }

@@ -18,6 +18,7 @@ use super::survey::{Counts, Found, Survey};
 use crate::handover::{self, Action, Built, Event, Failure, Offer, Older, Word};
 use crate::limits::{HANDED_WORD_BYTES_MAX, SHARDS_MAX};
 use crate::mesh::{Class, Member, MemberId};
+use crate::metrics::Counters;
 use crate::shard::{HandOver, Message, Passing};
 use crate::sys::fdpass::{self, ReceiveError, SendError};
 use crate::sys::step::Step;
@@ -34,6 +35,7 @@ pub(super) struct Hands<'a> {
     pub(super) internal: Option<BorrowedFd<'a>>,
     /// Whether everything that the server has can be handed over.
     pub(super) is_portable: bool,
+    pub(super) counters: &'a mut Counters,
 }
 
 /// The new process, and the way to it.
@@ -72,6 +74,7 @@ pub(super) struct Upgrade {
     /// How often the shards were told to stand still.
     attempt: u8,
     froze: Option<Instant>,
+    asked_at: Option<Instant>,
     /// Why the new process refuses, in its own words.
     refusal: Option<String>,
 }
@@ -93,6 +96,7 @@ impl Upgrade {
             newer_shards: 0,
             attempt: 0,
             froze: None,
+            asked_at: None,
             refusal: None,
         }
     }
@@ -103,6 +107,11 @@ impl Upgrade {
 
     pub(super) fn is_under_way(&self) -> bool {
         self.older.is_under_way()
+    }
+
+    /// Nothing is served until the end of it.
+    pub(super) fn is_moving(&self) -> bool {
+        self.older.is_moving()
     }
 
     /// Everything is the new process's: this one is to leave.
@@ -154,6 +163,7 @@ impl Upgrade {
             _ => None,
         };
         if let Some(refusal) = refusal {
+            hands.counters.handovers_declined += 1;
             tracing::warn!("upgrade {refusal}");
             if let Some(mut asker) = asker {
                 asker.tell(refusal);
@@ -161,6 +171,13 @@ impl Upgrade {
             return;
         }
         self.askers.extend(asker);
+        self.asked_at = Some(clock::now());
+        let counters = &mut *hands.counters;
+        *(if is_check {
+            &mut counters.handovers_rehearsed
+        } else {
+            &mut counters.handovers_begun
+        }) += 1;
         self.on(hands, Event::Asked { is_check });
     }
 
@@ -322,7 +339,7 @@ impl Upgrade {
                 (self.survey, self.asks_again) = (None, false);
                 self.untold = to_all(hands, &Message::HandOver(HandOver::Thaw));
             }
-            Action::End(failure) => self.end(failure),
+            Action::End(failure) => self.end(hands.counters, failure),
             Action::Leave => self.leave(),
         }
     }
@@ -347,6 +364,8 @@ impl Upgrade {
         let child = Command::new(&succession.binary)
             .args(&succession.arguments)
             .env(VARIABLE, "stdin")
+            // The watchdog is for whoever serves.
+            .env_remove("WATCHDOG_PID")
             .stdin(Stdio::from(theirs))
             .spawn()?;
         if !is_check {
@@ -396,7 +415,8 @@ impl Upgrade {
                 .and_then(|()| send_once(newer.socket.get(), &process, &mut way.theirs));
             match sent {
                 Ok(()) => drop(self.ways.pop_front()),
-                Err(SendError::Full | SendError::TooManyInFlight) => return,
+                // The last words of a process that is gone, or its end, are read the next time.
+                Err(SendError::Full | SendError::TooManyInFlight | SendError::Closed) => return,
                 Err(error) => {
                     tracing::error!(?error, "the way to the new process broke");
                     self.ways.clear();
@@ -407,7 +427,10 @@ impl Upgrade {
     }
 
     /// The upgrade is over, and this process serves on.
-    fn end(&mut self, failure: Option<Failure>) {
+    fn end(&mut self, counters: &mut Counters, failure: Option<Failure>) {
+        if let Some(why) = failure {
+            count(counters, why);
+        }
         self.deadline = None;
         self.froze = None;
         self.ways.clear();
@@ -431,11 +454,13 @@ impl Upgrade {
         // Its end of the socket is closed soon: nothing more is heard, and nothing is waited for.
         let pid = self.newer.take().map_or(0, |newer| newer.child.id());
         notify::tell(News::MainProcess(pid));
-        let still = self.froze.map(|froze| clock::now() - froze).unwrap_or_default();
+        let now = clock::now();
+        let ms_since = |then: Option<Instant>| then.map_or(0, |then| (now - then).as_millis());
+        let (still_ms, whole_ms) = (ms_since(self.froze), ms_since(self.asked_at));
         let connections = self.connections;
         self.tell(&format!(
-            "done: process {pid} serves {connections} connections, which stood still for {} ms",
-            still.as_millis()
+            "done: process {pid} serves {connections} connections, which stood still for \
+             {still_ms} ms, {whole_ms} ms after it was asked for"
         ));
         self.askers.clear();
     }
@@ -449,6 +474,20 @@ impl Upgrade {
         }
         self.askers.iter_mut().for_each(|asker| asker.tell(words));
     }
+}
+
+/// Counts what became of an upgrade that was given up.
+fn count(counters: &mut Counters, why: Failure) {
+    *match why {
+        Failure::NotStarted => &mut counters.handovers_not_started,
+        Failure::Refused => &mut counters.handovers_refused,
+        Failure::Died => &mut counters.handovers_died,
+        Failure::NotUnderstood => &mut counters.handovers_not_understood,
+        Failure::LateBuilt | Failure::LateMoved => &mut counters.handovers_late,
+        Failure::NotPortable => &mut counters.handovers_not_portable,
+        Failure::Stopping => &mut counters.handovers_stopped,
+        _ => &mut counters.handovers_broken,
+    } += 1;
 }
 
 fn to_all(hands: &Hands<'_>, message: &Message) -> VecDeque<(MemberId, Message)> {

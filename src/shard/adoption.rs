@@ -20,7 +20,7 @@ use super::home::Home;
 use crate::handler::{ConnectionId, Handler, Peer};
 use crate::handover::{FormatError, Item, Source, Totals};
 use crate::limits::{HANDED_FDS_MAX, HANDED_MESSAGE_BYTES_MAX, WATCH_SHARE};
-use crate::sys::fdpass::{self, ReceiveError};
+use crate::sys::fdpass::{self, ReceiveError, SendError};
 use crate::sys::step::Step;
 
 /// Why a shard could not take everything over.
@@ -70,6 +70,18 @@ impl From<ReceiveError> for AdoptionError {
             ReceiveError::Truncated => Self::Descriptors,
             ReceiveError::Io(error) => Self::Io(error),
         }
+    }
+}
+
+/// Says that the way has got here: see `NewWay::is_open`.
+fn open(socket: &OwnedFd) -> Result<(), AdoptionError> {
+    match fdpass::send(socket, &[1], &[]) {
+        Ok(()) => Ok(()),
+        // Nothing else is sent in this direction.
+        Err(SendError::Closed | SendError::Full | SendError::TooManyInFlight) => {
+            Err(AdoptionError::Ended)
+        }
+        Err(SendError::Io(error)) => Err(AdoptionError::Io(error)),
     }
 }
 
@@ -126,13 +138,15 @@ impl<H: Handler> Loop<H> {
                 Err(error) => return Err(error.into()),
             }
             assert_eq!(Passing::of(payload[0]), Passing::Channel, "nothing else comes so early");
-            let way = |socket| Way {
-                socket,
-                source: Source::default(),
-                stream: String::new(),
-                is_over: false,
-            };
-            ways.extend(sockets.drain(..).map(way));
+            for socket in sockets.drain(..) {
+                open(&socket)?;
+                ways.push(Way {
+                    socket,
+                    source: Source::default(),
+                    stream: String::new(),
+                    is_over: false,
+                });
+            }
         }
         Ok(())
     }

@@ -70,7 +70,7 @@ impl<H: Handler> Loop<H> {
             let kind = Passing::of(payload[0]);
             if kind == Passing::Channel {
                 let (number, attempt) = Passing::channel_said(&payload[..length]);
-                let way = |socket| NewWay { number, attempt, socket };
+                let way = |socket| NewWay::new(number, attempt, socket);
                 self.channels.extend(sockets.drain(..).map(way));
                 continue;
             }

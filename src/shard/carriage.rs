@@ -41,6 +41,22 @@ pub(super) struct NewWay {
     pub(super) number: u16,
     pub(super) attempt: u8,
     pub(super) socket: OwnedFd,
+    /// The other process's shard has its end.
+    is_open: bool,
+}
+
+impl NewWay {
+    pub(super) fn new(number: u16, attempt: u8, socket: OwnedFd) -> Self {
+        Self { number, attempt, socket, is_open: false }
+    }
+
+    /// Whether the other process's shard has said that it has its end. What is sent earlier could
+    /// be as many descriptors as this user may have on their way; then the end itself could not
+    /// get to that shard, and nobody would take anything out again.
+    fn is_open(&mut self) -> bool {
+        self.is_open |= fdpass::receive(&self.socket, &mut [0], 0, &mut Vec::new()).is_ok();
+        self.is_open
+    }
 }
 
 /// One way to a shard of the other process.
@@ -82,6 +98,7 @@ pub(super) struct Carriage {
     /// Connections that end with this process.
     staying: u64,
     retry_at: Option<Instant>,
+    was_crowded: bool,
     /// When whoever waits for the control thread waits no longer.
     patience_ends: Instant,
 }
@@ -110,6 +127,8 @@ impl Carriage {
 enum Sent {
     All,
     Some,
+    /// The kernel holds as many descriptors on their way as this user may have.
+    Crowded,
     Nowhere,
     Broken,
 }
@@ -149,6 +168,7 @@ impl<H: Handler> Loop<H> {
             connections: 0,
             staying: 0,
             retry_at: None,
+            was_crowded: false,
             patience_ends: self.core.now + HANDED_PATIENCE,
         }));
     }
@@ -220,7 +240,8 @@ impl<H: Handler> Loop<H> {
         }
         if carriage.state == State::Settled {
             self.channels.retain(|way| way.attempt == carriage.attempt);
-            let has_ways = self.channels.len() == carriage.shard_count;
+            let has_ways = self.channels.len() == carriage.shard_count
+                && self.channels.iter_mut().all(NewWay::is_open);
             if !has_ways || !self.has_settled() {
                 return;
             }
@@ -248,7 +269,8 @@ impl<H: Handler> Loop<H> {
                     carriage.state = State::Told;
                     return;
                 }
-                Sent::Some => {
+                sent @ (Sent::Some | Sent::Crowded) => {
+                    self.note_wait(carriage, sent);
                     carriage.retry_at = Some(self.core.now + HANDED_PAUSE);
                     return;
                 }
@@ -274,17 +296,27 @@ impl<H: Handler> Loop<H> {
         channels.sort_by_key(|way| way.number);
         let way = |new: NewWay| Way { socket: new.socket, sink: Sink::default() };
         carriage.ways = channels.into_iter().map(way).collect();
-        let way = self.core.number % carriage.shard_count;
-        let mut index = 0;
-        while let Some((place, _)) = self.listeners.get(index) {
-            carriage.ways[way].sink.listener(place, Carried::Listener(index));
-            index += 1;
-        }
+        self.deal_listeners(carriage);
         if self.core.number == 0 {
             let legacy = self.handler.legacy();
             carriage.ways.iter_mut().for_each(|way| way.sink.legacy(&legacy));
         }
         carriage.state = State::Sending;
+    }
+
+    /// Those of each place to the shards in turn, counted over all shards here: each there gets
+    /// one, if there are as many, and need not join with another. So no number of upgrades makes
+    /// them more than the most shards that there have been.
+    fn deal_listeners(&self, carriage: &mut Carriage) {
+        let mut dealt_counts = Vec::new();
+        for index in 0.. {
+            let Some((place, _)) = self.listeners.get(index) else { return };
+            dealt_counts.resize(dealt_counts.len().max(usize::from(place) + 1), 0);
+            let dealt = &mut dealt_counts[usize::from(place)];
+            let way = (self.core.number + *dealt * self.core.shard_count) % carriage.shard_count;
+            *dealt += 1;
+            carriage.ways[way].sink.listener(place, Carried::Listener(index));
+        }
     }
 
     /// Puts connections until a way has enough, and then the ends; false if one cannot be put.
@@ -323,6 +355,14 @@ impl<H: Handler> Loop<H> {
         true
     }
 
+    fn note_wait(&mut self, carriage: &mut Carriage, sent: Sent) {
+        self.core.counters().handover_waits += 1;
+        if sent == Sent::Crowded && !carriage.was_crowded {
+            carriage.was_crowded = true;
+            tracing::info!("waiting until fewer descriptors are on their way");
+        }
+    }
+
     /// Puts what the homes here have, until a way has enough, and then the ends.
     fn leave_estate(&mut self, carriage: &mut Carriage) -> bool {
         let home = &self.core.channels.home;
@@ -349,8 +389,12 @@ impl<H: Handler> Loop<H> {
                 let descriptors: Vec<_> = carried.map(|one| self.descriptor(*one)).collect();
                 match fdpass::send(&*socket, bytes, &descriptors) {
                     Ok(()) => sink.sent(),
-                    Err(fdpass::SendError::Full | fdpass::SendError::TooManyInFlight) => {
+                    Err(fdpass::SendError::Full) => {
                         sent = Sent::Some;
+                        break;
+                    }
+                    Err(fdpass::SendError::TooManyInFlight) => {
+                        sent = Sent::Crowded;
                         break;
                     }
                     // The other process is gone: its control thread's socket tells how.

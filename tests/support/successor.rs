@@ -70,7 +70,8 @@ pub(crate) struct Setup {
     /// A command in front of the server's own, for the first process only.
     pub(crate) wrapper: &'static [&'static str],
     pub(crate) flags: &'static [&'static str],
-    pub(crate) notify_socket: Option<String>,
+    /// What else it finds in its environment.
+    pub(crate) environment: Vec<(&'static str, String)>,
 }
 
 /// A server and its successors, which write their logs into the same pipe.
@@ -98,9 +99,7 @@ impl Server {
         command.args(&words[1..]).args(["raw", "echo", "--listen", "127.0.0.1:0"]);
         command.args(arguments(shards, &directory, setup)).stderr(Stdio::piped());
         command.env(STEPS, directory.join("steps"));
-        if let Some(socket) = &setup.notify_socket {
-            command.env("NOTIFY_SOCKET", socket);
-        }
+        command.envs(setup.environment.clone());
         let mut first = command.spawn().unwrap();
         let lines = lines_of(first.stderr.take().unwrap());
         let pid = Pid::from_child(&first);
@@ -168,17 +167,39 @@ impl Server {
 
     /// Waits until a process is held at this step.
     pub(crate) fn held_at(&self, step: &str) -> Pid {
-        let folder = self.directory.join("steps");
-        let prefix = format!("{step}.");
-        let pid = poll("a process comes to the step", || {
-            let entries = std::fs::read_dir(&folder).unwrap();
-            let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-            let name = names.into_iter().find(|name| name.starts_with(&prefix))?;
-            std::fs::remove_file(folder.join(&name)).unwrap();
-            Pid::from_raw(name[prefix.len()..].parse().unwrap())
-        });
+        let pid = poll("a process comes to the step", || self.come_to(step));
         poll("it is stopped", || (state_of(pid)? == 'T').then_some(()));
         pid
+    }
+
+    /// The same, unless the upgrade ends before: on a machine that has other things to do it may
+    /// take longer than it may.
+    pub(crate) fn held_in_time(&self, step: &str, asking: &mut Asking) -> Option<Pid> {
+        let come = poll("a process comes to the step, or is late", || {
+            let come = self.come_to(step).map(Some);
+            // One that succeeds may end before a process comes to the last steps.
+            let mut is_late = || Some(!asking.child.try_wait().unwrap()?.success());
+            come.or_else(|| (is_late() == Some(true)).then_some(None))
+        });
+        let pid = come.filter(|&pid| {
+            poll("it is stopped", || (has_ended(pid) || state_of(pid)? == 'T').then_some(()));
+            !has_ended(pid)
+        });
+        if pid.is_none() {
+            let _taken = std::fs::remove_file(self.directory.join("steps").join(step));
+        }
+        pid
+    }
+
+    /// The process that has come to this step.
+    fn come_to(&self, step: &str) -> Option<Pid> {
+        let folder = self.directory.join("steps");
+        let prefix = format!("{step}.");
+        let entries = std::fs::read_dir(&folder).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let name = names.into_iter().find(|name| name.starts_with(&prefix))?;
+        std::fs::remove_file(folder.join(&name)).unwrap();
+        Pid::from_raw(name[prefix.len()..].parse().unwrap())
     }
 
     pub(crate) fn stream(&self) -> Patient {
@@ -215,9 +236,10 @@ impl Drop for Server {
 
 fn arguments(shards: u32, directory: &Directory, setup: &Setup) -> Vec<String> {
     let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
-    let mut arguments: Vec<String> =
-        ["--log-format=json", "--max-connections", "1000", "--shards"].map(String::from).into();
-    arguments.push(shards.to_string());
+    let mut arguments = vec!["--log-format=json".to_owned()];
+    for (flag, number) in [("--max-connections", 1000), ("--shards", shards)] {
+        arguments.extend([flag.to_owned(), number.to_string()]);
+    }
     for (flag, name) in
         [("--upgrade-binary", "next"), ("--upgrade-socket", "socket"), ("--pid-file", "pid")]
     {

@@ -22,13 +22,14 @@ async fn health_is_an_empty_object() {
 
 #[tokio::test]
 async fn readiness_says_why_not() {
-    let held = Snapshot { shard_connections: vec![2, 1], ..Snapshot::default() };
+    let held =
+        Snapshot { shard_connections: vec![2, 1], is_handing_over: true, ..Snapshot::default() };
     let mut full = settings();
     full.connections_max = 3;
     let stage = stage_with(full, Shards::Answer(Box::new(held)));
     stage.stop.send(true).unwrap();
     let ready = stage.get("/health/ready").await;
-    let reasons = r#"["the server is stopping","every connection is taken"]"#;
+    let reasons = r#"["the server is stopping","handing over","every connection is taken"]"#;
     assert_eq!(ready.status, 503);
     assert_eq!(ready.body, format!(r#"{{"ready":false,"reasons":{reasons}}}"#));
     assert!(ready.closes(), "a stopping server keeps no connection");
