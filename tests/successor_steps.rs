@@ -122,13 +122,6 @@ impl World {
         late.expect_service(&self.server.address);
     }
 
-    /// The old process gives the new one up, and does not leave it behind.
-    fn expect_refusal(&self, asking: Asking, newer: Pid, why: &str) {
-        let (said, succeeded) = asking.end();
-        assert!(!succeeded && said.contains(why), "{said}");
-        poll("the new process is gone", || has_ended(newer).then_some(()));
-    }
-
     /// The connections have ended, as those of a process do that was killed.
     fn expect_end(mut self) {
         for socket in &mut self.clients {
@@ -167,7 +160,7 @@ fn upgrade(
     let newer = asking.started();
     let Some(held) = world.server.held_in_time(step, &mut asking) else {
         let late = world.speak();
-        world.expect_refusal(asking, newer, " in time");
+        expect_refusal(asking, newer, " in time");
         world.expect_answers(late);
         return Some(world);
     };
@@ -191,7 +184,7 @@ fn upgrade(
         assert_eq!(serving(&said), newer);
     } else if !is_committed {
         let why = if fate == Fate::Killed { "ended before it took over" } else { " in time" };
-        world.expect_refusal(asking, newer, why);
+        expect_refusal(asking, newer, why);
     }
     if is_committed || fate == Fate::GoesOn {
         world.server.pid = newer;
@@ -204,6 +197,13 @@ fn upgrade(
         kill(held);
     }
     Some(world)
+}
+
+/// The old process gives the new one up, and does not leave it behind.
+fn expect_refusal(asking: Asking, newer: Pid, why: &str) {
+    let (said, succeeded) = asking.end();
+    assert!(!succeeded && said.contains(why), "{said}");
+    poll("the new process is gone", || has_ended(newer).then_some(()));
 }
 
 fn kill(pid: Pid) {
