@@ -173,10 +173,10 @@ pub const SLAB_CHUNK_ENTRIES: u32 = 4096;
 /// A shard's descriptor table ends long before (`RLIMIT_NOFILE` is a million by default).
 pub const SLAB_ENTRIES_MAX: u32 = 64 * 64 * SLAB_CHUNK_ENTRIES;
 
-/// The grain of all deadlines of connections: a 25 s heartbeat has 390 phases of this length.
-pub const WHEEL_TICK_MS: u64 = 64;
+/// The grain of all deadlines of connections: a 25 s heartbeat has 195 phases of this length.
+pub const WHEEL_TICK_MS: u64 = 128;
 
-/// Slots of a shard's wheel: a rotation of 8.7 minutes, beyond which a node costs one look each.
+/// Slots of a shard's wheel: a rotation of 17 minutes, beyond which a node costs one look each.
 ///
 /// Heartbeats, handshakes and closes lie within; 64 KiB per shard.
 pub const WHEEL_SLOTS: u32 = 8192;
@@ -356,8 +356,8 @@ pub const JOBS_SHARE: usize = 64;
 /// millisecond.
 pub const WHEEL_SHARE: u32 = 512;
 
-/// The wait after a turn in which something happened, and of a shard that stops: the next turn
-/// gives back what this one sent from, and tries again what did not fit into the mesh.
+/// The wait after a turn that sent something, and of a shard that stops: the next turn gives back
+/// what this one sent from, and tries again what did not fit into the mesh.
 pub const SETTLE_PERIOD: Duration = Duration::from_millis(2);
 
 /// The wait of a shard with no deadline. Everything that it is for wakes it; a turn an hour in

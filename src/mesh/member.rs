@@ -42,6 +42,11 @@ impl Counters {
     pub const fn refused(&self, class: Class) -> u64 {
         self.refused[class as usize]
     }
+
+    /// Messages sent or refused.
+    pub fn tried(&self) -> u64 {
+        self.sent + self.refused.iter().sum::<u64>()
+    }
 }
 
 /// One thread's end of the mesh; see the module's docs.

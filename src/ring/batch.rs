@@ -75,6 +75,11 @@ impl Batch {
         Layout::array::<u8>(arena_bytes).expect("bounded by u32::MAX")
     }
 
+    /// Whether nothing was put in since the last recycling.
+    pub fn is_empty(&self) -> bool {
+        self.used == 0 && self.shared.is_empty()
+    }
+
     /// Bytes encoded or joined since the last recycling.
     pub fn used(&self) -> usize {
         self.used

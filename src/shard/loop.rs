@@ -73,8 +73,10 @@ pub(crate) struct Loop<H: Handler> {
     pub(super) service: Service,
     pub(super) drain_timeout: Duration,
     pub(super) starvation: Starvation,
-    /// Something happened in the last turn, and may have left something to the next.
+    /// The last turn left something to the next.
     pub(super) stirred: bool,
+    /// What had been tried to send through the mesh when the last turn ended.
+    pub(super) said: u64,
     pub(super) completions: Vec<Completion>,
     pub(super) effects: Vec<(u32, Effect)>,
     pub(super) sends: Vec<Send>,
@@ -116,6 +118,7 @@ impl<H: Handler> Loop<H> {
             drain_timeout,
             starvation: Starvation::new(stall_threshold, clock::now()),
             stirred: true,
+            said: 0,
             completions: Vec::new(),
             effects: Vec::new(),
             sends: Vec::new(),
@@ -174,7 +177,7 @@ impl<H: Handler> Loop<H> {
             self.flush();
             self.give_back();
         }
-        self.stirred = happened || worked || self.core.has_work();
+        self.stirred = (happened || worked) && self.has_said() || self.core.has_work();
         if self.is_stopped() {
             // The last wakes leave too: whoever is told to look must not sleep on.
             if let Err(error) = self.ring.enter(None) {
@@ -183,6 +186,14 @@ impl<H: Handler> Loop<H> {
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
+    }
+
+    /// Whether this turn sent anything, to peers or to members of the mesh: the next one gives the
+    /// batch back, and tries again what was refused. One that has only heard leaves nothing.
+    fn has_said(&mut self) -> bool {
+        let said = self.core.channels.mesh.counters().tried();
+        let by_mesh = std::mem::replace(&mut self.said, said) != said;
+        by_mesh || !self.ring.batch().is_empty()
     }
 
     fn take_completions(&mut self) -> bool {

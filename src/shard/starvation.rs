@@ -3,14 +3,15 @@
 //!
 //! The kernel counts how long a thread waited for a core. Asking costs a system call, so it is
 //! asked once in a while, and when a step was long: what was waited since the last look is taken
-//! off it. That look was an eighth of the threshold before the step at most.
+//! off it. That look was half of the threshold before the step at most. (At an eighth, 56 shards on
+//! two cores spent 2 % of their time on looking.)
 
 use std::time::{Duration, Instant};
 
 use crate::sys::run_delay::RunDelay;
 
 /// Looks within the time that is called a stall.
-const LOOKS_PER_THRESHOLD: u32 = 8;
+const LOOKS_PER_THRESHOLD: u32 = 2;
 
 /// What a step was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

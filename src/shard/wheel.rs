@@ -6,7 +6,7 @@
 //!          position ○           ○─○─○      nodes: 12 bytes inside the connection's own entry
 //! ```
 //!
-//! A deadline is a tick, an instant rounded up to 64 ms, so nothing fires early and nothing
+//! A deadline is a tick, an instant rounded up to 128 ms, so nothing fires early and nothing
 //! later than one tick, given the looks that this takes. A node whose tick is further away than
 //! one rotation is looked at once per rotation and left where it is. Every call is bounded by
 //! the caller's looks, not by the length of a slot, and between two calls any node may be
@@ -533,7 +533,7 @@ mod tests {
         assert_eq!(ticks_in(Duration::ZERO), 0);
         assert_eq!(ticks_in(Duration::from_nanos(1)), 1);
         assert_eq!(ticks_in(TICK), 1);
-        assert_eq!(ticks_in(Duration::from_secs(25)), 391);
+        assert_eq!(ticks_in(Duration::from_secs(25)), 196);
         assert_eq!(ticks_in(Duration::MAX), i32::MAX.cast_unsigned());
     }
 
