@@ -15,6 +15,8 @@
 //! free for every answer, whenever it comes.
 #![forbid(unsafe_code)]
 
+use std::mem::MaybeUninit;
+
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::limits::{MESH_ANSWER_SHARE, MESH_NOTICE_SHARE};
@@ -98,11 +100,22 @@ pub(super) struct Link<M> {
     filled_max: usize,
 }
 
+/// Writes to every slot of an empty queue once, so that the kernel backs it with memory now: what
+/// the mesh takes is seen before the first connection, and no message waits for a page.
+fn touch<M>(producer: &mut Producer<Envelope<M>>) {
+    let all = producer.slots();
+    let mut chunk = producer.write_chunk_uninit(all).expect("a new queue is empty");
+    let (slots, wrapped) = chunk.as_mut_slices();
+    slots.iter_mut().chain(wrapped).for_each(|slot| *slot = MaybeUninit::zeroed());
+}
+
 impl<M> Link<M> {
     /// The two ends of a pair of queues.
     pub(super) fn pair(parts: Parts) -> (Self, Self) {
-        let (to_right, from_left) = RingBuffer::new(parts.slots);
-        let (to_left, from_right) = RingBuffer::new(parts.slots);
+        let (mut to_right, from_left) = RingBuffer::new(parts.slots);
+        let (mut to_left, from_right) = RingBuffer::new(parts.slots);
+        touch(&mut to_right);
+        touch(&mut to_left);
         let link = |producer, consumer| Self {
             producer,
             consumer,
