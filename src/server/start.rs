@@ -395,6 +395,9 @@ fn listen_options(config: &Config, place: Place) -> socket::ListenOptions {
         v6only: place.v6only,
         send_buffer_bytes: config.send_buffer_bytes,
         receive_buffer_bytes: config.receive_buffer_bytes,
+        // Behind our own deadlines, which say why: for what the kernel still has to bring to a
+        // peer that has vanished after its connection was closed here.
+        user_timeout: Some(config.write_timeout + config.close_timeout),
         ..socket::ListenOptions::default()
     }
 }

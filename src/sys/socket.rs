@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::limits::{BIND_ATTEMPTS_MAX, BIND_PAUSE_MS, LISTEN_BACKLOG};
 
-/// How a listener is made. Its connections inherit `TCP_NODELAY` and the buffer sizes.
+/// How a listener is made. Its connections inherit all but the first two.
 #[derive(Clone, Copy, Debug)]
 pub struct ListenOptions {
     /// Connections that may wait for `accept`.
@@ -29,6 +29,9 @@ pub struct ListenOptions {
     pub receive_buffer_bytes: Option<usize>,
     /// `SO_SNDBUF`; the kernel tunes it by itself when it is not set.
     pub send_buffer_bytes: Option<usize>,
+    /// `TCP_USER_TIMEOUT`: after so long without an acknowledgement, or with a closed window, the
+    /// kernel gives a connection up, also one that is ours no more.
+    pub user_timeout: Option<Duration>,
 }
 
 impl Default for ListenOptions {
@@ -39,6 +42,7 @@ impl Default for ListenOptions {
             nodelay: true,
             receive_buffer_bytes: None,
             send_buffer_bytes: None,
+            user_timeout: None,
         }
     }
 }
@@ -132,6 +136,7 @@ fn bind(address: SocketAddr, options: &ListenOptions, share: bool) -> io::Result
     if let Some(bytes) = options.send_buffer_bytes {
         socket.set_send_buffer_size(bytes)?;
     }
+    socket.set_tcp_user_timeout(options.user_timeout)?;
     socket.bind(&address.into())?;
     Ok(socket)
 }
@@ -226,10 +231,11 @@ mod tests {
     }
 
     #[test]
-    fn connections_inherit_nodelay_and_buffers() {
+    fn connections_inherit_what_their_listener_has() {
         let options = ListenOptions {
             receive_buffer_bytes: Some(8 * 1024),
             send_buffer_bytes: Some(8 * 1024),
+            user_timeout: Some(Duration::from_secs(35)),
             ..ListenOptions::default()
         };
         let fd = claim(ANY_PORT.parse().unwrap(), &options).unwrap();
@@ -238,6 +244,7 @@ mod tests {
         let (connection, _) = TcpListener::from(fd).accept().unwrap();
         let options = SockRef::from(&connection);
         assert!(options.tcp_nodelay().unwrap());
+        assert_eq!(options.tcp_user_timeout().unwrap(), Some(Duration::from_secs(35)));
         // The kernel doubles what it is asked for, for its own bookkeeping.
         assert_eq!(options.recv_buffer_size().unwrap(), 16 * 1024);
         assert_eq!(options.send_buffer_size().unwrap(), 16 * 1024);
