@@ -157,6 +157,21 @@ fn more_than_the_memory_holds_is_said() {
     assert!(text.contains("low      memory: 1000000 connections need"), "{text}");
 }
 
+/// It is made when the kernel starts: nothing here can change it.
+#[test]
+fn a_small_table_of_connections_is_told_and_is_no_fault() {
+    let host = Host::new("table");
+    host.succeeds("apply.sh", &PLAN);
+    let told = |places: &str| {
+        let file = host.0.join("sys/net/ipv4/tcp_ehash_entries");
+        fs::write(file, format!("{places}\n")).expect("it can be written");
+        host.succeeds("check.sh", &PLAN)
+    };
+    assert!(told("512").contains("thash_entries="), "fewer places than connections");
+    assert!(told("-512").contains("thash_entries="), "shared with another namespace");
+    assert!(!told("16777216").contains("thash_entries="));
+}
+
 #[test]
 fn a_wrong_argument_changes_nothing() {
     let host = Host::new("arguments");

@@ -21,6 +21,13 @@ while read -r name comparison value; do
     fi
 done <<<"$wanted"
 
+# Given when the kernel starts, so it is told and counts for nothing. A negative number is that of
+# another namespace's table, which is shared.
+if buckets=$(current net.ipv4.tcp_ehash_entries) && [ "${buckets#-}" -lt "$connections" ]; then
+    echo "slow     net.ipv4.tcp_ehash_entries = $buckets, wants $connections: thash_entries=$connections on" \
+        "the kernel's command line"
+fi
+
 needed=$((connections * (KERNEL_BYTES_PER_CONNECTION + USER_BYTES_PER_CONNECTION)))
 if [ "$needed" -gt "$ram_bytes" ]; then
     echo "low      memory: $connections connections need $((needed >> 20)) MiB before the first" \

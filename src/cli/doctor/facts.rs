@@ -28,6 +28,8 @@ pub(super) struct Facts {
     pub(super) file_max: u64,
     pub(super) files_open: u64,
     pub(super) somaxconn: u64,
+    /// Places of the table of connections, where the kernel says (6.1).
+    pub(super) connection_places: Option<u64>,
     /// Pages of socket buffers beyond which connections are cut.
     pub(super) tcp_mem_pages_max: u64,
     pub(super) memory_available: u64,
@@ -63,6 +65,10 @@ impl Facts {
             file_max: sys("fs/file-max").unwrap_or(u64::MAX),
             files_open: files.first().copied().unwrap_or(0),
             somaxconn: sys("net/core/somaxconn").unwrap_or(u64::MAX),
+            // Negative where the table is another namespace's.
+            connection_places: fs::read_to_string(root.join("proc/sys/net/ipv4/tcp_ehash_entries"))
+                .ok()
+                .and_then(|text| text.trim().trim_start_matches('-').parse().ok()),
             tcp_mem_pages_max: numbers(&root.join("proc/sys/net/ipv4/tcp_mem"))
                 .get(2)
                 .copied()

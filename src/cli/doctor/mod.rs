@@ -74,7 +74,7 @@ fn report(facts: &Facts, wanted: Wanted, bounds: &[Bound]) -> String {
     for bound in bounds.iter().filter(tight) {
         line(format_args!("for more, {}: {}", bound.name, bound.mend));
     }
-    for warning in warnings(facts) {
+    for warning in warnings(facts, wanted) {
         line(format_args!("warning: {warning}"));
     }
     text

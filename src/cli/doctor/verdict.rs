@@ -48,7 +48,7 @@ pub(super) fn bounds(facts: &Facts, wanted: Wanted) -> Vec<Bound> {
 }
 
 /// Things that end no connection, and make many of them slow or lossy.
-pub(super) fn warnings(facts: &Facts) -> Vec<String> {
+pub(super) fn warnings(facts: &Facts, wanted: Wanted) -> Vec<String> {
     let mut warnings = Vec::new();
     if facts.somaxconn < 4096 {
         warnings.push(format!(
@@ -62,6 +62,14 @@ pub(super) fn warnings(facts: &Facts) -> Vec<String> {
             "{} receive queues of network cards for {} cores: the others wait for them\n  \
              mend: ethtool -L IFACE combined {}, or RPS",
             facts.card_queues, facts.cores, facts.cores
+        ));
+    }
+    let ends = if wanted.has_clients { 2 } else { 1 };
+    let looked_up = wanted.connections.unwrap_or(0).saturating_mul(ends);
+    if let Some(places) = facts.connection_places.filter(|&places| places < looked_up) {
+        warnings.push(format!(
+            "the kernel looks {looked_up} connections up in a table of {places} places: packets \
+             take longer\n  mend: thash_entries={looked_up} on the kernel's command line",
         ));
     }
     warnings
@@ -200,6 +208,7 @@ pub(super) mod tests {
             file_max: 2_400_000,
             files_open: 1000,
             somaxconn: 4096,
+            connection_places: Some(1 << 20),
             tcp_mem_pages_max: 575_802,
             memory_available: 23 << 30,
             cgroup_memory_left: None,
@@ -212,7 +221,7 @@ pub(super) mod tests {
     fn a_good_host_holds_what_is_asked_for() {
         let bounds = bounds(&good(), MILLION);
         assert!(bounds[0].holds >= 1_000_000, "{:?}", bounds[0]);
-        assert_eq!(warnings(&good()), [] as [String; 0]);
+        assert_eq!(warnings(&good(), MILLION), [] as [String; 0]);
     }
 
     #[test]
@@ -309,7 +318,12 @@ pub(super) mod tests {
     #[test]
     fn what_makes_a_host_slow_is_a_warning() {
         let facts = Facts { somaxconn: 128, card_queues: 1, ..good() };
-        let told = warnings(&facts).join("\n");
+        let told = warnings(&facts, MILLION).join("\n");
         assert!(told.contains("net.core.somaxconn=4096") && told.contains("combined 2"), "{told}");
+        assert!(!told.contains("thash_entries"), "a place for each: {told}");
+        let facts = Facts { connection_places: Some(262_144), ..good() };
+        let told = warnings(&facts, MILLION).join("\n");
+        assert!(told.contains("thash_entries=1000000"), "{told}");
+        assert!(warnings(&facts, Wanted { connections: Some(1000), ..MILLION }).is_empty());
     }
 }
