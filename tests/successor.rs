@@ -14,9 +14,9 @@ use std::process::Output;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tungstenite::{Message, WebSocket, client};
+use tungstenite::{WebSocket, client};
 
-use successor::{LONGWIRE, PATIENCE, Patient, Server, Setup, echo, hear, poll, say};
+use successor::{LONGWIRE, PATIENCE, Patient, Server, Setup, echo, hear, overfill, poll, say};
 
 #[path = "support/successor.rs"]
 mod successor;
@@ -105,23 +105,7 @@ fn clients_go_on_where_they_were_through_upgrades_in_a_row() {
 fn a_client_that_does_not_read_gets_all_of_its_output_from_the_new_process() {
     let mut server = Server::start(1);
     let mut slow = server.connect();
-    let message = "x".repeat(60_000);
-    // More than the kernel keeps for it, and less than it is cut for.
-    slow.get_ref().0.set_nonblocking(true).unwrap();
-    let mut sent = 0;
-    while sent < 80 {
-        match slow.send(Message::text(format!("{sent}{message}"))) {
-            Ok(()) => sent += 1,
-            Err(tungstenite::Error::Io(error))
-                if error.kind() == std::io::ErrorKind::WouldBlock =>
-            {
-                sent += 1; // it is in the client's own buffer, and leaves with the next flush
-                break;
-            }
-            Err(error) => panic!("{error}"),
-        }
-    }
-    slow.get_ref().0.set_nonblocking(false).unwrap();
+    let sent = overfill(&mut slow);
     server.upgrade_to(2);
     let reader = std::thread::spawn({
         let mut reader = WebSocket::from_raw_socket(
@@ -140,6 +124,15 @@ fn a_client_that_does_not_read_gets_all_of_its_output_from_the_new_process() {
     slow.flush().unwrap();
     reader.join().unwrap();
     server.stop();
+}
+
+/// Says that it is over when it is dropped, by a panic as well.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]
@@ -171,6 +164,8 @@ fn those_who_speak_and_those_who_connect_meanwhile_notice_nothing() {
                 connects.fetch_add(1, Ordering::Relaxed);
             }
         });
+        let _over = Over(is_over);
+        let deadline = std::time::Instant::now() + PATIENCE;
         for shards in [3, 2] {
             let before = (echoes.load(Ordering::Relaxed), connects.load(Ordering::Relaxed));
             server.upgrade_to(shards);
@@ -178,10 +173,10 @@ fn those_who_speak_and_those_who_connect_meanwhile_notice_nothing() {
             while echoes.load(Ordering::Relaxed) < before.0 + 100
                 || connects.load(Ordering::Relaxed) < before.1 + 10
             {
-                std::thread::yield_now();
+                assert!(std::time::Instant::now() < deadline, "all go on, sooner or later");
+                std::thread::sleep(std::time::Duration::from_millis(2));
             }
         }
-        is_over.store(true, Ordering::Relaxed);
     });
     server.stop();
 }

@@ -6,17 +6,20 @@
 //! given back; what only takes longer is waited for; a stop comes first.
 #![cfg(debug_assertions)]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use longwire::sys::fdpass;
 use rustix::process::{Pid, Resource, Rlimit, Signal, geteuid, getrlimit, kill_process, prlimit};
 use tungstenite::{Message, WebSocket};
 
 use successor::{
-    LONGWIRE, PATIENCE, Patient, Server, Setup, echo, has_ended, hear, poll, say, wait_for,
+    LONGWIRE, PATIENCE, Patient, Server, Setup, echo, has_ended, hear, overfill, poll, say,
+    wait_for,
 };
 
 #[path = "support/successor.rs"]
@@ -54,6 +57,82 @@ fn all_serve_on(mut server: Server, mut clients: Vec<WebSocket<Patient>>) {
     for socket in &mut clients {
         echo(socket, "and after an upgrade");
     }
+    server.stop();
+}
+
+/// All that comes on a socket at once, or soon.
+fn take_what_is_there(stream: &mut TcpStream, heard: &mut Vec<u8>) {
+    stream.set_nonblocking(true).unwrap();
+    let mut buffer = vec![0; 1 << 20];
+    let mut misses = 0;
+    while misses < 100 {
+        if let Ok(count @ 1..) = stream.read(&mut buffer) {
+            heard.extend_from_slice(&buffer[..count]);
+            misses = 0;
+        } else {
+            misses += 1;
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+    stream.set_nonblocking(false).unwrap();
+}
+
+/// The numbers that the whole messages in these bytes begin with, and whether a part is left.
+fn numbers_of(mut bytes: &[u8]) -> (Vec<usize>, bool) {
+    let mut numbers = Vec::new();
+    while let [first, length, rest @ ..] = bytes {
+        let (extra, short) = if *length == 126 { (2, 0) } else { (0, usize::from(*length)) };
+        let Some((long, rest)) = rest.split_at_checked(extra) else { break };
+        let length = long.iter().fold(short, |sum, byte| (sum << 8) | usize::from(*byte));
+        let Some((payload, rest)) = rest.split_at_checked(length) else { break };
+        if *first == 0x81 {
+            let text = std::str::from_utf8(payload).unwrap();
+            let (number, filling) = text.split_once('x').unwrap();
+            assert!(filling.len() == 59_999 && filling.bytes().all(|byte| byte == b'x'));
+            numbers.push(number.parse().unwrap());
+        } else {
+            assert_eq!(*first, 0x89, "a ping, or what is no frame's beginning");
+        }
+        bytes = rest;
+    }
+    (numbers, !bytes.is_empty())
+}
+
+/// The new process sent what had not left yet while it took over: after it had died the old one
+/// sent the same again.
+#[test]
+fn what_has_not_left_is_sent_by_one_process_only() {
+    let server = Server::start(2);
+    let mut slow = server.connect();
+    let sent = overfill(&mut slow);
+    let mut stream = slow.get_ref().0.try_clone().unwrap();
+    server.next_has(3);
+    server.hold_at("NewerTaking");
+    server.hold_at("NewerTook");
+    let asking = server.ask();
+    let newer = server.held_at("NewerTaking");
+    let mut heard = Vec::new();
+    // There is room in the socket now, and nobody to use it but the new process.
+    take_what_is_there(&mut stream, &mut heard);
+    go_on(newer);
+    let newer = server.held_at("NewerTook");
+    take_what_is_there(&mut stream, &mut heard);
+    kill_process(newer, Signal::KILL).unwrap();
+    let (said, succeeded) = asking.end();
+    assert!(!succeeded, "{said}");
+    let reader = std::thread::spawn(move || {
+        let mut stream = Patient(stream);
+        let mut buffer = vec![0; 1 << 20];
+        while numbers_of(&heard).0.len() < sent {
+            let count = stream.read(&mut buffer).unwrap();
+            assert!(count > 0, "the old process serves on");
+            heard.extend_from_slice(&buffer[..count]);
+        }
+        numbers_of(&heard)
+    });
+    slow.flush().unwrap();
+    let (numbers, _) = reader.join().unwrap();
+    assert!(numbers.iter().copied().eq(0..sent), "{numbers:?}");
     server.stop();
 }
 

@@ -171,7 +171,8 @@ impl<H: Handler> Loop<H> {
         self.hand_over();
         self.core.send_reports();
         self.apply_effects();
-        if self.is_sending() {
+        // Before the commit a client's socket is not written to.
+        if self.is_sending() || self.is_settling_in {
             self.flush_mesh();
         } else {
             self.flush();
@@ -294,10 +295,13 @@ impl<H: Handler> Loop<H> {
             worked |= self.announce();
         }
         // After the reading: who has spoken while this shard was late is not late.
-        let mut looks = WHEEL_SHARE;
-        let (mut turn, handler) = self.turn_parts();
-        turn.expire(handler, &mut looks);
-        self.time("deadline");
+        // Who was taken over may have spoken while nothing was served: all are watched first.
+        if self.unwatched.is_none() {
+            let mut looks = WHEEL_SHARE;
+            let (mut turn, handler) = self.turn_parts();
+            turn.expire(handler, &mut looks);
+            self.time("deadline");
+        }
         worked |= self.fan_out();
         worked
     }

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each property uses a part of it
 #![allow(clippy::unwrap_used, reason = "tests panic on purpose")]
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -245,6 +246,11 @@ fn arguments(shards: u32, directory: &Directory, setup: &Setup) -> Vec<String> {
     {
         arguments.extend([flag.to_owned(), path(name)]);
     }
+    // Nothing is late by itself, on whatever machine.
+    if !setup.flags.contains(&"--upgrade-ready-timeout") {
+        let patient = ["--upgrade-ready-timeout=2m", "--upgrade-freeze-timeout=2m"];
+        arguments.extend(patient.map(str::to_owned));
+    }
     arguments.extend(setup.flags.iter().map(ToString::to_string));
     arguments
 }
@@ -311,6 +317,36 @@ pub(crate) fn wait_for(lines: &Receiver<String>, message: &str) -> serde_json::V
             return line;
         }
     }
+}
+
+/// Says more than the kernel keeps for a client that does not read, until the server reads no more;
+/// returns how many messages. Each begins with its number. The last of them is in part in the
+/// client's own buffer, and leaves with the next flush.
+pub(crate) fn overfill(slow: &mut WebSocket<Patient>) -> usize {
+    let filling = "x".repeat(60_000);
+    let stream = slow.get_ref().0.try_clone().unwrap();
+    socket2::SockRef::from(&stream).set_recv_buffer_size(256 * 1024).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let (mut sent, mut misses) = (0, 0);
+    while misses < 100 {
+        let said = if misses == 0 {
+            assert!(sent < 1000, "it is not read from for ever");
+            sent += 1;
+            slow.send(Message::text(format!("{}{filling}", sent - 1)))
+        } else {
+            slow.flush()
+        };
+        match said {
+            Ok(()) => misses = 0,
+            Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {
+                misses += 1;
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    stream.set_nonblocking(false).unwrap();
+    sent
 }
 
 pub(crate) fn say(socket: &mut WebSocket<Patient>, text: &str) {

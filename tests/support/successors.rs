@@ -64,6 +64,8 @@ impl Succession {
             .args(["--http-server-internal-port=0", "--max-connections=4000"])
             // Pings would be lines between others.
             .args(["--client-ping-interval=off", "--http-api-key=key"])
+            // Nothing is late by itself, on whatever machine.
+            .args(["--upgrade-ready-timeout=2m", "--upgrade-freeze-timeout=2m"])
             .arg(format!("--config={}", path.display()))
             .arg(format!("--upgrade-socket={}", directory.0.join("socket").display()))
             .stdout(Stdio::null())
