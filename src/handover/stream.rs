@@ -63,6 +63,8 @@ pub struct Sink<T> {
     bytes: Vec<u8>,
     sent_bytes: usize,
     descriptors: VecDeque<T>,
+    /// Where in `bytes` the record of each descriptor begins.
+    starts: VecDeque<usize>,
     totals: Totals,
 }
 
@@ -72,6 +74,7 @@ impl<T> Default for Sink<T> {
             bytes: Vec::new(),
             sent_bytes: 0,
             descriptors: VecDeque::new(),
+            starts: VecDeque::new(),
             totals: Totals::default(),
         };
         sink.put(|out| record(out, START, |put| put.number(1, VERSION.into())));
@@ -89,14 +92,14 @@ impl<T> Sink<T> {
     /// Puts a listener of the place with this number.
     pub fn listener(&mut self, place: u16, descriptor: T) {
         self.totals.listeners += 1;
-        self.descriptors.push_back(descriptor);
+        self.goes_along(descriptor);
         self.put(|out| record(out, LISTENER, |put| put.number(1, u64::from(place) + 1)));
     }
 
     /// Puts a connection.
     pub fn connection(&mut self, connection: &Connection, descriptor: T) {
         self.totals.connections += 1;
-        self.descriptors.push_back(descriptor);
+        self.goes_along(descriptor);
         self.put(|out| connection.encode(out));
     }
 
@@ -130,6 +133,12 @@ impl<T> Sink<T> {
         });
     }
 
+    /// The descriptor of the record that is put next.
+    fn goes_along(&mut self, descriptor: T) {
+        self.descriptors.push_back(descriptor);
+        self.starts.push_back(self.bytes.len());
+    }
+
     fn put(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.bytes.len();
         write(&mut self.bytes);
@@ -138,18 +147,26 @@ impl<T> Sink<T> {
 
     /// The next message: bytes, and the descriptors that go with them.
     pub fn message(&self) -> Option<(&[u8], Take<Iter<'_, T>>)> {
-        let rest = &self.bytes[self.sent_bytes..];
-        let bytes = &rest[..rest.len().min(HANDED_MESSAGE_BYTES_MAX)];
+        let bytes = &self.bytes[self.sent_bytes..self.message_end()];
         (!bytes.is_empty()).then(|| (bytes, self.descriptors.iter().take(HANDED_FDS_MAX)))
+    }
+
+    /// Where the next message ends: before the first record whose descriptor does not fit into it.
+    fn message_end(&self) -> usize {
+        let end = self.bytes.len().min(self.sent_bytes + HANDED_MESSAGE_BYTES_MAX);
+        self.starts.get(HANDED_FDS_MAX).map_or(end, |&start| start.min(end))
     }
 
     /// The message has been sent.
     pub fn sent(&mut self) {
-        let rest = self.bytes.len() - self.sent_bytes;
-        self.sent_bytes += rest.min(HANDED_MESSAGE_BYTES_MAX);
-        self.descriptors.drain(..self.descriptors.len().min(HANDED_FDS_MAX));
-        if self.sent_bytes == self.bytes.len() {
-            self.bytes.clear();
+        self.sent_bytes = self.message_end();
+        let with = self.descriptors.len().min(HANDED_FDS_MAX);
+        self.descriptors.drain(..with);
+        self.starts.drain(..with);
+        // What has left is let go of in large pieces, also when more is put all the time.
+        if self.sent_bytes == self.bytes.len() || self.sent_bytes >= HANDED_MESSAGE_BYTES_MAX {
+            self.bytes.drain(..self.sent_bytes);
+            self.starts.iter_mut().for_each(|start| *start -= self.sent_bytes.min(*start));
             self.sent_bytes = 0;
         }
     }
@@ -394,6 +411,37 @@ mod tests {
         );
         let items = read(&messages).unwrap();
         assert_eq!(items[..9], expected(&connections));
+    }
+
+    /// A message took all records that fitted, and not all of their descriptors.
+    #[test]
+    fn a_record_leaves_with_its_descriptor_or_later_however_many_there_are() {
+        let (mut sink, mut messages) = (Sink::default(), Vec::new());
+        let count = 3 * HANDED_FDS_MAX + 1;
+        (0..count).for_each(|number| sink.listener(0, number));
+        sink.end();
+        drain(&mut sink, &mut messages);
+        let mut items = read(&messages).unwrap();
+        assert!(matches!(items.pop(), Some(Item::End(_))));
+        assert_eq!(items, (0..count).map(|number| Item::Listener(0, number)).collect::<Vec<_>>());
+    }
+
+    /// It kept all that had left while more was put.
+    #[test]
+    fn what_has_left_is_let_go_of() {
+        let mut sink = Sink::default();
+        let mut lengths = Vec::new();
+        for number in 0..1000 {
+            sink.connection(&full(), number);
+            sink.publication(&[7; 1000]);
+            if !sink.has_room() {
+                assert!(sink.message().is_some());
+                sink.sent();
+            }
+            lengths.push(sink.bytes.len());
+        }
+        let most = lengths.into_iter().max().unwrap();
+        assert!(most < 3 * HANDED_MESSAGE_BYTES_MAX, "{most}");
     }
 
     #[test]
