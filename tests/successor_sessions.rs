@@ -46,6 +46,25 @@ fn an_idle_session_goes_on_and_hears_what_is_published_once() {
     server.stop();
 }
 
+#[test]
+fn who_cannot_take_over_says_why_and_a_rehearsal_changes_nothing() {
+    let mut server = Succession::start(2, "[client]\ninsecure = true\n");
+    let mut client = Client::connect(server.address);
+    client.subscribe("all");
+    // More than any server has: the configuration itself is refused.
+    let said = server.fails_to_upgrade(100_000);
+    assert!(said.starts_with("failed: the new process cannot take over: "), "{said}");
+    assert!(said.contains("shards"), "{said}");
+    server.rehearse(3);
+    server.publish("all", "1");
+    assert_eq!(client.line()["push"]["pub"]["data"], json!(1));
+    server.upgrade_to(3);
+    server.publish("all", "2");
+    assert_eq!(client.line()["push"]["pub"]["data"], json!(2));
+    drop(client);
+    server.stop();
+}
+
 const KEPT: &str = "[client]\ninsecure = true\n[channel.without_namespace]\nhistory_size = 10\nhistory_ttl = \"10m\"\n\
                     force_recovery = true\n";
 

@@ -7,8 +7,10 @@ use std::process::ExitCode;
 use clap::Args;
 use longwire::config::Serve;
 use longwire::control::{Live, Site, SiteError};
+use longwire::server::plan::Plan;
 use longwire::{
-    Hooks, LiveSettings, Predecessor, Server, Sessions, Snapshot, StartError, SuccessionError,
+    Config, Hooks, LiveSettings, Predecessor, Server, Sessions, Snapshot, StartError,
+    SuccessionError,
 };
 
 use super::back_ends::proxies;
@@ -33,7 +35,13 @@ pub(crate) struct ServeArgs {
 pub(crate) fn run(args: ServeArgs, log_args: LogArgs) -> ExitCode {
     let serve = match args.sources.load(&log_args) {
         Ok(serve) => serve,
-        Err(error) => return failure(&error),
+        Err(error) => {
+            // Whoever asked for the upgrade is told, too.
+            if let Ok(Some(predecessor)) = Predecessor::of_this_process() {
+                predecessor.refuse(&error);
+            }
+            return failure(&error);
+        }
     };
     let (log, refilter) = match Log::start(&serve.log) {
         Ok(started) => started,
@@ -60,18 +68,11 @@ fn start(
 ) -> Result<Snapshot, Box<dyn Error>> {
     let ServeArgs { sources, succession } = args;
     let mut predecessor = Predecessor::of_this_process()?;
-    let Parts { mut config, sessions, mut site } = Parts::of(&serve, sources.is_dev());
-    config.give_back = Some(longwire::sys::memory::give_back);
-    let plan = match &predecessor {
-        Some(predecessor) => predecessor.plan(&config)?,
-        None => Server::plan(&config)?,
-    };
-    site.connections_max = plan.connections_max.into();
-    let heritage = predecessor.as_ref().map_or(&[][..], Predecessor::heritage);
-    let sessions = LiveSettings::inheriting(sessions, heritage)?;
-    site.streaming.node = sessions.node();
-    let internal = predecessor.as_mut().and_then(Predecessor::take_internal_listener);
-    let site = Site::after(internal, site).map_err(InternalPort)?;
+    let prepared = prepare(Parts::of(&serve, sources.is_dev()), predecessor.as_mut());
+    if let (Err(error), Some(predecessor)) = (&prepared, &predecessor) {
+        predecessor.refuse(error);
+    }
+    let (config, plan, sessions, site) = prepared?;
     let handlers = Sessions::following(&sessions);
     let screen = Screen::new(&serve, plan, site.internal_address(), sources.is_dev());
     let live = site.live();
@@ -87,6 +88,26 @@ fn start(
         ..succession.hooks(predecessor, heritage)
     };
     Ok(Server::run_site(config, site, hooks, handlers)?)
+}
+
+/// All that can fail before there are shards.
+fn prepare(
+    parts: Parts,
+    mut predecessor: Option<&mut Predecessor>,
+) -> Result<(Config, Plan, LiveSettings, Site), Box<dyn Error>> {
+    let Parts { mut config, sessions, mut site } = parts;
+    config.give_back = Some(longwire::sys::memory::give_back);
+    let plan = match &predecessor {
+        Some(predecessor) => predecessor.plan(&config)?,
+        None => Server::plan(&config)?,
+    };
+    site.connections_max = plan.connections_max.into();
+    let heritage = predecessor.as_ref().map_or(&[][..], |predecessor| predecessor.heritage());
+    let sessions = LiveSettings::inheriting(sessions, heritage)?;
+    site.streaming.node = sessions.node();
+    let internal = predecessor.as_mut().and_then(|one| one.take_internal_listener());
+    let site = Site::after(internal, site).map_err(InternalPort)?;
+    Ok((config, plan, sessions, site))
 }
 
 /// Whether this process was only to show that it could take over.

@@ -113,10 +113,12 @@ impl Control {
         let mut threads = Vec::new();
         let started = spawn(config, plan, meshes, &bells, door.as_ref(), &make, &mut threads)
             .and_then(|(starting, pass)| {
+                // What can fail comes before the other process is told to leave.
+                let unix = listen_unix(unix_places)?;
                 let predecessor = predecessor.map(|one| (one, &plan, &pass[..]));
                 let stood_still = starting.steps(&mut places, predecessor)?;
                 let addresses = places.iter().map(|place| place.address).collect();
-                Ok((addresses, listen_unix(unix_places)?, pass, starting.reports, stood_still))
+                Ok((addresses, unix, pass, starting.reports, stood_still))
             });
         let (addresses, unix, pass, reports, stood_still) = match started {
             Ok(started) => started,

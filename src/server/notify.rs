@@ -7,6 +7,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
+use std::time::Duration;
 
 /// What a supervisor is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,9 @@ pub(super) fn tell(news: News) {
     }
 }
 
+/// How long a supervisor whose queue is full is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// A name that begins with `@` is in the abstract namespace.
 fn send(socket: &[u8], text: &str, may_wait: bool) -> io::Result<()> {
     let address = match socket {
@@ -62,6 +66,8 @@ fn send(socket: &[u8], text: &str, may_wait: bool) -> io::Result<()> {
     };
     let socket = UnixDatagram::unbound()?;
     socket.set_nonblocking(!may_wait)?;
+    // A supervisor that reads nothing holds nobody up for long.
+    socket.set_write_timeout(Some(PATIENCE))?;
     socket.send_to_addr(text.as_bytes(), &address)?;
     Ok(())
 }

@@ -212,7 +212,7 @@ impl Predecessor {
     }
 
     /// Says why it cannot be, if anybody still listens.
-    pub(super) fn refuse(&self, reason: &impl fmt::Display) {
+    pub fn refuse(&self, reason: &impl fmt::Display) {
         refuse(&self.socket, reason);
     }
 
@@ -222,7 +222,8 @@ impl Predecessor {
 }
 
 fn refuse(socket: &OwnedFd, reason: &impl fmt::Display) {
-    let mut reason = reason.to_string();
+    // Whoever has asked is told in one line.
+    let mut reason = reason.to_string().replace('\n', "; ");
     let mut end = reason.len().min(HANDED_WORD_BYTES_MAX / 2);
     while !reason.is_char_boundary(end) {
         end -= 1;
