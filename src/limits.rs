@@ -1206,7 +1206,8 @@ pub const HANDED_WORD_BYTES_MAX: usize = 4096;
 pub const READY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Time for everything to be handed over while nothing is served, unless another is configured:
-/// longer than a million connections take, and shorter than clients wait for an answer.
+/// longer than a million connections may take. Clients of the official SDKs leave when nothing has
+/// come for a ping interval and 10 s, so one that is given up this late can cost some of them.
 pub const FREEZE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A supervisor waits for both (systemd: 90 s), and is to hear which of them has passed.

@@ -38,7 +38,7 @@ impl SuccessionArgs {
     /// Whom this process takes over from, and what comes after it: the same command line, and what
     /// of the application it inherits.
     pub(crate) fn hooks(&self, predecessor: Option<Predecessor>, heritage: Vec<u8>) -> Hooks {
-        let binary = self.upgrade_binary.clone().map_or_else(std::env::current_exe, Ok);
+        let binary = self.upgrade_binary.clone().map_or_else(own_binary, Ok);
         let succession = binary.map(|binary| {
             let mut next = Succession::new(binary, std::env::args_os().skip(1).collect());
             next.socket.clone_from(&self.upgrade_socket);
@@ -52,5 +52,14 @@ impl SuccessionArgs {
             tracing::warn!(%error, "this process does not know its binary: it cannot be upgraded");
         }
         Hooks { succession: succession.ok(), predecessor, ..Hooks::default() }
+    }
+}
+
+/// The path this process was started by: what is at it now is the next process, also where it is a
+/// link that points elsewhere by now. A name that was looked up in `PATH` is no path.
+fn own_binary() -> std::io::Result<PathBuf> {
+    match std::env::args_os().next().map(PathBuf::from) {
+        Some(path) if path.components().count() > 1 => std::path::absolute(path),
+        _ => std::env::current_exe(),
     }
 }

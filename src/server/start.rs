@@ -27,7 +27,8 @@ use super::predecessor::SuccessionError;
 use crate::config::{Config, ConfigError};
 use crate::handler::{Handler, Routes};
 use crate::limits::{
-    ARENA_BYTES, COMPLETION_ENTRIES_MAX, COMPLETION_ENTRIES_MIN, SUBMISSION_ENTRIES,
+    ARENA_BYTES, COMPLETION_ENTRIES_MAX, COMPLETION_ENTRIES_MIN, PINGS_MISSED_MAX,
+    SUBMISSION_ENTRIES,
 };
 use crate::mesh::{Member, MeshError};
 use crate::ring::{Operation, Ring, RingError, RingSize};
@@ -395,11 +396,19 @@ fn listen_options(config: &Config, place: Place) -> socket::ListenOptions {
         v6only: place.v6only,
         send_buffer_bytes: config.send_buffer_bytes,
         receive_buffer_bytes: config.receive_buffer_bytes,
-        // Behind our own deadlines, which say why: for what the kernel still has to bring to a
-        // peer that has vanished after its connection was closed here.
-        user_timeout: Some(config.write_timeout + config.close_timeout),
+        user_timeout: Some(user_timeout(config)),
         ..socket::ListenOptions::default()
     }
+}
+
+/// Behind our own deadlines, which say why: for what the kernel still has to bring to a peer that
+/// has vanished after its connection was closed here. The first of the pings that a peer may miss
+/// is without an acknowledgement the longest.
+fn user_timeout(config: &Config) -> Duration {
+    let pings = config.ping_interval.unwrap_or_default() * u32::from(PINGS_MISSED_MAX);
+    let asked = config.message_ping_interval.unwrap_or_default() + config.message_pong_timeout;
+    let longest = config.write_timeout.max(pings + config.pong_timeout).max(asked);
+    longest + config.close_timeout
 }
 
 /// How long the wakes of all others may take.
