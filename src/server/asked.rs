@@ -78,9 +78,14 @@ impl Wish {
     }
 }
 
-/// Listens at `path`, in the place of whoever has listened there before: the process that this one
-/// has taken over from, or one that has ended.
-pub(super) fn listen(path: &Path) -> io::Result<StdListener> {
+/// Listens at `path`, in the place of whoever has listened there before: one that has ended, or,
+/// for a successor, the process that it has taken over from. Another server that answers there
+/// keeps it.
+pub(super) fn listen(path: &Path, is_successor: bool) -> io::Result<StdListener> {
+    if !is_successor && UnixStream::connect(path).is_ok() {
+        let why = "another server is asked for upgrades there: give this one a path of its own";
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
+    }
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(".new");
     match std::fs::remove_file(&fresh) {
@@ -135,4 +140,22 @@ async fn read(stream: tokio::net::UnixStream) -> io::Result<Wish> {
         _ => return Err(io::ErrorKind::InvalidData.into()),
     };
     Ok(Wish { is_check, asker: Some(Asker(stream.into_std()?)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_answers_keeps_its_path_from_all_but_its_successor() {
+        let path = std::env::temp_dir().join(format!("longwire-asked-{}", std::process::id()));
+        let _stale = std::fs::remove_file(&path);
+        let first = listen(&path, false).unwrap();
+        assert_eq!(listen(&path, false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let successor = listen(&path, true).unwrap();
+        drop((first, successor));
+        // What the dead have left is in nobody's way.
+        drop(listen(&path, false).unwrap());
+        std::fs::remove_file(&path).unwrap();
+    }
 }

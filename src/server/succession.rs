@@ -34,7 +34,7 @@ impl Serving {
     }
 
     fn listen_for_wishes(&mut self, path: &Path) {
-        match asked::listen(path) {
+        match asked::listen(path, self.control.stood_still.is_some()) {
             Ok(listener) => {
                 let wishes = self.wishes_in.clone();
                 self.companions.add_attendant(asked::serve(listener, wishes));
