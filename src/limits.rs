@@ -115,6 +115,11 @@ pub const FANOUT_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// An eighth of a turn's 512: seven other channels are served in the turn of the largest.
 pub const FANOUT_SHARE: u32 = 64;
 
+/// Members of one channel on one shard from which on sending to them is long work, which the shards
+/// that share a core do one after the other.
+pub const FANOUT_LONG_MIN: u32 = 128;
+const _: () = assert!(FANOUT_LONG_MIN as usize == FANOUT_SHARED_TURN_SHARE);
+
 /// Channels without anything to send that one call may pass over: as many members may leave at
 /// once as a turn can be spent on, each from a channel of its own that waits for its turn.
 pub const FANOUT_SKIPS_MAX: u32 = 64;
@@ -304,6 +309,10 @@ pub const FRAME_COST_BYTES: usize = 32;
 /// Sends of fan-out in one turn.
 pub const FANOUT_TURN_SHARE: usize = 512;
 
+/// The same on a shard that shares its core with others: about 1 ms of it. The scheduler lets who
+/// has taken more wait for longer, whatever for.
+pub const FANOUT_SHARED_TURN_SHARE: usize = 128;
+
 /// Members told in one turn that they missed something: each of them comes back for it at once.
 pub const MISSED_SHARE: usize = 64;
 
@@ -364,8 +373,8 @@ pub const SETTLE_PERIOD: Duration = Duration::from_millis(2);
 /// which it finds nothing costs nothing.
 pub const SLEEP_MAX: Duration = Duration::from_hours(1);
 
-/// Connections that have left a shard before it asks its allocator to give their memory back: what
-/// fewer leave behind, some hundred KB, is kept for those who come next.
+/// Connections that have left a shard before it asks its allocator to give their memory back while
+/// others are there: what fewer leave behind, some hundred KB, is kept for those who come next.
 pub const GIVE_BACK_MIN: u64 = 1024;
 
 /// How long it waits then for the rest of them, and at least from one time to the next: asking
@@ -794,6 +803,10 @@ pub const BENCH_WATCH_INTERVAL: Duration = Duration::from_millis(100);
 /// port on loopback has to rest (1 s, `net.ipv4.tcp_tw_reuse`).
 pub const BENCH_SOURCES_OF_CHURN: u32 = 64;
 
+/// Bytes that the names of a generator's channels may begin with: with its number a name stays far
+/// below what servers take, 255 by default.
+pub const BENCH_PREFIX_BYTES_MAX: usize = 64;
+
 /// Largest payload: what a server takes by default.
 pub const BENCH_PAYLOAD_BYTES_MAX: usize = MESSAGE_BYTES_DEFAULT;
 
@@ -846,6 +859,13 @@ pub const BENCH_RING_COMPLETIONS_MAX: u32 = 65_536;
 
 /// How long the generator sleeps at most before it looks at its deadlines.
 pub const BENCH_WAIT_MAX: Duration = Duration::from_millis(10);
+
+/// Where the generator's threads are more than the cores, a thread that receives a publication to
+/// all waits for so many sockets, or so long: else each would run for every few of them.
+pub const BENCH_GATHER_COUNT: usize = 64;
+
+/// See [`BENCH_GATHER_COUNT`]: a thousandth of what such a publication takes.
+pub const BENCH_GATHER_PERIOD: Duration = Duration::from_millis(2);
 
 /// Connections being opened at the same time, by all threads: below the smallest usual backlog
 /// (`somaxconn` 4096), and enough to keep a server's core busy.
@@ -940,6 +960,25 @@ pub const HTTP_HEAD_TIMEOUT: Duration = HANDSHAKE_TIMEOUT_DEFAULT;
 pub const HTTP_STOP_TIMEOUT: Duration = Duration::from_secs(4);
 const _: () = assert!(
     HTTP_STOP_TIMEOUT.as_millis() > ASK_TIMEOUT.as_millis() + LINGER_PERIOD_MAX.as_millis()
+);
+
+/// Time for which a request of the API waits while another process takes over: longer than the
+/// hand-over may take, unless it is configured to take longer.
+pub const HTTP_HELD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Time for the answer of the process that has taken over: it asks its shards with
+/// [`ASK_TIMEOUT`], and one part of a batch after the other.
+pub const HTTP_SENT_ON_TIMEOUT: Duration = Duration::from_secs(10);
+const _: () = assert!(HTTP_SENT_ON_TIMEOUT.as_millis() > ASK_TIMEOUT.as_millis());
+
+/// Time for what is still being answered when another process has taken over: a body that has
+/// just begun to come, and its way there and back. Nobody waits for this process any more.
+pub const HTTP_LEAVE_TIMEOUT: Duration = Duration::from_secs(42);
+const _: () = assert!(
+    HTTP_LEAVE_TIMEOUT.as_millis()
+        > HTTP_BODY_TIMEOUT.as_millis()
+            + HTTP_SENT_ON_TIMEOUT.as_millis()
+            + LINGER_PERIOD_MAX.as_millis()
 );
 
 /// What a stop may take beyond the drain timeout: the last closes of the shards, then the site.
@@ -1195,12 +1234,26 @@ pub const HANDED_PAUSE: Duration = Duration::from_millis(1);
 /// come to stand still: most answers are there by then, and nobody else waits long for them.
 pub const HANDED_PATIENCE: Duration = Duration::from_millis(200);
 
+/// Time that requests of the API have which are being carried out when a hand-over begins to stand
+/// still: as long as most of them take, and no longer than clients may be left without a word.
+pub const HANDED_REQUESTS_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Messages of a hand-over that a shard sends in one turn.
 pub const HANDED_MESSAGES_SHARE: usize = 64;
 
 /// Bytes of what the control threads of two processes say to each other: a refusal's reason or an
 /// offer of all addresses.
 pub const HANDED_WORD_BYTES_MAX: usize = 4096;
+
+// Every listener on a Unix socket, and that of the internal port, come with the offer.
+const _: () = assert!(LISTENERS_MAX < PASSED_FDS_MAX);
+
+/// Bytes of one part of what a control thread leaves to the next: a word, without its frame.
+pub const BEQUEST_PART_BYTES_MAX: usize = HANDED_WORD_BYTES_MAX - 64;
+
+/// Bytes of all that a control thread leaves to the next: keys of publications, whose places are
+/// charged for more than the frames of their records, and some kilobytes of names and counts.
+pub const BEQUEST_BYTES_MAX: usize = IDEMPOTENCY_BYTES_MAX + 1024 * 1024;
 
 /// Time for the new process to build its shards and check itself, unless another is configured.
 pub const READY_TIMEOUT: Duration = Duration::from_mins(1);
@@ -1212,6 +1265,8 @@ pub const FREEZE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A supervisor waits for both (systemd: 90 s), and is to hear which of them has passed.
 const _: () = assert!(READY_TIMEOUT.as_secs() + FREEZE_TIMEOUT.as_secs() < 90);
+const _: () = assert!(HANDED_REQUESTS_PATIENCE.as_millis() < FREEZE_TIMEOUT.as_millis());
+const _: () = assert!(FREEZE_TIMEOUT.as_millis() < HTTP_HELD_TIMEOUT.as_millis());
 
 /// Those who wait to hear how an upgrade goes.
 pub const UPGRADE_LISTENERS_MAX: usize = 4;
@@ -1219,3 +1274,45 @@ pub const UPGRADE_LISTENERS_MAX: usize = 4;
 /// Slots looked at in one turn for connections that were taken over, and are to be watched: a poll
 /// of one costs about a microsecond.
 pub const WATCH_SHARE: u32 = 512;
+
+// --- Moves between shards ---------------------------------------------------------------------
+
+/// Connections that a shard has more than the emptiest one before some of it move there: none move,
+/// unless another number is configured.
+pub const BALANCE_DIFFERENCE_DEFAULT: u32 = 0;
+
+/// What the difference is at least, as a share of what the fuller shard has: an eighth. The
+/// kernel's spreading by hash stays far below that.
+pub const BALANCE_SHARE: u32 = 8;
+
+/// Time between two looks whether shards are level. A shard with many connections wakes for it.
+pub const BALANCE_PERIOD: Duration = Duration::from_millis(250);
+
+/// Connections that a shard gives away between two looks, so 1,000 in a second: a move costs two
+/// shards some 20 us each, which is 2 % of their time.
+pub const MOVES_PER_PERIOD_MAX: u32 = 250;
+
+/// Connections of a shard that are about to move: each keeps a copy of its descriptor with the
+/// other shard, and a place in the socket between the two.
+pub const MOVES_UNDER_WAY_MAX: usize = 64;
+
+/// Slots that a shard looks at in one turn for connections that can move.
+pub const MOVE_LOOKS_SHARE: u32 = 128;
+
+/// Slots that it looks at between two looks whether shards are level: where hardly anybody can
+/// move, nobody is to pay for that in every turn.
+pub const MOVE_LOOKS_PER_PERIOD_MAX: u32 = 8192;
+
+/// Words to users of which a shard knows the last ones, for connections that come from a shard
+/// which has heard less: far more than are said while one moves, and as many as may be under way.
+pub const MOVE_WORDS_MAX: usize = 256;
+
+/// Channels that a connection which moves may be in: more take longer than they are quiet.
+pub const MOVED_CHANNELS_MAX: usize = 32;
+
+/// Bytes of the offer of a connection that may move, with the names of its channels: what a shard
+/// has on its stack for it. Who is in channels with longer names stays.
+pub const MOVE_OFFER_BYTES_MAX: usize = 4096;
+
+/// What is kept for a connection of one channel until it has come: some tens of microseconds.
+pub const PINNED_FRAMES_MAX: usize = 64;

@@ -86,6 +86,7 @@ fn most_bytes(connections: u32) -> i64 {
         format: Format::Json,
         connections,
         channels: 10,
+        channel_prefix: "bench-".into(),
         rate: None,
         seconds: 1,
         size: 80,

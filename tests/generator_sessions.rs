@@ -43,6 +43,7 @@ fn plan(server: &Running, scenario: Scenario, change: impl Fn(&mut SessionArgs))
         format: Format::Json,
         connections: SESSIONS,
         channels: 6,
+        channel_prefix: "bench-".into(),
         rate: None,
         seconds: 1,
         size: 80,

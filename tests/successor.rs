@@ -14,9 +14,11 @@ use std::process::Output;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tungstenite::{WebSocket, client};
+use tungstenite::{Message, WebSocket, client};
 
-use successor::{LONGWIRE, PATIENCE, Patient, Server, Setup, echo, hear, overfill, poll, say};
+use successor::{
+    LONGWIRE, PATIENCE, Patient, Server, Setup, echo, hear, overfill, poll, say, serving, wait_for,
+};
 
 #[path = "support/successor.rs"]
 mod successor;
@@ -191,6 +193,10 @@ fn whatever_stands_in_the_way_leaves_the_old_process_serving_and_is_named() {
         server.address
     );
     let _others: Vec<_> = (0..6).map(|_| server.connect()).collect();
+    // Before anything stands still, so that a rehearsal finds it, too.
+    server.directory.script(&few);
+    let said = server.fails(&["--check"]);
+    assert!(said.contains("too few seats: 3 for 7 connections"), "{said}");
     let cases = [
         ("exit 3".to_owned(), "the new process ended before it took over"),
         ("exec /nowhere/at/all".to_owned(), "the new process ended before it took over"),
@@ -250,6 +256,35 @@ fn a_stop_gives_an_upgrade_up_and_goes_on() {
     server.wait_for_the_end();
 }
 
+/// Whoever stops a process by the number that it had yesterday means the server; a supervisor may
+/// stop all of its processes.
+#[test]
+fn a_stop_of_the_process_that_leaves_is_one_of_the_process_that_serves() {
+    for is_told_itself in [false, true] {
+        let mut server = Server::start(2);
+        let mut client = server.connect();
+        let old = server.pid;
+        server.hold_at("OlderLeaving");
+        server.next_has(2);
+        let asking = server.ask();
+        assert_eq!(server.held_at("OlderLeaving"), old);
+        server.pid = serving(&asking.end().0);
+        kill_process(old, Signal::TERM).unwrap();
+        if is_told_itself {
+            kill_process(server.pid, Signal::TERM).unwrap();
+            wait_for(&server.lines, "stopping");
+        }
+        kill_process(old, Signal::CONT).unwrap();
+        let Ok(Message::Close(Some(close))) = client.read() else { panic!("it hears of the end") };
+        assert_eq!(u16::from(close.code), 1001);
+        drop(client);
+        for _process in ["old", "new"] {
+            assert_eq!(wait_for(&server.lines, "stopped")["forced"], false);
+        }
+        server.wait_for_the_end();
+    }
+}
+
 /// Sockets that listen on this address (`proc(5)`).
 fn listener_count(address: &str) -> usize {
     let port = address.rsplit(':').next().unwrap().parse::<u16>().unwrap();
@@ -299,7 +334,9 @@ fn the_supervisor_is_told_who_serves() {
     supervisor.set_read_timeout(Some(PATIENCE)).unwrap();
     let environment =
         vec![("NOTIFY_SOCKET", format!("@{name}")), ("WATCHDOG_USEC", "600000".to_owned())];
-    let setup = Setup { environment, ..Setup::default() };
+    // The watchdog is for the process that it names, and for whoever serves after it.
+    let wrapper = &["sh", "-c", "export WATCHDOG_PID=$$; exec \"$0\" \"$@\""];
+    let setup = Setup { wrapper, environment, ..Setup::default() };
     let mut server = Server::start_with(1, &setup);
     assert_eq!(news(&supervisor), "READY=1");
     let pid_file = server.directory.join("pid");

@@ -1,11 +1,13 @@
-//! Two thousand sessions through upgrades in a row.
+//! Two thousand sessions through ten upgrades in a row.
 //!
 //! Setup: `longwire serve` as a process of its own and its successors, with two shards and with
-//! three in turn; two thousand subscribers in twenty channels, publishers that go on all the time,
-//! clients in the middle of a message and clients that come and go. Claims: nobody is disconnected;
-//! every subscriber hears every publication of its channel once and in order, and every command is
-//! answered.
+//! three in turn; two thousand subscribers in twenty channels, every fourth over Protobuf,
+//! publishers that go on all the time, clients in the middle of a message and clients that come and
+//! go. Claims: nobody is disconnected; every subscriber hears every publication of its channel once
+//! and in order, and every command is answered.
 
+#[path = "support/protobuf.rs"]
+mod protobuf;
 #[path = "support/session.rs"]
 mod session;
 #[path = "support/successors.rs"]
@@ -26,6 +28,8 @@ use successors::Succession;
 const SUBSCRIBERS: usize = 2000;
 const CHANNELS: usize = 20;
 const PUBLISHERS: usize = 4;
+/// To three shards and to two in turn.
+const UPGRADES: usize = 10;
 /// Publications that each publisher makes at least between two upgrades.
 const PUBLICATIONS: u32 = 10;
 
@@ -35,13 +39,32 @@ fn raise_limit() {
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
 }
 
-fn subscribers(address: SocketAddr) -> Vec<Client> {
-    let subscriber = |number: usize| {
+enum Subscriber {
+    Json(Client),
+    Protobuf(protobuf::Client),
+}
+
+impl Subscriber {
+    /// Of every channel's members each fourth is over Protobuf.
+    fn new(address: SocketAddr, number: usize) -> Self {
+        let channel = format!("c{}", number % CHANNELS);
+        if number / CHANNELS % 4 == 3 {
+            let mut client = protobuf::Client::connect(address);
+            client.subscribe(&channel);
+            return Self::Protobuf(client);
+        }
         let mut client = Client::connect(address);
-        client.subscribe(&format!("c{}", number % CHANNELS));
-        client
-    };
-    (0..SUBSCRIBERS).map(subscriber).collect()
+        client.subscribe(&channel);
+        Self::Json(client)
+    }
+
+    /// The data of the next publication: nothing else comes.
+    fn hear(&mut self) -> Value {
+        match self {
+            Self::Json(client) => client.line()["push"]["pub"]["data"].take(),
+            Self::Protobuf(client) => serde_json::from_slice(&client.publication()).unwrap(),
+        }
+    }
 }
 
 /// Says that it is over when it is dropped, by a panic as well.
@@ -109,7 +132,7 @@ fn upgrade_all(
     visits: &AtomicU32,
     is_over: &AtomicBool,
 ) {
-    for shards in [3, 2, 3, 2] {
+    for shards in [3, 2].repeat(UPGRADES / 2) {
         let begun: Vec<_> =
             (1..40).step_by(3).map(|bytes| interrupted(server.address, bytes)).collect();
         server.upgrade_to(shards);
@@ -129,7 +152,8 @@ fn nobody_is_disconnected_and_nothing_is_lost_repeated_or_out_of_order() {
     raise_limit();
     let mut server = Succession::start(2, "[client]\ninsecure = true\n");
     let address = server.address;
-    let mut subscribers = subscribers(address);
+    let mut subscribers: Vec<Subscriber> =
+        (0..SUBSCRIBERS).map(|number| Subscriber::new(address, number)).collect();
     let counts: Vec<AtomicU32> = (0..CHANNELS).map(|_| AtomicU32::new(0)).collect();
     let (visits, is_over) = (AtomicU32::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
@@ -149,8 +173,7 @@ fn nobody_is_disconnected_and_nothing_is_lost_repeated_or_out_of_order() {
         let count = counts[channel].load(Ordering::Relaxed);
         let expected = (1..=count).map(|number| json!(number)).chain([json!("end")]);
         for expected in expected {
-            let heard = client.line();
-            assert_eq!(heard["push"]["pub"]["data"], expected, "{number} of {channel}: {heard}");
+            assert_eq!(client.hear(), expected, "{number} of {channel}");
         }
     }
     drop(subscribers);

@@ -251,3 +251,131 @@ fn who_reads_by_a_filter_goes_on_doing_so() {
     drop(client);
     server.stop();
 }
+
+const ACKNOWLEDGED: &str = "[client.token]\nhmac_secret_key = \"a key of tests\"\n\
+                            [channel.without_namespace]\nacknowledged = true\n\
+                            acknowledged_size = 5\nallow_subscribe_for_client = true\n";
+
+/// The number and the data of the next publication, and how often it was sent again.
+fn owed(client: &mut Client) -> (String, u64, Option<u64>) {
+    let line = client.line();
+    let publication = &line["push"]["pub"];
+    let tag = |name: &str| publication["tags"][name].as_str().map(str::to_owned);
+    let id = tag("lw_id").unwrap_or_else(|| panic!("{line}"));
+    let tries = tag("lw_try").map(|tries| tries.parse().expect("a number"));
+    (id, publication["data"].as_u64().expect("a number"), tries)
+}
+
+/// Acknowledges these, whatever is sent again before the reply.
+fn acknowledge(client: &mut Client, ids: &[String]) {
+    let data = json!({"channel": "orders", "ids": ids});
+    let id = client.command(&format!(r#""rpc":{{"method":"longwire.ack","data":{data}}}"#));
+    while client.line()["id"] != id {}
+}
+
+/// What a client that subscribes is told of its losses.
+fn told(client: &mut Client) -> serde_json::Value {
+    let id = client.command(r#""subscribe":{"channel":"orders"}"#);
+    let reply = client.line();
+    assert_eq!(reply["id"], id, "{reply}");
+    reply["subscribe"]["data"]["lw_lost"].clone()
+}
+
+#[test]
+fn what_is_not_acknowledged_comes_again_from_whoever_serves_then() {
+    let mut server = Succession::start(2, ACKNOWLEDGED);
+    let long = Duration::from_hours(1);
+    let sign_in = |server: &Succession| {
+        let mut client = sign_in(server, "one", long);
+        assert!(client.line()["connect"]["client"].is_string());
+        client
+    };
+    let mut ann = sign_in(&server);
+    assert_eq!(told(&mut ann), json!(null));
+    (1..=3).for_each(|number| drop(server.publish("orders", &number.to_string())));
+    let mut ids: Vec<String> = Vec::new();
+    while ids.len() < 3 {
+        let (id, number, _) = owed(&mut ann);
+        if !ids.contains(&id) {
+            ids.push(id);
+            assert_eq!(number, ids.len() as u64);
+        }
+    }
+    acknowledge(&mut ann, &ids[..1]);
+    for (round, shards) in (4..).zip([3, 1]) {
+        server.upgrade_to(shards);
+        // On the same socket: what she was sent by the other process she acknowledges here.
+        let mut again: Vec<String> = Vec::new();
+        while again.len() < 2 {
+            let (id, number, tries) = owed(&mut ann);
+            if tries.is_some() && !again.contains(&id) {
+                assert_eq!(id, ids[usize::try_from(number).unwrap() - 1]);
+                again.push(id);
+            }
+        }
+        acknowledge(&mut ann, &ids[usize::try_from(round).unwrap() - 3..][..1]);
+        server.publish("orders", &round.to_string());
+        let id = loop {
+            let (id, number, tries) = owed(&mut ann);
+            if number == round && tries.is_none() {
+                break id;
+            }
+        };
+        assert!(!ids.contains(&id), "numbers go on");
+        ids.push(id);
+    }
+    // What is published while she is away waits for her, and what is too much is told.
+    drop(ann);
+    (6..=10).for_each(|number| drop(server.publish("orders", &number.to_string())));
+    server.upgrade_to(2);
+    let mut ann = sign_in(&server);
+    assert_eq!(told(&mut ann), json!(2), "of seven, five are kept");
+    drop(ann);
+    server.upgrade_to(3);
+    let mut ann = sign_in(&server);
+    assert_eq!(told(&mut ann), json!(2), "she has not said that she knows");
+    let mut heard = std::collections::BTreeMap::new();
+    while heard.len() < 5 {
+        let (id, number, tries) = owed(&mut ann);
+        assert!(tries.is_some(), "{number}");
+        heard.insert(number, id);
+    }
+    assert!(heard.keys().copied().eq(6..=10), "{heard:?}");
+    acknowledge(&mut ann, &heard.into_values().collect::<Vec<_>>());
+    drop(ann);
+    server.upgrade_to(1);
+    let mut ann = sign_in(&server);
+    assert_eq!(told(&mut ann), json!(null));
+    server.publish("orders", "11");
+    assert_eq!(owed(&mut ann).1, 11, "nothing else is left");
+    drop(ann);
+    server.stop();
+}
+
+#[test]
+fn a_publication_under_a_key_is_made_once_whoever_serves() {
+    let mut server = Succession::start(2, KEPT);
+    let mut member = Client::connect(server.address);
+    member.subscribe("all");
+    let publish = |server: &Succession, key: &str, data: u64| {
+        let body = format!(r#"{{"channel":"all","data":{data},"idempotency_key":"{key}"}}"#);
+        server.api("publish", &body)["offset"].as_u64().expect("a number")
+    };
+    // As many that they leave in several parts.
+    let keys: Vec<String> = (1..=200).map(|number| format!("key{number}")).collect();
+    for (key, number) in keys.iter().zip(1..) {
+        assert_eq!(publish(&server, key, number), number);
+    }
+    for shards in [3, 1] {
+        server.upgrade_to(shards);
+        for (key, number) in keys.iter().zip(1..) {
+            assert_eq!(publish(&server, key, 0), number, "{key}");
+        }
+    }
+    assert_eq!(publish(&server, "another", 201), 201);
+    for number in 1..=201 {
+        assert_eq!(member.line()["push"]["pub"]["data"], json!(number));
+    }
+    drop(member);
+    server.stop();
+}

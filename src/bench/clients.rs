@@ -178,12 +178,12 @@ pub(super) struct Clients {
 impl Clients {
     /// Clients on these terms, none of them open.
     pub(super) fn new(terms: Terms) -> Result<Self, RingError> {
+        let mut wire = Wire::new(terms.target, terms.sockets)?;
+        if terms.gathers {
+            wire.gather();
+        }
         Ok(Self {
-            speaker: Speaker {
-                wire: Wire::new(terms.target, terms.sockets)?,
-                frame: Vec::new(),
-                keys: 0,
-            },
+            speaker: Speaker { wire, frame: Vec::new(), keys: 0 },
             states: (0..terms.sockets).map(|_| Client::default()).collect(),
             opening: terms.opening,
             role: terms.role,

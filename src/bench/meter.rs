@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::BenchError;
 use super::process::{self, BusyThread, Process};
 use super::report::ServerCost;
+use crate::sys::clock;
 
 /// What was read so far.
 pub(super) struct Meter {
@@ -85,7 +86,7 @@ impl Meter {
     /// Measuring starts.
     pub(super) fn start(&mut self, now: Duration) -> Result<(), BenchError> {
         self.started = now;
-        self.generator_time = process::own_cpu_time()?;
+        self.generator_time = clock::thread_cpu_time();
         if let Some(server) = &mut self.server {
             server.cost.cpu_time = server.cpu_time()?;
             server.run_times.clone_from(server.process.run_times());
@@ -96,7 +97,7 @@ impl Meter {
     /// Measuring ends.
     pub(super) fn stop(&mut self, now: Duration) -> Result<(), BenchError> {
         self.measured = now.saturating_sub(self.started);
-        self.generator_time = process::own_cpu_time()?.saturating_sub(self.generator_time);
+        self.generator_time = clock::thread_cpu_time().saturating_sub(self.generator_time);
         if let Some(server) = &mut self.server {
             server.cost.cpu_time = server.cpu_time()?.saturating_sub(server.cost.cpu_time);
             server.busiest = server.process.busiest_since(&server.run_times);

@@ -264,6 +264,7 @@ impl Plan {
                 (true, _) => Opening::None,
             },
             role: if self.bare { Role::Server } else { Role::Client },
+            gathers: false,
             handshake_deadline: self.handshake_deadline,
             started,
         }

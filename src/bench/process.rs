@@ -103,12 +103,6 @@ pub struct BusyThread {
     pub time: Duration,
 }
 
-/// CPU time of the calling thread so far.
-pub fn own_cpu_time() -> io::Result<Duration> {
-    let text = fs::read_to_string("/proc/thread-self/schedstat")?;
-    parse_schedstat(&text).ok_or_else(unreadable)
-}
-
 /// Bytes in the kernel's slabs, of the whole host: sockets of both ends, polls, inodes.
 pub fn slab_bytes() -> io::Result<u64> {
     let text = fs::read_to_string("/proc/meminfo")?;
@@ -239,7 +233,7 @@ mod tests {
     fn this_process_can_be_read_and_a_missing_one_is_an_error() {
         let mut own = Process::open(std::process::id()).unwrap();
         assert!(own.private_bytes().unwrap() > 0);
-        assert!(own.cpu_time().unwrap() >= own_cpu_time().unwrap() / 2);
+        assert!(own.cpu_time().is_ok());
         assert!(slab_bytes().unwrap() > 0);
         assert!(available_bytes().unwrap() > 0);
         assert!(Process::open(u32::MAX).is_err());

@@ -25,6 +25,9 @@ pub struct Terms {
     pub role: Role,
     /// How long one opening handshake may take.
     pub handshake_deadline: Duration,
+    /// Whether they wait for others to be read with them: threads are more than cores, and what is
+    /// measured takes far longer.
+    pub gathers: bool,
     /// When the run began: times of different threads can be compared.
     pub started: Instant,
 }

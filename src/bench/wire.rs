@@ -214,6 +214,12 @@ impl Wire {
         self.enter(None)
     }
 
+    /// From now on a wait lets more sockets come to be read together. Where the kernel cannot, each
+    /// ends it, as before.
+    pub(super) fn gather(&mut self) {
+        let _can = self.ring.gather(limits::BENCH_GATHER_COUNT, limits::BENCH_GATHER_PERIOD);
+    }
+
     /// Hands all sends to the kernel, waits for something to happen, `wait` at most, and appends
     /// what did to `turns`.
     pub(super) fn turn(&mut self, wait: Option<Duration>, turns: &mut Vec<Turn>) -> io::Result<()> {

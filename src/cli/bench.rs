@@ -73,6 +73,10 @@ struct Sessions {
     #[arg(long, value_name = "N", default_value_t = 1)]
     channels: u32,
 
+    /// What the names of the channels begin with: generators beside each other need one each
+    #[arg(long, value_name = "NAME", default_value = "bench-")]
+    channel_prefix: String,
+
     /// Sessions begun a second, at times fixed beforehand; without it, as fast as the server lets
     /// 512 at a time begin
     #[arg(long, value_name = "PER_SECOND")]
@@ -280,6 +284,7 @@ fn run_sessions(scenario: Scenario, sessions: Sessions) -> ExitCode {
         },
         connections: sessions.connections,
         channels: sessions.channels,
+        channel_prefix: sessions.channel_prefix,
         rate: sessions.rate,
         seconds: sessions.seconds,
         size: sessions.size,

@@ -43,6 +43,8 @@ fn config(serve: &Serve) -> Config {
     config.trusted_proxies.clone_from(&serve.host.trusted_proxies);
     config.shards = serve.host.shards.map(std::num::NonZeroU32::get);
     config.max_connections = serve.connections_max();
+    config.balance_difference =
+        (serve.host.balance_difference > 0).then_some(serve.host.balance_difference);
     config.handshake_timeout = serve.host.handshake_timeout;
     config.http_connections_max = serve.http_server.connection_limit;
     config.backlog_bytes_max = serve.host.max_unsent.0;

@@ -47,6 +47,11 @@ struct ServerArgs {
     #[arg(long, value_name = "N")]
     max_connections: Option<NonZeroU32>,
 
+    /// Connections that a shard has more than the emptiest one, and by an eighth of what it has,
+    /// before some of it move there while they are idle, where the mode is echo; 0 moves none
+    #[arg(long, value_name = "N", default_value_t = longwire::limits::BALANCE_DIFFERENCE_DEFAULT)]
+    balance_difference: u32,
+
     /// Bytes of one message at most; a longer one ends its connection with code 1009
     #[arg(
         long,
@@ -113,6 +118,8 @@ impl ServerArgs {
         let mut config = Config::new(self.listen);
         config.shards = self.shards.map(NonZeroU32::get);
         config.max_connections = self.max_connections.map(NonZeroU32::get);
+        config.balance_difference =
+            (self.balance_difference > 0).then_some(self.balance_difference);
         config.ping_interval = self.ping_interval.time();
         config.handshake_timeout = self.handshake_timeout;
         config.drain_timeout = self.drain_timeout;
@@ -167,6 +174,10 @@ impl Handler for Echo {
     }
 
     fn is_portable() -> bool {
+        true
+    }
+
+    fn is_movable() -> bool {
         true
     }
 
@@ -261,6 +272,8 @@ mod tests {
         assert_eq!(shown.drain_timeout, library.drain_timeout);
         assert_eq!(shown.shards, library.shards);
         assert_eq!(shown.max_connections, library.max_connections);
+        assert_eq!(shown.balance_difference, library.balance_difference);
+        assert_eq!(parsed("raw --balance-difference 0").config().balance_difference, None);
         assert_eq!(args.limits().message_bytes_max, Limits::default().message_bytes_max);
         shown.validate().unwrap();
     }
@@ -269,12 +282,13 @@ mod tests {
     fn every_flag_reaches_the_server() {
         let args = parsed(
             "raw --listen 127.0.0.2:81 --shards 3 --max-connections 500 --max-message 16MiB \
-             --ping-interval off --idle-timeout 2m --handshake-timeout 3s --drain-timeout 4s",
+             --ping-interval off --idle-timeout 2m --handshake-timeout 3s --drain-timeout 4s \
+             --balance-difference 64",
         );
         let (config, limits) = (args.config(), args.limits());
         assert_eq!(config.listen, ["127.0.0.2:81".parse().unwrap()]);
         assert_eq!((config.shards, config.max_connections), (Some(3), Some(500)));
-        assert_eq!(config.ping_interval, None);
+        assert_eq!((config.ping_interval, config.balance_difference), (None, Some(64)));
         assert_eq!(config.handshake_timeout, Duration::from_secs(3));
         assert_eq!(config.drain_timeout, Duration::from_secs(4));
         assert_eq!(limits.message_bytes_max, 16 << 20);

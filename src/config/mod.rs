@@ -67,6 +67,10 @@ pub struct Config {
     /// Seats of one shard, for tests of what happens when they are taken; by default as many as
     /// `max_connections` and the descriptor limit give.
     pub shard_capacity: Option<u32>,
+    /// Connections that a shard has more than the emptiest one, and by an eighth of what it has,
+    /// before some of it move there while they are idle, if the handler lets them
+    /// ([`Handler::is_movable`](crate::Handler::is_movable)); `None` moves none.
+    pub balance_difference: Option<u32>,
     /// Time for the request head to arrive whole.
     pub handshake_timeout: Duration,
     /// Time between two pings to a connection; `None` sends none.
@@ -139,6 +143,7 @@ impl Config {
             shards: None,
             max_connections: None,
             shard_capacity: None,
+            balance_difference: None,
             handshake_timeout: HANDSHAKE_TIMEOUT_DEFAULT,
             ping_interval: Some(PING_INTERVAL_DEFAULT),
             pong_timeout: PONG_TIMEOUT_DEFAULT,
@@ -182,6 +187,9 @@ impl Config {
         }
         if let Some(capacity) = self.shard_capacity {
             in_range("shard_capacity", capacity.into(), 1, 10_000_000)?;
+        }
+        if let Some(difference) = self.balance_difference {
+            in_range("balance_difference", difference.into(), 1, CONNECTIONS_MAX.into())?;
         }
         in_range("handshake_timeout (ms)", milliseconds(self.handshake_timeout), 1, day)?;
         if let Some(interval) = self.ping_interval {

@@ -29,22 +29,25 @@ pub(super) async fn ready(State(context): State<Context>) -> Response {
     if *context.stop.borrow() {
         reasons.push("the server is stopping");
     }
-    match context.asks.snapshot().await {
-        None => reasons.push("a shard does not answer"),
-        Some(snapshot) => {
-            if snapshot.is_handing_over {
-                reasons.push("handing over");
-            }
-            let most = context.connections_max;
-            if most > 0 && snapshot.connections() >= most {
-                reasons.push("every connection is taken");
-            }
-        }
+    if context.crossing.is_still() {
+        // The shards are not asked: they are busy with it.
+        reasons.push("handing over");
+    } else {
+        reasons.extend(fault_of_the_shards(&context).await);
     }
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = serde_json::to_string(&Readiness { ready, reasons });
     json(status, body.expect("plain data"))
+}
+
+async fn fault_of_the_shards(context: &Context) -> Option<&'static str> {
+    let Some(snapshot) = context.asks.snapshot().await else {
+        return Some("a shard does not answer");
+    };
+    let most = context.connections_max;
+    let is_full = most > 0 && snapshot.connections() >= most;
+    is_full.then_some("every connection is taken")
 }
 
 /// An answer in JSON.

@@ -14,6 +14,7 @@ use super::ask::Asks;
 use super::body::Budget;
 use super::channels::Channels;
 use super::consult::Calls;
+use super::crossing::Crossing;
 use super::crowd::Guest;
 use super::events::Mailbox;
 use super::request_id::RequestIds;
@@ -29,6 +30,7 @@ use crate::address::OtherEnd;
 pub(super) struct Context {
     pub(super) asks: Asks,
     pub(super) stop: watch::Receiver<bool>,
+    pub(super) crossing: Crossing,
     pub(super) api: watch::Receiver<HttpApi>,
     pub(super) bodies: Budget,
     pub(super) repeats: api::Repeats,
@@ -112,7 +114,7 @@ impl Routes {
         (asks, shards): (Asks, mpsc::Sender<Introduced>),
         (calls, mailbox): (Arc<Calls>, Mailbox),
         (repeats, traffic): (api::Repeats, Traffic),
-        stop: watch::Receiver<bool>,
+        (stop, crossing): (watch::Receiver<bool>, Crossing),
         seeds: [u64; 2],
     ) -> Self {
         let identity = api::Identity {
@@ -127,14 +129,14 @@ impl Routes {
             settings.streaming,
             terms,
             Arc::clone(&websocket_path),
-            shards,
-            bodies.clone(),
-            traffic.clone(),
+            (shards, crossing.clone()),
+            (bodies.clone(), traffic.clone()),
         );
         let streaming = streams.routes();
         let context = Context {
             asks,
             stop: stop.clone(),
+            crossing,
             api,
             bodies,
             repeats,

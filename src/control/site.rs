@@ -14,10 +14,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::api::{Press, Repeats};
+use super::api::{KnownKey, Press, Repeats};
 use super::ask::{Ask, Asks};
 use super::connection;
 use super::consult::{Calls, Desk, TokenKeys, Verifiers};
+use super::crossing::Crossing;
 use super::crowd::{Crowd, Guest};
 use super::events::{Courier, Mailbox};
 use super::routes::Routes;
@@ -26,7 +27,9 @@ use super::streaming::{Introduced, StreamTerms};
 use super::traffic::Traffic;
 use crate::address::{OtherEnd, SocketPeer};
 use crate::backend::Proxies;
-use crate::limits::{ACCEPT_BACKOFF, HTTP_STOP_TIMEOUT, INTERNAL_CONNECTIONS_MAX};
+use crate::limits::{
+    ACCEPT_BACKOFF, HTTP_LEAVE_TIMEOUT, HTTP_STOP_TIMEOUT, INTERNAL_CONNECTIONS_MAX,
+};
 
 /// A connection that a shard hands over, because its request is for no WebSocket.
 pub struct Arrival {
@@ -58,12 +61,39 @@ pub struct Site {
     mailbox: Mailbox,
     repeats: Repeats,
     traffic: Traffic,
+    crossing: Crossing,
     internal: Option<TcpListener>,
 }
 
 impl fmt::Debug for Site {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Site").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// What a serving [`Site`] knows that the next process needs.
+#[derive(Clone)]
+pub struct Memory {
+    repeats: Repeats,
+    traffic: Traffic,
+}
+
+impl fmt::Debug for Memory {
+    /// Without the keys, which are others'.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Memory").finish_non_exhaustive()
+    }
+}
+
+impl Memory {
+    /// Keys under which back ends have published, the first to be forgotten first.
+    pub fn keys(&self) -> Vec<KnownKey> {
+        self.repeats.known()
+    }
+
+    /// Knows those of the process before.
+    pub fn inherit_keys(&self, keys: Vec<KnownKey>) {
+        self.repeats.inherit(keys, &self.traffic);
     }
 }
 
@@ -187,6 +217,7 @@ impl Site {
             mailbox,
             repeats,
             traffic,
+            crossing: Crossing::default(),
             internal,
         })
     }
@@ -213,6 +244,11 @@ impl Site {
         }
     }
 
+    /// What it knows that the next process needs.
+    pub fn memory(&self) -> Memory {
+        Memory { repeats: self.repeats.clone(), traffic: self.traffic.clone() }
+    }
+
     /// Where sessions ask what is beyond them.
     pub fn desk<K: Copy + Eq + Hash>(&self, asks: mpsc::Sender<Ask>) -> Desk<K> {
         let (repeats, traffic) = (self.repeats.clone(), self.traffic.clone());
@@ -223,6 +259,11 @@ impl Site {
     /// Where events for a back end come in.
     pub fn mailbox(&self) -> Mailbox {
         self.mailbox.clone()
+    }
+
+    /// On which side requests of the API are, while another process takes over.
+    pub fn crossing(&self) -> Crossing {
+        self.crossing.clone()
     }
 
     /// Delivers them, within a runtime of tokio. Ends after the mailbox was closed, or at the
@@ -255,7 +296,7 @@ impl Site {
     ///
     /// Once `stop` says true, connections end after the request they are at, and readiness says
     /// so. Ends when `arrivals` has been closed as well, and what is under way is answered or
-    /// [`HTTP_STOP_TIMEOUT`] has passed.
+    /// [`HTTP_STOP_TIMEOUT`] has passed; [`HTTP_LEAVE_TIMEOUT`] if another process has taken over.
     pub async fn serve(
         self,
         mut arrivals: mpsc::Receiver<Arrival>,
@@ -274,7 +315,9 @@ impl Site {
         let asks = (Asks::new(asks), shards);
         let back_ends = (self.calls, self.mailbox);
         let counts = (self.repeats, self.traffic);
-        let routes = Routes::new(self.settings, live, asks, back_ends, counts, stop, seeds);
+        let crossing = self.crossing;
+        let ends = (stop, crossing.clone());
+        let routes = Routes::new(self.settings, live, asks, back_ends, counts, ends, seeds);
         let mut connections = JoinSet::new();
         let mut crowd = Crowd::new(seats);
         // Operators' connections wait for their place and keep it.
@@ -313,8 +356,12 @@ impl Site {
             while connections.join_next().await.is_some() {}
             while internal_connections.join_next().await.is_some() {}
         };
-        if timeout(HTTP_STOP_TIMEOUT, ended).await.is_err() {
-            tracing::warn!("HTTP requests were cut short by the end of the server");
+        let is_over = crossing.is_over();
+        let patience = if is_over { HTTP_LEAVE_TIMEOUT } else { HTTP_STOP_TIMEOUT };
+        if timeout(patience, ended).await.is_err() {
+            let count = connections.len() + internal_connections.len();
+            tracing::warn!(count, "HTTP requests were cut short by the end of the server");
+            crossing.lose(if is_over { count } else { 0 });
         }
     }
 }

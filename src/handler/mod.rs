@@ -240,8 +240,21 @@ pub trait Handler: Sized + 'static {
         None
     }
 
-    /// The connection was taken over from another process, and is open.
+    /// The connection was taken over from another process, or another shard, and is open.
     fn taken_over(&mut self, _peer: &mut Peer<'_, Self>) {}
+
+    /// Whether open connections may go on in another shard of this process while it serves: then
+    /// [`pack`](Self::pack) and [`unpack`](Self::unpack) are there, and a connection's name
+    /// ([`ConnectionId`]), which is another one in the other shard, is kept nowhere but in what
+    /// [`moved`](Self::moved) clears. Those that are idle move where shards have become uneven.
+    fn is_movable() -> bool {
+        false
+    }
+
+    /// A connection goes on in another shard, where [`taken_over`](Self::taken_over) is called for
+    /// what [`unpack`](Self::unpack) makes of it; this shard hears no more of it, and
+    /// [`close`](Self::close) is not called here.
+    fn moved(&mut self, _shard: &mut Shard<'_, Self>, _state: Self::Connection) {}
 
     /// This member of `channel` missed `count` publications, because a queue was full.
     fn missed(&mut self, _peer: &mut Peer<'_, Self>, _channel: &str, _count: u64) {}

@@ -56,7 +56,7 @@ impl<'a, H: Handler> Shard<'a, H> {
     }
 
     /// Has a connection counted for a user that another process has counted before, from
-    /// [`Handler::taken_over`].
+    /// [`Handler::taken_over`]. One that comes from another shard is counted still.
     pub fn count_again(&mut self, user: &str) {
         self.engine.count_again(user);
     }

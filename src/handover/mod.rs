@@ -5,7 +5,8 @@
 //!    Offer: addresses, shards ─────────────▶  builds its shards, checks itself
 //!    ◀───────────────────────────── Built: shards, seats   (or Refused, with the reason)
 //!    Channel × old shards × new shards ────▶  each way's new end says that it is there
-//!    shards stand still; connections ══════▶  shards take them, and touch none
+//!    shards stand still; Bequest … ────────▶  keys of publications, what was counted
+//!    connections ══════════════════════════▶  shards take them, and touch none
 //!    ◀──────────────────── Committed: all of them are there, by count and checksum
 //!    leaves: closes its copies                serves
 //! ```
@@ -19,6 +20,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bequest;
 mod connection;
 mod error;
 mod estate;
@@ -26,6 +28,7 @@ mod field;
 mod filter;
 #[doc(hidden)]
 pub mod fuzz;
+mod mailbox;
 mod membership;
 mod older;
 mod revocations;
@@ -33,10 +36,12 @@ mod session;
 mod stream;
 mod word;
 
+pub use self::bequest::{Bequest, KnownKey};
 pub use self::connection::{Connection, Stage};
 pub use self::error::FormatError;
 pub use self::estate::{Present, Stream};
 pub use self::filter::FilterNode;
+pub use self::mailbox::{Lost, Mailbox, Owed, OwedPlace};
 pub use self::membership::{Aside, Membership};
 pub use self::older::{Action, Event, Failure, Older};
 pub use self::revocations::{IssuedBefore, Revocations};

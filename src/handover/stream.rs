@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!   Start(version) │ Listener+fd … │ Legacy? │ Connection+fd … │
-//!     (Stream │ Publication …) … │ Present … │ End(how many, checksum)
+//!     (Stream │ Publication …) … │ Present … │ (Owed … │ Mailbox …) … │ Lost … │
+//!     End(how many, checksum)
 //! ```
 //!
 //! Invariant: a descriptor leaves no later than the end of its record, in the order of the
@@ -16,6 +17,7 @@ use std::iter::Take;
 use super::connection::Connection;
 use super::estate::{Present, Stream, decode_publication, encode_publication};
 use super::field::{self, Record, first, record};
+use super::mailbox::{Lost, Mailbox, Owed};
 use super::{FormatError, VERSION};
 use crate::limits::{HANDED_FDS_MAX, HANDED_MESSAGE_BYTES_MAX};
 
@@ -27,6 +29,9 @@ pub(super) const STREAM: u8 = 20;
 pub(super) const PUBLICATION: u8 = 21;
 pub(super) const PRESENT: u8 = 22;
 const LEGACY: u8 = 23;
+pub(super) const OWED: u8 = 24;
+pub(super) const MAILBOX: u8 = 25;
+pub(super) const LOST: u8 = 26;
 
 /// What has been sent or received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,6 +128,21 @@ impl<T> Sink<T> {
         self.put(|out| present.encode(out));
     }
 
+    /// Puts a publication that users have not acknowledged; their mailboxes follow.
+    pub fn owed(&mut self, owed: &Owed) {
+        self.put(|out| owed.encode(out));
+    }
+
+    /// Puts what a user has not acknowledged.
+    pub fn mailbox(&mut self, mailbox: &Mailbox) {
+        self.put(|out| mailbox.encode(out));
+    }
+
+    /// Puts what a user has lost.
+    pub fn lost(&mut self, lost: &Lost) {
+        self.put(|out| lost.encode(out));
+    }
+
     /// Puts the end.
     pub fn end(&mut self) {
         let Totals { listeners, connections, checksum } = self.totals;
@@ -192,6 +212,12 @@ pub enum Item<T> {
     Publication(Vec<u8>),
     /// Somebody who is present in a channel.
     Present(Box<Present>),
+    /// A publication that users have not acknowledged; their mailboxes follow.
+    Owed(Box<Owed>),
+    /// What a user has not acknowledged.
+    Mailbox(Box<Mailbox>),
+    /// What a user has lost.
+    Lost(Box<Lost>),
     /// All that was sent is here.
     End(Totals),
 }
@@ -249,16 +275,6 @@ impl<T> Source<T> {
                     self.totals.connections += 1;
                     Some(Item::Connection(connection, take(descriptors)?))
                 }
-                LEGACY if self.has_started => Some(Item::Legacy(read_legacy(&record)?)),
-                STREAM if self.has_started => {
-                    Some(Item::Stream(Box::new(Stream::decode(&record)?)))
-                }
-                PUBLICATION if self.has_started => {
-                    Some(Item::Publication(decode_publication(&record)?))
-                }
-                PRESENT if self.has_started => {
-                    Some(Item::Present(Box::new(Present::decode(&record)?)))
-                }
                 END if self.has_started => {
                     check_end(&record, self.totals)?;
                     if !descriptors.is_empty() {
@@ -266,7 +282,8 @@ impl<T> Source<T> {
                     }
                     return Ok(Some(Item::End(self.totals)));
                 }
-                number => return Err(FormatError::Record { number }),
+                number if !self.has_started => return Err(FormatError::Record { number }),
+                _ => Some(estate_item(&record)?),
             };
             self.totals.checksum.add(&bytes[..length]);
             if item.is_some() {
@@ -274,6 +291,20 @@ impl<T> Source<T> {
             }
         }
     }
+}
+
+/// What comes without a descriptor.
+fn estate_item<T>(record: &Record<'_>) -> Result<Item<T>, FormatError> {
+    Ok(match record.number {
+        LEGACY => Item::Legacy(read_legacy(record)?),
+        STREAM => Item::Stream(Box::new(Stream::decode(record)?)),
+        PUBLICATION => Item::Publication(decode_publication(record)?),
+        PRESENT => Item::Present(Box::new(Present::decode(record)?)),
+        OWED => Item::Owed(Box::new(Owed::decode(record)?)),
+        MAILBOX => Item::Mailbox(Box::new(Mailbox::decode(record)?)),
+        LOST => Item::Lost(Box::new(Lost::decode(record)?)),
+        number => return Err(FormatError::Record { number }),
+    })
 }
 
 fn take<T>(descriptors: &mut VecDeque<T>) -> Result<T, FormatError> {
@@ -482,10 +513,7 @@ mod tests {
 
     #[test]
     fn the_golden_bytes_of_version_1_are_read_and_written() {
-        let golden: Vec<u8> = include_str!("golden/version_1.hex")
-            .split_whitespace()
-            .map(|byte| u8::from_str_radix(byte, 16).unwrap())
-            .collect();
+        let golden = golden(include_str!("golden/version_1.hex"));
         let connections = [Connection::default(), full()];
         let written: Vec<u8> =
             messages(&connections).into_iter().flat_map(|(bytes, _)| bytes).collect();
@@ -493,5 +521,32 @@ mod tests {
         assert_eq!(written, golden, "the format has changed: {}", hex.join(" "));
         let items = read(&[(golden, vec![1000, 1001, 0, 1])]).unwrap();
         assert_eq!(items[..8], expected(&connections));
+    }
+
+    #[test]
+    fn the_golden_bytes_of_what_users_are_owed_are_read_and_written() {
+        let (owed, mailbox, lost) = crate::handover::mailbox::tests::full();
+        let (mut sink, mut messages) = (Sink::default(), Vec::new());
+        sink.owed(&owed);
+        sink.mailbox(&mailbox);
+        sink.lost(&lost);
+        sink.end();
+        drain(&mut sink, &mut messages);
+        let written: Vec<u8> = messages.into_iter().flat_map(|(bytes, _)| bytes).collect();
+        let golden = golden(include_str!("golden/mailboxes_1.hex"));
+        let hex: Vec<String> = written.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(written, golden, "the format has changed: {}", hex.join(" "));
+        let mut items = read(&[(golden, Vec::new())]).unwrap();
+        assert!(matches!(items.pop(), Some(Item::End(_))));
+        let expected = [
+            Item::Owed(Box::new(owed)),
+            Item::Mailbox(Box::new(mailbox)),
+            Item::Lost(Box::new(lost)),
+        ];
+        assert_eq!(items, expected);
+    }
+
+    fn golden(hex: &str) -> Vec<u8> {
+        hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
     }
 }

@@ -23,6 +23,9 @@ pub enum Word {
         /// The number of the newer process's shard.
         to: u16,
     },
+    /// The older process: the next part of its [`Bequest`](super::Bequest), which is empty behind
+    /// the last.
+    Bequest(Vec<u8>),
     /// The newer process: everything is here. From now on I serve, and you do not.
     Committed {
         /// Connections taken over.
@@ -43,6 +46,11 @@ pub struct Offer {
     pub is_check: bool,
     /// What only the application understands.
     pub heritage: Vec<u8>,
+    /// Its control thread has a bequest for one that takes it.
+    pub has_bequest: bool,
+    /// Paths of the Unix sockets that it listens on, whose descriptors come with the offer, in
+    /// front of others.
+    pub unix: Vec<Vec<u8>>,
 }
 
 /// An address that is listened on.
@@ -65,6 +73,8 @@ pub struct Built {
     pub shard_connections_max: u32,
     /// Connections of all shards.
     pub connections_max: u32,
+    /// It waits for a bequest.
+    pub takes_bequest: bool,
 }
 
 const OFFER: u8 = 1;
@@ -72,6 +82,7 @@ const BUILT: u8 = 2;
 const REFUSED: u8 = 3;
 const CHANNEL: u8 = 4;
 const COMMITTED: u8 = 5;
+const BEQUEST: u8 = 6;
 
 /// Bytes of a place in an offer: an address, and whether it is proxied.
 const PLACE_BYTES: usize = field::ADDRESS_BYTES + 1;
@@ -88,6 +99,7 @@ impl Word {
                     .number(3, built.connections_max.into())
                     .optional()
                     .bytes(4, built.build.as_bytes())
+                    .number(5, built.takes_bequest.into())
             }),
             Self::Refused(reason) => {
                 record(&mut out, REFUSED, |put| put.optional().bytes(1, reason.as_bytes()));
@@ -95,6 +107,7 @@ impl Word {
             Self::Channel { from, to } => record(&mut out, CHANNEL, |put| {
                 put.number(1, (*from).into()).number(2, (*to).into())
             }),
+            Self::Bequest(part) => record(&mut out, BEQUEST, |put| put.bytes(1, part)),
             Self::Committed { connections } => {
                 record(&mut out, COMMITTED, |put| put.optional().number(1, *connections));
             }
@@ -157,6 +170,16 @@ impl Word {
                 })?;
                 Ok(Self::Committed { connections })
             }
+            BEQUEST => {
+                let mut part = Vec::new();
+                record.read(|field, value| {
+                    if field == 1 {
+                        part = value.to_vec();
+                    }
+                    Some(field == 1)
+                })?;
+                Ok(Self::Bequest(part))
+            }
             number => Err(FormatError::Record { number }),
         }
     }
@@ -173,8 +196,10 @@ impl Offer {
             .bytes(2, &places)
             .number(3, self.is_check.into())
             .bytes(5, &self.heritage)
+            .each(7, &self.unix, |put, path| put.bytes(1, path))
             .optional()
             .bytes(4, self.build.as_bytes())
+            .number(6, self.has_bequest.into())
     }
 
     fn read(record: &Record<'_>) -> Result<Self, FormatError> {
@@ -186,6 +211,9 @@ impl Offer {
                 3 => offer.is_check = field::number(value)? != 0,
                 4 => offer.build = field::text(value)?,
                 5 => offer.heritage = value.to_vec(),
+                6 => offer.has_bequest = field::number(value)? != 0,
+                7 if offer.unix.len() < LISTENERS_MAX => offer.unix.push(path(value)?),
+                7 => return None,
                 _ => return Some(false),
             }
             Some(true)
@@ -203,12 +231,24 @@ impl Built {
                 2 => built.shard_connections_max = field::narrow(value)?,
                 3 => built.connections_max = field::narrow(value)?,
                 4 => built.build = field::text(value)?,
+                5 => built.takes_bequest = field::number(value)? != 0,
                 _ => return Some(false),
             }
             Some(true)
         })?;
         if built.shards == 0 { Err(record.missing(1)) } else { Ok(built) }
     }
+}
+
+fn path(value: &[u8]) -> Option<Vec<u8>> {
+    let mut path = Vec::new();
+    Record::inner(value, |field, value| {
+        if field == 1 {
+            path = value.to_vec();
+        }
+        Some(field == 1)
+    })?;
+    Some(path)
 }
 
 fn places(bytes: &[u8]) -> Option<Vec<Place>> {
@@ -236,15 +276,20 @@ pub(super) mod tests {
                 places: vec![place("127.0.0.1:8000", false), place("[::1]:81", true)],
                 is_check: true,
                 heritage: vec![7, 0],
+                has_bequest: true,
+                unix: vec![b"/run/a.sock".to_vec(), b"/run/b.sock".to_vec()],
             }),
             Word::Built(Built {
                 build: "0.2.0".into(),
                 shards: 2,
                 shard_connections_max: 70_000,
                 connections_max: 100_001,
+                takes_bequest: true,
             }),
             Word::Refused("no room: größe".into()),
             Word::Channel { from: 0, to: 300 },
+            Word::Bequest(vec![1, 0]),
+            Word::Bequest(Vec::new()),
             Word::Committed { connections: 1 << 40 },
         ]
     }

@@ -345,6 +345,21 @@ impl<F> Fanout<F> {
         (at(&self.channels, key).stance == Stance::Here).then_some(ChannelId(key))
     }
 
+    /// What the home has answered to the interest in a channel that is held; `None` if it has not.
+    pub fn answer(&self, channel: &str) -> Option<Answer> {
+        let key = self.channels.find(channel).expect("a channel that is held is kept");
+        match at(&self.channels, key).stance {
+            Stance::Here => Some(Answer::Confirmed),
+            Stance::Refused => Some(Answer::Refused),
+            _ => None,
+        }
+    }
+
+    /// Whether all members of a channel have got all that was queued for them.
+    pub fn is_through(&self, channel: ChannelId) -> bool {
+        at(&self.channels, channel.0).backlog.is_none()
+    }
+
     /// Whether the home does not know yet that members came to the channel, or that they left.
     ///
     /// A publication that overtakes such a change would miss its own publisher: drain the changes

@@ -23,7 +23,7 @@ use super::joining::Joining;
 use super::memberships::Memberships;
 use super::names::{NameError, Names};
 use super::reading::{Filters, Wording, wording};
-use super::turns::Turns;
+use super::turns::{Runs, Turns};
 use crate::limits;
 use std::hash::BuildHasher;
 
@@ -249,14 +249,29 @@ impl<F> Fanout<F> {
         !self.turns.is_empty()
     }
 
+    /// The same of channels with few members here.
+    pub fn has_short_work(&self) -> bool {
+        self.turns.has_short()
+    }
+
+    /// The same of channels with many members here.
+    pub fn has_long_work(&self) -> bool {
+        self.turns.has_long()
+    }
+
     /// What to send next. `None`: no more in this turn, and [`has_work`](Self::has_work) says
     /// whether in another. Frames are released by a later call than the one that hands them out
     /// last.
     #[expect(clippy::should_implement_trait, reason = "a delivery borrows from the hub")]
     pub fn next(&mut self) -> Option<Delivery<'_, F>> {
+        self.next_of(Runs::All)
+    }
+
+    /// The same of these channels only.
+    pub fn next_of(&mut self, runs: Runs) -> Option<Delivery<'_, F>> {
         let mut skips_left = limits::FANOUT_SKIPS_MAX;
         let (key, step) = loop {
-            let key = self.turns.current()?;
+            let key = self.turns.current(runs)?;
             if let Some(step) = self.step(key) {
                 break (key, step);
             }
@@ -330,7 +345,7 @@ impl<F> Fanout<F> {
         assert!(end > 0, "the callers look whether there are members");
         if !channel.has_turn {
             channel.has_turn = true;
-            self.turns.add(key);
+            self.turns.add(key, end);
         }
         let spare = &mut self.spare;
         let backlog = channel

@@ -69,11 +69,15 @@ pub use listing::Page;
 pub use marks::Marks;
 pub use memberships::Standing;
 pub use order::{Follows, HomeChannelId, Order, OrderCounters, OrderError, Published, Repair};
-pub use outstanding::{AckCounters, AckPolicy, MailboxesFull, Outstanding, Redelivery};
+pub use outstanding::{
+    AckCounters, AckPolicy, CarriedMailbox, CarriedPlace, MailboxesFull, Outstanding, Redelivery,
+    Untakable,
+};
 pub use position::{AskedEpoch, Epoch, Position, Recover, Retention, Since};
 pub use presence::{Presence, PresenceError, PresenceStats};
 pub use reading::Wording;
 pub use roster::Roster;
 pub use shard_set::{ShardSet, Shards};
 pub use streams::{Recovery, StreamCounters, StreamError, StreamId, Streams, Unrecoverable};
+pub use turns::Runs;
 pub use users::{UserError, Users};

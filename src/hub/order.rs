@@ -187,6 +187,12 @@ impl Order {
         ordered.is_some_and(|ordered| ordered.interested.contains(shard))
     }
 
+    /// Whether `shard` has members in the channel, and is sent what is published there at once.
+    pub fn is_in_step(&self, channel: &str, shard: ShardId) -> bool {
+        let ordered = self.channels.find(channel).and_then(|key| self.channels.get(key));
+        ordered.is_some_and(|ordered| ordered.in_step().contains(shard))
+    }
+
     /// The offset up to which `shard` was sent the channel's stream, where it lags and the rest
     /// will follow from there; all of it otherwise.
     pub fn view(&self, channel: &str, shard: ShardId) -> u64 {

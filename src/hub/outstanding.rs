@@ -16,6 +16,7 @@
 //! charged for no more than the budget; and however many users a channel has, a call looks at few.
 
 mod away;
+mod carried;
 mod log;
 mod losses;
 mod mailbox;
@@ -24,6 +25,8 @@ mod redelivering;
 mod retaining;
 
 use super::bounds::AckBounds;
+pub use carried::{CarriedMailbox, CarriedPlace, Untakable};
+
 use away::Away;
 use log::Log;
 use losses::Losses;
@@ -205,18 +208,26 @@ impl<F: Clone, L: Copy + Ord> Outstanding<F, L> {
         if !is_for_good {
             mailbox.away_until_ms = now_ms + mailbox.ttl_ms();
         }
-        if !mailbox.links.is_empty() {
-            return self.schedule(channel, &user);
+        if mailbox.links.is_empty() {
+            self.be_left(channel, &user, now_ms);
+        } else {
+            self.schedule(channel, &user);
         }
+    }
+
+    /// A mailbox has no connection any more: it ends, or is one of those that its user is not there
+    /// for.
+    fn be_left(&mut self, channel: &str, user: &Arc<str>, now_ms: u64) {
+        let mailbox = self.mailbox(channel, user).expect("the caller has it");
         if mailbox.is_over_at(now_ms) {
-            return self.forget(channel, &user);
+            return self.forget(channel, user);
         }
-        self.schedule(channel, &user);
+        self.schedule(channel, user);
         let (name, _) = self.channels.get_key_value(channel).expect("seen above");
-        let (order, longest_away) = self.away.add(&user, name, self.bounds.away_max);
-        self.mailbox(channel, &user).expect("it is not over").away = Some(order);
+        let (order, longest_away) = self.away.add(user, name, self.bounds.away_max);
+        self.mailbox(channel, user).expect("it is not over").away = Some(order);
         if let Some(channel) = longest_away {
-            self.forget(&channel, &user);
+            self.forget(&channel, user);
         }
     }
 
@@ -241,7 +252,7 @@ impl<F: Clone, L: Copy + Ord> Outstanding<F, L> {
         if is_last {
             let all = self.channels.remove(&name).expect("seen above");
             self.bytes -= all.log.charge();
-            self.oldest.forget(all.log.first_id());
+            self.oldest.renew(&name, all.log.first(), None);
             if let Some(walk) = all.walk {
                 self.walks.remove(&walk.turn);
             }
@@ -267,10 +278,16 @@ impl<F: Clone, L: Copy + Ord> Outstanding<F, L> {
         if !mailbox.remove(id) {
             return false;
         }
-        let before = all.log.first_id();
+        let before = all.log.first();
         self.bytes -= mailbox::PLACE_BYTES + all.log.release(id);
-        self.oldest.renew(channel, before, all.log.first_id());
+        self.renew_oldest(channel, before);
         true
+    }
+
+    /// What has been retained for longest in the channel may be another than before.
+    fn renew_oldest(&mut self, channel: &str, before: Option<log::Age>) {
+        let (name, all) = self.channels.get_key_value(channel).expect("its channel is kept");
+        self.oldest.renew(name, before, all.log.first());
     }
 
     fn lose_oldest(&mut self, channel: &str, user: &str) {

@@ -1,14 +1,31 @@
 //! Whose turn it is: the channels with something to send, one after the other.
 //!
 //! Invariant: every channel stands here at most once, and makes at most `share` sends before all
-//! others had their turn.
+//! others had their turn; the *long* ones, of many members, are passed over while they may not.
 
 use super::arena::Key;
-use crate::limits::BACKLOGS_SPARE_MAX;
+use crate::limits::{BACKLOGS_SPARE_MAX, FANOUT_LONG_MIN};
 use std::collections::VecDeque;
 
+/// Which channels may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runs {
+    /// All of them.
+    All,
+    /// Those with few members on this shard: it is another shard's turn to do long work.
+    Short,
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    key: Key,
+    is_long: bool,
+}
+
 pub(super) struct Turns {
-    waiting: VecDeque<Key>,
+    waiting: VecDeque<Place>,
+    /// How many of them are long.
+    long: usize,
     share: u32,
     /// Sends that the first channel has left.
     left: u32,
@@ -17,20 +34,30 @@ pub(super) struct Turns {
 impl Turns {
     pub(super) fn new(share: u32) -> Self {
         assert!(share > 0, "a share of nothing would spin");
-        Self { waiting: VecDeque::new(), share, left: share }
+        Self { waiting: VecDeque::new(), long: 0, share, left: share }
     }
 
-    /// Adds a channel, which the caller knows is not here, behind all others.
-    pub(super) fn add(&mut self, key: Key) {
-        self.waiting.push_back(key);
+    /// Adds a channel of so many members, which the caller knows is not here, behind all others.
+    pub(super) fn add(&mut self, key: Key, member_count: u32) {
+        let is_long = member_count >= FANOUT_LONG_MIN;
+        self.long += usize::from(is_long);
+        self.waiting.push_back(Place { key, is_long });
     }
 
     /// The channel whose turn it is: the next one, if the first has used its share up.
-    pub(super) fn current(&mut self) -> Option<Key> {
+    pub(super) fn current(&mut self, runs: Runs) -> Option<Key> {
         if self.left == 0 {
             self.pass();
         }
-        self.waiting.front().copied()
+        if runs == Runs::Short {
+            if !self.has_short() {
+                return None;
+            }
+            while self.waiting.front().is_some_and(|place| place.is_long) {
+                self.pass();
+            }
+        }
+        self.waiting.front().map(|place| place.key)
     }
 
     /// The current channel makes one of its sends.
@@ -40,19 +67,28 @@ impl Turns {
 
     /// The current channel goes behind all others.
     pub(super) fn pass(&mut self) {
-        if let Some(key) = self.waiting.pop_front() {
-            self.waiting.push_back(key);
+        if let Some(place) = self.waiting.pop_front() {
+            self.waiting.push_back(place);
         }
         self.left = self.share;
     }
 
     /// The current channel has nothing to send any more.
     pub(super) fn retire(&mut self) {
-        self.waiting.pop_front();
+        let retired = self.waiting.pop_front();
+        self.long -= usize::from(retired.is_some_and(|place| place.is_long));
         self.left = self.share;
         if self.waiting.is_empty() {
             self.waiting.shrink_to(BACKLOGS_SPARE_MAX);
         }
+    }
+
+    pub(super) fn has_short(&self) -> bool {
+        self.waiting.len() > self.long
+    }
+
+    pub(super) fn has_long(&self) -> bool {
+        self.long > 0
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -60,10 +96,10 @@ impl Turns {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Key> {
-        self.waiting.iter().copied()
+        self.waiting.iter().map(|place| place.key)
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        self.waiting.capacity() * size_of::<Key>()
+        self.waiting.capacity() * size_of::<Place>()
     }
 }

@@ -167,7 +167,12 @@ impl<M> Link<M> {
         self.producer.slots() >= self.parts.slots - self.parts.drained()
     }
 
-    /// The same, seen from the other end.
+    /// True when the peer has taken all that was sent to it.
+    pub(super) fn peer_has_taken_all(&self) -> bool {
+        self.producer.slots() == self.parts.slots
+    }
+
+    /// The same as the first of them, seen from the other end.
     pub(super) fn owner_has_drained(&self) -> bool {
         self.consumer.slots() <= self.parts.drained()
     }

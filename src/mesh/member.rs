@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::doorbell::Doorbell;
 use super::link::{Class, Full, Link};
 use super::members::{MemberId, MemberSet};
+use super::rota::{Left, Rota};
 
 /// A message that came out of the mesh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct Counters {
     refused: [u64; Class::COUNT],
     /// Members that this one had to wake.
     pub wakes: u64,
+    /// Times that this one passed the core on to another that shares it.
+    pub passed: u64,
 }
 
 impl Counters {
@@ -47,6 +50,16 @@ impl Counters {
     pub fn tried(&self) -> u64 {
         self.sent + self.refused.iter().sum::<u64>()
     }
+}
+
+/// How a member stands with the core that it shares with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Elsewhere,
+    /// In line.
+    Waits,
+    /// Until the sends of this turn are made, which is in the next.
+    Holds,
 }
 
 /// One thread's end of the mesh; see the module's docs.
@@ -64,6 +77,13 @@ pub struct Member<M> {
     refused_by: MemberSet,
     /// True when messages were taken since the last flush.
     has_popped: bool,
+    /// Those with whom it shares its core, if it does.
+    rota: Option<Arc<Rota>>,
+    standing: Standing,
+    /// Whether it has asked for the core since the last flush.
+    has_asked: bool,
+    /// Who was passed the core, and does not know.
+    next: Option<MemberId>,
     counters: Counters,
 }
 
@@ -78,12 +98,20 @@ impl<M: Send> Member<M> {
             pushed: MemberSet::default(),
             refused_by: MemberSet::default(),
             has_popped: false,
+            rota: None,
+            standing: Standing::Elsewhere,
+            has_asked: false,
+            next: None,
             counters: Counters::default(),
         }
     }
 
     pub(super) fn connect(&mut self, peer: MemberId, link: Link<M>) {
         self.links[peer.as_usize()] = Some(link);
+    }
+
+    pub(super) fn share_core(&mut self, rota: Arc<Rota>) {
+        self.rota = Some(rota);
     }
 
     /// The name by which the others know this member.
@@ -126,6 +154,11 @@ impl<M: Send> Member<M> {
         sent
     }
 
+    /// Whether `to` has taken all messages that were sent to it.
+    pub fn has_taken_all(&mut self, to: MemberId) -> bool {
+        self.link(to).peer_has_taken_all()
+    }
+
     /// Answers a request of `to`. Its room was reserved by the request, so it always fits.
     ///
     /// Answers need not be in the order of the requests, but there is one for each.
@@ -163,12 +196,18 @@ impl<M: Send> Member<M> {
     /// sleeps and that nobody else wakes.
     pub fn flush(&mut self, mut wake: impl FnMut(MemberId)) {
         let mut targets = std::mem::take(&mut self.pushed);
+        self.leave_line();
         for target in targets.iter() {
             self.link(target).note_filled();
             self.doorbells[target.as_usize()].mark(self.id);
         }
         if std::mem::take(&mut self.has_popped) {
             targets = targets.union(self.give_room());
+        }
+        if let Some(next) = self.next.take() {
+            // It finds no message, but it does not sleep on it.
+            self.doorbells[next.as_usize()].mark(self.id);
+            targets.insert(next);
         }
         for target in targets.iter() {
             if self.doorbells[target.as_usize()].rouse() {
@@ -178,10 +217,71 @@ impl<M: Send> Member<M> {
         }
     }
 
+    /// True if this member may do long work in this turn. If not, others that share its core are
+    /// before it: it is woken when it is its turn, and leaves the line if it does not ask in each
+    /// of its turns until then. What it holds is passed on in the next turn, when the sends of this
+    /// one are made.
+    pub fn take_core(&mut self) -> bool {
+        self.has_asked = true;
+        self.pass_core();
+        let Some(rota) = &self.rota else { return true };
+        let holds = match self.standing {
+            Standing::Waits => rota.is_held_by(self.id),
+            Standing::Elsewhere | Standing::Holds => rota.ask(self.id),
+        };
+        self.standing = if holds { Standing::Holds } else { Standing::Waits };
+        holds
+    }
+
+    /// Whether others may be waiting for this member to pass a core on.
+    pub fn is_in_line(&self) -> bool {
+        self.standing != Standing::Elsewhere
+    }
+
+    /// Whether this member stands in line for the core that it shares.
+    pub fn waits_for_core(&self) -> bool {
+        self.standing == Standing::Waits
+    }
+
+    /// Whether others are on the core that this member is on.
+    pub fn shares_core(&self) -> bool {
+        self.rota.is_some()
+    }
+
+    /// Whether this member has the core still: it has another turn at once.
+    pub fn holds_core(&self) -> bool {
+        self.standing == Standing::Holds
+    }
+
+    fn pass_core(&mut self) {
+        if let (Standing::Holds, Some(rota)) = (self.standing, &self.rota) {
+            self.standing = Standing::Elsewhere;
+            self.next = rota.pass(self.id);
+            self.counters.passed += u64::from(self.next.is_some());
+        }
+    }
+
+    /// For the end of a turn: who has not asked leaves the line.
+    fn leave_line(&mut self) {
+        if std::mem::take(&mut self.has_asked) {
+            return;
+        }
+        if let (Standing::Waits, Some(rota)) = (self.standing, &self.rota) {
+            self.standing = match rota.leave(self.id) {
+                Left::Out => Standing::Elsewhere,
+                Left::Holds => Standing::Holds,
+                // It is told of it, and has another turn.
+                Left::Awaited => Standing::Waits,
+            };
+        }
+        self.pass_core();
+    }
+
     /// True when this member may wait: whatever comes from now on wakes it. False when there is
     /// something to receive, or room again where it was refused.
     pub fn prepare_sleep(&mut self) -> bool {
         assert!(self.pushed.is_empty() && !self.has_popped, "a turn ends with a flush");
+        assert!(!self.holds_core(), "others wait for the core meanwhile");
         if !self.pending.is_empty() || !self.doorbells[self.id.as_usize()].prepare_sleep() {
             return false;
         }

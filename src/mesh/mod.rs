@@ -9,10 +9,10 @@
 //! Nothing here blocks, and nothing grows: a full queue gives the message back ([`Full`]), and
 //! its sender says what that means. An answer to a request always fits. What one member sends
 //! to another arrives once and in order. A wake carries no data and is the caller's to deliver:
-//! into the target's ring, or by a bell.
+//! into the target's ring, or by a bell. Members that share a core do long work by turns.
 //!
 //! Invariants worth naming: *a request reserves the room of its answer* (`link`), *nobody
-//! sleeps while it is marked* (`doorbell`).
+//! sleeps while it is marked* (`doorbell`), *one at most holds a core* (`rota`).
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -27,12 +27,14 @@ mod member;
 mod members;
 #[cfg(test)]
 pub(crate) mod planted;
+mod rota;
 
 use self::doorbell::Doorbell;
 pub use self::link::{Class, Full};
 use self::link::{Envelope, Link, Parts};
 pub use self::member::{Counters, Member, Received};
 pub use self::members::MemberId;
+use self::rota::Rota;
 
 /// Why a mesh cannot be built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +86,19 @@ pub fn build_with_slots<M: Send>(
         return Err(MeshError::TooManyMembers { count: member_count });
     }
     Ok(connect(member_count, slots))
+}
+
+/// Members share `core_count` cores, dealt to them in the order of their numbers: those of one core
+/// do long work by turns, see [`Member::take_core`]. Where there is a core for each, nothing is
+/// shared.
+pub fn share_cores<M: Send>(members: &mut [Member<M>], core_count: usize) {
+    if core_count == 0 || core_count >= members.len() {
+        return;
+    }
+    let rotas: Vec<_> = (0..core_count).map(|_| Arc::new(Rota::new())).collect();
+    for (member, rota) in members.iter_mut().zip(rotas.iter().cycle()) {
+        member.share_core(Arc::clone(rota));
+    }
 }
 
 /// The share of one queue in the budget of all.

@@ -238,6 +238,69 @@ fn all_queues_together_stay_within_the_budget() {
     assert_eq!(build::<u8>(3).unwrap().len(), 3);
 }
 
+fn sharing(cores: usize) -> [Member<()>; 4] {
+    let mut members = mesh(2);
+    share_cores(&mut members, cores);
+    members
+}
+
+#[test]
+fn members_of_one_core_do_long_work_one_after_the_other() {
+    let [mut a, mut b, mut c, _d] = sharing(2);
+    assert!(a.take_core() && b.take_core(), "each is alone on its core as yet");
+    assert!(!c.take_core() && c.is_in_line());
+    assert_eq!(flush(&mut c), [0; 0]);
+    assert!(c.prepare_sleep());
+    // The sends of this turn are made in the next.
+    assert_eq!(flush(&mut a), [0; 0]);
+    assert!(a.holds_core());
+    assert!(!a.take_core(), "c comes first");
+    assert_eq!(flush(&mut a), [2]);
+    c.woke();
+    assert_eq!(c.receive(), None);
+    assert!(c.take_core());
+    flush(&mut c);
+    // It has done all it had to.
+    flush(&mut c);
+    assert!(!c.is_in_line());
+    assert!(a.take_core());
+}
+
+#[test]
+fn who_does_not_ask_again_leaves_the_line_and_passes_on_what_it_was_passed() {
+    let [mut a, mut b, mut c, _d] = sharing(1);
+    assert!(a.take_core() && !b.take_core() && !c.take_core());
+    for member in [&mut a, &mut b, &mut c] {
+        flush(member);
+    }
+    flush(&mut b);
+    assert!(!b.is_in_line());
+    // Passed to c, which has nothing to do with it any more, and nobody waits.
+    flush(&mut a);
+    assert!(!a.is_in_line());
+    flush(&mut c);
+    assert!(!c.is_in_line());
+    assert!(b.take_core());
+}
+
+#[test]
+fn where_there_is_a_core_for_each_nothing_is_shared() {
+    for cores in [0, 4, 5] {
+        let mut members = sharing(cores);
+        assert!(members.iter_mut().all(Member::take_core));
+        assert!(!members.iter().any(|one| one.shares_core() || one.is_in_line()));
+    }
+}
+
+#[test]
+#[should_panic(expected = "others wait for the core")]
+fn to_sleep_while_holding_a_core_is_our_own_mistake() {
+    let [mut a, ..] = sharing(1);
+    assert!(a.take_core());
+    flush(&mut a);
+    a.prepare_sleep();
+}
+
 /// One step of the simulation: what one member does.
 #[derive(Clone, Debug)]
 enum Step {

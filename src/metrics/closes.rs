@@ -34,6 +34,12 @@ impl Closes {
         CODES.map(Some).into_iter().chain([None]).zip(self.values())
     }
 
+    /// What the numbers are called, in their order.
+    pub(super) fn names() -> impl Iterator<Item = String> {
+        let codes = CODES.iter().map(u16::to_string);
+        codes.chain(["other".to_owned()])
+    }
+
     pub(super) fn values(&self) -> impl Iterator<Item = u64> {
         self.counts.into_iter().chain([self.others])
     }

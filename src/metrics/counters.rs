@@ -232,6 +232,8 @@ counters! {
     mesh_refused,
     /// Wakes posted to other shards.
     wakes_sent,
+    /// Times that a core which shards share was passed on to the next with long work.
+    cores_passed,
     /// Clients of the protocol that connected.
     client_connects,
     /// Of those, who came over an HTTP stream.
@@ -352,7 +354,7 @@ counters! {
     handovers_begun,
     /// Rehearsals of an upgrade.
     handovers_rehearsed,
-    /// Upgrades by which this process has taken over: one, or none.
+    /// Upgrades by which this process, and those that it comes after, have taken over.
     handovers_committed,
     /// Milliseconds for which nothing was served meanwhile.
     handovers_still_ms,
@@ -384,6 +386,28 @@ counters! {
     not_handed_over,
     /// Connections taken over from another process.
     taken_over,
+    /// What was taken over with them and belongs to nobody: members that their channel's home does
+    /// not know, connections that their user's home cannot count.
+    heirlooms_unmatched,
+    /// Counts of another process that have no name here.
+    counts_dropped,
+    /// Connections that came from another shard as they were, and are counted there as opened.
+    moved_here,
+    /// Connections that went on in another shard.
+    moved_away,
+    /// Connections that stayed because the other shard had no room for them, or none on the way.
+    moves_refused,
+    /// Connections that stayed because something happened on them just as they were to go.
+    moves_given_up,
+    /// Connections that were lost between two shards: an error of this program.
+    moves_lost,
+    /// Requests of the HTTP API that waited while everything stood still for another process.
+    http_held,
+    /// Requests of the HTTP API that were answered by the process that has taken over, through this
+    /// one.
+    http_sent_on,
+    /// HTTP requests that were not answered, because another process has taken over.
+    http_lost,
     /// Jobs given to the pool.
     jobs_started,
     /// Jobs refused because the pool was full.

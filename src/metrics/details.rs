@@ -19,6 +19,12 @@ impl Details {
     /// How many numbers there are.
     pub const COUNT: usize = Closes::COUNT + Histogram::COUNT;
 
+    /// What the numbers are called, in the order of this page.
+    pub(super) fn names() -> impl Iterator<Item = String> {
+        let closes = Closes::names().map(|name| format!("closes_{name}"));
+        closes.chain(Histogram::names().map(|name| format!("command_seconds_{name}")))
+    }
+
     /// All numbers, in the order of this page.
     pub fn values(&self) -> impl Iterator<Item = u64> {
         self.closes.values().chain(self.command_seconds.values())

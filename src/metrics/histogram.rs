@@ -47,6 +47,13 @@ impl Histogram {
         bounds.chain([f64::INFINITY]).zip(self.counts)
     }
 
+    /// What the numbers are called, in their order: by bounds, so that those of other bounds are
+    /// not taken for them.
+    pub(super) fn names() -> impl Iterator<Item = String> {
+        let bounds = BOUNDS_US.iter().map(|bound| format!("to_{bound}_us"));
+        bounds.chain(["longer".to_owned(), "sum_ns".to_owned()])
+    }
+
     pub(super) fn values(&self) -> impl Iterator<Item = u64> {
         self.counts.into_iter().chain([self.sum_ns])
     }

@@ -10,6 +10,7 @@ mod details;
 mod histogram;
 mod memory;
 mod snapshot;
+mod totals;
 
 pub use closes::Closes;
 pub use counters::Counters;
@@ -17,3 +18,4 @@ pub use details::Details;
 pub use histogram::Histogram;
 pub use memory::{Class, Memory};
 pub use snapshot::Snapshot;
+pub use totals::Totals;

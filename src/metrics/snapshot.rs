@@ -12,8 +12,6 @@ pub struct Snapshot {
     pub details: Details,
     /// Connections in any phase, by shard.
     pub shard_connections: Vec<u64>,
-    /// Nothing is served, because everything is on its way to another process.
-    pub is_handing_over: bool,
     /// Open WebSocket connections.
     pub open: u64,
     /// Channels with members on any shard, each counted once, at its home.
@@ -53,6 +51,8 @@ impl Snapshot {
     /// Clients of the protocol that have connected and are still here. Fewer than open
     /// connections: some have not said so yet, and some speak no protocol.
     pub fn clients(&self) -> u64 {
-        self.counters.client_connects - self.counters.client_ends
+        // Those that were taken over from a process that does not hand its counts over have not
+        // connected here.
+        self.counters.client_connects.saturating_sub(self.counters.client_ends)
     }
 }

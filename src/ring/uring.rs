@@ -74,6 +74,8 @@ pub struct Ring {
     stash: Vec<Completion>,
     /// Entries that point into the batch or the addresses are queued and not yet submitted.
     holds_batch: bool,
+    /// A wait ends with so many completions, or after so long with any.
+    gathers: Option<(usize, u32)>,
     counts: OperationCounts,
 }
 
@@ -106,8 +108,18 @@ impl Ring {
             addresses: Vec::new(),
             stash: Vec::new(),
             holds_batch: false,
+            gathers: None,
             counts: OperationCounts::default(),
         })
+    }
+
+    /// From now on a wait goes on until there are `count` completions, or for `period`, whichever
+    /// is first, before it ends with fewer: fewer switches of threads, for who is in no hurry.
+    /// False where the kernel cannot do it (before 6.12), and then nothing changes.
+    pub fn gather(&mut self, count: usize, period: Duration) -> bool {
+        let can = self.uring.params().is_feature_min_timeout();
+        self.gathers = can.then(|| (count, u32::try_from(period.as_micros()).unwrap_or(u32::MAX)));
+        can
     }
 
     /// What was submitted so far.
@@ -229,9 +241,10 @@ impl Ring {
         match wait {
             Some(period) if !self.has_completions() => {
                 let period = Timespec::from(period);
-                let args = SubmitArgs::new().timespec(&period);
+                let (count, min_us) = self.gathers.unwrap_or((1, 0));
+                let args = SubmitArgs::new().timespec(&period).min_wait_usec(min_us);
                 self.counts.enters += 1;
-                self.uring.submitter().submit_with_args(1, &args)?;
+                self.uring.submitter().submit_with_args(count, &args)?;
             }
             _ => {
                 let queue = self.uring.submission();
@@ -414,6 +427,44 @@ mod tests {
         ring.cancel(token);
         let end = wait_for(&mut ring, Operation::Readable);
         assert_eq!((end.token, end.more, end.result), (token, false, -libc::ECANCELED));
+    }
+
+    /// Two arrivals, the second after the thread has begun to wait: one wait has both, if they are
+    /// gathered. Where they are not, or the kernel cannot, the first ends it.
+    #[test]
+    fn a_wait_that_gathers_goes_on_until_there_are_as_many() {
+        for gathers in [false, true] {
+            let (sockets, mut clients): (Vec<_>, Vec<_>) = [pair(), pair()].into_iter().unzip();
+            let mut ring = ring();
+            let gathers = gathers && ring.gather(2, 60 * SECOND);
+            for (number, socket) in (0..).zip(&sockets) {
+                let token = Token::new(Operation::Readable, 1, number);
+                ring.poll_readable(socket.as_raw_fd(), token);
+            }
+            ring.enter(None).expect("enter");
+            clients[0].write_all(b"first").expect("loopback");
+            let mut late = clients.pop().expect("two");
+            let (waits, is_waiting) = std::sync::mpsc::channel();
+            let second = std::thread::spawn(move || {
+                is_waiting.recv().expect("told");
+                late.write_all(b"second").expect("loopback");
+                late
+            });
+            if gathers {
+                waits.send(()).expect("it listens");
+            }
+            let mut seen = Vec::new();
+            while seen.is_empty() {
+                // A signal ends a wait, too.
+                ring.enter(Some(60 * SECOND)).expect("enter");
+                ring.drain(&mut seen).expect("drain");
+            }
+            assert_eq!(seen.len(), if gathers { 2 } else { 1 });
+            if !gathers {
+                waits.send(()).expect("it listens");
+            }
+            second.join().expect("written");
+        }
     }
 
     #[test]

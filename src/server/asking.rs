@@ -117,6 +117,11 @@ impl Asking {
         self.request(mesh, counters, home, request);
     }
 
+    /// Nothing waits for a home, or for its answer.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.waiting_count == 0 && self.asked.is_empty()
+    }
+
     fn next_ask(&mut self) -> u32 {
         // Far fewer are under way than there are numbers.
         self.last_ask = self.last_ask.wrapping_add(1);

@@ -74,6 +74,11 @@ impl Consulting {
         self.unsent.push_back((to, Consulted { connection, id, answer }));
     }
 
+    /// No answer waits for room.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.unsent.is_empty()
+    }
+
     /// Sends the answers, as far as there is room.
     pub(super) fn advance(&mut self, mesh: &mut Member<Message>) {
         for _ in 0..self.unsent.len() {

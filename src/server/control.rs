@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use tokio::runtime::Runtime;
 
 use super::checks::{self, Facts};
 use super::pid_file::PidFile;
@@ -14,12 +15,13 @@ use super::plan::{Plan, RingShape, Wanted};
 use super::predecessor::{self, Predecessor};
 use super::serving::Serving;
 use super::start::{Door, Order, Parts, Place, Report, StartError, shard_thread};
-use super::unix::UnixPlace;
+use super::unix::{UnixPlace, UnixShare};
 use super::{Hooks, Snapshot, pool};
 use crate::address::TrustedProxies;
 use crate::config::{Config, Listen};
 use crate::control::Site;
 use crate::handler::Handler;
+use crate::handover::Bequest;
 use crate::limits::{COMMANDS_MAX, COMPLETION_ENTRIES_MAX, DOOR_BYTES, SUBMISSION_ENTRIES};
 use crate::mesh::{self, Class, Member};
 use crate::shard::{DoorSeats, Message, Seats};
@@ -44,15 +46,17 @@ pub(super) struct Control {
     pub(super) places: Vec<Place>,
     /// The listener of the site's internal port, to be handed over.
     pub(super) internal: Option<OwnedFd>,
-    /// Requests are answered that are for no WebSocket.
-    pub(super) has_site: bool,
     /// Whether everything here can be handed over to another process.
     pub(super) is_portable: bool,
     /// Unix sockets that are listened on, and the ways to the shards; taken by their tasks.
     pub(super) unix: Vec<UnixPlace>,
+    /// The same, for who decides where they are served.
+    pub(super) unix_shares: Vec<UnixShare>,
     pub(super) pass: Vec<Arc<OwnedFd>>,
     plan: Plan,
     shard_count: usize,
+    /// Those of all shards.
+    pub(super) seats: Arc<Seats>,
     pub(super) drain_timeout: Duration,
     pub(super) mesh: Member<Message>,
     bells: Vec<Arc<Bell>>,
@@ -64,6 +68,8 @@ pub(super) struct Control {
     pub(super) pid_file: Option<PidFile>,
     /// How long nothing was served while this process took over, if it has.
     pub(super) stood_still: Option<Duration>,
+    /// What the control thread of the process before has left; taken by the serving.
+    pub(super) bequest: Bequest,
 }
 
 /// The control thread's end of the door.
@@ -80,6 +86,7 @@ struct Starting {
     reports: Receiver<Report>,
     /// The sockets and pipes that every shard's descriptor table keeps.
     keep: Vec<RawFd>,
+    seats: Arc<Seats>,
 }
 
 impl Control {
@@ -100,9 +107,7 @@ impl Control {
         }
         .map_err(StartError::Mesh)?;
         let mut mesh = meshes.pop().expect("one for the control thread");
-        let bells: std::io::Result<Vec<_>> =
-            (0..=shard_count).map(|_| Ok(Arc::new(Bell::new()?))).collect();
-        let bells = bells.map_err(StartError::Descriptor)?;
+        let bells = make_bells(shard_count + 1)?;
         let (mut places, unix_places) = places(&config.listen);
         if let Some(predecessor) = predecessor {
             predecessor.settle(&mut places).map_err(StartError::Succession)?;
@@ -114,13 +119,14 @@ impl Control {
         let started = spawn(config, plan, meshes, &bells, door.as_ref(), &make, &mut threads)
             .and_then(|(starting, pass)| {
                 // What can fail comes before the other process is told to leave.
-                let unix = listen_unix(unix_places)?;
+                let unix = listen_unix(unix_places, predecessor)?;
                 let predecessor = predecessor.map(|one| (one, &plan, &pass[..]));
-                let stood_still = starting.steps(&mut places, predecessor)?;
+                let taken_over = starting.steps(&mut places, predecessor)?;
                 let addresses = places.iter().map(|place| place.address).collect();
-                Ok((addresses, unix, pass, starting.reports, stood_still))
+                let Starting { reports, seats, .. } = starting;
+                Ok((addresses, unix, pass, reports, seats, taken_over))
             });
-        let (addresses, unix, pass, reports, stood_still) = match started {
+        let (addresses, unix, pass, reports, seats, taken_over) = match started {
             Ok(started) => started,
             Err(error) => {
                 abandon(&mut mesh, &bells, threads);
@@ -128,16 +134,19 @@ impl Control {
             }
         };
         let (sender, commands) = bounded(COMMANDS_MAX);
+        let (stood_still, bequest) = taken_over.unzip();
+        let (unix, unix_shares) = unix.into_iter().unzip();
         let control = Self {
             addresses,
             places,
-            is_portable: H::is_portable() && unix.is_empty(),
+            is_portable: H::is_portable(),
             internal: None,
-            has_site,
             unix,
+            unix_shares,
             pass,
             plan,
             shard_count,
+            seats,
             drain_timeout,
             mesh,
             bells,
@@ -147,6 +156,7 @@ impl Control {
             threads,
             pid_file: None,
             stood_still,
+            bequest: bequest.unwrap_or_default(),
         };
         Ok((control, sender))
     }
@@ -195,14 +205,23 @@ impl Control {
     /// Serves until stopped; returns what was counted.
     pub(super) fn serve(
         self,
+        runtime: &Runtime,
         signals: Option<Signals>,
         site: Option<Site>,
         hooks: Hooks,
     ) -> Result<Snapshot, StartError> {
-        let mut runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = runtime.enable_io().enable_time().build().map_err(StartError::Descriptor)?;
-        runtime.block_on(async { Ok(Serving::new(self, signals, site, hooks)?.run().await) })
+        // Boxed: it holds all counters several times.
+        runtime.block_on(async {
+            let serving = Serving::new(self, signals, site, hooks)?;
+            Ok(Box::pin(serving.run()).await)
+        })
     }
+}
+
+/// What the control thread runs on.
+pub(super) fn runtime() -> Result<Runtime, StartError> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_io().enable_time().build().map_err(StartError::Descriptor)
 }
 
 pub(super) fn plan(config: &Config) -> Result<Plan, StartError> {
@@ -233,6 +252,11 @@ pub(super) fn plan_at(config: &Config, claims_addresses: bool) -> Result<Plan, S
         plan.connections_max = plan.connections_max.min(together);
     }
     Ok(plan)
+}
+
+fn make_bells(count: usize) -> Result<Vec<Arc<Bell>>, StartError> {
+    let bells = (0..count).map(|_| Ok(Arc::new(Bell::new()?)));
+    bells.collect::<std::io::Result<_>>().map_err(StartError::Descriptor)
 }
 
 /// Both ends of the way for requests that are for no WebSocket, if somebody is to answer them.
@@ -276,11 +300,23 @@ fn places(listen: &[Listen]) -> (Vec<Place>, Vec<(PathBuf, u32)>) {
     (tcp, unix)
 }
 
-fn listen_unix(places: Vec<(PathBuf, u32)>) -> Result<Vec<UnixPlace>, StartError> {
-    let bound = places.into_iter().map(|(path, mode)| {
-        UnixPlace::bind(&path, mode).map_err(|error| StartError::Unix(path, error))
+/// Listens on the paths, by the sockets of the process that is taken over from, if there is one.
+fn listen_unix(
+    places: Vec<(PathBuf, u32)>,
+    predecessor: Option<&Predecessor>,
+) -> Result<Vec<(UnixPlace, UnixShare)>, StartError> {
+    let mut theirs = match predecessor {
+        Some(predecessor) => predecessor.unix(&places).map_err(StartError::Succession)?.into_iter(),
+        None => Vec::new().into_iter(),
+    };
+    let listening = places.into_iter().map(|(path, mode)| {
+        let place = match theirs.next() {
+            Some(socket) => UnixPlace::adopt(&path, mode, socket),
+            None => UnixPlace::bind(&path, mode),
+        };
+        place.map_err(|error| StartError::Unix(path, error))
     });
-    bound.collect()
+    listening.collect()
 }
 
 /// Waits for the threads of a start that failed. Without orders they end by themselves; one that
@@ -299,7 +335,7 @@ fn abandon(mesh: &mut Member<Message>, bells: &[Arc<Bell>], threads: Threads) {
 fn spawn<H: Handler>(
     config: Config,
     plan: Plan,
-    meshes: Vec<Member<Message>>,
+    mut meshes: Vec<Member<Message>>,
     bells: &[Arc<Bell>],
     door: Option<&Door>,
     make: &Arc<dyn Fn(usize) -> H + Send + Sync>,
@@ -312,6 +348,7 @@ fn spawn<H: Handler>(
     let seats = Seats::new(shard_count, plan.shard_connections_max, plan.connections_max);
     let seats = Arc::new(seats);
     let cpus = cpu::allowed().map_err(StartError::Facts)?;
+    mesh::share_cores(&mut meshes, cpus.len());
     let hasher = std::hash::RandomState::new();
     let config = Arc::new(config);
     let pairs: std::io::Result<Vec<_>> = (0..shard_count).map(|_| fdpass::pair()).collect();
@@ -349,18 +386,19 @@ fn spawn<H: Handler>(
             .map_err(StartError::Thread)?;
         threads.push(thread);
     }
-    Ok((Starting { orders, reports, keep }, pass))
+    Ok((Starting { orders, reports, keep, seats }, pass))
 }
 
 impl Starting {
     /// Leads all shards through the steps of the start; notes the addresses they listen on. With a
-    /// predecessor they take its listeners and connections over instead: how long that took.
+    /// predecessor they take its listeners and connections over instead: how long that took, and
+    /// what is left to the control thread.
     fn steps(
         &self,
         places: &mut [Place],
         predecessor: Option<(&Predecessor, &Plan, &[Arc<OwnedFd>])>,
-    ) -> Result<Option<Duration>, StartError> {
-        let mut stood_still = None;
+    ) -> Result<Option<(Duration, Bequest)>, StartError> {
+        let mut done = None;
         let mut rings: Vec<RawFd> = vec![-1; self.orders.len()];
         for _ in 0..self.orders.len() {
             if let Report::Made { number, ring } = self.next()? {
@@ -380,7 +418,7 @@ impl Starting {
             if let Err(error) = &taken_over {
                 predecessor.refuse(error);
             }
-            stood_still = Some(taken_over?);
+            done = Some(taken_over?);
         } else {
             for place in places {
                 place.address = self.listen(*place)?;
@@ -389,18 +427,19 @@ impl Starting {
         for order in &self.orders {
             tell(order, Order::Serve { rings_work })?;
         }
-        Ok(stood_still)
+        Ok(done)
     }
 
-    /// Lets the shards take over what the predecessor's send; returns how long nothing was served.
-    /// Once this has returned without an error, this process serves, and the other does not.
+    /// Lets the shards take over what the predecessor's send; returns how long nothing was served,
+    /// and what is left to the control thread. Once this has returned without an error, this
+    /// process serves, and the other does not.
     fn take_over(
         &self,
         predecessor: &Predecessor,
         plan: &Plan,
         pass: &[Arc<OwnedFd>],
         (places, rings_work): (&[Place], bool),
-    ) -> Result<Duration, StartError> {
+    ) -> Result<(Duration, Bequest), StartError> {
         let ways = predecessor.built(plan).map_err(StartError::Succession)?;
         let since = clock::now();
         let places: Arc<[Place]> = places.into();
@@ -411,6 +450,7 @@ impl Starting {
         }
         Step::NewerHasWays.reached();
         predecessor::deal(ways, pass).map_err(StartError::Succession)?;
+        let bequest = predecessor.bequest().map_err(StartError::Succession)?;
         let mut connections = 0;
         for _ in &self.orders {
             let Report::TakenOver(count) = self.next()? else { return Err(StartError::ShardLost) };
@@ -419,7 +459,7 @@ impl Starting {
         self.all(|| Order::SettleIn)?;
         predecessor.commit(connections).map_err(StartError::Succession)?;
         tracing::info!(connections, "taken over");
-        Ok(clock::now() - since)
+        Ok((clock::now() - since, bequest))
     }
 
     /// The first shard claims the place, and the others join it; returns its address.

@@ -53,6 +53,11 @@ impl Listing {
         });
     }
 
+    /// Nobody waits for a list.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.lists.is_empty()
+    }
+
     /// Asks the shards, as far as there is room.
     pub(super) fn advance(&mut self, mesh: &mut Member<Message>) {
         for list in &mut self.lists {

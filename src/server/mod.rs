@@ -35,6 +35,7 @@ mod telling;
 mod unix;
 mod upgrade;
 mod watchdog;
+mod will;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -104,17 +105,19 @@ impl Server {
         let signals = Signals::block().map_err(StartError::Signals)?;
         let predecessor = hooks.predecessor.take();
         let started = hooks.prepare_pid_file().and_then(|pid_file| {
+            // What can fail comes before the other process is told to leave.
+            let runtime = control::runtime()?;
             let (mut control, commands) =
                 Control::start(config, site.is_some(), predecessor.as_ref(), make)?;
             control.pid_file = pid_file;
-            Ok((control, commands))
+            Ok((control, commands, runtime))
         });
         if let (Err(error), Some(predecessor)) = (&started, &predecessor) {
             predecessor.refuse(error);
         }
-        let (control, _commands) = started?;
+        let (control, _commands, runtime) = started?;
         drop(predecessor);
-        control.serve(Some(signals), site, hooks)
+        control.serve(&runtime, Some(signals), site, hooks)
     }
 
     /// How the process would be laid out on this machine, or what of it stands in the way. Raises
@@ -145,6 +148,7 @@ impl Server {
         site: Option<Site>,
         make: impl Fn(usize) -> H + Send + Sync + 'static,
     ) -> Result<Running, StartError> {
+        let runtime = control::runtime()?;
         let (control, commands) = Control::start(config, site.is_some(), None, make)?;
         let (addresses, shard_count) = (control.addresses().to_vec(), control.shard_count());
         let bell = control.bell();
@@ -152,7 +156,7 @@ impl Server {
         std::thread::Builder::new()
             .name("longwire-control".into())
             .spawn(move || {
-                let served = control.serve(None, site, Hooks::default());
+                let served = control.serve(&runtime, None, site, Hooks::default());
                 let snapshot = served.unwrap_or_else(|error| {
                     tracing::error!(%error, "the control thread cannot serve");
                     Snapshot::default()

@@ -13,14 +13,16 @@ use std::fmt;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::control;
 use super::plan::Plan;
 use super::start::{Place, StartError};
 use crate::config::Config;
-use crate::handover::{Built, FormatError, Offer, Word};
-use crate::limits::{HANDED_PAUSE, HANDED_WORD_BYTES_MAX};
+use crate::handover::{Bequest, Built, FormatError, Offer, Word};
+use crate::limits::{BEQUEST_BYTES_MAX, HANDED_PAUSE, HANDED_WORD_BYTES_MAX, LISTENERS_MAX};
 use crate::shard::Passing;
 use crate::sys::fdpass::{self, ReceiveError, SendError};
 use crate::sys::step::Step;
@@ -90,6 +92,8 @@ impl From<ReceiveError> for SuccessionError {
 pub struct Predecessor {
     socket: OwnedFd,
     offer: Offer,
+    /// By the paths of the offer.
+    unix: Vec<OwnedFd>,
     internal: Option<OwnedFd>,
 }
 
@@ -108,7 +112,8 @@ impl Predecessor {
         }
         let socket = io::stdin().as_fd().try_clone_to_owned().map_err(SuccessionError::Io)?;
         let mut with = Vec::new();
-        let heard = hear_with(&socket, &mut with).and_then(|word| match word {
+        let heard = hear_with(&socket, LISTENERS_MAX + 1, &mut with).and_then(|word| match word {
+            Word::Offer(offer) if with.len() < offer.unix.len() => Err(SuccessionError::OutOfTurn),
             Word::Offer(offer) => Ok(offer),
             _ => Err(SuccessionError::OutOfTurn),
         });
@@ -127,7 +132,8 @@ impl Predecessor {
             "taking over from the process that has started this one"
         );
         Step::NewerHeardOffer.reached();
-        Ok(Some(Self { socket, offer, internal: with.pop() }))
+        let internal = with.drain(offer.unix.len()..).next();
+        Ok(Some(Self { socket, offer, unix: with, internal }))
     }
 
     /// How this process would be laid out: its addresses are listened on already, by the other one.
@@ -165,6 +171,20 @@ impl Predecessor {
         Ok(())
     }
 
+    /// The listeners on Unix sockets there, by the paths that are listened on here: the same.
+    pub(super) fn unix(&self, places: &[(PathBuf, u32)]) -> Result<Vec<OwnedFd>, SuccessionError> {
+        if places.len() != self.offer.unix.len() {
+            return Err(SuccessionError::Addresses);
+        }
+        let of = |path: &PathBuf| {
+            let path = path.as_os_str().as_bytes();
+            let number = self.offer.unix.iter().position(|theirs| theirs == path);
+            let socket = &self.unix[number.ok_or(SuccessionError::Addresses)?];
+            socket.try_clone().map_err(SuccessionError::Io)
+        };
+        places.iter().map(|(path, _)| of(path)).collect()
+    }
+
     /// Shards of the other process.
     pub(super) fn shard_count(&self) -> usize {
         self.offer.shards.into()
@@ -179,13 +199,14 @@ impl Predecessor {
             shards,
             shard_connections_max: plan.shard_connections_max,
             connections_max: plan.connections_max,
+            takes_bequest: true,
         }))?;
         Step::NewerSaidBuilt.reached();
         let way_count = self.shard_count() * usize::from(shards);
         let mut ways = Vec::with_capacity(way_count);
         while ways.len() < way_count {
             let mut sockets = Vec::new();
-            let heard = hear_with(&self.socket, &mut sockets);
+            let heard = hear_with(&self.socket, 1, &mut sockets);
             let (from, to) = match heard {
                 Ok(Word::Channel { from, to }) => (from, to),
                 Ok(_) => return Err(SuccessionError::OutOfTurn),
@@ -201,6 +222,27 @@ impl Predecessor {
             ways.push(Way { from, to, socket });
         }
         Ok(ways)
+    }
+
+    /// Waits for what the control thread there leaves to the one here; nothing, if it knows of no
+    /// such thing.
+    pub(super) fn bequest(&self) -> Result<Bequest, SuccessionError> {
+        if !self.offer.has_bequest {
+            return Ok(Bequest::default());
+        }
+        let mut bytes = Vec::new();
+        loop {
+            match hear_with(&self.socket, 0, &mut Vec::new())? {
+                Word::Bequest(part) if part.is_empty() => break,
+                Word::Bequest(part) => bytes.extend(part),
+                _ => return Err(SuccessionError::OutOfTurn),
+            }
+            if bytes.len() > BEQUEST_BYTES_MAX {
+                let bytes = bytes.len() as u64;
+                return Err(SuccessionError::Format(FormatError::TooLong { bytes }));
+            }
+        }
+        Bequest::decode(&bytes).map_err(SuccessionError::Format)
     }
 
     /// Everything is here: from now on this process serves, unless this fails.
@@ -263,11 +305,15 @@ pub(super) fn deal(ways: Vec<Way>, shards: &[Arc<OwnedFd>]) -> Result<(), Succes
     Ok(())
 }
 
-/// Waits for the next word, and for what comes with it.
-fn hear_with(socket: &OwnedFd, with: &mut Vec<OwnedFd>) -> Result<Word, SuccessionError> {
+/// Waits for the next word, and for what comes with it, no more than so many.
+fn hear_with(
+    socket: &OwnedFd,
+    with_max: usize,
+    with: &mut Vec<OwnedFd>,
+) -> Result<Word, SuccessionError> {
     let mut buffer = [0; HANDED_WORD_BYTES_MAX];
     loop {
-        match fdpass::receive(socket, &mut buffer, 1, with) {
+        match fdpass::receive(socket, &mut buffer, with_max, with) {
             Ok(received) => {
                 let word = Word::decode(&buffer[..received.payload_bytes]);
                 return word.map_err(SuccessionError::Format);

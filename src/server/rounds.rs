@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::Snapshot;
 use crate::mesh::{Class, Member, MemberId};
-use crate::metrics;
+use crate::metrics::{self, Totals};
 use crate::shard::{Counted, Message};
 use crate::sys::clock;
 
@@ -44,8 +44,8 @@ pub(super) struct Rounds {
     waiting: Vec<Asker>,
     /// As many as may ask at the same time.
     waiting_max: usize,
-    /// What answers say beside what the shards count.
-    pub(super) is_handing_over: bool,
+    /// What the processes before this one have counted.
+    pub(super) inherited: Totals,
 }
 
 struct Round {
@@ -61,7 +61,13 @@ struct Round {
 impl Rounds {
     /// For so many who ask at the same time.
     pub(super) fn new(waiting_max: usize) -> Self {
-        Self { number: 0, current: None, waiting: Vec::new(), waiting_max, is_handing_over: false }
+        Self {
+            number: 0,
+            current: None,
+            waiting: Vec::new(),
+            waiting_max,
+            inherited: Totals::default(),
+        }
     }
 
     /// Notes a question. One too many is dropped, which its asker takes for "no", and counted.
@@ -100,6 +106,13 @@ impl Rounds {
         }
     }
 
+    /// Answers scrapes that wait with what was counted last: the next process goes on from there.
+    pub(super) fn answer_sites(&mut self, last: &Snapshot) {
+        for asker in self.waiting.extract_if(.., |asker| matches!(asker, Asker::Site(_))) {
+            asker.tell(last);
+        }
+    }
+
     /// When the present round is given up.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.current.as_ref().map(|round| round.deadline)
@@ -115,7 +128,8 @@ impl Rounds {
         if round.left == 0 {
             let Round { mut snapshot, askers, .. } = self.current.take().expect("seen above");
             snapshot.counters += extra;
-            snapshot.is_handing_over = self.is_handing_over;
+            snapshot.counters += &self.inherited.counters;
+            snapshot.details += &self.inherited.details;
             for asker in askers {
                 asker.tell(&snapshot);
             }
@@ -171,9 +185,8 @@ mod tests {
         assert!(late.try_recv().is_err(), "an answer is not from before its question");
         rounds.advance(&mut control);
         let (_, round) = asked(&mut control, &mut shard);
-        rounds.is_handing_over = true;
         rounds.answered(&Counted { round, ..counted }, &metrics::Counters::default());
-        assert!(late.try_recv().unwrap().expect("not turned away").is_handing_over);
+        assert!(late.try_recv().unwrap().is_some(), "not turned away");
     }
 
     /// A shard that has much to do is asked when it has room, and is not called mute until then.

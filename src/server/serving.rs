@@ -11,9 +11,11 @@
 //! Invariant: it waits only after it has said so to the mesh, and looks at everything after each
 //! wake, so no bell is missed whatever it was rung for.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Receiver;
 use tokio::sync::mpsc;
 use tokio::task::JoinError;
 
@@ -32,7 +34,7 @@ use super::telling::Telling;
 use super::upgrade::Upgrade;
 use super::watchdog::Watchdog;
 use super::{Hooks, Snapshot};
-use crate::control::{Ask, Site};
+use crate::control::{Ask, Crossing, CrossingCounts, Memory, Site};
 use crate::limits::{
     ASKS_MAX, ASKS_SHARE, HANDED_PAUSE, INTERNAL_CONNECTIONS_MAX, PROGRAM_ASKERS_MAX, STOP_GRACE,
     UPGRADE_LISTENERS_MAX,
@@ -68,20 +70,32 @@ pub(super) struct Serving {
     signals: Option<Watched<Signals>>,
     bell: Watched<Arc<Bell>>,
     asks: mpsc::Receiver<Ask>,
+    /// Those that wait for the end of a hand-over.
+    held: VecDeque<Ask>,
     /// Keeps `asks` open when there is no site.
     _asks: mpsc::Sender<Ask>,
     pub(super) companions: Companions,
     hooks: Hooks,
-    rounds: Rounds,
+    pub(super) rounds: Rounds,
     asking: Asking,
     listing: Listing,
     consulting: Consulting,
+    /// Where requests of the site are carried out.
+    pub(super) crossing: Crossing,
     reporting: Reporting,
     telling: Telling,
     pub(super) upgrade: Upgrade,
+    /// What the site knows that the next process needs.
+    pub(super) memory: Option<Memory>,
+    /// The last counts of this process, on their way to the next.
+    pub(super) last_counts: Option<Receiver<Snapshot>>,
+    /// They have left: nobody is told more here until it is known who serves.
+    pub(super) last_said: Option<Snapshot>,
     wishes: mpsc::Receiver<Wish>,
     /// Keeps `wishes` open when nobody listens for them.
     pub(super) wishes_in: mpsc::Sender<Wish>,
+    /// The process that this one has taken over from.
+    predecessor: Option<u32>,
     /// A stop that waits for the end of an upgrade.
     pub(super) stops_soon: bool,
     /// What the control thread itself has counted.
@@ -119,6 +133,8 @@ impl Serving {
         let mut companions = Companions::default();
         let desk = site.as_ref().map(|site| site.desk(asker.clone()));
         let mailbox = site.as_ref().map(Site::mailbox);
+        let memory = site.as_ref().map(Site::memory);
+        let crossing = site.as_ref().map(Site::crossing).unwrap_or_default();
         if let Some(site) = site {
             control.internal = site.internal_listener();
             companions.add_site(site, &mut control, asker.clone())?;
@@ -132,16 +148,22 @@ impl Serving {
             asking: Asking::new(control.shard_count()),
             listing: Listing::default(),
             consulting: Consulting::new(desk),
+            crossing,
             reporting: Reporting::new(mailbox),
             telling: Telling::new(),
             upgrade: Upgrade::new(hooks.succession.take()),
+            memory,
+            last_counts: None,
+            last_said: None,
             wishes,
             wishes_in,
+            predecessor: control.stood_still.map(|_| std::os::unix::process::parent_id()),
             stops_soon: false,
             control,
             signals: watched,
             bell,
             asks,
+            held: VecDeque::new(),
             _asks: asker,
             companions,
             hooks,
@@ -155,6 +177,7 @@ impl Serving {
 
     /// Serves until stopped; returns what was counted.
     pub(super) async fn run(mut self) -> Snapshot {
+        self.inherit();
         self.begin_succession();
         self.control.log_serving();
         if let Some(serving) = self.hooks.serving.take() {
@@ -167,7 +190,6 @@ impl Serving {
             self.take_messages();
             self.close_mailbox();
             self.advance_upgrade();
-            self.rounds.is_handing_over = self.upgrade.is_moving();
             if let Some(answer) = self.watchdog.advance(clock::now()) {
                 self.rounds.ask(Asker::Program(answer), &mut self.counters);
             }
@@ -194,16 +216,36 @@ impl Serving {
         }
     }
 
-    /// Hands on what others ask of the shards, unless those stand still.
+    /// Hands on what others ask of the shards, unless those stand still; but how they are is asked,
+    /// as long as they answer.
     fn advance_asks(&mut self) {
+        if self.upgrade.has_left() {
+            return;
+        }
+        if let Some(last) = &self.last_said {
+            self.rounds.answer_sites(last);
+        }
+        self.rounds.advance(&mut self.control.mesh);
         if self.upgrade.holds_shards() {
             return;
         }
-        self.rounds.advance(&mut self.control.mesh);
+        while let Some(ask) = self.held.pop_front_if(|_| !self.upgrade.holds_asks()) {
+            self.answer(ask);
+        }
         self.consulting.advance(&mut self.control.mesh);
         self.asking.advance(&mut self.control.mesh, &mut self.counters);
         self.listing.advance(&mut self.control.mesh);
         self.telling.advance(&mut self.control.mesh, &mut self.counters);
+    }
+
+    /// Nothing that was asked waits here for the shards, nor anybody who may ask more.
+    pub(super) fn is_idle(&self) -> bool {
+        let is_asked = !self.crossing.is_quiet() && self.upgrade.waits_for_requests();
+        !is_asked
+            && self.asking.is_quiet()
+            && self.telling.is_quiet()
+            && self.listing.is_quiet()
+            && self.consulting.is_quiet()
     }
 
     /// The shards answer nobody any more: whoever waits hears that at once. What they have reported
@@ -214,12 +256,13 @@ impl Serving {
         self.listing = Listing::default();
         self.telling = Telling::new();
         self.rounds = Rounds::new(0);
+        self.crossing.lose(self.held.drain(..).count());
     }
 
     async fn wait(&mut self) -> Woken {
         let timer = tokio::time::sleep(self.patience());
         let signals = self.signals.as_ref();
-        let takes_asks = !self.upgrade.holds_asks();
+        let takes_asks = self.held.len() < ASKS_MAX;
         tokio::select! {
             ready = self.bell.readable() => {
                 if let Err(error) = ready {
@@ -264,12 +307,17 @@ impl Serving {
     }
 
     fn take_signals(&mut self) {
-        while let Some(Ok(Some(signal))) = self.signals.as_ref().map(|one| one.get().next()) {
-            tracing::info!(?signal, "signal");
+        while let Some(Ok(Some((signal, sender)))) =
+            self.signals.as_ref().map(|one| one.get().next_from())
+        {
+            tracing::info!(?signal, sender, "signal");
             match (signal, &self.life) {
                 (Signal::Hangup, _) => self.reload(),
                 (Signal::Upgrade, _) => self.ask_upgrade(Wish::of_a_signal()),
                 (_, Life::Running) => self.stop(),
+                (Signal::Terminate, Life::Stopping { .. }) if self.upgrade.pass_on_stop() => {}
+                // What the old process passes on may have been sent to this one as well.
+                (_, Life::Stopping { .. }) if self.predecessor == Some(sender) => {}
                 (_, Life::Stopping { .. }) => self.snapshot.forced = true,
             }
         }
@@ -312,7 +360,7 @@ impl Serving {
             match received.message {
                 Message::Reported(reports) => self.reporting.take(reports),
                 Message::Counted(counted) => {
-                    self.reporting.count_into(&mut self.counters);
+                    self.count_others();
                     self.rounds.answered(&counted, &self.counters);
                 }
                 Message::Consult(consult) => self.consulting.ask(received.from, &consult),
@@ -338,6 +386,14 @@ impl Serving {
         }
     }
 
+    /// What was counted on this thread, but not here.
+    fn count_others(&mut self) {
+        let counters = &mut self.counters;
+        self.reporting.count_into(counters);
+        let CrossingCounts { held, sent_on, lost } = self.crossing.counts();
+        (counters.http_held, counters.http_sent_on, counters.http_lost) = (held, sent_on, lost);
+    }
+
     /// Without one of them the server would go on and answer nobody, so it does not go on.
     fn companion_ended(&mut self, how: Result<(), JoinError>) {
         let is_running = matches!(self.life, Life::Running);
@@ -355,7 +411,7 @@ impl Serving {
     /// Answers an ask and some of those behind it, which leave with the same flush.
     fn answer_share(&mut self, first: Ask) {
         self.answer(first);
-        for _ in 0..ASKS_SHARE {
+        for _ in 0..ASKS_SHARE.min(ASKS_MAX - self.held.len()) {
             let Ok(ask) = self.asks.try_recv() else { break };
             self.answer(ask);
         }
@@ -364,6 +420,9 @@ impl Serving {
     fn answer(&mut self, ask: Ask) {
         if self.upgrade.has_left() {
             return; // its drop says that there is no answer
+        }
+        if self.upgrade.holds_asks() && !matches!(ask, Ask::Snapshot { .. }) {
+            return self.held.push_back(ask);
         }
         match ask {
             Ask::Publish { channel, frame, answer } => {
@@ -398,20 +457,22 @@ impl Serving {
         notify::tell(News::Stopping);
         tracing::info!(timeout = ?self.control.drain_timeout, "stopping");
         self.companions.stop();
+        self.control.unix_shares.clear();
         self.reporting.stop(clock::now() + self.control.drain_timeout);
-        self.end_with(Message::Stop);
+        self.end_with(Message::Stop, self.control.drain_timeout);
     }
 
     pub(super) fn is_stopping(&self) -> bool {
         matches!(self.life, Life::Stopping { .. })
     }
 
-    pub(super) fn end_with(&mut self, farewell: Message) {
+    /// Tells the shards, which have so long to end, and the site with them.
+    pub(super) fn end_with(&mut self, farewell: Message, patience: Duration) {
         self.life = Life::Stopping {
             farewell,
             untold: self.control.mesh.peers().collect(),
             left: self.control.shard_count(),
-            deadline: clock::now() + self.control.drain_timeout + STOP_GRACE,
+            deadline: clock::now() + patience + STOP_GRACE,
         };
     }
 
@@ -446,7 +507,7 @@ impl Serving {
             self.control.join_threads();
         }
         self.reporting.give_up();
-        self.reporting.count_into(&mut self.counters);
+        self.count_others();
         self.snapshot.counters += &self.counters;
         self.snapshot.log();
         self.snapshot
@@ -489,7 +550,8 @@ mod tests {
         runtime.enable_all().build().unwrap().block_on(async {
             let mut serving = Serving::new(control, None, None, Hooks::default()).unwrap();
             serving.companions.add(companion);
-            let stopped = tokio::time::timeout(Duration::from_mins(1), serving.run()).await;
+            let stopped =
+                tokio::time::timeout(Duration::from_mins(1), Box::pin(serving.run())).await;
             stopped.expect("it stops by itself")
         })
     }

@@ -49,8 +49,6 @@ pub struct Snapshot {
     /// Tasks of the control thread that panicked, or ended before the server was to stop: the site,
     /// its door, those who accept on Unix sockets. Not zero only in a process that is about to end.
     pub tasks_lost: u64,
-    /// Everything is on its way to another process.
-    pub is_handing_over: bool,
     /// A second signal, or the drain timeout, cut the stop short.
     pub forced: bool,
     submitted: Vec<(Operation, u64)>,
@@ -69,7 +67,6 @@ impl Snapshot {
             counters: self.counters.clone(),
             details: self.details.clone(),
             shard_connections: self.shard_connections.clone(),
-            is_handing_over: self.is_handing_over,
             open: self.open,
             channels: self.channels,
             subscriptions: self.subscriptions,

@@ -61,13 +61,13 @@ impl Survey {
     }
 
     /// A shard has answered. `own`: what the asking thread itself has counted, this answer
-    /// included.
+    /// included, and whether it is idle.
     pub(super) fn answered(
         &mut self,
         round: u32,
         counts: Counts,
         is_idle: bool,
-        own: Counts,
+        (own, own_is_idle): (Counts, bool),
     ) -> Found {
         if round != self.round {
             return Found::Nothing; // of a hand-over that was given up
@@ -84,7 +84,8 @@ impl Survey {
         let by_asking = 2 * self.shard_count as u64;
         let before = self.sent_before.replace(sent);
         let is_still = before.is_some_and(|before| before + by_asking == sent);
-        if self.all_idle && is_still && sent == received { Found::Quiet } else { Found::Stir }
+        let all_idle = self.all_idle && own_is_idle;
+        if all_idle && is_still && sent == received { Found::Quiet } else { Found::Stir }
     }
 }
 
@@ -165,7 +166,7 @@ mod tests {
                         }
                     }
                     Some(Message::Answer(round, counts)) => {
-                        match survey.answered(round, counts, true, world.counts[SHARDS]) {
+                        match survey.answered(round, counts, true, (world.counts[SHARDS], true)) {
                             Found::Nothing => {}
                             Found::Quiet => {
                                 assert!(!world.has_work(), "seed {seed}");
@@ -190,12 +191,14 @@ mod tests {
         let mut survey = Survey::new(1);
         let mut own = Counts { sent: 0, received: 0 };
         let mut found = Vec::new();
-        for (count, is_idle) in (0..).zip([true, false, true, true]) {
+        let rounds = [(true, true), (false, true), (true, false), (true, true), (true, true)];
+        for (count, (is_idle, own_is_idle)) in (0..).zip(rounds) {
             let round = survey.begin();
             own = Counts { sent: own.sent + 1, received: own.received + 1 };
             let counts = Counts { sent: count, received: count + 1 };
-            found.push(survey.answered(round, counts, is_idle, own));
+            found.push(survey.answered(round, counts, is_idle, (own, own_is_idle)));
         }
-        assert_eq!(found, [Found::Stir, Found::Stir, Found::Quiet, Found::Quiet]);
+        let stirred = [Found::Stir, Found::Stir, Found::Stir, Found::Quiet, Found::Quiet];
+        assert_eq!(found, stirred);
     }
 }

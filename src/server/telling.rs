@@ -70,6 +70,11 @@ impl Telling {
         });
     }
 
+    /// All shards have told everything.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.words.is_empty()
+    }
+
     /// Hands the words on, as far as there is room: the mesh wakes this thread when there is more.
     pub(super) fn advance(&mut self, mesh: &mut Member<Message>, counters: &mut Counters) {
         let shard_count = mesh.peers().count();

@@ -6,17 +6,23 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::asked::{Asker, Succession};
 use super::notify::{self, News};
 use super::predecessor::VARIABLE;
 use super::start::Place;
 use super::survey::{Counts, Found, Survey};
-use crate::handover::{self, Action, Built, Event, Failure, Offer, Older, Word};
-use crate::limits::{HANDED_WORD_BYTES_MAX, SHARDS_MAX};
+use super::unix::UnixShare;
+use super::will::Will;
+use crate::control::{Address, Side};
+use crate::handover::{self, Action, Bequest, Built, Event, Failure, Offer, Older, Word};
+use crate::limits::{HANDED_REQUESTS_PATIENCE, HANDED_WORD_BYTES_MAX, SHARDS_MAX};
 use crate::mesh::{Class, Member, MemberId};
 use crate::metrics::Counters;
 use crate::shard::{HandOver, Message, Passing};
@@ -31,10 +37,14 @@ pub(super) struct Hands<'a> {
     /// The ways to the shards, for descriptors.
     pub(super) pass: &'a [Arc<OwnedFd>],
     pub(super) places: &'a [Place],
+    /// Listeners on Unix sockets.
+    pub(super) unix: &'a [UnixShare],
     /// The listener of the internal port.
     pub(super) internal: Option<BorrowedFd<'a>>,
     /// Whether everything that the server has can be handed over.
     pub(super) is_portable: bool,
+    /// Connections that there are.
+    pub(super) connections: u32,
     pub(super) counters: &'a mut Counters,
 }
 
@@ -65,6 +75,10 @@ pub(super) struct Upgrade {
     survey: Option<Survey>,
     /// A round of it is to be made.
     asks_again: bool,
+    /// What was accepted on Unix sockets and given to shards when the present round began.
+    dealt_before: Option<u64>,
+    /// What the control thread leaves to that of the new process.
+    will: Will,
     /// Shards that have not said that all of theirs has moved.
     unmoved: usize,
     connections: u64,
@@ -77,6 +91,8 @@ pub(super) struct Upgrade {
     asked_at: Option<Instant>,
     /// Why the new process refuses, in its own words.
     refusal: Option<String>,
+    /// Who has taken over. Nobody else gets its number while this process has not waited for it.
+    successor: Option<Pid>,
 }
 
 impl Upgrade {
@@ -90,6 +106,8 @@ impl Upgrade {
             untold: VecDeque::new(),
             survey: None,
             asks_again: false,
+            dealt_before: None,
+            will: Will::default(),
             unmoved: 0,
             connections: 0,
             askers: Vec::new(),
@@ -98,6 +116,7 @@ impl Upgrade {
             froze: None,
             asked_at: None,
             refusal: None,
+            successor: None,
         }
     }
 
@@ -107,11 +126,6 @@ impl Upgrade {
 
     pub(super) fn is_under_way(&self) -> bool {
         self.older.is_under_way()
-    }
-
-    /// Nothing is served until the end of it.
-    pub(super) fn is_moving(&self) -> bool {
-        self.older.is_moving()
     }
 
     /// Everything is the new process's: this one is to leave.
@@ -124,9 +138,27 @@ impl Upgrade {
         self.has_left() || (self.older.is_moving() && self.survey.is_none())
     }
 
-    /// Nothing new is to be begun.
+    /// What back ends ask is to wait.
     pub(super) fn holds_asks(&self) -> bool {
-        self.older.is_moving()
+        self.older.is_moving() && !self.waits_for_requests()
+    }
+
+    /// Requests of back ends that were under way are still waited for.
+    pub(super) fn waits_for_requests(&self) -> bool {
+        let is_late = |froze| clock::now() > froze + HANDED_REQUESTS_PATIENCE;
+        self.survey.is_some() && !self.froze.is_some_and(is_late)
+    }
+
+    /// Where requests of back ends are carried out that come now.
+    pub(super) fn side(&self, places: &[Place], unix: &[UnixShare]) -> Side {
+        if !self.has_left() {
+            return if self.older.is_moving() { Side::Still } else { Side::Here };
+        }
+        let tcp = |place: &Place| Address::Tcp(place.address, place.proxied);
+        // One without a header in front, if there is one.
+        let place = places.iter().min_by_key(|place| place.proxied).map(tcp);
+        let path = || unix.first().map(|share| Address::Unix(share.path().to_owned()));
+        place.or_else(path).map_or(Side::Still, Side::There)
     }
 
     /// When something is to be looked at again.
@@ -136,7 +168,7 @@ impl Upgrade {
 
     /// Something waits for room.
     pub(super) fn has_waiting(&self) -> bool {
-        !self.ways.is_empty() || !self.untold.is_empty() || self.asks_again
+        !self.ways.is_empty() || !self.untold.is_empty() || self.asks_again || self.will.has_parts()
     }
 
     /// Waits for a word of the new process.
@@ -156,7 +188,7 @@ impl Upgrade {
         let refusal = match (&self.succession, hands.is_portable) {
             (_, false) => Some(
                 "failed: this server's connections cannot be handed over: those of `longwire raw \
-                 echo` and `longwire serve` can, where no Unix socket is listened on",
+                 echo` and `longwire serve` can",
             ),
             (None, _) => Some("failed: this server does not know its own binary"),
             _ if self.is_under_way() => Some("failed: another upgrade is under way"),
@@ -186,6 +218,17 @@ impl Upgrade {
         self.on(hands, Event::Stuck(Failure::Stopping));
     }
 
+    /// Whoever wants to stop the server has named this process, and means the one that serves: it
+    /// is told, once. False if there is none.
+    pub(super) fn pass_on_stop(&mut self) -> bool {
+        let Some(successor) = self.successor.take() else { return false };
+        tracing::warn!(pid = successor.as_raw_nonzero(), "the stop is for the process that serves");
+        if let Err(error) = kill_process(successor, Signal::TERM) {
+            tracing::error!(%error, "the process that serves cannot be told to stop");
+        }
+        true
+    }
+
     /// A shard has sent all of its connections, or has some that cannot go.
     pub(super) fn moved(&mut self, hands: &mut Hands<'_>, connections: Option<u64>) {
         match connections {
@@ -205,19 +248,52 @@ impl Upgrade {
         &mut self,
         hands: &Hands<'_>,
         round: u32,
-        counts: Counts,
-        is_idle: bool,
+        (counts, is_idle): (Counts, bool),
+        own_is_idle: bool,
     ) {
         let Some(survey) = &mut self.survey else { return };
+        // What was given to shards before a round began they have taken when they answer.
+        let now = dealt(hands.unix);
+        let own_is_idle = own_is_idle && now.is_some() && now == self.dealt_before;
         let own = hands.mesh.counters();
         let own = Counts { sent: own.sent, received: own.received };
-        match survey.answered(round, counts, is_idle, own) {
+        match survey.answered(round, counts, is_idle, (own, own_is_idle)) {
             Found::Nothing => {}
             Found::Stir => self.asks_again = true,
             Found::Quiet => {
                 self.survey = None;
-                self.untold = to_all(hands, &Message::HandOver(HandOver::Send));
                 self.tell("nothing is under way any more");
+                if !self.will.begin() {
+                    self.send_shards(hands);
+                }
+            }
+        }
+    }
+
+    /// Whether the bequest is to be made now: nothing changes it any more.
+    pub(super) fn wants_bequest(&self) -> bool {
+        self.will.is_wanted()
+    }
+
+    /// What the control thread leaves to that of the new process.
+    pub(super) fn bequeath(&mut self, bequest: &Bequest) {
+        self.will.make(bequest);
+    }
+
+    /// The shards are to send what they have.
+    fn send_shards(&mut self, hands: &Hands<'_>) {
+        self.untold = to_all(hands, &Message::HandOver(HandOver::Send));
+    }
+
+    /// Sends the bequest, as far as there is room, and then has the shards send what they have.
+    fn send_will(&mut self, hands: &mut Hands<'_>) {
+        let Some(newer) = self.newer.as_ref().filter(|_| self.will.has_parts()) else { return };
+        match self.will.send(newer.socket.get()) {
+            Ok(()) => self.send_shards(hands),
+            Err(SendError::Full | SendError::TooManyInFlight | SendError::Closed) => {}
+            Err(error) => {
+                tracing::error!(?error, "the way to the new process broke");
+                self.on(hands, Event::Stuck(Failure::Broken));
             }
         }
     }
@@ -229,6 +305,7 @@ impl Upgrade {
         {
             let round = survey.begin();
             self.asks_again = false;
+            self.dealt_before = dealt(hands.unix);
             self.untold = to_all(hands, &Message::HandOver(HandOver::Survey { round }));
         }
     }
@@ -238,6 +315,7 @@ impl Upgrade {
         self.listen(hands);
         self.send_ways(hands);
         self.ask_again(hands);
+        self.send_will(hands);
         let untold = &mut self.untold;
         while let Some((shard, message)) = untold.pop_front() {
             if hands.mesh.send(shard, message.clone(), Class::Notice).is_err() {
@@ -259,7 +337,8 @@ impl Upgrade {
         while let Some(newer) = &self.newer {
             match fdpass::receive(newer.socket.get(), &mut buffer, 0, &mut Vec::new()) {
                 Ok(received) => {
-                    let event = self.understood(Word::decode(&buffer[..received.payload_bytes]));
+                    let word = Word::decode(&buffer[..received.payload_bytes]);
+                    let event = self.understood(word, hands.connections);
                     self.on(hands, event);
                 }
                 Err(ReceiveError::Empty) => return,
@@ -275,21 +354,12 @@ impl Upgrade {
         }
     }
 
-    fn understood(&mut self, word: Result<Word, handover::FormatError>) -> Event {
+    fn understood(&mut self, word: Result<Word, handover::FormatError>, connections: u32) -> Event {
         match word {
             Ok(Word::Built(built)) if built.shards == 0 || u32::from(built.shards) > SHARDS_MAX => {
                 Event::Stuck(Failure::NotUnderstood)
             }
-            Ok(Word::Built(built)) => {
-                Step::OlderHeardBuilt.reached();
-                let Built { build, shards, connections_max, .. } = built;
-                self.tell(&format!(
-                    "the new process is ready: {build}, {shards} shards for {connections_max} \
-                     connections"
-                ));
-                self.newer_shards = shards;
-                Event::Built
-            }
+            Ok(Word::Built(built)) => self.built(built, connections),
             Ok(Word::Refused(reason)) => {
                 self.refusal = Some(reason);
                 Event::Stuck(Failure::Refused)
@@ -299,12 +369,34 @@ impl Upgrade {
                 self.connections = connections;
                 Event::Committed
             }
-            Ok(Word::Offer(_) | Word::Channel { .. }) => Event::Stuck(Failure::NotUnderstood),
+            Ok(Word::Offer(_) | Word::Channel { .. } | Word::Bequest(_)) => {
+                Event::Stuck(Failure::NotUnderstood)
+            }
             Err(error) => {
                 self.refusal = Some(error.to_string());
                 Event::Stuck(Failure::NotUnderstood)
             }
         }
+    }
+
+    /// The new process is there. Whether it has the room is found again, seat by seat, while
+    /// nothing is served; this is before.
+    fn built(&mut self, built: Built, connections: u32) -> Event {
+        Step::OlderHeardBuilt.reached();
+        let Built { build, shards, connections_max, takes_bequest, .. } = built;
+        self.will = Will::of(takes_bequest);
+        self.tell(&format!(
+            "the new process is ready: {build}, {shards} shards for {connections_max} connections"
+        ));
+        if connections > connections_max {
+            self.refusal = Some(format!(
+                "there are too few seats: {connections_max} for {connections} connections; raise \
+                 max_connections"
+            ));
+            return Event::Stuck(Failure::Refused);
+        }
+        self.newer_shards = shards;
+        Event::Built
     }
 
     fn on(&mut self, hands: &mut Hands<'_>, event: Event) {
@@ -337,10 +429,15 @@ impl Upgrade {
             Action::Thaw => {
                 self.ways.clear();
                 (self.survey, self.asks_again) = (None, false);
+                self.will = Will::default();
+                hands.unix.iter().for_each(|one| one.hold(false));
                 self.untold = to_all(hands, &Message::HandOver(HandOver::Thaw));
             }
             Action::End(failure) => self.end(hands.counters, failure),
-            Action::Leave => self.leave(),
+            Action::Leave => {
+                hands.unix.iter().for_each(|one| one.set_ours(false));
+                self.leave();
+            }
         }
     }
 
@@ -358,9 +455,17 @@ impl Upgrade {
             places: places.collect(),
             is_check,
             heritage: succession.heritage.clone(),
+            has_bequest: true,
+            unix: hands.unix.iter().map(|one| one.path().as_os_str().as_bytes().to_vec()).collect(),
         });
-        let with: Vec<_> = hands.internal.into_iter().collect();
-        fdpass::send(&ours, &offer.encode(), &with).map_err(|_| std::io::ErrorKind::BrokenPipe)?;
+        let offer = offer.encode();
+        if offer.len() > HANDED_WORD_BYTES_MAX {
+            let why = "what the application leaves to the next process is too long";
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, why));
+        }
+        let unix = hands.unix.iter().map(UnixShare::socket);
+        let with: Vec<_> = unix.chain(hands.internal).collect();
+        fdpass::send(&ours, &offer, &with).map_err(|_| std::io::ErrorKind::BrokenPipe)?;
         let child = Command::new(&succession.binary)
             .args(&succession.arguments)
             .env(VARIABLE, "stdin")
@@ -382,6 +487,7 @@ impl Upgrade {
 
     /// Lays the ways between the shards of both, and tells ours to stand still.
     fn freeze(&mut self, hands: &Hands<'_>) -> std::io::Result<()> {
+        hands.unix.iter().for_each(|one| one.hold(true));
         let shards = self.newer_shards;
         for from in 0..u16::try_from(hands.pass.len()).expect("SHARDS_MAX is below") {
             for to in 0..shards {
@@ -452,7 +558,9 @@ impl Upgrade {
         self.ways.clear();
         self.untold.clear();
         // Its end of the socket is closed soon: nothing more is heard, and nothing is waited for.
-        let pid = self.newer.take().map_or(0, |newer| newer.child.id());
+        let newer = self.newer.take();
+        self.successor = newer.as_ref().map(|newer| Pid::from_child(&newer.child));
+        let pid = newer.map_or(0, |newer| newer.child.id());
         notify::tell(News::MainProcess(pid));
         let now = clock::now();
         let ms_since = |then: Option<Instant>| then.map_or(0, |then| (now - then).as_millis());
@@ -474,6 +582,11 @@ impl Upgrade {
         }
         self.askers.iter_mut().for_each(|asker| asker.tell(words));
     }
+}
+
+/// What was given to shards of all that was accepted; `None` while some is on its way.
+fn dealt(unix: &[UnixShare]) -> Option<u64> {
+    unix.iter().map(UnixShare::dealt).sum()
 }
 
 /// Counts what became of an upgrade that was given up.

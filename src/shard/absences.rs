@@ -1,5 +1,6 @@
 //! Connections that are not in a channel any more, until the channel's home was told: of those that
-//! it has noted, because they are present there, or their users acknowledge what is published.
+//! it has noted, because they are present there, or their users acknowledge what is published; and
+//! those that it knows by another name, until it has heard by which.
 //!
 //! While some wait for room, nobody enters a channel of that home, so nobody comes back before the
 //! home has heard that it was gone; and there are never more of them than there were memberships.
@@ -7,24 +8,15 @@
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use super::channels::member;
-use super::message::{Gone, Message};
+use super::message::{Gone, Message, Returned};
 use crate::handler::ConnectionId;
 use crate::hub::{ShardId, Standing};
 use crate::mesh::{Class, Member};
 
 /// What is owed to each home, in order.
-pub(super) struct Absences(Box<[VecDeque<Absence>]>);
-
-/// Who is not there any more, and where.
-pub(super) struct Absence {
-    pub(super) channel: Arc<str>,
-    pub(super) connection: ConnectionId,
-    /// As what it was there.
-    pub(super) gone: Gone,
-}
+pub(super) struct Absences(Box<[VecDeque<Message>]>);
 
 impl Absences {
     pub(super) fn new(shard_count: usize) -> Self {
@@ -43,13 +35,18 @@ impl Absences {
         let Standing { is_present, is_announced, acknowledges, .. } = standing;
         if is_present || acknowledges {
             let gone = Gone { is_present, is_announced, acknowledges, is_for_good };
-            let absence = Absence { channel: channel.into(), connection, gone };
-            self.0[home.index()].push_back(absence);
+            let absent = Message::Absent { channel: channel.into(), connection, gone };
+            self.0[home.index()].push_back(absent);
         }
     }
 
+    /// A member that has moved here from another shard, by whose name the home knows it.
+    pub(super) fn owe_return(&mut self, home: ShardId, returned: Returned) {
+        self.0[home.index()].push_back(Message::Returned(Box::new(returned)));
+    }
+
     /// What a home that is here is owed next: it is told at once.
-    pub(super) fn next(&mut self, home: ShardId) -> Option<Absence> {
+    pub(super) fn next(&mut self, home: ShardId) -> Option<Message> {
         let owed = &mut self.0[home.index()];
         let next = owed.pop_front();
         if owed.is_empty() {
@@ -71,11 +68,8 @@ impl Absences {
 
     /// Tells another home, as far as there is room.
     pub(super) fn send(&mut self, mesh: &mut Member<Message>, home: ShardId) {
-        while let Some(absence) = self.0[home.index()].front() {
-            let Absence { connection, gone, .. } = *absence;
-            let channel = absence.channel.clone();
-            let message = Message::Absent { channel, connection, gone };
-            if mesh.send(member(home), message, Class::Notice).is_err() {
+        while let Some(message) = self.0[home.index()].front() {
+            if mesh.send(member(home), message.clone(), Class::Notice).is_err() {
                 return;
             }
             self.next(home);

@@ -11,11 +11,12 @@ use super::connection::{Connection, Flags, PartialHead};
 use super::core::{Core, Turn};
 use super::guard;
 use super::listeners::Newcomer;
+use super::moves::MoveId;
 use super::seats::Seat;
 use super::slab::Index;
 use crate::address::{INTRODUCTION_BYTES, Introduction};
 use crate::handler::{Accept, Handler, Peer, Refuse, Request, Sender, Upgrade};
-use crate::limits::{HEAD_BYTES_MAX, HEARTBEAT_MESSAGES_MAX};
+use crate::limits::{HEAD_BYTES_MAX, HEARTBEAT_MESSAGES_MAX, MOVE_OFFER_BYTES_MAX};
 use crate::ws::handshake::{self, Refusal, RequestHead, check_upgrade, write_refusal};
 
 /// What to do with a new socket.
@@ -44,6 +45,8 @@ pub(crate) enum Passing {
     Introduced = b'i',
     /// The same, and its seat here is reserved.
     SeatedIntroduced = b'j',
+    /// It is a connection of another shard, which may move here: its move stands behind this byte.
+    Moving = b'm',
     /// No connection, but the way to a shard of another process, whose number stands behind this
     /// byte.
     Channel = b'c',
@@ -60,6 +63,7 @@ impl Passing {
             b'u' => Self::Unseated,
             b'i' => Self::Introduced,
             b'j' => Self::SeatedIntroduced,
+            b'm' => Self::Moving,
             b'c' => Self::Channel,
             _ => unreachable!("only our own threads send here"),
         }
@@ -69,7 +73,7 @@ impl Passing {
     pub(crate) fn has_seat(self) -> bool {
         match self {
             Self::Seated | Self::SeatedProxied | Self::SeatedIntroduced => true,
-            Self::Unseated | Self::Introduced | Self::Channel => false,
+            Self::Unseated | Self::Introduced | Self::Moving | Self::Channel => false,
         }
     }
 
@@ -82,6 +86,48 @@ impl Passing {
                 [&[Self::SeatedIntroduced as u8], &introduction.encode()[..]].concat()
             }
         }
+    }
+
+    /// What is said of a connection that may move: its move, and its channels, with whether it
+    /// hears of joins there.
+    pub(super) fn moving(id: MoveId, channels: &[(String, bool)]) -> Vec<u8> {
+        let mut message = vec![Self::Moving as u8];
+        message.extend(id.from.to_le_bytes());
+        message.extend(id.number.to_le_bytes());
+        for (channel, hears_joins) in channels {
+            let bytes = u16::try_from(channel.len()).expect("names are short");
+            message.extend(bytes.to_le_bytes());
+            message.push(u8::from(*hears_joins));
+            message.extend(channel.as_bytes());
+        }
+        message
+    }
+
+    /// How many bytes that takes.
+    pub(super) fn moving_bytes(channels: &[(String, bool)]) -> usize {
+        7 + channels.iter().map(|(channel, _)| 3 + channel.len()).sum::<usize>()
+    }
+
+    /// The move that [`moving`](Self::moving) has said.
+    pub(super) fn moving_said(message: &[u8]) -> MoveId {
+        let said = message[1..].split_first_chunk().and_then(|(from, rest)| {
+            let from = u16::from_le_bytes(*from);
+            Some(MoveId { from, number: u32::from_le_bytes(*rest.first_chunk()?) })
+        });
+        said.expect("only our own threads send here")
+    }
+
+    /// The channels that it has said.
+    pub(super) fn moving_channels(message: &[u8]) -> Vec<(String, bool)> {
+        let (mut rest, mut channels) = (&message[7..], Vec::new());
+        while let Some((bytes, behind)) = rest.split_first_chunk() {
+            let (hears_joins, behind) = behind.split_first().expect("whole messages only");
+            let (name, behind) = behind.split_at(u16::from_le_bytes(*bytes).into());
+            let name = std::str::from_utf8(name).expect("it was text when it was sent");
+            channels.push((name.to_owned(), *hears_joins == 1));
+            rest = behind;
+        }
+        channels
     }
 
     /// What is said of the way to the shard of another process with this number, in this attempt.
@@ -103,6 +149,8 @@ impl Passing {
         [&[Self::Introduced as u8], &introduction.encode()[..]].concat()
     }
 }
+
+const _: () = assert!(PASSING_BYTES_MAX <= MOVE_OFFER_BYTES_MAX);
 
 /// A whole request head, and what stands around it.
 #[derive(Clone, Copy)]

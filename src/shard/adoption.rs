@@ -19,6 +19,7 @@ use super::guard;
 use super::home::Home;
 use crate::handler::{ConnectionId, Handler, Peer};
 use crate::handover::{FormatError, Item, Source, Totals};
+use crate::hub::Untakable;
 use crate::limits::{HANDED_FDS_MAX, HANDED_MESSAGE_BYTES_MAX, WATCH_SHARE};
 use crate::sys::fdpass::{self, ReceiveError, SendError};
 use crate::sys::step::Step;
@@ -54,6 +55,9 @@ impl std::fmt::Display for AdoptionError {
                 Unfit::NoRoute => "a connection is of a route that is not known here",
                 Unfit::State => "the state of a connection is not understood",
                 Unfit::Channels => "there is no room for the channels of a connection",
+                Unfit::Mailboxes => {
+                    "there is no room for what users have not acknowledged: raise shards"
+                }
                 Unfit::Input => "what a client has sent in part breaks the rules of this process",
             }),
             Self::Place(number) => write!(out, "address {number} is not listened on here"),
@@ -185,28 +189,17 @@ impl<H: Handler> Loop<H> {
                             return Err(AdoptionError::Unfit(Unfit::State));
                         }
                     }
-                    Item::Stream(stream) => {
-                        way.stream.clone_from(&stream.channel);
-                        self.take_heirloom(|home| home.inherit_stream(*stream))?;
-                    }
-                    Item::Publication(frame) => {
-                        self.take_heirloom(|home| home.inherit_publication(&way.stream, frame))?;
-                    }
-                    Item::Present(present) => {
-                        self.take_heirloom(|home| home.inherit_present(*present))?;
-                    }
                     Item::End(Totals { .. }) => {
                         way.is_over = true;
                         return Ok(connections);
                     }
+                    heirloom => {
+                        take_heirloom(&mut self.core.channels.home, &mut way.stream, heirloom)
+                            .map_err(AdoptionError::Unfit)?;
+                    }
                 }
             }
         }
-    }
-
-    fn take_heirloom(&mut self, take: impl FnOnce(&mut Home) -> bool) -> Result<(), AdoptionError> {
-        let is_taken = take(&mut self.core.channels.home);
-        if is_taken { Ok(()) } else { Err(AdoptionError::Unfit(Unfit::Channels)) }
     }
 
     /// The application hears of it, if it is open.
@@ -257,5 +250,41 @@ impl<H: Handler> Loop<H> {
         let Some(cursor) = self.unwatched else { return false };
         self.unwatched = self.core.watch_from(cursor, WATCH_SHARE);
         true
+    }
+}
+
+/// Takes what another home has left to this one. `last_stream`: the channel of the last stream that
+/// came before it.
+fn take_heirloom(
+    home: &mut Home,
+    last_stream: &mut String,
+    heirloom: Item<OwnedFd>,
+) -> Result<(), Unfit> {
+    let is_taken = match heirloom {
+        Item::Stream(stream) => {
+            last_stream.clone_from(&stream.channel);
+            home.inherit_stream(*stream)
+        }
+        Item::Publication(frame) => home.inherit_publication(last_stream, frame),
+        Item::Present(present) => home.inherit_present(*present),
+        Item::Owed(owed) => return home.inherit_owed(*owed).map_err(Unfit::from),
+        Item::Mailbox(mailbox) => return home.inherit_mailbox(*mailbox).map_err(Unfit::from),
+        Item::Lost(lost) => {
+            home.inherit_loss(&lost);
+            true
+        }
+        Item::Listener(..) | Item::Connection(..) | Item::Legacy(_) | Item::End(_) => {
+            unreachable!("they belong to no home")
+        }
+    };
+    if is_taken { Ok(()) } else { Err(Unfit::Channels) }
+}
+
+impl From<Untakable> for Unfit {
+    fn from(why: Untakable) -> Self {
+        match why {
+            Untakable::Full => Self::Mailboxes,
+            Untakable::Broken => Self::State,
+        }
     }
 }

@@ -3,14 +3,15 @@
 
 use std::os::fd::AsFd;
 
-use super::admission::{Admission, PASSING_BYTES_MAX, Passing};
+use super::admission::{Admission, Passing};
 use super::carriage::NewWay;
 use super::event_loop::{Loop, Service};
 use super::handover::Passed;
 use super::listeners::Newcomer;
+use super::moves::Mode;
 use crate::address::Introduction;
 use crate::handler::Handler;
-use crate::limits::{ACCEPT_SHARE, HANDOVER_PAUSE};
+use crate::limits::{ACCEPT_SHARE, HANDOVER_PAUSE, MOVE_LOOKS_SHARE, MOVE_OFFER_BYTES_MAX};
 use crate::sys::fdpass;
 
 impl<H: Handler> Loop<H> {
@@ -49,13 +50,18 @@ impl<H: Handler> Loop<H> {
         if !std::mem::take(&mut self.passed_ready) {
             return false;
         }
-        let (mut payload, mut sockets) = ([0; PASSING_BYTES_MAX], Vec::new());
+        let (mut payload, mut sockets) = ([0; MOVE_OFFER_BYTES_MAX], Vec::new());
         for _ in 0..ACCEPT_SHARE {
             let received = fdpass::receive(&self.links.passed, &mut payload, 1, &mut sockets);
             let length = match received {
                 Ok(received) => received.payload_bytes,
                 Err(fdpass::ReceiveError::Empty) => return true,
                 Err(fdpass::ReceiveError::Truncated) => {
+                    if Passing::of(payload[0]) == Passing::Moving {
+                        // It is only a copy.
+                        self.core.take_offer(Passing::moving_said(&payload), None, Vec::new());
+                        continue;
+                    }
                     // This shard's table is full: the socket is lost, its seat is not.
                     tracing::error!("a passed connection was lost: no descriptor left");
                     self.core.passed_lost(Passing::of(payload[0]));
@@ -68,6 +74,11 @@ impl<H: Handler> Loop<H> {
                 }
             };
             let kind = Passing::of(payload[0]);
+            if kind == Passing::Moving {
+                let channels = Passing::moving_channels(&payload[..length]);
+                self.core.take_offer(Passing::moving_said(&payload), sockets.pop(), channels);
+                continue;
+            }
             if kind == Passing::Channel {
                 let (number, attempt) = Passing::channel_said(&payload[..length]);
                 let way = |socket| NewWay::new(number, attempt, socket);
@@ -87,6 +98,29 @@ impl<H: Handler> Loop<H> {
         }
         self.passed_ready = true;
         true
+    }
+
+    /// Offers connections to a shard that has fewer.
+    pub(super) fn offer_moves(&mut self) {
+        let mut looks = MOVE_LOOKS_SHARE;
+        while let Some(offer) = self.core.next_offer(&mut looks) {
+            let socket = self.core.socket_ref(offer.index).expect("it was just found");
+            let way = &*self.links.pass[offer.to];
+            if let Err(error) = fdpass::send(way, &offer.message, &[socket]) {
+                tracing::debug!(?error, to = offer.to, "a connection could not be offered");
+                self.core.refused(offer.number);
+                return;
+            }
+        }
+    }
+
+    /// Whether connections may move in this turn.
+    pub(super) fn allow_moves(&mut self) {
+        self.core.moves.mode = match self.service {
+            Service::Running if self.unwatched.is_none() && !self.is_still() => Mode::On,
+            Service::Running => Mode::Off,
+            Service::Draining { .. } | Service::Left => Mode::Stopping,
+        };
     }
 
     /// Hands requests that are for no WebSocket to the control thread.

@@ -107,6 +107,11 @@ impl Attendance {
         }
     }
 
+    /// Takes somebody out who comes back at once by another name, and nobody is told.
+    pub(super) fn take(&mut self, channel: &str, number: u64) -> Option<Present> {
+        self.presence.remove(channel, Attendant(number))
+    }
+
     fn note(
         &mut self,
         channel: &str,

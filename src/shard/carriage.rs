@@ -11,6 +11,7 @@
 //! on the ready list if the shard goes on after all. Invariant: from the first record to the
 //! `Thaw` nothing is read from a client, written to it or closed.
 
+use std::net::Shutdown;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -96,7 +97,7 @@ pub(super) struct Carriage {
     homes: Homes,
     connections: u64,
     /// Connections that end with this process.
-    staying: u64,
+    staying: Vec<Index>,
     retry_at: Option<Instant>,
     was_crowded: bool,
     /// When whoever waits for the control thread waits no longer.
@@ -104,6 +105,11 @@ pub(super) struct Carriage {
 }
 
 impl Carriage {
+    /// Whether others are still told what was under way.
+    pub(super) fn is_settling(&self) -> bool {
+        matches!(self.state, State::Settling | State::Settled)
+    }
+
     /// How long there is nothing to do for it.
     pub(super) fn patience(&self, now: Instant) -> Duration {
         match self.state {
@@ -140,6 +146,7 @@ impl<H: Handler> Loop<H> {
             HandOver::Thaw => self.thaw(),
             HandOver::Leave => {
                 Step::OlderLeaving.reached();
+                self.shut_down_staying();
                 self.service = Service::Left;
             }
             HandOver::Survey { round } => self.answer_survey(round),
@@ -154,6 +161,13 @@ impl<H: Handler> Loop<H> {
         }
     }
 
+    /// A close would not end them: their polls keep them for as long as there is the ring, of which
+    /// another thread has a copy.
+    fn shut_down_staying(&self) {
+        let staying = self.carriage.iter().flat_map(|carriage| &carriage.staying);
+        staying.for_each(|&index| self.shut(index, Shutdown::Both));
+    }
+
     /// Stands still, to send everything to the shards of another process.
     fn freeze(&mut self, shards: u16, attempt: u8) {
         self.listeners.pause(&mut self.ring);
@@ -166,7 +180,7 @@ impl<H: Handler> Loop<H> {
             estate: Estate::default(),
             homes: Homes::dealt(usize::from(shards)),
             connections: 0,
-            staying: 0,
+            staying: Vec::new(),
             retry_at: None,
             was_crowded: false,
             patience_ends: self.core.now + HANDED_PATIENCE,
@@ -175,6 +189,9 @@ impl<H: Handler> Loop<H> {
 
     /// How much this shard has said and heard so far, for who adds it up.
     fn answer_survey(&mut self, round: u32) {
+        // What the control thread has passed on before it asked is there, whatever the poll says.
+        self.passed_ready = true;
+        self.take_passed();
         let is_idle = self.carriage.is_some() && self.has_settled();
         let mesh = &mut self.core.channels.mesh;
         let counts = mesh.counters();
@@ -245,10 +262,6 @@ impl<H: Handler> Loop<H> {
             if !has_ways || !self.has_settled() {
                 return;
             }
-            if !self.core.is_portable() {
-                tracing::error!("cannot be handed over: mailboxes of acknowledged delivery");
-                return self.tell_moved(carriage, None);
-            }
             Step::OlderSettled.reached();
             self.begin_carriage(carriage);
         }
@@ -277,7 +290,7 @@ impl<H: Handler> Loop<H> {
                 Sent::All if carriage.state == State::Ending => {
                     let connections = carriage.connections;
                     self.core.counters().handed_over += connections;
-                    self.core.counters().not_handed_over += carriage.staying;
+                    self.core.counters().not_handed_over += carriage.staying.len() as u64;
                     return self.tell_moved(carriage, Some(connections));
                 }
                 Sent::All => {}
@@ -342,7 +355,7 @@ impl<H: Handler> Loop<H> {
                     sink.connection(&connection, Carried::Connection(index));
                     carriage.connections += 1;
                 }
-                Parcel::Stays => carriage.staying += 1,
+                Parcel::Stays => carriage.staying.push(index),
                 Parcel::Stuck => {
                     tracing::error!(
                         connection = %self.core.id(index),
@@ -366,7 +379,7 @@ impl<H: Handler> Loop<H> {
     /// Puts what the homes here have, until a way has enough, and then the ends.
     fn leave_estate(&mut self, carriage: &mut Carriage) -> bool {
         let home = &self.core.channels.home;
-        while let Some((heirloom, next)) = home.heirloom(carriage.estate) {
+        while let Some((heirloom, next)) = home.heirloom(&carriage.estate) {
             let to = carriage.homes.home_of_channel(heirloom.channel()).index();
             let sink = &mut carriage.ways[to].sink;
             if !sink.has_room() {

@@ -31,6 +31,8 @@ pub(crate) enum Unfit {
     Input,
     /// There is no room for a channel that it is in.
     Channels,
+    /// There is no room for what users have not acknowledged.
+    Mailboxes,
 }
 
 /// A connection of a shard that stands still.
@@ -55,14 +57,10 @@ impl<H: Handler> Core<H> {
             && self.sign_ins.is_quiet()
             && self.consultations.is_quiet()
             && self.has_reported()
+            && self.moves.is_quiet()
             && !self.tellings.has_work()
             && !self.listings.has_work()
             && self.channels.is_quiet()
-    }
-
-    /// Whether all that this shard has can be handed over.
-    pub(super) fn is_portable(&self) -> bool {
-        H::is_portable() && self.channels.home.is_portable()
     }
 
     pub(super) fn phase(&self, index: Index) -> Option<Phase> {
@@ -147,6 +145,24 @@ impl<H: Handler> Core<H> {
         mut handed: Handed,
         socket: OwnedFd,
     ) -> Result<ConnectionId, Unfit> {
+        let id = self.bring_in(handler, &mut handed, socket, false)?;
+        self.counters.taken_over += 1;
+        for membership in handed.memberships {
+            self.channels.readmit(id, handed.name, membership)?;
+            self.open(id).expect("seated above").channel_count += 1;
+        }
+        self.take_over_aside(id, handed.aside)?;
+        Ok(id)
+    }
+
+    /// The same without its channels. `is_seated`: it has a seat here.
+    pub(super) fn bring_in(
+        &mut self,
+        handler: &mut H,
+        handed: &mut Handed,
+        socket: OwnedFd,
+        is_seated: bool,
+    ) -> Result<ConnectionId, Unfit> {
         let serial = self.next_serial;
         let mut connection = Connection::new(socket, serial, self.tick);
         connection.phase = phase_of(handed.stage);
@@ -167,15 +183,9 @@ impl<H: Handler> Core<H> {
             connection.flags.set(Flags::ALARM);
             connection.alarm = self.tick.plus(ticks_of(ms));
         }
-        self.take_over_stage(handler, &handed, &mut connection)?;
-        self.take_over_bytes(&mut handed, &mut connection)?;
-        let id = self.seat(&handed, connection)?;
-        for membership in handed.memberships {
-            self.channels.readmit(id, handed.name, membership)?;
-            self.open(id).expect("seated above").channel_count += 1;
-        }
-        self.take_over_aside(id, handed.aside)?;
-        Ok(id)
+        self.take_over_stage(handler, handed, &mut connection)?;
+        self.take_over_bytes(handed, &mut connection)?;
+        self.seat(handed, connection, is_seated)
     }
 
     /// Its request, or its route and the application's state.
@@ -245,9 +255,12 @@ impl<H: Handler> Core<H> {
         &mut self,
         handed: &Handed,
         connection: Connection<H::Connection>,
+        is_seated: bool,
     ) -> Result<ConnectionId, Unfit> {
         let seats = &self.settings.seats;
-        let has_seat = if handed.is_surplus {
+        let has_seat = if is_seated {
+            true
+        } else if handed.is_surplus {
             seats.reserve_surplus()
         } else {
             seats.reserve_here(self.number)
@@ -268,7 +281,6 @@ impl<H: Handler> Core<H> {
         if backlog_bytes > 0 {
             self.writable.push(index);
         }
-        self.counters.taken_over += 1;
         self.schedule(index);
         Ok(self.id(index))
     }

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::absences::{Absence, Absences};
+use super::absences::Absences;
 use super::attendance::Tell;
 use super::entering::Entering;
 use super::forms::{Joined, Words};
@@ -21,6 +21,7 @@ use super::home::{Home, Mending};
 use super::message::{
     Answered, Ask, Enter, EnteredBy, Message, Place, PublishKept, ShowAnew, Version,
 };
+use super::pins::{Pins, Sent};
 use super::redeliveries::Redeliveries;
 use super::replacing::Replaced;
 use super::requests::Requests;
@@ -32,7 +33,9 @@ use crate::hub::{
     Fanout, FanoutBounds, Homes, JoinError as HubJoinError, MemberId, ShardId, ShardSet, Standing,
     Told,
 };
-use crate::limits::{CHANNELS_PER_HOME_MAX, JOINS_TOLD_SHARE};
+use crate::limits::{
+    CHANNELS_PER_HOME_MAX, FANOUT_SHARED_TURN_SHARE, FANOUT_TURN_SHARE, JOINS_TOLD_SHARE,
+};
 use crate::mesh::{Class, Member, MemberId as MeshId};
 use crate::metrics::Counters;
 use crate::ring::Frame;
@@ -50,6 +53,7 @@ pub(crate) struct Channels {
     pub(super) redeliveries: Redeliveries,
     pub(super) joined: Joined,
     pub(super) selections: Selections,
+    pub(super) pins: Pins,
     /// Publications that members here missed, and gaps told to other shards.
     pub(super) missed: u64,
     pub(super) gaps_sent: u64,
@@ -105,6 +109,7 @@ impl Channels {
             redeliveries: Redeliveries::default(),
             joined: Joined::default(),
             selections: Selections::default(),
+            pins: Pins::default(),
             missed: 0,
             gaps_sent: 0,
             outdated: 0,
@@ -138,11 +143,26 @@ impl Channels {
     }
 
     pub(super) fn has_work(&self) -> bool {
-        self.fanout.has_work()
+        self.fanout.has_long_work() || self.is_pressed()
+    }
+
+    /// The same without what waits for its turn, which a wake announces.
+    pub(super) fn is_pressed(&self) -> bool {
+        self.fanout.has_short_work()
+            || !self.mesh.waits_for_core() && self.fanout.has_long_work()
             || self.fanout.has_announcements()
             || !self.replaced.is_empty()
             || !self.redeliveries.is_empty()
             || self.home.is_behind()
+    }
+
+    /// Finds out whether channels of many members may be served in this turn; returns how many
+    /// members may be in all.
+    pub(super) fn stand_in_line(&mut self) -> usize {
+        if self.fanout.has_long_work() {
+            let _or_waits = self.mesh.take_core();
+        }
+        if self.mesh.shares_core() { FANOUT_SHARED_TURN_SHARE } else { FANOUT_TURN_SHARE }
     }
 
     /// Makes a connection a member; false if it was one.
@@ -285,9 +305,14 @@ impl Channels {
         if to != self.here {
             return self.absences.send(&mut self.mesh, to);
         }
-        while let Some(absence) = self.absences.next(to) {
-            let Absence { channel, connection, gone } = absence;
-            self.home.absent(to, connection, &channel, gone);
+        while let Some(message) = self.absences.next(to) {
+            match message {
+                Message::Absent { channel, connection, gone } => {
+                    self.home.absent(to, connection, &channel, gone);
+                }
+                Message::Returned(returned) => self.home.returned(to, &returned),
+                other => unreachable!("{other:?} is nothing that is owed"),
+            }
         }
     }
 
@@ -424,12 +449,7 @@ impl Channels {
                 let entered = EnteredBy { channel, connection, result };
                 self.mesh.answer(from, Message::Entered(Box::new(entered)));
             }
-            Message::Ask(ask) => {
-                let Ask { channel, connection, id, question } = *ask;
-                let result = self.home.answer(&channel, question);
-                let answered = Answered { connection, id, result };
-                self.mesh.answer(from, Message::Answered(Box::new(answered)));
-            }
+            Message::Ask(ask) => self.take_question(from, *ask),
             Message::Absent { channel, connection, gone } => {
                 self.home.absent(shard(), connection, &channel, gone);
             }
@@ -451,11 +471,19 @@ impl Channels {
             | Message::ChannelsListed { .. }
             | Message::Stop
             | Message::HandOver(_)
+            | Message::Move(_)
             | Message::Count { .. }
             | Message::Counted(_) => {
                 unreachable!("others take these")
             }
         }
+    }
+
+    fn take_question(&mut self, from: MeshId, ask: Ask) {
+        let Ask { channel, connection, id, question } = ask;
+        let result = self.home.answer(&channel, question);
+        let answered = Answered { connection, id, result };
+        self.mesh.answer(from, Message::Answered(Box::new(answered)));
     }
 
     /// Publishes and keeps what is news, and says where the stream is then.
@@ -490,6 +518,7 @@ impl Channels {
             self.stale += 1;
             return;
         };
+        self.pins.pass(id, channel, || Sent::Publication(Frame::clone(&frame)));
         let bytes = frame.len();
         if self.fanout.deliver(id, frame, bytes).is_err() {
             self.missed += 1;
@@ -500,6 +529,7 @@ impl Channels {
     fn miss(&mut self, channel: &str, missed: u64) {
         if let Some(id) = self.fanout.receiving(channel) {
             self.missed += missed;
+            self.pins.pass(id, channel, || Sent::Missed(missed));
             self.fanout.miss(id, missed);
         }
     }
@@ -507,6 +537,7 @@ impl Channels {
     /// Tells members here who comes and goes.
     fn tell(&mut self, channel: &str, frame: Frame) {
         let Some(id) = self.fanout.receiving(channel) else { return };
+        self.pins.pass(id, channel, || Sent::Joins(Frame::clone(&frame)));
         let bytes = frame.len();
         self.joins_dropped += u64::from(self.fanout.tell(id, frame, bytes).is_err());
     }

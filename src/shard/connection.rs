@@ -141,6 +141,20 @@ impl Flags {
     pub(super) const PROXIED: Self = Self(1 << 12);
     /// Its heartbeat has not begun. The bit of `PROXIED`, which ends with the request.
     pub(super) const SILENT: Self = Self(1 << 12);
+    /// Any of those that an idle connection, which may move to another shard, does not have.
+    pub(super) const STIRRED: Self = Self(
+        Self::READY.0
+            | Self::HALF_CLOSED.0
+            | Self::PAUSED.0
+            | Self::WRITE_WATCHED.0
+            | Self::PEER_CLOSED.0
+            | Self::JOBS.0
+            | Self::SURPLUS.0
+            | Self::ENDED.0
+            | Self::ASKED.0
+            | Self::LEAVING.0
+            | Self::SILENT.0,
+    );
     /// Where the number of its heartbeat stands, in three bits.
     const HEARTBEAT_SHIFT: u32 = 13;
 

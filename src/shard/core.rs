@@ -30,6 +30,7 @@ use super::heartbeat::Heartbeats;
 use super::jobs::Jobs;
 use super::listings::Listings;
 use super::message::Counted;
+use super::moves::Moves;
 use super::output::Output;
 use super::phase::Phase;
 use super::ready::{Rank, Ready};
@@ -78,6 +79,7 @@ pub(crate) struct Core<H: Handler> {
     pub(super) reports: Reports,
     pub(super) tellings: Tellings,
     pub(super) listings: Listings,
+    pub(super) moves: Moves,
     pub(super) jobs: Jobs<H>,
     pub(super) heartbeats: Heartbeats,
     /// Connections that left `Open`, until the handler has heard of it.
@@ -143,6 +145,7 @@ impl<H: Handler> Core<H> {
             connections: Slab::new(settings.entries_max()),
             tellings: Tellings::new(settings.entries_max()),
             listings: Listings::default(),
+            moves: Moves::new((settings.balance_difference, settings.shard_count), now, tick),
             settings,
             routes,
             wheel,
@@ -335,7 +338,8 @@ impl<H: Handler> Core<H> {
             || !self.caught_up.is_empty()
             || self.tellings.has_work()
             || self.listings.has_work()
-            || self.channels.has_work()
+            || self.moves.is_looking()
+            || self.channels.is_pressed()
     }
 
     /// Frees the slots of connections that nothing names any more, and closes their sockets.
@@ -348,6 +352,8 @@ impl<H: Handler> Core<H> {
             self.counters.released += 1;
             if connection.flags.has(Flags::SURPLUS) {
                 self.settings.seats.release_surplus();
+            } else if self.moves.take_gone(index) {
+                self.settings.seats.release_one_of_two(self.number);
             } else {
                 self.settings.seats.release(self.number);
             }

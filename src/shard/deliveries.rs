@@ -12,7 +12,7 @@ use super::selections::Selected;
 use super::set_aside::Behind;
 use super::slab::Index;
 use crate::handler::{ConnectionId, Handler, JoinError, MessageKind, Peer};
-use crate::hub::{Announcement, ChannelId, Delivery, Wording};
+use crate::hub::{Announcement, ChannelId, Delivery, Runs, Wording};
 use crate::limits::MISSED_SHARE;
 use crate::mesh::Class;
 use crate::ring::{Batch, Frame, Piece};
@@ -42,8 +42,9 @@ impl Channels {
         reads: impl FnOnce(Index) -> Option<MessageKind>,
         is_behind: impl FnOnce(Index, &[Frame]) -> bool,
     ) -> Option<Next> {
-        let Self { fanout, home, joined, selections, .. } = self;
-        let delivery = fanout.next()?;
+        let Self { fanout, home, joined, selections, mesh, .. } = self;
+        let delivery =
+            fanout.next_of(if mesh.waits_for_core() { Runs::Short } else { Runs::All })?;
         let Delivery { channel, missed, frames, tells_joins, .. } = delivery;
         let index = Index::new(delivery.member.0);
         let (run, words) = ((delivery.chain, frames), home.words);

@@ -277,7 +277,7 @@ impl<H: Handler> Turn<'_, H> {
 }
 
 impl<H: Handler> Core<H> {
-    fn farewell_of(&self, index: Index) -> (u16, &'static str) {
+    pub(super) fn farewell_of(&self, index: Index) -> (u16, &'static str) {
         let route = self.connections.get(index).map_or(0, |connection| connection.route);
         self.routes.farewell_of(route)
     }

@@ -180,7 +180,10 @@ impl<H: Handler> Engine<H> for Turn<'_, H> {
     }
 
     fn count_again(&mut self, user: &str) {
-        self.core.channels.count_again(user);
+        // Who has only changed shards has not stopped being counted.
+        if !self.core.moves.is_taking_in {
+            self.core.channels.count_again(user);
+        }
     }
 
     fn belong_to(&mut self, connection: ConnectionId, user: &str) {

@@ -226,6 +226,7 @@ impl<H: Handler> Turn<'_, H> {
             core.open(connection).expect("seen above").channel_count -= 1;
         }
         core.called = true;
+        core.speaks_for_somebody();
         let peer = &mut Peer::new(self, connection);
         if guard(|| handler.entered(peer, &channel, result)).is_none() {
             self.panicked(Index::new(connection.index()));
@@ -241,6 +242,7 @@ impl<H: Handler> Turn<'_, H> {
             return;
         }
         core.called = true;
+        core.speaks_for_somebody();
         let peer = &mut Peer::new(self, connection);
         if guard(|| handler.answered(peer, id, result)).is_none() {
             self.panicked(Index::new(connection.index()));

@@ -1,9 +1,9 @@
-//! What a home leaves to the homes of another process: streams with their publications, and who is
-//! present.
+//! What a home leaves to the homes of another process: streams with their publications, who is
+//! present, and what users have not acknowledged.
 //!
 //! ```text
 //!   place by place ─▶ the way to the channel's next home ─▶ streams there, present in waiting
-//!   Returned (the member is on this shard now) ─▶ present, nobody is told
+//!   Returned (the member is on this shard now) ─▶ present, nobody is told; in its user's mailbox
 //! ```
 //!
 //! Invariant: whoever was present is shown again when its connection is there, under its new name,
@@ -15,19 +15,22 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::attendance::Attendant;
+use super::heirloom::Heirloom;
 use super::home::Home;
 use super::message::Returned;
-use crate::handler::Present;
-use crate::handover::{self, Sink};
-use crate::hub::{CarriedStream, ShardId};
+use crate::handler::{ConnectionId, Present};
+use crate::handover;
+use crate::hub::{AckPolicy, CarriedMailbox, CarriedPlace, CarriedStream, ShardId, Untakable};
 use crate::limits::PRESENT_PER_HOME_MAX;
-use crate::ring::Frame;
 
 /// How far a home has left what it has.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Estate {
     stream: u32,
     crowd: u32,
+    /// The last channel whose mailboxes were left.
+    mailboxes: Option<Arc<str>>,
+    loss: u64,
 }
 
 /// What was taken over, and waits for the connections that it belongs to.
@@ -36,62 +39,33 @@ pub(super) struct Inheritance {
     present: HashMap<(Arc<str>, u64), Present>,
     /// Streams whose channels had members, with their time after them.
     pinned: Vec<(Arc<str>, u32)>,
-}
-
-/// One thing of a home's on its way, and the channel that it belongs to.
-pub(super) enum Heirloom<'a> {
-    Stream(handover::Stream, Vec<&'a Frame>),
-    Crowd(&'a str, &'a [(Attendant, Present)]),
-}
-
-impl Heirloom<'_> {
-    pub(super) fn channel(&self) -> &str {
-        match self {
-            Self::Stream(stream, _) => &stream.channel,
-            Self::Crowd(channel, _) => channel,
-        }
-    }
-
-    /// Puts it into the sink of its channel's next home.
-    pub(super) fn put<T>(&self, sink: &mut Sink<T>) {
-        match self {
-            Self::Stream(stream, frames) => {
-                sink.stream(stream);
-                for frame in frames {
-                    sink.publication(frame);
-                }
-            }
-            Self::Crowd(channel, crowd) => {
-                for (name, present) in *crowd {
-                    sink.present(&carried(channel, *name, present));
-                }
-            }
-        }
-    }
+    /// Connections by whose mailbox they are, with their places there.
+    links: HashMap<(Arc<str>, u64), (Arc<str>, u64)>,
 }
 
 impl Home {
-    /// Whether all that is known here can be handed over.
-    pub(super) fn is_portable(&self) -> bool {
-        self.outstanding.mailbox_count() == 0
-    }
-
-    /// What the next place holds that holds anything; `None` behind the last.
-    pub(super) fn heirloom(&self, estate: Estate) -> Option<(Heirloom<'_>, Estate)> {
+    /// The next thing that is left; `None` behind the last.
+    pub(super) fn heirloom(&self, estate: &Estate) -> Option<(Heirloom<'_>, Estate)> {
         for place in estate.stream..self.streams.places() {
             if let Some((channel, stream, frames)) = self.streams.carried(place, self.now_s) {
-                let stream = carried_stream(channel, stream);
-                let next = Estate { stream: place + 1, ..estate };
-                return Some((Heirloom::Stream(stream, frames.collect()), next));
+                let next = Estate { stream: place + 1, ..estate.clone() };
+                return Some((Heirloom::stream(channel, stream, frames), next));
             }
         }
+        let estate = Estate { stream: self.streams.places(), ..estate.clone() };
         for place in estate.crowd..self.attendance.places() {
             if let Some((channel, crowd)) = self.attendance.in_place(place) {
-                let next = Estate { stream: self.streams.places(), crowd: place + 1 };
+                let next = Estate { crowd: place + 1, ..estate };
                 return Some((Heirloom::Crowd(channel, crowd), next));
             }
         }
-        None
+        let estate = Estate { crowd: self.attendance.places(), ..estate };
+        if let Some(channel) = self.outstanding.channel_after(estate.mailboxes.as_deref()) {
+            let heirloom = Heirloom::Mailboxes(channel, &self.outstanding, self.now_ms);
+            return Some((heirloom, Estate { mailboxes: Some(Arc::clone(channel)), ..estate }));
+        }
+        let (loss, channel, user, count) = self.outstanding.loss_after(estate.loss)?;
+        Some((Heirloom::Loss { channel, user, count }, Estate { loss, ..estate }))
     }
 
     /// Takes a stream over; false if there is no room for it.
@@ -128,6 +102,43 @@ impl Home {
         true
     }
 
+    /// Retains what users have not acknowledged; their mailboxes follow.
+    pub(super) fn inherit_owed(&mut self, one: handover::Owed) -> Result<(), Untakable> {
+        let handover::Owed { channel, id, age_ms, frame } = one;
+        let since_ms = self.now_ms.saturating_sub(age_ms);
+        let bytes = frame.len();
+        self.outstanding.keep_again(&channel, id, (frame.into(), bytes), since_ms)
+    }
+
+    /// Takes a mailbox over; its connections come back later.
+    pub(super) fn inherit_mailbox(&mut self, one: handover::Mailbox) -> Result<(), Untakable> {
+        let handover::Mailbox { publications_max, bytes_max, ttl_s, .. } = one;
+        let place = |place: &handover::OwedPlace| {
+            let &handover::OwedPlace { id, tries, due_in_ms } = place;
+            CarriedPlace { id, try_count: tries, due_in_ms }
+        };
+        let carried = CarriedMailbox {
+            policy: AckPolicy { publications_max, bytes_max, ttl_s },
+            links: one.connections,
+            places: one.places.iter().map(place).collect(),
+            lost: one.lost,
+            told: one.told,
+            away_left_ms: one.away_left_ms,
+        };
+        let (channel, user): (Arc<str>, Arc<str>) = (one.channel.into(), one.user.into());
+        let orders = self.outstanding.take_over(&channel, &user, &carried, self.now_ms)?;
+        for (name, order) in carried.links.into_iter().zip(orders) {
+            let link = (Arc::clone(&user), order);
+            self.inheritance.links.insert((Arc::clone(&channel), name), link);
+        }
+        Ok(())
+    }
+
+    /// A mailbox had ended with losses that its user is to be told of.
+    pub(super) fn inherit_loss(&mut self, one: &handover::Lost) {
+        self.outstanding.lose_again(&one.channel, &one.user, one.count);
+    }
+
     /// A member that was taken over from another process is on that shard now.
     pub(super) fn returned(&mut self, from: ShardId, returned: &Returned) {
         let Returned { channel, connection, former, .. } = returned;
@@ -138,20 +149,40 @@ impl Home {
             self.order.hears_joins(channel, from);
         }
         if returned.is_present {
-            let present = self.inheritance.present.remove(&(channel.clone(), *former));
+            let inherited = self.inheritance.present.remove(&(channel.clone(), *former));
+            let present = inherited.or_else(|| self.attendance.take(channel, *former));
             let come = present.map(|present| {
                 self.attendance.come(channel, Attendant::new(from, *connection), &present, None)
             });
             if !matches!(come, Some(Ok(()))) {
+                self.unmatched += 1;
                 tracing::error!(%channel, "who was present there is not shown any more");
             }
         }
+        if returned.acknowledges && !self.link_again(from, *connection, channel, *former) {
+            self.unmatched += 1;
+            tracing::error!(%channel, "what a user there has not acknowledged is not known");
+        }
+    }
+
+    /// A connection is one of its user's again; false if its user has no mailbox.
+    fn link_again(
+        &mut self,
+        from: ShardId,
+        connection: ConnectionId,
+        channel: &Arc<str>,
+        former: u64,
+    ) -> bool {
+        let known = self.inheritance.links.remove(&(Arc::clone(channel), former));
+        known.is_some_and(|(user, order)| {
+            self.outstanding.link_again(channel, &user, order, (from, connection))
+        })
     }
 
     /// All members are back. Who was present and has not come is of a stream over HTTP that has
     /// ended with the other process.
     pub(super) fn settle_inheritance(&mut self) {
-        let Inheritance { present, pinned } = std::mem::take(&mut self.inheritance);
+        let Inheritance { present, pinned, links } = std::mem::take(&mut self.inheritance);
         for (channel, left_s) in pinned {
             let has_members = self.order.has_members(&channel);
             if let Some(stream) = self.streams.find(&channel).filter(|_| has_members) {
@@ -161,31 +192,9 @@ impl Home {
         if !present.is_empty() {
             tracing::info!(clients = present.len(), "present in channels before, and gone");
         }
-    }
-}
-
-fn carried_stream(channel: &str, stream: CarriedStream) -> handover::Stream {
-    let (version, version_epoch) = stream.version.unzip();
-    handover::Stream {
-        channel: channel.to_owned(),
-        epoch: stream.epoch,
-        top: stream.top,
-        publications_left_s: stream.publications_left_s,
-        left_s: stream.left_s,
-        has_members: stream.is_pinned,
-        version,
-        version_epoch: version_epoch.unwrap_or_default().into(),
-    }
-}
-
-fn carried(channel: &str, name: Attendant, present: &Present) -> handover::Present {
-    handover::Present {
-        channel: channel.to_owned(),
-        name: name.number(),
-        client: present.id(),
-        user: present.user().to_owned(),
-        info: present.info().to_vec(),
-        channel_info: present.channel_info().to_vec(),
-        is_hidden: !present.is_listed(),
+        for ((channel, _), (user, _)) in links {
+            self.outstanding.cut_off(&channel, &user, self.now_ms);
+        }
+        self.outstanding.settle(self.now_ms);
     }
 }

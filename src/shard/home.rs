@@ -38,8 +38,12 @@ const ID_TAG: &str = "lw_id";
 /// The tag that says how often it was sent again.
 const TRY_TAG: &str = "lw_try";
 
+/// The time of acknowledgements when this process begins: what was retained by the processes before
+/// it has its time as well. More than thirty years.
+const ACK_START_MS: u64 = 1 << 40;
+
 /// A connection, and the shard that it is of.
-type Link = (ShardId, ConnectionId);
+pub(super) type Link = (ShardId, ConnectionId);
 
 /// The channels whose home a shard is.
 pub(super) struct Home {
@@ -54,9 +58,11 @@ pub(super) struct Home {
     began: Instant,
     /// Seconds since the start.
     pub(super) now_s: u32,
-    /// The same in milliseconds.
-    now_ms: u64,
+    /// The same in milliseconds, and [`ACK_START_MS`].
+    pub(super) now_ms: u64,
     pub(super) interest_refused: u64,
+    /// Members that were taken over, and are not known here as they should be.
+    pub(super) unmatched: u64,
     /// Publications that were not kept, because every stream that may be is one with members.
     unkept: u64,
     /// Publications that were put into the other kind of message here.
@@ -93,8 +99,9 @@ impl Home {
             now,
             began: now,
             now_s: 0,
-            now_ms: 0,
+            now_ms: ACK_START_MS,
             interest_refused: 0,
+            unmatched: 0,
             unkept: 0,
             translated: 0,
             compared: 0,
@@ -106,7 +113,8 @@ impl Home {
         let since = now.saturating_duration_since(self.began);
         self.now = now;
         self.now_s = u32::try_from(since.as_secs()).unwrap_or(u32::MAX);
-        self.now_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        let since_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        self.now_ms = since_ms.saturating_add(ACK_START_MS);
         self.streams.expire(self.now_s, EXPIRY_SHARE);
     }
 
@@ -114,7 +122,8 @@ impl Home {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let expiry = self.streams.next_expiry_s();
         let expiry = expiry.map(|at_s| self.began + Duration::from_secs(at_s.into()));
-        let again = self.outstanding.due_ms().map(|ms| self.began + Duration::from_millis(ms));
+        let again = self.outstanding.due_ms().map(|ms| ms.saturating_sub(ACK_START_MS));
+        let again = again.map(|ms| self.began + Duration::from_millis(ms));
         expiry.into_iter().chain(self.attendance.due()).chain(again).min()
     }
 
@@ -122,6 +131,7 @@ impl Home {
     pub(super) fn count_into(&self, counters: &mut Counters) {
         let streams = self.streams.counters();
         counters.interest_refused = self.interest_refused;
+        counters.heirlooms_unmatched += self.unmatched;
         counters.publications_translated += self.translated;
         let acks = self.outstanding.counters();
         counters.acks_retained = acks.retained;

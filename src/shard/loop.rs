@@ -23,8 +23,8 @@ use super::unarmed::is_refusal;
 use crate::address::SocketPeer;
 use crate::handler::Handler;
 use crate::limits::{
-    ARENA_BYTES, EVENTS_STOP_GRACE, FANOUT_TURN_SHARE, JOBS_SHARE, JOINS_SHARE, LISTING_SHARE,
-    MESH_PERIOD_MAX, MESH_SHARE, PARK_PERIOD, RECEIVE_BUFFER_BYTES, TELLINGS_SHARE, WHEEL_SHARE,
+    ARENA_BYTES, EVENTS_STOP_GRACE, JOBS_SHARE, JOINS_SHARE, LISTING_SHARE, MESH_PERIOD_MAX,
+    MESH_SHARE, PARK_PERIOD, RECEIVE_BUFFER_BYTES, TELLINGS_SHARE, WHEEL_SHARE,
 };
 use crate::mesh::{Class, Received as MeshReceived};
 use crate::metrics;
@@ -160,6 +160,7 @@ impl<H: Handler> Loop<H> {
         self.core.counters().turns += 1;
         let happened = self.take_completions();
         self.settle();
+        self.allow_moves();
         let worked = if self.is_settling_in {
             self.work_settling_in()
         } else if self.is_still() {
@@ -303,6 +304,7 @@ impl<H: Handler> Loop<H> {
             self.time("deadline");
         }
         worked |= self.fan_out();
+        self.offer_moves();
         worked
     }
 
@@ -316,6 +318,7 @@ impl<H: Handler> Loop<H> {
         let (mut turn, handler) = self.turn_parts();
         worked |= turn.tell_users(handler, TELLINGS_SHARE) > 0;
         worked |= turn.list_channels(LISTING_SHARE);
+        turn.take_arrivals(handler);
         self.time("user command");
         worked |= self.admit();
         worked |= self.take_passed();
@@ -323,8 +326,9 @@ impl<H: Handler> Loop<H> {
     }
 
     pub(super) fn fan_out(&mut self) -> bool {
+        let budget = self.core.channels.stand_in_line();
         let (mut turn, handler) = self.turn_parts();
-        let delivered = turn.fan_out(handler, FANOUT_TURN_SHARE) > 0;
+        let delivered = turn.fan_out(handler, budget) > 0;
         self.time("fan-out");
         delivered
     }
@@ -437,7 +441,8 @@ impl<H: Handler> Loop<H> {
 
     fn give_back(&mut self) {
         let (released, now) = (self.core.counters().released, self.core.now);
-        if let Some(ask) = self.giving_back.look(released, now) {
+        let is_alone = self.core.connection_count() == 0;
+        if let Some(ask) = self.giving_back.look(released, is_alone, now) {
             self.core.shrink();
             self.ring.shrink();
             self.completions.shrink_to_fit();
@@ -459,6 +464,11 @@ impl<H: Handler> Loop<H> {
         if self.core.connection_count() > 0 || !self.listeners.is_over() {
             return false;
         }
+        // Another shard may have left without a word to what moves between them.
+        let is_awaited = self.core.channels.mesh.is_in_line() || !self.core.moves.is_quiet();
+        if is_awaited && self.core.now < deadline {
+            return false;
+        }
         if self.core.now >= deadline + EVENTS_STOP_GRACE {
             self.core.give_up_reports();
         }
@@ -475,6 +485,7 @@ impl<H: Handler> Loop<H> {
         let mesh = self.core.channels.mesh.counters();
         let classes = [Class::Delivery, Class::Request, Class::Notice];
         counted.counters.mesh_refused = classes.into_iter().map(|class| mesh.refused(class)).sum();
+        counted.counters.cores_passed = mesh.passed;
         counted.memory[metrics::Class::Rings] = self.ring.kernel_bytes();
         let buffers = ARENA_BYTES + RECEIVE_BUFFER_BYTES;
         counted.memory[metrics::Class::Buffers] = buffers as u64;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::moves::Move;
 use crate::handler::{
     self, AskError, ConnectionId, Entered, Entry, JoinError, Keep, Position, Present, Question,
     SignInError, Whom,
@@ -82,6 +83,8 @@ pub(crate) enum Message {
     UserTold { ask: u64, was_heard: bool },
     /// From the control thread: close everything, and end.
     Stop,
+    /// Between shards: a step on a connection's way from one to another.
+    Move(Box<Move>),
     /// Between the control thread and a shard: a step on the way to another process.
     HandOver(HandOver),
     /// From the control thread: say what you have counted, in this round of asking.

@@ -49,7 +49,7 @@ impl<H: Handler> Loop<H> {
         self.effects = effects;
     }
 
-    fn shut(&self, index: Index, how: Shutdown) {
+    pub(super) fn shut(&self, index: Index, how: Shutdown) {
         // It fails only where the connection is gone already.
         let _gone = self.core.socket_ref(index).map(|socket| socket::shutdown(socket, how));
     }

@@ -41,7 +41,13 @@ impl<H: Handler> Loop<H> {
 
     /// How long there is nothing to do.
     fn patience(&self) -> Duration {
+        if self.core.channels.mesh.holds_core() {
+            return Duration::ZERO; // others wait for it to be passed on
+        }
         if let Some(carriage) = &self.carriage {
+            if carriage.is_settling() && self.core.channels.fanout.has_short_work() {
+                return Duration::ZERO; // the freeze lasts as long as this does
+            }
             return carriage.patience(self.core.now).min(SLEEP_MAX);
         }
         let (is_stopping, has_closes) = match self.service {
@@ -58,7 +64,8 @@ impl<H: Handler> Loop<H> {
         let hand_over = self.hand_over_at.filter(|_| self.core.has_leavers());
         let rests = self.core.rests_until();
         let giving = self.giving_back.next_deadline();
-        let deadlines = [self.core.next_deadline(), accept, hand_over, rests, giving];
+        let moving = self.core.next_look_at_moves();
+        let deadlines = [self.core.next_deadline(), accept, hand_over, rests, giving, moving];
         let nearest = deadlines.into_iter().flatten().min();
         nearest.map_or(longest, |at| at.saturating_duration_since(now).min(longest))
     }

@@ -17,6 +17,7 @@ use super::channels::{Channels, member};
 use super::core::Turn;
 use super::guard;
 use super::message::Message;
+use super::pins::Sent;
 use super::slab::Index;
 use crate::handler::{ConnectionId, Handler, JoinError, Peer};
 use crate::hub::MemberId;
@@ -64,6 +65,9 @@ impl Channels {
 
     /// The members that the channel has on this shard now are to give way.
     pub(super) fn replace_here(&mut self, channel: &Arc<str>) {
+        if let Some(id) = self.fanout.receiving(channel) {
+            self.pins.pass(id, channel, || Sent::Replaced);
+        }
         let Some(id) = self.fanout.find(channel) else { return };
         let members = self.fanout.members(id);
         self.replaced.0.extend(members.map(|member| (member, Arc::clone(channel))));

@@ -69,18 +69,30 @@ impl Channels {
         let member = MemberId(connection.index());
         let readmitted = self.fanout.readmit(&one.channel, member, standing, reading);
         readmitted.map_err(|_| Unfit::Channels)?;
-        if one.is_present || one.acknowledges || one.hears_joins || one.takes_deltas {
-            let home = self.homes.home_of_channel(&one.channel);
-            let returned = Returned {
-                channel: one.channel.into(),
-                connection,
-                former,
-                is_present: one.is_present,
-                acknowledges: one.acknowledges,
-                hears_joins: one.hears_joins,
-                takes_deltas: one.takes_deltas,
-            };
+        let home = self.homes.home_of_channel(&one.channel);
+        if let Some(returned) = returned_of(connection, former, one) {
             self.returns.owe(home, Message::Returned(Box::new(returned)));
+        }
+        Ok(())
+    }
+
+    /// Makes a connection a member that has moved here from another shard, where the channel's home
+    /// knew it by the name `former`. The channel is held for it.
+    pub(super) fn move_in(
+        &mut self,
+        connection: ConnectionId,
+        former: u64,
+        one: Membership,
+    ) -> Result<(), Unfit> {
+        let reading = reading_of(&one).ok_or(Unfit::State)?;
+        let standing = standing_of(&one).ok_or(Unfit::State)?;
+        let member = MemberId(connection.index());
+        let admitted = self.fanout.admit(&one.channel, member, standing, reading);
+        admitted.map_err(|_| Unfit::Channels)?;
+        let home = self.homes.home_of_channel(&one.channel);
+        if let Some(returned) = returned_of(connection, former, one) {
+            self.absences.owe_return(home, returned);
+            self.tell_absences(home);
         }
         Ok(())
     }
@@ -148,17 +160,38 @@ impl Channels {
 }
 
 impl<H: Handler> Core<H> {
+    /// Counts a connection of a user whose home is here.
+    pub(super) fn count_again(&mut self, user: &str) {
+        let is_counted = self.sign_ins.count_again(user);
+        self.counters.heirlooms_unmatched += u64::from(!is_counted);
+    }
+
     /// Once a turn, until all have settled.
     pub(super) fn settle_in(&mut self) {
         let here = self.channels.here;
         for message in self.channels.tell_returns() {
             match message {
                 Message::Returned(returned) => self.channels.returned(here, &returned),
-                Message::CountAgain { user } => self.sign_ins.count_again(&user),
+                Message::CountAgain { user } => self.count_again(&user),
                 other => unreachable!("{other:?} is nothing that is owed"),
             }
         }
     }
+}
+
+/// What the home is to hear of a member that it knew by the name `former`; nothing of most.
+fn returned_of(connection: ConnectionId, former: u64, one: Membership) -> Option<Returned> {
+    let Membership { is_present, acknowledges, hears_joins, takes_deltas, .. } = one;
+    let is_noted = is_present || acknowledges || hears_joins || takes_deltas;
+    is_noted.then(|| Returned {
+        channel: one.channel.into(),
+        connection,
+        former,
+        is_present,
+        acknowledges,
+        hears_joins,
+        takes_deltas,
+    })
 }
 
 /// `None` if it is none that this process knows.

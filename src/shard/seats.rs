@@ -71,6 +71,34 @@ impl Seats {
         self.all.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// A second seat, on `shard`, for a connection that will give up the one it has on another.
+    /// The shard is to have no more than `level` connections then.
+    pub(crate) fn reserve_second(&self, shard: usize, level: u32) -> bool {
+        reserve(&self.taken[shard], self.capacity.min(level))
+    }
+
+    /// Gives back one of two seats that a connection has.
+    pub(crate) fn release_one_of_two(&self, shard: usize) {
+        let before = self.taken[shard].fetch_sub(1, Ordering::Relaxed);
+        assert!(before > 0, "a seat is given back once");
+    }
+
+    /// The seats taken on all shards together.
+    pub(crate) fn taken_by_all(&self) -> u32 {
+        self.all.load(Ordering::Relaxed)
+    }
+
+    /// The seats taken on each shard.
+    pub(crate) fn all_taken(&self) -> Vec<u32> {
+        (0..self.taken.len()).map(|shard| self.taken(shard)).collect()
+    }
+
+    /// Connections of all shards.
+    #[cfg(test)]
+    pub(crate) fn sum(&self) -> u32 {
+        self.all.load(Ordering::Relaxed)
+    }
+
     /// A slot for a connection that is only to be told 503.
     pub(crate) fn reserve_surplus(&self) -> bool {
         reserve(&self.surplus, SURPLUS_SLOTS)
@@ -143,6 +171,18 @@ mod tests {
         let seats = Seats::new(2, 10, 25);
         let seated = |here| (0..100).filter(|_| seats.reserve_here(here)).count();
         assert_eq!([seated(0), seated(1)], [10, 10]);
+    }
+
+    #[test]
+    fn who_has_two_seats_counts_once_in_all() {
+        let seats = Seats::new(2, 100, 3);
+        assert!((0..3).all(|_| seats.reserve_here(0)));
+        assert!(seats.reserve_second(1, 1) && !seats.reserve_second(1, 1));
+        assert_eq!(seats.all_taken(), [3, 1]);
+        seats.release_one_of_two(0);
+        assert_eq!(seats.reserve(0), Seat::None, "there are three still");
+        seats.release(1);
+        assert_eq!((seats.reserve(0), seats.all_taken()), (Seat::Here, vec![3, 0]));
     }
 
     #[test]

@@ -89,7 +89,8 @@ impl Selections {
     }
 }
 
-fn tags(frame: &Frame, words: Words) -> Tags {
+/// What a frame's first message says of itself.
+pub(super) fn tags(frame: &Frame, words: Words) -> Tags {
     let form = Form::at(frame, 0);
     form.map(|form| (words.tags)(Message::validated(form.kind, &frame[form.payload])))
         .unwrap_or_default()

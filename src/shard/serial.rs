@@ -76,9 +76,11 @@ const HAND_OVER: u8 = 33;
 const RETURNED: u8 = 34;
 const COUNT_AGAIN: u8 = 35;
 
+const MOVE: u8 = 36;
+
 /// The kind that was added last.
 #[cfg(test)]
-const LAST: u8 = COUNT_AGAIN;
+const LAST: u8 = MOVE;
 
 impl Message {
     /// Appends the serial form.
@@ -141,6 +143,7 @@ impl Message {
             Self::UserTold { ask, was_heard } => put.tag(USER_TOLD).u64(*ask).bool(*was_heard),
             Self::Stop => put.tag(STOP),
             Self::HandOver(step) => put.tag(HAND_OVER).hand_over(*step),
+            Self::Move(step) => put.tag(MOVE).move_step(step),
             Self::Count { round } => put.tag(COUNT).u64(*round),
             Self::Counted(counted) => put.tag(COUNTED).counted(counted),
         };
@@ -203,6 +206,7 @@ impl Message {
             USER_TOLD => Self::UserTold { ask: take.u64()?, was_heard: take.bool()? },
             STOP => Self::Stop,
             HAND_OVER => Self::HandOver(take.hand_over()?),
+            MOVE => Self::Move(Box::new(take.move_step()?)),
             COUNT => Self::Count { round: take.u64()? },
             COUNTED => Self::Counted(Box::new(take.counted()?)),
             other => return Err(SerialError::Tag(other)),
@@ -323,6 +327,7 @@ mod tests {
         });
         messages.extend(signed_in);
         messages.extend(hand_overs(connection));
+        messages.extend(boxed::tests::moves());
         messages.extend(stream::tests::messages());
         messages
     }
@@ -377,6 +382,7 @@ mod tests {
             Message::BothForms { .. } => BOTH_FORMS,
             Message::Stop => STOP,
             Message::HandOver(_) => HAND_OVER,
+            Message::Move(_) => MOVE,
             Message::Count { .. } => COUNT,
             Message::Counted(_) => COUNTED,
             Message::SignIn { .. } => SIGN_IN,

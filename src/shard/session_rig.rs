@@ -3,10 +3,15 @@
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::admission::Passing;
 use super::core::{Core, Effect, Turn};
 use super::listeners::Newcomer;
 use super::message::{Message, TellUser};
+use super::moves::Mode;
+use super::output::NONE;
+use super::phase::Phase;
 use super::session_settings::SessionSettings;
 use super::sessions::Sessions;
 use super::slab::Index;
@@ -17,7 +22,7 @@ use crate::handler::Handler;
 use crate::hub::{Homes, ShardId};
 use crate::mesh::{Class, MemberId};
 use crate::metrics::Counters;
-use crate::ring::{Batch, Received};
+use crate::ring::{Batch, Operation, Received, Token};
 use crate::session::Rules;
 use crate::sys::bell::Bell;
 use crate::sys::clock;
@@ -149,21 +154,33 @@ impl SessionRig {
     /// Has shard 0 tell a word, asked by shard 1 in the place of the control thread, to `share`
     /// connections in each turn. Returns how many were looked at in each, and what was answered.
     pub(super) fn tell_user(&mut self, tell: TellUser, share: usize) -> (Vec<usize>, Vec<u64>) {
-        let mesh = &mut self.core(1).channels.mesh;
-        let sent = mesh.send(MemberId::new(0), Message::TellUser(Box::new(tell)), Class::Request);
+        self.tell_user_on(0, tell, share)
+    }
+
+    /// The same of shards 0 and 1 with either of them as the one that tells it.
+    pub(super) fn tell_user_on(
+        &mut self,
+        shard: usize,
+        tell: TellUser,
+        budget: usize,
+    ) -> (Vec<usize>, Vec<u64>) {
+        let asking = 1 - shard;
+        let mesh = &mut self.core(asking).channels.mesh;
+        let sent =
+            mesh.send(MemberId::new(shard), Message::TellUser(Box::new(tell)), Class::Request);
         sent.expect("there is room");
         mesh.flush(|_| {});
-        let (core, sessions) = &mut self.shards[0];
+        let (core, sessions) = &mut self.shards[shard];
         let mut batch = Batch::new(64);
         let received = core.channels.mesh.receive().expect("it was just sent");
         Turn { core, batch: &mut batch }.take(sessions, received.from, received.message);
         let mut counts = Vec::new();
         while core.tellings.has_work() {
-            counts.push(Turn { core, batch: &mut batch }.tell_users(sessions, share));
+            counts.push(Turn { core, batch: &mut batch }.tell_users(sessions, budget));
         }
         core.channels.mesh.flush(|_| {});
         let mut answers = Vec::new();
-        let (core, sessions) = &mut self.shards[1];
+        let (core, sessions) = &mut self.shards[asking];
         while let Some(received) = core.channels.mesh.receive() {
             match received.message {
                 Message::UserTold { ask, was_heard } => {
@@ -180,28 +197,82 @@ impl SessionRig {
         (counts, answers)
     }
 
+    /// What a shard had to send is sent, and for a second nobody speaks.
+    pub(super) fn rest(&mut self, shard: usize) {
+        let core = self.core(shard);
+        let later = core.now + Duration::from_secs(1);
+        core.set_now(later);
+        core.output.clear();
+        for index in (0..core.entries_max()).map(Index::new) {
+            if let Some(one) = core.connections.get_mut(index) {
+                one.chain = NONE;
+            }
+        }
+    }
+
+    /// Offers the first connection that can move from one shard to the other, if there is one: the
+    /// far end's answer waits in the mesh. `has_room`: the other has a descriptor left.
+    pub(super) fn offer(&mut self, from: usize, to: usize, has_room: bool) -> bool {
+        for shard in [from, to] {
+            self.rest(shard);
+            self.core(shard).moves.mode = Mode::On;
+        }
+        let core = self.core(from);
+        core.moves.give_all_to(to);
+        core.look_at_moves();
+        let Some(offer) = core.next_offer(&mut 100) else { return false };
+        let socket = core.socket_ref(offer.index).expect("it lives").try_clone_to_owned();
+        let socket = socket.ok().filter(|_| has_room);
+        let (id, channels) =
+            (Passing::moving_said(&offer.message), Passing::moving_channels(&offer.message));
+        self.core(to).take_offer(id, socket, channels);
+        true
+    }
+
+    /// Somebody on a shard publishes.
+    pub(super) fn publish(&mut self, shard: usize, channel: &str) {
+        let payload = format!(r#"{{"push":{{"channel":"{channel}","pub":{{"data":1}}}}}}"#);
+        let mut frame = encode_header(true, OpCode::Text, payload.len(), None).to_vec();
+        frame.extend_from_slice(payload.as_bytes());
+        let published = self.core(shard).channels.publish(channel, frame.into(), None);
+        published.expect("there is room");
+    }
+
+    /// The polls of a shard's connections that have gone end, and their slots are free.
+    pub(super) fn release(&mut self, shard: usize) {
+        let core = self.core(shard);
+        for index in (0..core.entries_max()).map(Index::new) {
+            if core.phase(index) == Some(Phase::Retiring) {
+                let token = Token::new(Operation::Readable, core.serial(index), index.as_u32());
+                core.poll_ended(token, -libc::ECANCELED);
+            }
+        }
+        core.release();
+    }
+
     /// Hands over what the shards have for each other, until nobody has anything.
     pub(super) fn exchange(&mut self) {
         for (core, _) in &mut self.shards {
+            core.catch_up();
             core.channels.mesh.flush(|_| {});
         }
-        loop {
-            let mut count = 0;
-            for (core, sessions) in &mut self.shards {
-                let mut batch = Batch::new(64);
-                while let Some(received) = core.channels.mesh.receive() {
-                    let mut turn = Turn { core, batch: &mut batch };
-                    turn.take(sessions, received.from, received.message);
-                    count += 1;
-                }
-                core.catch_up();
-                count += Turn { core, batch: &mut batch }.announce(sessions, 1000);
-                core.channels.mesh.flush(|_| {});
-            }
-            if count == 0 {
-                return;
-            }
+        while (0..self.shards.len()).map(|shard| self.take_messages(shard)).sum::<usize>() > 0 {}
+    }
+
+    /// A shard takes what the others have for it; returns how much that was.
+    pub(super) fn take_messages(&mut self, shard: usize) -> usize {
+        let (core, sessions) = &mut self.shards[shard];
+        let (mut batch, mut count) = (Batch::new(64), 0);
+        while let Some(received) = core.channels.mesh.receive() {
+            let mut turn = Turn { core, batch: &mut batch };
+            turn.take(sessions, received.from, received.message);
+            count += 1;
         }
+        core.catch_up();
+        Turn { core, batch: &mut batch }.take_arrivals(sessions);
+        count += Turn { core, batch: &mut batch }.announce(sessions, 1000);
+        core.channels.mesh.flush(|_| {});
+        count
     }
 }
 

@@ -379,6 +379,12 @@ impl Handler for Sessions {
         true
     }
 
+    /// Nothing is known of a connection here but its session; what is counted of it for its user
+    /// stays counted.
+    fn is_movable() -> bool {
+        true
+    }
+
     fn legacy(&self) -> Vec<u8> {
         legacy::of(&self.terms.revoked)
     }

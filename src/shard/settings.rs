@@ -36,6 +36,8 @@ pub(crate) struct Settings {
     /// Bytes of all heads and messages of the shard that have not arrived whole.
     pub(super) partial_bytes_max: usize,
     pub(super) connection_channels_max: u16,
+    /// Connections that this shard has more than the emptiest before some move there.
+    pub(super) balance_difference: Option<u32>,
     routes: Box<[RouteSettings]>,
 }
 
@@ -93,6 +95,7 @@ impl Settings {
             backlog_bytes_max: config.backlog_bytes_max / shard_count,
             partial_bytes_max: config.partial_bytes_max / shard_count,
             connection_channels_max: config.connection_channels_max,
+            balance_difference: config.balance_difference,
             routes: routes.collect(),
         }
     }

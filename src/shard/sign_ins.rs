@@ -82,12 +82,14 @@ impl SignIns {
         self.send_owed(mesh, home);
     }
 
-    /// Counts a connection that another process has counted before, whatever the limit is now.
-    pub(super) fn count_again(&mut self, user: &str) {
-        if let Err(error) = self.users.sign_in(user, u32::MAX) {
-            // As many users as there were had room there.
+    /// Counts a connection that another process has counted before, whatever the limit is now;
+    /// false if there is no room, as there was there.
+    pub(super) fn count_again(&mut self, user: &str) -> bool {
+        let counted = self.users.sign_in(user, u32::MAX);
+        if let Err(error) = &counted {
             tracing::error!(?error, "a connection that was taken over is not counted");
         }
+        counted.is_ok()
     }
 
     /// Whether every sign-out has been told.
@@ -131,6 +133,7 @@ impl<H: Handler> Core<H> {
     /// Once a turn: what did not fit earlier.
     pub(crate) fn catch_up(&mut self) {
         self.call_off_consults();
+        self.look_at_moves();
         for home in (0..self.shard_count).map(ShardId::new) {
             self.sign_ins.send_owed(&mut self.channels.mesh, home);
         }
@@ -157,12 +160,13 @@ impl<H: Handler> Turn<'_, H> {
                 self.signed_in(handler, &user, connection, result);
             }
             Message::SignOut { user } => self.core.sign_ins.users.sign_out(&user),
-            Message::CountAgain { user } => self.core.sign_ins.count_again(&user),
+            Message::CountAgain { user } => self.core.count_again(&user),
             Message::Entered(entered) => self.entered(handler, *entered),
             Message::Answered(answered) => self.answered(handler, *answered),
             Message::Consulted(consulted) => self.consulted(handler, *consulted),
             Message::ListChannels(list) => self.core.listings.take(from, &list),
             Message::TellUser(tell) => self.core.tellings.take(from, tell),
+            Message::Move(step) => self.take_move(handler, step.id, step.step),
             message => self.core.channels.take(from, message),
         }
     }
@@ -182,6 +186,7 @@ impl<H: Handler> Turn<'_, H> {
             return;
         }
         self.core.called = true;
+        self.core.speaks_for_somebody();
         if guard(|| handler.signed_in(&mut Peer::new(self, connection), result)).is_none() {
             self.panicked(Index::new(connection.index()));
         }

@@ -20,8 +20,9 @@ use super::core::Turn;
 use super::guard;
 use super::message::{Message, TellUser};
 use super::slab::Index;
-use crate::handler::{ConnectionId, Handler, Shard, Whom, Word};
+use crate::handler::{Cause, ConnectionId, Handler, Shard, Whom, Word};
 use crate::hub::{Marks, MemberId, Roster};
+use crate::limits::{MOVE_WORDS_MAX, RECENT_WORDS_BYTES_MAX};
 use crate::mesh::MemberId as MeshId;
 
 /// Whose connections this shard has, and what is to be told to them.
@@ -31,6 +32,11 @@ pub(super) struct Tellings {
     /// The first one's walk is under way if it has begun. As many at most as the mesh has room for
     /// their answers.
     waiting: VecDeque<Telling>,
+    /// How many walks have begun: the same words in the same order as in all other shards.
+    word_count: u64,
+    /// The last of them, for connections that come from a shard which has heard less.
+    recent: VecDeque<TellUser>,
+    recent_bytes: usize,
 }
 
 struct Telling {
@@ -52,7 +58,14 @@ impl Tellings {
     /// For a shard of so many connections.
     pub(super) fn new(connections_max: u32) -> Self {
         let roster = Roster::new(connections_max, RandomState::new());
-        Self { roster, marks: Marks::new(RandomState::new()), waiting: VecDeque::new() }
+        Self {
+            roster,
+            marks: Marks::new(RandomState::new()),
+            waiting: VecDeque::new(),
+            word_count: 0,
+            recent: VecDeque::new(),
+            recent_bytes: 0,
+        }
     }
 
     pub(super) fn take(&mut self, from: MeshId, what: Box<TellUser>) {
@@ -69,8 +82,27 @@ impl Tellings {
         self.marks.leave(member);
     }
 
-    fn begin(&mut self, whom: Whom<&str>) {
-        match whom {
+    /// Words that all connections of this shard have been told, when none waits.
+    pub(super) fn word_count(&self) -> u64 {
+        self.word_count
+    }
+
+    /// The words since there were so many; `None` if they are not all known any more.
+    fn since(&self, count: u64) -> Option<Vec<TellUser>> {
+        let forgotten = self.word_count - self.recent.len() as u64;
+        let skipped = usize::try_from(count.checked_sub(forgotten)?).ok()?;
+        Some(self.recent.iter().skip(skipped).cloned().collect())
+    }
+
+    fn begin(&mut self, what: &TellUser) {
+        self.word_count += 1;
+        self.recent_bytes += what.word.len();
+        self.recent.push_back(what.clone());
+        while self.recent.len() > MOVE_WORDS_MAX || self.recent_bytes > RECENT_WORDS_BYTES_MAX {
+            let oldest = self.recent.pop_front().expect("its bytes are counted");
+            self.recent_bytes -= oldest.word.len();
+        }
+        match what.whom.borrowed() {
             Whom::User(user) => self.roster.begin(user),
             Whom::Marked(mark) => self.marks.begin(mark),
         }
@@ -102,7 +134,7 @@ impl<H: Handler> Turn<'_, H> {
             let was_heard = match telling.stage {
                 Stage::Told { was_heard } => was_heard,
                 Stage::Waits => {
-                    self.core.tellings.begin(whom);
+                    self.core.tellings.begin(&telling.what);
                     self.hear(handler, &telling.what)
                 }
             };
@@ -118,6 +150,20 @@ impl<H: Handler> Turn<'_, H> {
             }
         }
         budget - left
+    }
+
+    /// Tells a connection that has come from another shard the words that were told to all here,
+    /// and not there yet. Who cannot be told is to come again.
+    pub(super) fn tell_missed_words(&mut self, handler: &mut H, id: ConnectionId, count: u64) {
+        let Some(words) = self.core.tellings.since(count) else {
+            let index = Index::new(id.index());
+            let (code, reason) = self.core.farewell_of(index);
+            self.core.counters.moves_lost += 1;
+            return self.close_from_here(index, Cause::Shutdown, code, reason);
+        };
+        for what in words {
+            self.tell_some(handler, &what, &[id]);
+        }
     }
 
     /// Has the application take a word in; false if it failed.
@@ -166,7 +212,7 @@ impl<H: Handler> Turn<'_, H> {
 mod tests {
     use super::super::tests::{admit, core_in};
     use super::*;
-    use crate::handler::{Cause, Closed, Message as Received, Peer, Request, Upgrade};
+    use crate::handler::{Closed, Message as Received, Peer, Request, Upgrade};
     use crate::mesh::{self, Class};
     use crate::ring::{Batch, Received as Read};
 
@@ -240,6 +286,25 @@ mod tests {
     fn who_says_what_an_application_fails_to_hear_is_told_so() {
         assert_eq!(told(false, false), (true, vec![], 0));
         assert_eq!(told(true, false), (false, vec![], 1), "it is nobody's fault");
+    }
+
+    #[test]
+    fn the_last_words_are_known_within_their_bounds_and_who_misses_more_is_told_so() {
+        let word = |bytes: usize| TellUser {
+            ask: 1,
+            whom: Whom::User("ann".into()),
+            word: vec![0; bytes].into(),
+        };
+        for (bytes, room) in [(1, MOVE_WORDS_MAX), (RECENT_WORDS_BYTES_MAX / 4, 4)] {
+            let mut tellings = Tellings::new(10);
+            for _ in 0..room {
+                tellings.begin(&word(bytes));
+            }
+            assert_eq!(tellings.since(0).map(|words| words.len()), Some(room));
+            tellings.begin(&word(bytes));
+            assert_eq!(tellings.since(0).map(|words| words.len()), None);
+            assert_eq!(tellings.since(1).map(|words| words.len()), Some(room));
+        }
     }
 
     #[test]

@@ -20,9 +20,19 @@ pub fn since_epoch() -> Duration {
 
 /// Microseconds of the kernel's monotonic clock, as supervisors want them.
 pub fn monotonic_us() -> u64 {
+    u64::try_from(read(libc::CLOCK_MONOTONIC).as_micros()).unwrap_or(u64::MAX)
+}
+
+/// CPU time of the calling thread, to the moment; what `/proc` tells of it is a tick old.
+pub fn thread_cpu_time() -> Duration {
+    read(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+fn read(clock: libc::clockid_t) -> Duration {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` is one initialised record, lives through the call, and is only written to.
-    let failed = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    let failed = unsafe { libc::clock_gettime(clock, &raw mut now) };
     assert_eq!(failed, 0, "the clock exists");
-    now.tv_sec.unsigned_abs() * 1_000_000 + now.tv_nsec.unsigned_abs() / 1_000
+    let nanoseconds = u64::try_from(now.tv_nsec).expect("below a second");
+    Duration::from_secs(now.tv_sec.unsigned_abs()) + Duration::from_nanos(nanoseconds)
 }

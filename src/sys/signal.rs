@@ -66,6 +66,11 @@ impl Signals {
 
     /// The next signal that has arrived, if any; never waits.
     pub fn next(&self) -> io::Result<Option<Signal>> {
+        Ok(self.next_from()?.map(|(signal, _)| signal))
+    }
+
+    /// The same with the number of the process that has sent it.
+    pub fn next_from(&self) -> io::Result<Option<(Signal, u32)>> {
         let mut info = MaybeUninit::<libc::signalfd_siginfo>::uninit();
         let size = mem::size_of_val(&info);
         // SAFETY: `info` has room for `size` bytes, and the kernel only writes.
@@ -76,9 +81,10 @@ impl Signals {
         }
         assert_eq!(read.cast_unsigned(), size, "signalfd returns whole records");
         // SAFETY: the kernel has filled all `size` bytes, and every bit pattern is valid.
-        let number = unsafe { info.assume_init() }.ssi_signo;
-        let known = NUMBERS.iter().find(|(known, _)| known.cast_unsigned() == number);
-        Ok(Some(known.expect("only signals of the mask are queued").1))
+        let info = unsafe { info.assume_init() };
+        let known = NUMBERS.iter().find(|(known, _)| known.cast_unsigned() == info.ssi_signo);
+        let (_, signal) = *known.expect("only signals of the mask are queued");
+        Ok(Some((signal, info.ssi_pid)))
     }
 
     /// Waits for a signal, at most `timeout`; without one as long as it takes.

@@ -2,8 +2,8 @@
 //! they lost; channels share the turns, so a large one does not keep a small one waiting.
 
 use super::{drain, fanout};
-use longwire::hub::{ChannelId, Fanout, FanoutBounds, MemberId, QueueFull};
-use longwire::limits::FANOUT_SKIPS_MAX;
+use longwire::hub::{ChannelId, Fanout, FanoutBounds, MemberId, QueueFull, Runs};
+use longwire::limits::{FANOUT_LONG_MIN, FANOUT_SKIPS_MAX};
 use std::collections::HashMap;
 
 fn fill(fanout: &mut Fanout<u32>, channel: &str, members: std::ops::Range<u32>) -> ChannelId {
@@ -179,4 +179,30 @@ fn passing_over_channels_that_emptied_is_bounded_within_a_turn() {
         turns += 1;
     }
     assert_eq!((fanout.channel_count(), turns), (0, 1000_u32.div_ceil(FANOUT_SKIPS_MAX)));
+}
+
+#[test]
+fn channels_of_many_members_are_passed_over_while_they_may_not() {
+    let mut fanout = fanout(1, FanoutBounds::default());
+    let long = fill(&mut fanout, "long", 0..FANOUT_LONG_MIN);
+    let short = fill(&mut fanout, "short", 0..FANOUT_LONG_MIN - 1);
+    fanout.deliver(long, 1, 1).unwrap();
+    assert_eq!(fanout.next_of(Runs::Short), None);
+    assert!(fanout.has_work() && fanout.has_long_work() && !fanout.has_short_work());
+    // Half of it, then others come.
+    for _ in 0..FANOUT_LONG_MIN / 2 {
+        assert_eq!(fanout.next_of(Runs::All).unwrap().channel, long);
+    }
+    fanout.deliver(short, 2, 1).unwrap();
+    let mut served = 0;
+    while let Some(delivery) = fanout.next_of(Runs::Short) {
+        assert_eq!((delivery.channel, delivery.frames), (short, [2].as_slice()));
+        served += 1;
+    }
+    assert_eq!(served, FANOUT_LONG_MIN - 1);
+    assert!(fanout.has_long_work() && !fanout.has_short_work());
+    let rest = drain(&mut fanout);
+    let members = rest.iter().map(|(member, frames, _)| (*member, frames.as_slice()));
+    assert!(members.eq((FANOUT_LONG_MIN / 2..FANOUT_LONG_MIN).map(|one| (one, [1].as_slice()))));
+    assert!(!fanout.has_work() && !fanout.has_long_work());
 }

@@ -16,6 +16,7 @@ import { sign } from "./token.mjs";
 const FILES = [
   "comings_and_goings", "delta", "get_state", "history", "presence", "recovery", "refusals",
   "server_side", "single_connection", "subscription_tokens", "tags_filter", "throng",
+  "upgrade",
 ];
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
   "--disable-background-networking", "--disable-component-update", "--disable-sync"];
@@ -34,6 +35,7 @@ const ERRANDS = {
     servers.set(server.port, server);
     return server.port;
   },
+  upgrade: (port) => servers.get(port).upgrade(),
   stop: (port) => servers.get(port).stop(),
   api: (port, ...asked) => servers.get(port).api(...asked),
   sign,

@@ -3,6 +3,9 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createServer } from "node:net";
+import { rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 
 const BINARY = process.env.LONGWIRE;
 const START_DEADLINE_MS = 30_000;
@@ -35,22 +38,28 @@ export async function freePort() {
 }
 
 export class Server {
-  constructor(port, process) {
+  constructor(port, child, socket) {
     this.port = port;
-    this.process = process;
+    this.process = child;
+    this.socket = socket;
+    /** The process that serves now. */
+    this.pid = child.pid;
     this.url = `ws://127.0.0.1:${port}/connection/websocket`;
     this.http = `http://127.0.0.1:${port}`;
     this.log = "";
-    process.stderr.on("data", (text) => { this.log += text; });
-    process.stdout.on("data", (text) => { this.log += text; });
+    child.stderr.on("data", (text) => { this.log += text; });
+    child.stdout.on("data", (text) => { this.log += text; });
+    /** All processes have ended, those too that have taken over: they have the same output. */
+    this.ended = once(child, "close");
   }
 
   /** Starts `longwire serve` on `port` and waits until it is ready. */
   static async start(port, ...flags) {
-    const listen = ["--listen", `127.0.0.1:${port}`];
+    const socket = join(tmpdir(), `longwire-sdk-${process.pid}-${port}`);
+    const listen = ["--listen", `127.0.0.1:${port}`, "--upgrade-socket", socket];
     if (!flags.includes(INTERNAL_PORT)) listen.push(INTERNAL_PORT, "off");
     const child = spawn(BINARY, ["serve", ...listen, ...flags], { stdio: ["ignore", "pipe", "pipe"] });
-    const server = new Server(port, child);
+    const server = new Server(port, child, socket);
     const deadline = Date.now() + START_DEADLINE_MS;
     while (!(await server.isReady())) {
       if (child.exitCode !== null || Date.now() > deadline) {
@@ -77,12 +86,22 @@ export class Server {
     return response.json();
   }
 
-  /** Stops it as an operator would; resolves to its exit code. */
+  /** Has the binary replaced by itself, once. */
+  async upgrade() {
+    const asking = spawn(BINARY, ["upgrade", "--socket", this.socket]);
+    let said = "";
+    asking.stdout.on("data", (text) => { said += text; });
+    const [code] = await once(asking, "close");
+    if (code !== 0) throw new Error(`no upgrade:\n${said}\n${this.log}`);
+    this.pid = Number(/done: process (\d+)/.exec(said)[1]);
+  }
+
+  /** Stops it as an operator would; resolves to the exit code of the process that was started. */
   async stop() {
-    if (this.process.exitCode !== null) return this.process.exitCode;
-    const ended = once(this.process, "exit");
-    this.process.kill("SIGTERM");
-    const [code] = await ended;
+    const hasLeft = this.pid !== this.process.pid;
+    if (hasLeft || this.process.exitCode === null) process.kill(this.pid, "SIGTERM");
+    const [code] = await this.ended;
+    await rm(this.socket, { force: true });
     return code;
   }
 }

@@ -1,13 +1,11 @@
-// The server's binary is replaced while clients of the JavaScript SDK go on.
+// The server's binary is replaced while clients go on: those with a WebSocket notice nothing, and
+// those with a stream come back by themselves; both hear everything, once.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
 
-import { Stage, WEBSOCKETS, hear, subscribed } from "./clients.mjs";
+import { Stage, STREAMS, subscribed, WEBSOCKETS } from "./clients.mjs";
+import { next } from "./server.mjs";
 
 const NAMESPACES = [{
   name: "kept", allow_subscribe_for_client: true, allow_publish_for_client: true,
@@ -16,67 +14,110 @@ const NAMESPACES = [{
 const UPGRADES = 3;
 /** Publications between two upgrades, at least. */
 const BETWEEN = 20;
-const SOCKET = join(tmpdir(), `longwire-sdk-upgrade-${process.pid}`);
+/** What a client that is away can recover is bounded: nobody gets so far ahead of it. */
+const AHEAD_MAX = 100;
 
 let stage;
-/** The process that serves now, where that is not the one that was started. */
-let pid;
-before(async () => { stage = await Stage.start(NAMESPACES, "--upgrade-socket", SOCKET); });
-after(async () => {
-  stage.clients.forEach((client) => client.disconnect());
-  if (pid) process.kill(pid, "SIGTERM");
-  assert.equal(await stage.server.stop(), 0);
-});
+before(async () => { stage = await Stage.start(NAMESPACES); });
+after(async () => { assert.equal(await stage.end(), 0); });
 
-/** Has the binary replaced by itself, once. */
-async function upgrade() {
-  const asking = spawn(process.env.LONGWIRE, ["upgrade", "--socket", SOCKET]);
-  let said = "";
-  asking.stdout.on("data", (text) => { said += text; });
-  const [code] = await once(asking, "close");
-  assert.equal(code, 0, said);
-  pid = Number(/done: process (\d+)/.exec(said)[1]);
+/** Numbers that a client publishes, one after the other, and that another one hears. */
+class Numbers {
+  constructor(speaker, subscription, format) {
+    this.count = 0;
+    this.heard = [];
+    this.isOver = false;
+    this.waiting = [];
+    subscription.on("publication", ({ data }) => {
+      this.heard.push(format.take(data));
+      this.look();
+    });
+    this.done = this.publish(speaker, subscription.channel);
+  }
+
+  async publish(speaker, channel) {
+    while (!this.isOver) {
+      await speaker.publish(channel, this.count);
+      this.count += 1;
+      await this.until(() => this.isOver || this.count - this.heard.length < AHEAD_MAX);
+    }
+  }
+
+  look() {
+    this.waiting.splice(0).forEach((wake) => wake());
+  }
+
+  async until(isSo) {
+    while (!isSo()) await new Promise((resolve) => { this.waiting.push(resolve); });
+  }
+
+  /** Some more are heard. */
+  async goOn() {
+    const target = this.heard.length + BETWEEN;
+    await this.until(() => this.heard.length >= target);
+  }
+
+  /** No more are published; all that were are heard. */
+  async end() {
+    this.isOver = true;
+    this.look();
+    await this.done;
+    await this.until(() => this.heard.length >= this.count);
+  }
 }
 
-/** Publishes numbers until it is told to stop; resolves to how many there were. */
-async function publishing(format, client, channel, isOver, progress) {
-  let count = 0;
-  while (!isOver()) {
-    await client.publish(channel, format.put(count));
-    count += 1;
-    progress(count);
+/** What is told of these events, in order. */
+function noted(emitters, events) {
+  const told = [];
+  for (const emitter of emitters) {
+    for (const event of events) emitter.on(event, (context) => told.push([event, context]));
   }
-  return count;
+  return told;
+}
+
+/** Somebody who publishes, over a WebSocket, and somebody who listens. */
+async function pair(format, channel) {
+  const [speaker] = await stage.connected(WEBSOCKETS[0], "speaker");
+  const [listener] = await stage.connected(format, "listener");
+  const [subscription] = await subscribed(listener, channel);
+  return { speaker, listener, subscription };
 }
 
 for (const format of WEBSOCKETS) {
-  test(`${format.name}: a client sees no end of its connection across upgrades, and hears all once`, async () => {
-    const channel = `kept:${format.name}`;
-    const [listener] = await stage.connected(format, "listener");
-    const [speaker] = await stage.connected(WEBSOCKETS[0], "speaker");
-    const [subscription] = await subscribed(listener, channel);
-    const ends = [];
-    for (const event of ["connecting", "disconnected"]) {
-      for (const client of [listener, speaker]) client.on(event, (why) => ends.push([event, why]));
-    }
-    subscription.on("subscribing", (why) => ends.push(["subscribing", why]));
-    const heard = [];
-    subscription.on("publication", ({ data }) => heard.push(format.take(data)));
-    let [over, count, wake] = [false, 0, () => {}];
-    const progress = (now) => { count = now; wake(); };
-    const done = publishing(WEBSOCKETS[0], speaker, channel, () => over, progress);
-    const reached = async (target) => {
-      while (count < target) await new Promise((resolve) => { wake = resolve; });
-    };
+  test(`${format.name}: a client sees no end of its connection, and hears all once`, async () => {
+    const { speaker, listener, subscription } = await pair(format, `kept:${format.name}`);
+    const ends = noted([speaker, listener], ["connecting", "disconnected"]);
+    const away = noted([subscription], ["subscribing", "unsubscribed"]);
+    const numbers = new Numbers(speaker, subscription, format);
     for (let round = 0; round < UPGRADES; round += 1) {
-      await reached(count + BETWEEN);
-      await upgrade();
+      await numbers.goOn();
+      await stage.server.upgrade();
     }
-    await reached(count + BETWEEN);
-    over = true;
-    const total = await done;
-    while (heard.length < total) await hear(subscription, "publication", 1);
-    assert.deepEqual(heard, Array.from({ length: total }, (_, number) => number));
-    assert.deepEqual(ends, []);
+    await numbers.goOn();
+    await numbers.end();
+    assert.deepEqual(numbers.heard, Array.from({ length: numbers.count }, (_, number) => number));
+    assert.deepEqual([...ends, ...away], []);
+  });
+}
+
+for (const format of STREAMS) {
+  test(`${format.name}: a stream ends, comes back by itself, and misses nothing`, async () => {
+    const { speaker, listener, subscription } = await pair(format, `kept:${format.name}`);
+    const ends = noted([speaker, listener], ["connecting", "disconnected"]);
+    const back = noted([subscription], ["subscribed", "unsubscribed"]);
+    const numbers = new Numbers(speaker, subscription, format);
+    for (let round = 0; round < UPGRADES; round += 1) {
+      await numbers.goOn();
+      const connected = next(listener, "connected");
+      await stage.server.upgrade();
+      await connected;
+    }
+    await numbers.goOn();
+    await numbers.end();
+    assert.deepEqual(numbers.heard, Array.from({ length: numbers.count }, (_, number) => number));
+    const once = Array.from({ length: UPGRADES }, () => ["connecting", 3001]);
+    assert.deepEqual(ends.map(([event, { code }]) => [event, code]), once);
+    const recoveries = Array.from({ length: UPGRADES }, () => ["subscribed", true]);
+    assert.deepEqual(back.map(([event, { recovered }]) => [event, recovered]), recoveries);
   });
 }

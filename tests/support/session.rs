@@ -117,6 +117,13 @@ impl Client {
         assert!(reply.get("subscribe").is_some(), "{reply}");
     }
 
+    /// Is in a channel that is kept; returns the offset of its last publication.
+    pub(crate) fn recoverable(&mut self, channel: &str) -> u64 {
+        let reply = self.ask(&format!(r#""subscribe":{{"channel":"{channel}"}}"#));
+        assert_eq!(reply["subscribe"]["recoverable"], true, "{reply}");
+        reply["subscribe"]["offset"].as_u64().unwrap_or(0)
+    }
+
     /// The next object the server sends.
     pub(crate) fn line(&mut self) -> Value {
         self.next().unwrap_or_else(|end| panic!("closed: {end:?}"))

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tungstenite::{Message, WebSocket, client};
@@ -16,17 +16,18 @@ use tungstenite::{Message, WebSocket, client};
 mod lines;
 #[path = "patient.rs"]
 mod patient;
+#[path = "steps.rs"]
+mod steps;
 
 pub(crate) use lines::lines_of;
 pub(crate) use patient::Patient;
+use steps::STEPS;
+pub(crate) use steps::{Steps, has_ended, poll, state_of};
 
 /// Far beyond what anything here takes.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 pub(crate) const LONGWIRE: &str = env!("CARGO_BIN_EXE_longwire");
-
-/// Names the folder of the steps at which processes are held.
-const STEPS: &str = "STEPS_OF_LONGWIRE";
 
 /// A directory of a test's own, removed with it.
 pub(crate) struct Directory(PathBuf);
@@ -83,6 +84,7 @@ pub(crate) struct Server {
     pub(crate) lines: Receiver<String>,
     pub(crate) address: String,
     pub(crate) directory: Directory,
+    steps: Steps,
     setup: Setup,
 }
 
@@ -94,19 +96,19 @@ impl Server {
     pub(crate) fn start_with(shards: u32, setup: &Setup) -> Self {
         let directory = Directory::new();
         directory.script("exit 1");
-        std::fs::create_dir(directory.join("steps")).unwrap();
+        let steps = Steps::new(directory.join("steps"));
         let words: Vec<_> = setup.wrapper.iter().copied().chain([LONGWIRE]).collect();
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).args(["raw", "echo", "--listen", "127.0.0.1:0"]);
         command.args(arguments(shards, &directory, setup)).stderr(Stdio::piped());
-        command.env(STEPS, directory.join("steps"));
+        command.env(STEPS, &steps.0);
         command.envs(setup.environment.clone());
         let mut first = command.spawn().unwrap();
         let lines = lines_of(first.stderr.take().unwrap());
         let pid = Pid::from_child(&first);
         let address = wait_for(&lines, "listening")["address"].as_str().unwrap().to_owned();
         wait_for(&lines, "serving");
-        Self { first, pid, lines, address, directory, setup: setup.clone() }
+        Self { first, pid, lines, address, directory, steps, setup: setup.clone() }
     }
 
     /// What the next process is: the same binary, with so many shards.
@@ -163,21 +165,19 @@ impl Server {
 
     /// From now on the first process that comes to a step is held there.
     pub(crate) fn hold_at(&self, step: &str) {
-        std::fs::write(self.directory.join("steps").join(step), "").unwrap();
+        self.steps.hold_at(step);
     }
 
     /// Waits until a process is held at this step.
     pub(crate) fn held_at(&self, step: &str) -> Pid {
-        let pid = poll("a process comes to the step", || self.come_to(step));
-        poll("it is stopped", || (state_of(pid)? == 'T').then_some(()));
-        pid
+        self.steps.held_at(step)
     }
 
     /// The same, unless the upgrade ends before: on a machine that has other things to do it may
     /// take longer than it may.
     pub(crate) fn held_in_time(&self, step: &str, asking: &mut Asking) -> Option<Pid> {
         let come = poll("a process comes to the step, or is late", || {
-            let come = self.come_to(step).map(Some);
+            let come = self.steps.come_to(step).map(Some);
             // One that succeeds may end before a process comes to the last steps.
             let mut is_late = || Some(!asking.child.try_wait().unwrap()?.success());
             come.or_else(|| (is_late() == Some(true)).then_some(None))
@@ -187,20 +187,9 @@ impl Server {
             !has_ended(pid)
         });
         if pid.is_none() {
-            let _taken = std::fs::remove_file(self.directory.join("steps").join(step));
+            self.steps.forget(step);
         }
         pid
-    }
-
-    /// The process that has come to this step.
-    fn come_to(&self, step: &str) -> Option<Pid> {
-        let folder = self.directory.join("steps");
-        let prefix = format!("{step}.");
-        let entries = std::fs::read_dir(&folder).unwrap();
-        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let name = names.into_iter().find(|name| name.starts_with(&prefix))?;
-        std::fs::remove_file(folder.join(&name)).unwrap();
-        Pid::from_raw(name[prefix.len()..].parse().unwrap())
     }
 
     pub(crate) fn stream(&self) -> Patient {
@@ -283,29 +272,6 @@ impl Asking {
 pub(crate) fn serving(said: &str) -> Pid {
     let pid = said.split("done: process ").nth(1).and_then(|rest| rest.split(' ').next());
     Pid::from_raw(pid.expect(said).parse().unwrap()).unwrap()
-}
-
-/// Looks until there is something.
-pub(crate) fn poll<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "{what}, sooner or later");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
-/// The state of a process as `proc(5)` has it; `None` if there is none any more.
-pub(crate) fn state_of(pid: Pid) -> Option<char> {
-    let text = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    text.rsplit(") ").next()?.chars().next()
-}
-
-/// Whether a process runs no more, reaped or not.
-pub(crate) fn has_ended(pid: Pid) -> bool {
-    matches!(state_of(pid), None | Some('Z' | 'X'))
 }
 
 /// Waits for a message of the log.

@@ -4,6 +4,7 @@
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,6 +17,10 @@ use crate::session::{PATIENCE, Patient};
 
 #[path = "lines.rs"]
 mod lines;
+#[path = "steps.rs"]
+pub(crate) mod steps;
+
+use steps::{STEPS, Steps};
 
 const LONGWIRE: &str = env!("CARGO_BIN_EXE_longwire");
 
@@ -47,6 +52,8 @@ pub(crate) struct Succession {
     pid: Pid,
     log: Receiver<String>,
     pub(crate) address: SocketAddr,
+    /// Where processes are held.
+    pub(crate) steps: Steps,
     /// Everything in the configuration but the number of shards.
     config: String,
     directory: Directory,
@@ -55,18 +62,33 @@ pub(crate) struct Succession {
 impl Succession {
     /// Starts a server with so many shards, and this in its configuration.
     pub(crate) fn start(shards: u32, config: &str) -> Self {
+        Self::start_with(shards, config, |_| Vec::new())
+    }
+
+    /// The same with more flags, which are told the server's own directory.
+    pub(crate) fn start_with(
+        shards: u32,
+        config: &str,
+        flags: impl FnOnce(&Path) -> Vec<String>,
+    ) -> Self {
         let directory = Directory::new();
         let path = directory.0.join("config.toml");
         write_config(&path, shards, config);
+        let steps = Steps::new(directory.0.join("steps"));
+        let next = directory.0.join("next");
+        symlink(LONGWIRE, &next).unwrap();
         let mut first = Command::new(LONGWIRE)
             .env_clear()
+            .env(STEPS, &steps.0)
             .args(["serve", "--log-format=json", "--listen=127.0.0.1:0"])
             .args(["--http-server-internal-port=0", "--max-connections=4000"])
             // Pings would be lines between others.
             .args(["--client-ping-interval=off", "--http-api-key=key"])
             // Nothing is late by itself, on whatever machine.
             .args(["--upgrade-ready-timeout=2m", "--upgrade-freeze-timeout=2m"])
+            .args(flags(&directory.0))
             .arg(format!("--config={}", path.display()))
+            .arg(format!("--upgrade-binary={}", next.display()))
             .arg(format!("--upgrade-socket={}", directory.0.join("socket").display()))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -76,20 +98,44 @@ impl Succession {
         let pid = Pid::from_child(&first);
         let address = wait_for(&log, "listening")["address"].as_str().unwrap().parse().unwrap();
         wait_for(&log, "serving");
-        Self { first, pid, log, address, config: config.to_owned(), directory }
+        Self { first, pid, log, address, steps, config: config.to_owned(), directory }
     }
 
-    /// Asks for an upgrade to a process with so many shards, or for its rehearsal.
-    fn ask(&self, shards: u32, flags: &[&str]) -> Output {
+    /// What the next processes are, where that is not the same build.
+    pub(crate) fn next_is(&self, binary: &Path) {
+        let next = self.directory.0.join("next");
+        std::fs::remove_file(&next).unwrap();
+        symlink(binary, next).unwrap();
+    }
+
+    /// What asks for an upgrade to a process with so many shards, or for its rehearsal.
+    fn asking(&self, shards: u32, flags: &[&str]) -> Command {
         write_config(&self.directory.0.join("config.toml"), shards, &self.config);
         let mut command = Command::new(LONGWIRE);
         command.arg("upgrade").arg("--socket").arg(self.directory.0.join("socket"));
-        command.args(flags).output().unwrap()
+        command.args(flags);
+        command
+    }
+
+    fn ask(&self, shards: u32, flags: &[&str]) -> Output {
+        self.asking(shards, flags).output().unwrap()
+    }
+
+    /// Asks for an upgrade to a process with so many shards, and leaves it to go its way.
+    pub(crate) fn begin(&self, shards: u32) -> Child {
+        let mut asking = self.asking(shards, &[]);
+        asking.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
     }
 
     /// Upgrades to a process with so many shards, which has to succeed; returns what was said.
     pub(crate) fn upgrade_to(&mut self, shards: u32) -> String {
-        let Output { status, stdout, .. } = self.ask(shards, &[]);
+        let asking = self.begin(shards);
+        self.finish(asking)
+    }
+
+    /// Waits for the end of an upgrade, which has to succeed; returns what was said.
+    pub(crate) fn finish(&mut self, asking: Child) -> String {
+        let Output { status, stdout, .. } = asking.wait_with_output().unwrap();
         let said = String::from_utf8(stdout).unwrap();
         assert!(status.success(), "{said}\n{}", self.logged());
         let pid = said.split("done: process ").nth(1).and_then(|rest| rest.split(' ').next());
@@ -140,10 +186,42 @@ impl Succession {
         answer["result"].clone()
     }
 
+    /// Where it is looked into: what its main thread listens on, for the shards have descriptors of
+    /// their own.
+    pub(crate) fn internal_address(&self) -> SocketAddr {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let listeners: Vec<(String, u16)> = table
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+            .filter(|words| words[3] == "0A")
+            .map(|words| {
+                let (_, port) = words[1].split_once(':').unwrap();
+                (format!("socket:[{}]", words[9]), u16::from_str_radix(port, 16).unwrap())
+            })
+            .collect();
+        let folder = format!("/proc/{}/fd", self.pid.as_raw_nonzero());
+        let links = std::fs::read_dir(folder).unwrap();
+        let names = links.filter_map(|link| std::fs::read_link(link.ok()?.path()).ok());
+        let port = names.filter_map(|name| {
+            let name = name.to_str()?;
+            listeners.iter().find(|(known, _)| known == name).map(|(_, port)| *port)
+        });
+        // It may have two descriptors of it.
+        let ports: Vec<u16> = port.collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+        assert_eq!(ports.len(), 1, "the internal port alone: {ports:?}");
+        ([127, 0, 0, 1], ports[0]).into()
+    }
+
     /// Stops the process that serves, and waits for the end of all.
     pub(crate) fn stop(self) {
+        self.stop_and_look(|| {});
+    }
+
+    /// The same, and looks at what is left before the directory is removed.
+    pub(crate) fn stop_and_look(self, look: impl FnOnce()) {
         kill_process(self.pid, Signal::TERM).unwrap();
         while self.log.recv_timeout(PATIENCE).is_ok() {}
+        look();
     }
 }
 

@@ -167,7 +167,7 @@ impl<'a> Crowd<'a> {
     pub(super) fn next_parcel(&self, slot: u32, at: Duration) -> (String, String) {
         let channel = self.channel(slot);
         let number = self.published[channel as usize].fetch_add(1, Ordering::Relaxed) + 1;
-        (name(channel), Parcel { number, at }.write(self.plan.size))
+        (self.plan.channel_name(channel), Parcel { number, at }.write(self.plan.size))
     }
 
     /// Members of channels that somebody publishes into: copies of one publication of each.
@@ -278,8 +278,8 @@ impl<'a> Crowd<'a> {
         let epoch = self.epochs.get(&channel).filter(|_| self.comes_back);
         let from = epoch.map(|epoch| Place { epoch, offset });
         self.speech.clear();
-        let format = self.plan.format;
-        words::hello(format, &mut self.speech, token.as_deref(), &name(channel), from);
+        let (format, name) = (self.plan.format, self.plan.channel_name(channel));
+        words::hello(format, &mut self.speech, token.as_deref(), &name, from);
         self.greetings.push_back((now + self.plan.deadline, slot, speaker.life(slot)));
         self.speak(slot, speaker)
     }
@@ -462,11 +462,6 @@ impl Listener for Crowd<'_> {
 fn sum_up_to(last: u32) -> u32 {
     let sum = u64::from(last) * (u64::from(last) + 1) / 2;
     u32::try_from(sum & u64::from(u32::MAX)).expect("masked")
-}
-
-/// The name of a channel.
-fn name(channel: u32) -> String {
-    format!("bench-{channel}")
 }
 
 /// A place in a stream; those of one run are far below 2^32.

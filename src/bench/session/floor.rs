@@ -4,14 +4,15 @@
 //!   the first thread of the run ─ frame ─▶ each thread here ─ send(2), send(2), send(2) …
 //! ```
 //!
-//! Each thread of the generator has one here, which accepts its connections and no others: one
-//! descriptor table holds no more of them, and all send at once, as the shards of a server do. No
-//! handshake, no queue, no batch: what is left is the kernel's own share of a delivery.
+//! As many threads as the generator has, for one descriptor table holds no more of them, listen
+//! on one port: the kernel deals the connections to them as it does to the shards of a server, so
+//! these are the same sockets. All send at once. No handshake, no queue, no batch: what is left
+//! is the kernel's own share of a delivery.
 
 use std::io::{self, ErrorKind, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::{Builder, scope};
 use std::time::Duration;
 
@@ -19,16 +20,15 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::bench::BenchError;
-use crate::bench::process;
 use crate::bench::share::Share;
 use crate::limits;
 use crate::protocol::{ClientId, ClientInfo, Format, Lineage, Publication, Push};
-use crate::sys::fdtable;
+use crate::sys::{clock, fdtable};
 use crate::ws::{OpCode, encode_message};
 
 /// The sending threads of one run.
 pub(super) struct Floor<'a> {
-    addresses: Vec<SocketAddr>,
+    address: SocketAddr,
     threads: Vec<Sender<Arc<[u8]>>>,
     cpu_ns: &'a AtomicU64,
 }
@@ -39,17 +39,21 @@ pub(super) fn with<T>(
     work: impl FnOnce(&Floor<'_>) -> Result<T, BenchError>,
 ) -> Result<T, BenchError> {
     let cpu_ns = AtomicU64::new(0);
+    let missing = AtomicUsize::new(shares.iter().map(|share| share.count as usize).sum());
+    // The first thread finds a port for all.
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
     scope(|scope| {
-        let mut floor = Floor { addresses: Vec::new(), threads: Vec::new(), cpu_ns: &cpu_ns };
+        let mut floor = Floor { address, threads: Vec::new(), cpu_ns: &cpu_ns };
         for share in shares {
             let (frames, waiting) = bounded(limits::BENCH_FLOOR_FRAMES_MAX);
-            let (told, address) = bounded(1);
-            let thread = Loop { sockets: share.count as usize, frames: waiting, cpu_ns: &cpu_ns };
+            let (told, listening) = bounded(1);
+            let thread = Loop { frames: waiting, missing: &missing, cpu_ns: &cpu_ns };
+            let address = floor.address;
             Builder::new()
                 .name(format!("bare-{}", share.number))
                 .stack_size(limits::BENCH_STACK_BYTES)
-                .spawn_scoped(scope, move || thread.run(&told))?;
-            floor.addresses.push(address.recv().expect("a thread tells before it ends")?);
+                .spawn_scoped(scope, move || thread.run(address, &told))?;
+            floor.address = listening.recv().expect("a thread tells before it ends")?;
             floor.threads.push(frames);
         }
         // The threads end when the floor goes, and nobody can send them anything any more.
@@ -58,9 +62,9 @@ pub(super) fn with<T>(
 }
 
 impl Floor<'_> {
-    /// Where the connections of a share go.
-    pub(super) fn address(&self, share: Share) -> SocketAddr {
-        self.addresses[share.number as usize]
+    /// Where all connections go.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Has all threads send what a server would deliver of this publication. Where one is so far
@@ -96,14 +100,15 @@ fn frame(format: Format, user: &str, channel: &str, data: &str) -> Vec<u8> {
 
 /// One thread.
 struct Loop<'a> {
-    sockets: usize,
     frames: Receiver<Arc<[u8]>>,
+    /// Connections of the run that no thread has accepted yet.
+    missing: &'a AtomicUsize,
     cpu_ns: &'a AtomicU64,
 }
 
 impl Loop<'_> {
-    fn run(&self, told: &Sender<io::Result<SocketAddr>>) {
-        let listening = fdtable::unshare().and_then(|()| listen());
+    fn run(&self, address: SocketAddr, told: &Sender<io::Result<SocketAddr>>) {
+        let listening = fdtable::unshare().and_then(|()| listen(address));
         let (listener, address) = match listening {
             Ok((listener, address)) => (Some(listener), Ok(address)),
             Err(error) => (None, Err(error)),
@@ -116,7 +121,7 @@ impl Loop<'_> {
     }
 
     fn serve(&self, listener: &TcpListener) {
-        let mut streams = Vec::with_capacity(self.sockets);
+        let mut streams = Vec::new();
         let Some(first) = self.accept_all(listener, &mut streams) else { return };
         self.send(&first, &streams);
         for frame in &self.frames {
@@ -124,21 +129,24 @@ impl Loop<'_> {
         }
     }
 
-    /// Accepts all sockets of the share, or those that come before the first frame. `None`: the
-    /// run is over.
+    /// Accepts what the kernel deals to this thread until all connections of the run are somewhere,
+    /// or the first frame comes. `None`: the run is over.
     fn accept_all(
         &self,
         listener: &TcpListener,
         streams: &mut Vec<TcpStream>,
     ) -> Option<Arc<[u8]>> {
-        while streams.len() < self.sockets {
+        while self.missing.load(Ordering::Relaxed) > 0 {
             match self.frames.try_recv() {
                 Ok(frame) => return Some(frame),
                 Err(TryRecvError::Disconnected) => return None,
                 Err(TryRecvError::Empty) => {}
             }
             match listener.accept() {
-                Ok((stream, _)) => streams.push(stream),
+                Ok((stream, _)) => {
+                    streams.push(stream);
+                    self.missing.fetch_sub(1, Ordering::Relaxed);
+                }
                 Err(error)
                     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
                 // Those that cannot be accepted will miss what is sent, and are counted there.
@@ -149,21 +157,22 @@ impl Loop<'_> {
     }
 
     fn send(&self, frame: &[u8], streams: &[TcpStream]) {
-        let before = process::own_cpu_time().unwrap_or_default();
+        let before = clock::thread_cpu_time();
         for mut stream in streams {
             // Whoever is gone, or has not read for long, is counted where the copy is missing.
             let _missing = stream.write_all(frame);
         }
-        let taken = process::own_cpu_time().unwrap_or_default().saturating_sub(before);
+        let taken = clock::thread_cpu_time().saturating_sub(before);
         let taken_ns = u64::try_from(taken.as_nanos()).unwrap_or(u64::MAX);
         self.cpu_ns.fetch_add(taken_ns, Ordering::Relaxed);
     }
 }
 
 /// A listener whose sockets are as those of a server: they send at once, and do not wait for ever.
-fn listen() -> io::Result<(TcpListener, SocketAddr)> {
+fn listen(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
     // All three are handed down to what is accepted.
     socket.set_tcp_nodelay(true)?;
     socket.set_write_timeout(Some(limits::BENCH_FLOOR_STALL))?;

@@ -44,6 +44,7 @@ pub struct SessionArgs {
     pub format: Format,
     pub connections: u32,
     pub channels: u32,
+    pub channel_prefix: String,
     pub rate: Option<u64>,
     pub seconds: u32,
     pub size: usize,
@@ -82,6 +83,8 @@ pub struct SessionPlan {
     pub sources: Sources,
     /// Channels; session `n` is in channel `n % channels`.
     pub channels: u32,
+    /// What their names begin with.
+    pub channel_prefix: String,
     /// When sessions are begun: so many at a time, or so many a second.
     pub opens: Pace,
     /// Sessions that publish: the first ones, each into its channel, where nobody else does but in
@@ -165,6 +168,7 @@ impl SessionPlan {
             connections: args.connections,
             sources: Sources::of_standing(args.target, args.connections + args.echo_connections),
             channels,
+            channel_prefix: args.channel_prefix.clone(),
             opens: pace(args.rate, limits::BENCH_OPENING_MAX),
             publishers,
             publishing: match args.scenario {
@@ -200,6 +204,7 @@ impl SessionPlan {
             opening: if self.bare { Opening::None } else { Opening::WebSocket },
             role: Role::Client,
             handshake_deadline: self.deadline,
+            gathers: false,
             started,
         }
     }
@@ -267,6 +272,11 @@ impl SessionPlan {
         self.tokens.as_ref().map_or_else(String::new, |_| tokens::user(number))
     }
 
+    /// The name of a channel.
+    pub fn channel_name(&self, channel: u32) -> String {
+        format!("{}{channel}", self.channel_prefix)
+    }
+
     /// The channel of session `number`: one of its own for each beside the run.
     pub fn channel(&self, number: u32) -> u32 {
         match number.checked_sub(self.connections) {
@@ -319,6 +329,13 @@ fn chat_rate(args: &SessionArgs) -> u64 {
     u64::from(args.connections).div_ceil(10)
 }
 
+/// Nothing that would have to be escaped, and no sign that servers give a meaning but the colon
+/// behind a namespace.
+fn is_prefix(prefix: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    prefix.len() <= limits::BENCH_PREFIX_BYTES_MAX && prefix.bytes().all(is_plain)
+}
+
 fn check(args: &SessionArgs) -> Result<(), SessionPlanError> {
     let sessions = args.connections.saturating_add(args.echo_connections);
     if args.connections == 0 || sessions > limits::BENCH_CONNECTIONS_MAX {
@@ -346,6 +363,9 @@ fn check(args: &SessionArgs) -> Result<(), SessionPlanError> {
     if args.seconds == 0 {
         return Err(SessionPlanError::NoTime);
     }
+    if !is_prefix(&args.channel_prefix) {
+        return Err(SessionPlanError::Prefix(args.channel_prefix.clone()));
+    }
     if !args.path.starts_with('/') || !args.path.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(SessionPlanError::Path(args.path.clone()));
     }
@@ -365,6 +385,7 @@ pub(crate) mod tests {
             format: Format::Json,
             connections: 100,
             channels: 10,
+            channel_prefix: "bench-".into(),
             rate: None,
             seconds: 1,
             size: 64,
@@ -390,9 +411,11 @@ pub(crate) mod tests {
     #[test]
     fn each_wrong_argument_is_named() {
         type Change = fn(&mut SessionArgs);
-        let cases: [(Change, SessionPlanError); 13] = [
+        let cases: [(Change, SessionPlanError); 15] = [
             (|a| a.connections = 0, SessionPlanError::Connections(0)),
             (|a| a.channels = 101, SessionPlanError::Channels(101)),
+            (|a| a.channel_prefix = "a\"b".into(), SessionPlanError::Prefix("a\"b".into())),
+            (|a| a.channel_prefix = "a".repeat(65), SessionPlanError::Prefix("a".repeat(65))),
             (|a| a.publishers = 11, SessionPlanError::Publishers(11)),
             (|a| a.size = 1, SessionPlanError::Size(1)),
             (|a| a.rate = Some(0), SessionPlanError::NoRate),
@@ -418,6 +441,15 @@ pub(crate) mod tests {
         let plan = SessionPlan::new(&args(Scenario::Echo)).unwrap();
         assert_eq!((plan.channels, plan.publishers), (100, 100));
         assert_eq!(plan.channel(99), 99);
+    }
+
+    #[test]
+    fn generators_beside_each_other_have_channels_of_their_own() {
+        let mut args = args(Scenario::Idle);
+        let name = |args: &SessionArgs| SessionPlan::new(args).unwrap().channel_name(7);
+        assert_eq!(name(&args), "bench-7");
+        args.channel_prefix = "room:a_".into();
+        assert_eq!(name(&args), "room:a_7");
     }
 
     #[test]

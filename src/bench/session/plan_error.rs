@@ -14,6 +14,8 @@ pub enum SessionPlanError {
     Connections(u32),
     /// `--channels` is 0 or beyond the sessions.
     Channels(u32),
+    /// `--channel-prefix` is too long, or holds what would have to be escaped.
+    Prefix(String),
     /// `--publishers` is 0 or beyond the channels: each has one of its own.
     Publishers(u32),
     /// `--publications` is 0, beyond the bound, or not of a fan-out.
@@ -45,6 +47,11 @@ impl fmt::Display for SessionPlanError {
             Self::Channels(count) => {
                 write!(f, "--channels {count} must be at least 1 and at most --connections")
             }
+            Self::Prefix(prefix) => write!(
+                f,
+                "--channel-prefix {prefix:?} must be at most {} letters, digits, and `-_.:`",
+                limits::BENCH_PREFIX_BYTES_MAX
+            ),
             Self::Publishers(count) => write!(
                 f,
                 "--publishers {count} must be at least 1 and at most --channels: each publishes \

@@ -27,7 +27,7 @@ use crate::bench::share::Share;
 use crate::bench::terms::Terms;
 use crate::bench::timeline::Progress;
 use crate::limits;
-use crate::sys::clock;
+use crate::sys::{clock, cpu};
 
 /// Runs `plan` to its end, a thread for each share.
 pub(super) fn measure(plan: &SessionPlan, shares: &[Share]) -> Result<Found, BenchError> {
@@ -99,7 +99,11 @@ impl<'a, 'p> Thread<'a, 'p> {
         pass: &'a mut Pass<'p>,
     ) -> Result<Self, BenchError> {
         let Common { plan, published, started, .. } = *common;
-        let target = common.floor.map_or(plan.target, |floor| floor.address(share));
+        let target = common.floor.map_or(plan.target, Floor::address);
+        // Whoever echoes beside them is in a hurry.
+        let gathers = plan.scenario == Scenario::Fanout
+            && !plan.is_beside(share)
+            && share.of as usize > cpu::usable_count()?;
         let meter = Meter::new(plan.server_pid.filter(|_| share.leads()))?;
         let sampler = || Sampler::new(plan.server_pid, plan.sessions());
         let all = match plan.opens {
@@ -111,7 +115,7 @@ impl<'a, 'p> Thread<'a, 'p> {
             plan,
             common,
             share,
-            clients: Clients::new(Terms { target, ..plan.terms(share, started) })?,
+            clients: Clients::new(Terms { target, gathers, ..plan.terms(share, started) })?,
             crowd: Crowd::new(plan, share, published),
             meter,
             pass,
@@ -146,7 +150,7 @@ impl<'a, 'p> Thread<'a, 'p> {
         }
         // Nobody hangs up while others are still measured.
         self.wait_for_all()?;
-        self.finish()
+        Ok(self.finish())
     }
 
     /// The first thread asks the server what its memory is for.
@@ -159,16 +163,16 @@ impl<'a, 'p> Thread<'a, 'p> {
         Ok(())
     }
 
-    fn finish(self) -> Result<Found, BenchError> {
+    fn finish(self) -> Found {
         let mut found = self.crowd.found;
         found.failures.add(&self.clients.failures);
         found.measured = self.meter.measured();
         found.generator_time = self.meter.generator_time();
-        found.generator_run_time = process::own_cpu_time()?;
+        found.generator_run_time = clock::thread_cpu_time();
         found.server = self.meter.server_cost();
         found.busiest = self.meter.busiest();
         found.timeline = self.sampler.map(Sampler::into_samples).unwrap_or_default();
-        Ok(found)
+        found
     }
 
     /// One turn of the clients.

@@ -8,8 +8,8 @@ use crate::config::listen::Listen;
 use crate::config::section::{DAY_MS, section};
 use crate::config::setting::Bytes;
 use crate::limits::{
-    BACKLOG_BYTES_DEFAULT, CONNECTIONS_MAX, HANDSHAKE_TIMEOUT_DEFAULT, PARTIAL_BYTES_DEFAULT,
-    SHARDS_MAX,
+    BACKLOG_BYTES_DEFAULT, BALANCE_DIFFERENCE_DEFAULT, CONNECTIONS_MAX, HANDSHAKE_TIMEOUT_DEFAULT,
+    PARTIAL_BYTES_DEFAULT, SHARDS_MAX,
 };
 
 section! {
@@ -28,6 +28,9 @@ section! {
         /// Connections of the whole process; more are answered with 503. By default what the limit
         /// of descriptors allows.
         max_connections: Option<NonZeroU32> = None, in 1..=CONNECTIONS_MAX as u64;
+        /// Connections that a shard has more than the emptiest one, and by an eighth of what it
+        /// has, before some of it move there while they are idle; 0, the default, moves none.
+        balance_difference: u32 = BALANCE_DIFFERENCE_DEFAULT, in 0..=CONNECTIONS_MAX as u64;
         /// Time for a request head to arrive whole.
         handshake_timeout: Duration = HANDSHAKE_TIMEOUT_DEFAULT, in 1..=DAY_MS;
         /// Unsent bytes of all connections together; beyond, the slowest are cut.

@@ -28,14 +28,17 @@ mod users;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
+use axum::http::request::Parts;
 use axum::http::{Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::body;
+use super::crossing::{Passage, UnderWay};
 use super::health::json;
 use super::routes::Context;
+use super::sending_on::send_on;
 use super::settings::ErrorMode;
 use failure::{ApiError, Code, Failure};
 
@@ -43,6 +46,7 @@ pub(super) use description::describe;
 pub(super) use info::Identity;
 pub(super) use pace::Pace;
 pub(super) use press::Press;
+pub use repeats::KnownKey;
 pub(super) use repeats::Repeats;
 pub(super) use revocations::Revocations;
 
@@ -119,9 +123,14 @@ pub(super) async fn serve(
     let Some((known, command)) = Command::named(&name) else {
         return absent(&name);
     };
-    let body = match body::receive(request.into_body(), &context.bodies).await {
+    let (head, body) = request.into_parts();
+    let body = match body::receive(body, &context.bodies).await {
         Ok(body) => body,
         Err(error) => return error.into_response(),
+    };
+    let _under_way = match begin(&context, &head, body.bytes(), mode).await {
+        Ok(under_way) => under_way,
+        Err(answer) => return *answer,
     };
     let since = Instant::now();
     let done = carry_out(&context, command, body.bytes()).await;
@@ -144,9 +153,14 @@ pub(super) async fn serve_legacy(
         Ok(mode) => mode,
         Err(refusal) => return *refusal,
     };
-    let body = match body::receive(request.into_body(), &context.bodies).await {
+    let (head, body) = request.into_parts();
+    let body = match body::receive(body, &context.bodies).await {
         Ok(body) => body,
         Err(error) => return error.into_response(),
+    };
+    let _under_way = match begin(&context, &head, body.bytes(), mode).await {
+        Ok(under_way) => under_way,
+        Err(answer) => return *answer,
     };
     let since = Instant::now();
     let done = legacy::replies(&context, body.bytes()).await;
@@ -168,6 +182,34 @@ fn admitted(context: &Context, request: &Request<Body>) -> Result<ErrorMode, Box
     let api = context.api.borrow();
     key::admit(&api, request).map_err(|denied| Box::new(denied.into_response()))?;
     Ok(failure::mode(&api, request.headers()))
+}
+
+/// Begins what a request that has come whole asks for, unless another process takes over: then it
+/// has the answer.
+async fn begin(
+    context: &Context,
+    head: &Parts,
+    body: &[u8],
+    mode: ErrorMode,
+) -> Result<UnderWay, Box<Response>> {
+    let crossing = &context.crossing;
+    let about = match crossing.enter().await {
+        Passage::Here(under_way) => return Ok(under_way),
+        Passage::There(address) => match send_on(&address, head, body).await {
+            Ok(answer) => {
+                crossing.sent_on();
+                return Err(Box::new(answer));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the process that has taken over has not answered");
+                crossing.lose(1);
+                "another process has taken over, and does not answer"
+            }
+        },
+        Passage::Nowhere => "another process takes over, try again",
+    };
+    let failure = Failure::from(ApiError::new(Code::Internal, about));
+    Err(Box::new(failure.answer(mode)))
 }
 
 /// Carries out one command; returns its result in JSON.

@@ -11,6 +11,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
@@ -36,6 +37,21 @@ struct Keys {
     /// When each is forgotten, in their order.
     ends: VecDeque<(Instant, Key)>,
     bytes: usize,
+}
+
+/// A key, and what was answered, for another process or from one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownKey {
+    /// The channel.
+    pub channel: String,
+    /// The key.
+    pub key: String,
+    /// Where the publication is kept.
+    pub offset: u64,
+    /// And the life that this counts in.
+    pub epoch: String,
+    /// Until it is forgotten.
+    pub left: Duration,
 }
 
 /// How a publication under a key goes on.
@@ -73,8 +89,49 @@ impl Repeats {
     }
 }
 
+/// Of two processes, the one before and the one after: keys go from it, and come to it.
+impl Repeats {
+    /// The keys of publications that were made, the first to be forgotten first. Those of others
+    /// that are under way are not among them.
+    pub(in crate::control) fn known(&self) -> Vec<KnownKey> {
+        let keys = self.0.try_lock().expect("one thread, and no wait while it is locked");
+        let now = Instant::now();
+        let known = keys.ends.iter().filter_map(|(end, key)| {
+            let answer = keys.answers.get(key)?.borrow();
+            let Published { offset, epoch } = answer.as_ref()?.clone();
+            let (channel, key) = (key.0.clone(), key.1.clone());
+            Some(KnownKey { channel, key, offset, epoch, left: end.saturating_duration_since(now) })
+        });
+        known.filter(|one| !one.left.is_zero()).collect()
+    }
+
+    /// Knows keys of the process before this one, for as long as they have left.
+    pub(in crate::control) fn inherit(&self, keys: Vec<KnownKey>, traffic: &Traffic) {
+        let mut here = self.0.try_lock().expect("one thread, and no wait while it is locked");
+        let now = Instant::now();
+        for KnownKey { channel, key, offset, epoch, left } in keys {
+            let left = left.min(IDEMPOTENCY_PERIOD);
+            let begun = here.begin_until((&channel, &key), now, now + left, traffic);
+            if let Begun::First(answer) = begun {
+                answer.send_replace(Some(Published { offset, epoch }));
+            }
+        }
+    }
+}
+
 impl Keys {
-    fn begin(&mut self, (channel, key): (&str, &str), now: Instant, traffic: &Traffic) -> Begun {
+    fn begin(&mut self, key: (&str, &str), now: Instant, traffic: &Traffic) -> Begun {
+        self.begin_until(key, now, now + IDEMPOTENCY_PERIOD, traffic)
+    }
+
+    /// The same for a key that is forgotten then, after all that are known.
+    fn begin_until(
+        &mut self,
+        (channel, key): (&str, &str),
+        now: Instant,
+        end: Instant,
+        traffic: &Traffic,
+    ) -> Begun {
         while self.ends.front().is_some_and(|(end, _)| *end <= now) {
             self.forget_oldest();
         }
@@ -89,7 +146,7 @@ impl Keys {
             return Begun::First(sender);
         }
         self.bytes += charge(&key);
-        self.ends.push_back((now + IDEMPOTENCY_PERIOD, Arc::clone(&key)));
+        self.ends.push_back((end, Arc::clone(&key)));
         self.answers.insert(key, receiver);
         while self.bytes > IDEMPOTENCY_BYTES_MAX {
             self.forget_oldest();
@@ -112,7 +169,6 @@ fn charge(key: &Key) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn place(offset: u64) -> Published {
         Published { offset, epoch: "e".to_owned() }
@@ -130,6 +186,29 @@ mod tests {
         assert_eq!((publish("b", "k", 3).await, publish("a", "l", 4).await), (3, 4));
         tokio::time::advance(IDEMPOTENCY_PERIOD).await;
         assert_eq!(publish("a", "k", 5).await, 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_go_on_in_the_next_process_with_the_time_that_they_have_left() {
+        let (before, after, traffic) = (Repeats::default(), Repeats::default(), Traffic::new());
+        let publish = async |repeats: &Repeats, key: &str, offset: u64| {
+            let publishing = async { Ok(place(offset)) };
+            repeats.once(("a", key), &traffic, publishing).await.unwrap().offset
+        };
+        assert_eq!(publish(&before, "k", 1).await, 1);
+        tokio::time::advance(IDEMPOTENCY_PERIOD / 2).await;
+        assert_eq!(publish(&before, "l", 2).await, 2);
+        let failed = before.once(("a", "m"), &traffic, async { Err(busy()) }).await;
+        assert_eq!(failed, Err(busy()));
+        after.inherit(before.known(), &traffic);
+        assert_eq!(after.known(), before.known(), "nothing is lost on the way");
+        let again = [("k", 3), ("l", 4), ("m", 5)];
+        for ((key, offset), known) in again.into_iter().zip([1, 2, 5]) {
+            assert_eq!(publish(&after, key, offset).await, known);
+        }
+        tokio::time::advance(IDEMPOTENCY_PERIOD / 2).await;
+        assert_eq!(publish(&after, "k", 6).await, 6, "its time was over");
+        assert_eq!(publish(&after, "l", 7).await, 2);
     }
 
     #[tokio::test]

@@ -38,8 +38,8 @@ pub(super) fn encode(
         "transport",
         &by_transport(
             snapshot.clients(),
-            counters.client_connects_http_stream - counters.client_ends_http_stream,
-            counters.client_connects_sse - counters.client_ends_sse,
+            counters.client_connects_http_stream.saturating_sub(counters.client_ends_http_stream),
+            counters.client_connects_sse.saturating_sub(counters.client_ends_sse),
         ),
     )?;
     for Counted { name, help, label, values } in families(&snapshot.counters) {

@@ -36,6 +36,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::body::{self, BodyError, Budget};
+use super::crossing::Crossing;
 use super::routes::Context;
 use super::service::Caller;
 use super::traffic::Traffic;
@@ -66,6 +67,7 @@ struct Parts {
     websocket_path: Arc<str>,
     sessions: Sessions,
     shards: mpsc::Sender<Introduced>,
+    crossing: Crossing,
     bodies: Budget,
     traffic: Traffic,
 }
@@ -75,12 +77,12 @@ impl Streams {
         settings: Streaming,
         terms: watch::Receiver<StreamTerms>,
         websocket_path: Arc<str>,
-        shards: mpsc::Sender<Introduced>,
-        bodies: Budget,
-        traffic: Traffic,
+        (shards, crossing): (mpsc::Sender<Introduced>, Crossing),
+        (bodies, traffic): (Budget, Traffic),
     ) -> Self {
         let sessions = Sessions::new(settings.streams_max);
-        let parts = Parts { settings, terms, websocket_path, sessions, shards, bodies, traffic };
+        let parts =
+            Parts { settings, terms, websocket_path, sessions, shards, crossing, bodies, traffic };
         Self(Arc::new(parts))
     }
 
@@ -204,6 +206,7 @@ impl Parts {
         let mut link = opened.map_err(Refusal::Shard)?;
         let known = self.sessions.enter(std::mem::take(&mut link.session), place);
         let counted = self.traffic.stream(form.transport().name());
+        let known = (known, self.crossing.clone());
         let stream = Stream::new(link, form, known, (caller.guest.stream(), counted));
         Ok((stream_headers(form), Body::new(stream)).into_response())
     }

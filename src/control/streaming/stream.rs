@@ -21,6 +21,7 @@ use super::form::{Form, Shaper};
 use super::frames::{Frames, Piece};
 use super::link::{Link, MASK};
 use super::sessions::Known;
+use crate::control::crossing::Crossing;
 use crate::control::crowd::Streaming;
 use crate::control::traffic::OpenStream;
 use crate::limits::HTTP_READ_BYTES;
@@ -36,6 +37,7 @@ pub(super) struct Stream {
     frames: Frames,
     shaper: Shaper,
     known: Known,
+    crossing: Crossing,
     /// What is to be sent to the client before anything is read.
     ready: Vec<u8>,
     /// A frame of the client's on its way to the shard, and how far it is.
@@ -50,7 +52,7 @@ impl Stream {
     pub(super) fn new(
         link: Link,
         form: Form,
-        known: Known,
+        (known, crossing): (Known, Crossing),
         counted: (Streaming, OpenStream),
     ) -> Self {
         let mut stream = Self {
@@ -58,6 +60,7 @@ impl Stream {
             frames: Frames::default(),
             shaper: Shaper::new(form),
             known,
+            crossing,
             ready: form.preamble().to_vec(),
             outgoing: Vec::new(),
             written: 0,
@@ -95,6 +98,15 @@ impl Stream {
         self.is_over = true;
     }
 
+    /// The shard has cut the client off without a word. If that is because another process has
+    /// taken over, that is where the client is to come back to.
+    fn cut_off(&mut self) {
+        if self.crossing.is_over() {
+            self.shaper.farewell(&mut self.ready, farewell(code::GOING_AWAY, ""));
+        }
+        self.is_over = true;
+    }
+
     /// Passes on what the client has said, as far as the shard takes it.
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
@@ -125,8 +137,7 @@ impl Stream {
             let mut buffer = ReadBuf::new(&mut bytes);
             match ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer)) {
                 Ok(()) if !buffer.filled().is_empty() => self.take(buffer.filled()),
-                // The shard has cut the client off without a word.
-                Ok(()) | Err(_) => self.is_over = true,
+                Ok(()) | Err(_) => self.cut_off(),
             }
         }
         Poll::Ready(())

@@ -16,8 +16,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::{
-    Arrival, Ask, Audience, Busy, HttpApi, Live, Placed, Question, Settings, Site, Snapshot,
-    TellError, Told,
+    Arrival, Ask, Audience, Busy, Crossing, HttpApi, Live, Placed, Question, Settings, Side, Site,
+    Snapshot, TellError, Told,
 };
 use crate::address::{OtherEnd, SocketPeer};
 
@@ -29,6 +29,7 @@ struct Stage {
     arrivals: mpsc::Sender<Arrival>,
     stop: watch::Sender<bool>,
     live: Live,
+    crossing: Crossing,
     internal: Option<std::net::SocketAddr>,
     /// What was told to whom.
     told: mpsc::UnboundedReceiver<(Audience, Vec<u8>)>,
@@ -63,7 +64,7 @@ fn stage(settings: Settings) -> Stage {
 
 fn stage_with(settings: Settings, shards: Shards) -> Stage {
     let site = Site::new(settings).unwrap();
-    let (live, internal) = (site.live(), site.internal_address());
+    let (live, crossing, internal) = (site.live(), site.crossing(), site.internal_address());
     let (arrivals, arrive) = mpsc::channel(SEATS);
     let (asks, mut asked) = mpsc::channel(4);
     let (stop, stopping) = watch::channel(false);
@@ -111,7 +112,7 @@ fn stage_with(settings: Settings, shards: Shards) -> Stage {
     });
     let (shards, _introduced) = mpsc::channel(1);
     let serving = tokio::spawn(site.serve(arrive, SEATS, asks, shards, stopping));
-    Stage { arrivals, stop, live, internal, told: words, questions, published, serving }
+    Stage { arrivals, stop, live, crossing, internal, told: words, questions, published, serving }
 }
 
 /// What a home says.

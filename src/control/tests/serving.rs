@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::io::AsyncWriteExt as _;
 
-use super::{Arrival, Shards, Snapshot, read_answer, read_answers, settings, stage, stage_with};
+use super::{
+    Arrival, Shards, Side, Snapshot, read_answer, read_answers, settings, stage, stage_with,
+};
 use crate::address::{OtherEnd, SocketPeer};
 use crate::limits::HTTP_STOP_TIMEOUT;
 
@@ -22,17 +24,27 @@ async fn health_is_an_empty_object() {
 
 #[tokio::test]
 async fn readiness_says_why_not() {
-    let held =
-        Snapshot { shard_connections: vec![2, 1], is_handing_over: true, ..Snapshot::default() };
+    let held = Snapshot { shard_connections: vec![2, 1], ..Snapshot::default() };
     let mut full = settings();
     full.connections_max = 3;
     let stage = stage_with(full, Shards::Answer(Box::new(held)));
     stage.stop.send(true).unwrap();
     let ready = stage.get("/health/ready").await;
-    let reasons = r#"["the server is stopping","handing over","every connection is taken"]"#;
+    let reasons = r#"["the server is stopping","every connection is taken"]"#;
     assert_eq!(ready.status, 503);
     assert_eq!(ready.body, format!(r#"{{"ready":false,"reasons":{reasons}}}"#));
     assert!(ready.closes(), "a stopping server keeps no connection");
+}
+
+/// The shards would not say so in time: they stand still, and are busy with that.
+#[tokio::test]
+async fn readiness_says_that_another_process_takes_over_without_asking_the_shards() {
+    let stage = stage_with(settings(), Shards::Mute);
+    stage.crossing.set(Side::Still);
+    let ready = stage.get("/health/ready").await;
+    assert_eq!(ready.status, 503);
+    assert_eq!(ready.body, r#"{"ready":false,"reasons":["handing over"]}"#);
+    assert_eq!(stage.get("/health/live").await.status, 200, "the process lives");
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,6 +13,9 @@ use std::ops::Bound;
 /// What a publication is charged for beside its bytes.
 pub(super) const KEPT_BYTES: usize = size_of::<Kept<[usize; 2]>>() + 2 * size_of::<u64>();
 
+/// When a publication was retained, and its id: the order of age.
+pub(super) type Age = (u64, u64);
+
 /// A publication, for all who have yet to acknowledge it.
 pub(super) struct Kept<F> {
     pub(super) frame: F,
@@ -55,6 +58,14 @@ impl<F> Log<F> {
         charge
     }
 
+    /// Appends one that all who are to have it will [`hold`](Self::hold) by themselves.
+    pub(super) fn push_taken(&mut self, id: u64, kept: Kept<F>) -> usize {
+        let charge = self.push(id, kept);
+        self.behind_count -= 1;
+        self.taken_id = id;
+        charge
+    }
+
     pub(super) fn last_id(&self) -> u64 {
         self.last_id
     }
@@ -69,8 +80,13 @@ impl<F> Log<F> {
     }
 
     /// The oldest that is here.
-    pub(super) fn first_id(&self) -> Option<u64> {
+    fn first_id(&self) -> Option<u64> {
         self.kept.keys().next().copied()
+    }
+
+    /// The same, by its age.
+    pub(super) fn first(&self) -> Option<Age> {
+        self.kept.iter().next().map(|(id, kept)| (kept.since_ms, *id))
     }
 
     /// Whether the oldest may go, because all have taken it.
@@ -122,6 +138,16 @@ impl<F> Log<F> {
         let (id, kept) = self.may_evict().then(|| self.kept.pop_first()).flatten()?;
         self.floor_id = id + 1;
         Some(kept)
+    }
+
+    /// Its bytes, and when it was published, if it is here.
+    pub(super) fn find(&self, id: u64) -> Option<(u32, u64)> {
+        self.kept.get(&id).map(|kept| (kept.bytes, kept.since_ms))
+    }
+
+    /// All that is here, the oldest first.
+    pub(super) fn all(&self) -> impl Iterator<Item = (u64, &Kept<F>)> {
+        self.kept.iter().map(|(id, kept)| (*id, kept))
     }
 
     /// One that is held.

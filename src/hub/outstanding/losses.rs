@@ -30,6 +30,13 @@ impl Losses {
         self.counts.remove(&longest).map_or(0, |(lost, _)| lost)
     }
 
+    /// The next after the one with this number, in the order in which they were noted.
+    pub(super) fn next_after(&self, number: u64) -> Option<(u64, &str, &str, u64)> {
+        let (&number, key) = self.order.range(number + 1..).next()?;
+        let (lost, _) = self.counts[key];
+        Some((number, &key.0, &key.1, lost))
+    }
+
     /// What the user has lost in the channel. It is told now.
     pub(super) fn take(&mut self, channel: &str, user: &Arc<str>) -> u64 {
         if self.counts.is_empty() {

@@ -1,6 +1,6 @@
 //! What one user has not acknowledged in one channel.
 
-use super::{AckPolicy, delay_ms};
+use super::{AckPolicy, CarriedPlace, delay_ms};
 use crate::limits::ACK_LINKS_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -67,6 +67,28 @@ impl<L: Copy> Mailbox<L> {
         self.places.insert(id, Place { bytes, try_count: 0, since_ms, due_ms });
         self.dues.insert((due_ms, id));
         self.bytes += bytes as usize;
+    }
+
+    /// What it has, for another process.
+    pub(super) fn carried(&self, now_ms: u64) -> Vec<CarriedPlace> {
+        let places = self.places.iter().map(|(&id, place)| CarriedPlace {
+            id,
+            try_count: place.try_count,
+            due_in_ms: place.due_ms.saturating_sub(now_ms),
+        });
+        places.collect()
+    }
+
+    /// Puts one that it had in another process.
+    pub(super) fn put_again(
+        &mut self,
+        place: CarriedPlace,
+        (bytes, since_ms): (u32, u64),
+        now_ms: u64,
+    ) {
+        let CarriedPlace { id, try_count, due_in_ms } = place;
+        self.put(id, bytes, since_ms, now_ms.saturating_add(due_in_ms));
+        self.places.get_mut(&id).expect("put above").try_count = try_count;
     }
 
     /// Takes out one; false if it is not here.

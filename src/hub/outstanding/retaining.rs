@@ -57,9 +57,9 @@ impl<F: Clone, L: Copy + Ord> Outstanding<F, L> {
             return;
         };
         let frame = frame.clone();
-        let before = all.log.first_id();
+        let before = all.log.first();
         self.bytes += all.log.push(id, Kept { frame, bytes, holders: 0, since_ms: now_ms });
-        self.oldest.renew(channel, before, all.log.first_id());
+        self.renew_oldest(channel, before);
         self.begin_walk(channel);
     }
 
@@ -74,9 +74,9 @@ impl<F: Clone, L: Copy + Ord> Outstanding<F, L> {
             let channel = self.oldest.first(|channel| channels[channel].log.may_evict());
             let Some(channel) = channel else { return false };
             let all = self.channels.get_mut(&channel).expect("something is retained there");
-            let before = all.log.first_id();
+            let before = all.log.first();
             let kept = all.log.evict_oldest().expect("it may go");
-            self.oldest.renew(&channel, before, all.log.first_id());
+            self.oldest.renew(&channel, before, all.log.first());
             self.counters.lost += u64::from(kept.holders);
             self.bytes -= kept.charge() + kept.holders as usize * mailbox::PLACE_BYTES;
             // Mailboxes that have it give back its place when they are looked at.
@@ -135,10 +135,11 @@ impl<F: Clone, L: Copy + Ord> Outstanding<F, L> {
             let mut rest = all.users.range::<str, _>((behind, Bound::Unbounded));
             let Some((user, _)) = rest.next() else {
                 walk.pass = None;
-                let before = all.log.first_id();
+                let is_over = !std::mem::take(&mut walk.is_due_again);
+                let before = all.log.first();
                 self.bytes -= all.log.be_taken(pass.last_id);
-                self.oldest.renew(channel, before, all.log.first_id());
-                return !std::mem::take(&mut walk.is_due_again);
+                self.renew_oldest(channel, before);
+                return is_over;
             };
             pass.behind = Some(Arc::clone(user));
             walk.pass = Some(pass.clone());

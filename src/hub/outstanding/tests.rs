@@ -12,12 +12,12 @@ fn outstanding() -> Outstanding<u64, u32> {
     Outstanding::new(AckBounds::default(), 0)
 }
 
-fn user(name: &str) -> Arc<str> {
+pub(super) fn user(name: &str) -> Arc<str> {
     name.into()
 }
 
 /// Publishes to channel `a`: the frame is its id.
-fn publish(all: &mut Outstanding<u64, u32>, bytes: usize, now_ms: u64) -> Option<u64> {
+pub(super) fn publish(all: &mut Outstanding<u64, u32>, bytes: usize, now_ms: u64) -> Option<u64> {
     let id = all.next_id("a")?;
     all.retain("a", id, &id, bytes, now_ms);
     all.take_in(usize::MAX);
@@ -31,7 +31,7 @@ fn cut_off(all: &mut Outstanding<u64, u32>, user: &str, link: u32, now_ms: u64) 
 }
 
 /// What is due by now: its user's last connection, id and try.
-fn due(all: &mut Outstanding<u64, u32>, now_ms: u64) -> Vec<(u32, u64, u32)> {
+pub(super) fn due(all: &mut Outstanding<u64, u32>, now_ms: u64) -> Vec<(u32, u64, u32)> {
     let mut budget = usize::MAX;
     let next = || all.next_due(now_ms, &mut budget);
     std::iter::from_fn(next).map(|one| (one.links[0], one.frame, one.try_number)).collect()
@@ -455,7 +455,7 @@ proptest! {
 }
 
 /// What is kept beside the mailboxes says of them what they say.
-fn check(all: &Outstanding<u64, u32>) {
+pub(super) fn check(all: &Outstanding<u64, u32>) {
     let mut bytes = 0;
     let (mut mailboxes, mut places, mut away) = (0, 0, 0);
     for channel in all.channels.values() {
@@ -471,9 +471,11 @@ fn check(all: &Outstanding<u64, u32>) {
         assert_eq!(links, channel.links.len());
         assert_eq!(channel.log.behind_count() > 0, channel.log.last_id() > channel.log.taken_id());
     }
-    let firsts: BTreeSet<u64> =
-        all.channels.values().filter_map(|channel| channel.log.first_id()).collect();
-    assert!(all.oldest.ids().eq(firsts), "the oldest of each channel is known");
+    let first = |(name, channel): (&Arc<str>, &Channel<u64, u32>)| {
+        channel.log.first().map(|age| (age, Arc::clone(name)))
+    };
+    let firsts: BTreeSet<_> = all.channels.iter().filter_map(first).collect();
+    assert_eq!(all.oldest.all(), &firsts, "the oldest of each channel is known");
     assert_eq!(all.bytes, bytes + places * mailbox::PLACE_BYTES);
     assert_eq!((all.mailbox_count, all.away.count()), (mailboxes, away));
     assert!(all.bytes <= all.bounds.bytes_max && mailboxes <= all.bounds.mailboxes_max);

@@ -6,6 +6,7 @@ use crate::shard::message::{
     Answered, Consult, Consulted, Enter, EnteredBy, HandOver, ListChannels, Place, PublishKept,
     Returned, Version,
 };
+use crate::shard::moves::{Move, MoveId, MoveStep};
 
 impl Writer<'_> {
     pub(super) fn publish_kept(&mut self, publish: &PublishKept) -> &mut Self {
@@ -61,6 +62,22 @@ impl Writer<'_> {
         }
     }
 
+    /// The move, a tag, and what the step says.
+    pub(super) fn move_step(&mut self, one: &Move) -> &mut Self {
+        self.u32(one.id.from.into()).u32(one.id.number);
+        match &one.step {
+            MoveStep::Ready => self.tag(0),
+            MoveStep::Refused => self.tag(1),
+            MoveStep::Stays => self.tag(2),
+            MoveStep::Goes { words, record } => self.tag(3).u64(*words).bytes(record),
+            MoveStep::Pin { to, channel, hears_joins } => {
+                self.tag(4).u32((*to).into()).text(channel).bool(*hears_joins)
+            }
+            MoveStep::Pinned { channel } => self.tag(5).text(channel),
+            MoveStep::Unpinned => self.tag(6),
+        }
+    }
+
     pub(super) fn returned(&mut self, returned: &Returned) -> &mut Self {
         let Returned { channel, connection, former, .. } = returned;
         self.text(channel)
@@ -111,6 +128,30 @@ impl Reader<'_> {
         })
     }
 
+    pub(super) fn move_step(&mut self) -> Result<Move, SerialError> {
+        let id = MoveId { from: self.shard()?, number: self.u32()? };
+        let step = match self.u8()? {
+            0 => MoveStep::Ready,
+            1 => MoveStep::Refused,
+            2 => MoveStep::Stays,
+            3 => MoveStep::Goes { words: self.u64()?, record: self.bytes()?.into() },
+            4 => MoveStep::Pin {
+                to: self.shard()?,
+                channel: self.text()?,
+                hears_joins: self.bool()?,
+            },
+            5 => MoveStep::Pinned { channel: self.text()? },
+            6 => MoveStep::Unpinned,
+            other => return Err(SerialError::Tag(other)),
+        };
+        Ok(Move { id, step })
+    }
+
+    fn shard(&mut self) -> Result<u16, SerialError> {
+        let shards = self.u32()?;
+        u16::try_from(shards).map_err(|_| SerialError::Number { shards })
+    }
+
     pub(super) fn returned(&mut self) -> Result<Returned, SerialError> {
         Ok(Returned {
             channel: self.text()?,
@@ -129,5 +170,22 @@ impl Reader<'_> {
 
     pub(super) fn list_channels(&mut self) -> Result<ListChannels, SerialError> {
         Ok(ListChannels { ask: self.u64()?, pattern: self.text()? })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::shard::message::Message;
+
+    /// One of each step.
+    pub(in crate::shard::serial) fn moves() -> Vec<Message> {
+        let goes = MoveStep::Goes { words: u64::MAX - 7, record: [1, 2, 3].into() };
+        let pin = MoveStep::Pin { to: 513, channel: "a".into(), hears_joins: true };
+        let pinned = MoveStep::Pinned { channel: "bc".into() };
+        let steps = [MoveStep::Ready, MoveStep::Refused, MoveStep::Stays, goes, pin, pinned];
+        let steps = steps.into_iter().chain([MoveStep::Unpinned]);
+        let id = MoveId { from: u16::MAX - 8, number: u32::MAX - 9 };
+        steps.map(|step| Message::Move(Box::new(Move { id, step }))).collect()
     }
 }

@@ -29,6 +29,10 @@ export class Server {
     return ask("api", this.port, method, key, body);
   }
 
+  upgrade() {
+    return ask("upgrade", this.port);
+  }
+
   stop() {
     return ask("stop", this.port);
   }
