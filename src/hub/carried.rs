@@ -52,20 +52,23 @@ impl<F: Clone> Streams<F> {
         Some((name, carried, stream.kept.iter().map(|kept| &kept.frame)))
     }
 
-    /// Begins a stream where another process has left it. It is not pinned: its members come back
-    /// later.
+    /// Begins a stream where another process has left it. One that was pinned is pinned: its
+    /// members come back later, and it is not ended for others' sake before that.
     pub fn take_over(
         &mut self,
         channel: &str,
         carried: CarriedStream,
         now_s: u32,
     ) -> Result<(), StreamError> {
-        let CarriedStream { epoch, top, publications_left_s, left_s, version, .. } = carried;
+        let CarriedStream { epoch, top, publications_left_s, left_s, is_pinned, version } = carried;
         let StreamId(key) = self.open(channel, left_s, now_s)?;
         let carriage = Carriage { epoch, top, publications_left_s, left_s };
         self.at_mut(key).take_over(&carriage, now_s);
         if let Some((number, of)) = version {
             self.versions.note(key, number, &of);
+        }
+        if is_pinned {
+            self.pin(StreamId(key), left_s);
         }
         self.schedule(key);
         Ok(())
@@ -138,6 +141,35 @@ mod tests {
         assert!(after.read(stream, None, 9, false).unwrap().is_empty());
         after.expire(1060, 9);
         assert_eq!(after.find("a"), None);
+    }
+
+    /// Streams whose channels have members ended when more others came than there are places for:
+    /// members went on from positions in a life that was over.
+    #[test]
+    fn a_stream_with_members_does_not_give_way_before_they_are_back() {
+        let bounds = StreamBounds { streams_max: 2, ..StreamBounds::default() };
+        let mut streams: Streams<u32> = Streams::new(bounds, 1, RandomState::new());
+        let carried = |is_pinned| CarriedStream {
+            epoch: *b"abcdefgh",
+            top: 1,
+            publications_left_s: 9,
+            left_s: 9,
+            is_pinned,
+            version: None,
+        };
+        streams.take_over("pinned", carried(true), 0).unwrap();
+        for other in ["a", "b"] {
+            streams.take_over(other, carried(false), 0).unwrap();
+        }
+        assert!(streams.find("pinned").is_some() && streams.find("a").is_none());
+        streams.take_over("c", carried(true), 0).unwrap();
+        assert_eq!(streams.take_over("d", carried(true), 0), Err(StreamError::AllPinned));
+        // Without its members it has its time.
+        streams.unpin("pinned", 5);
+        streams.expire(13, 9);
+        assert!(streams.find("pinned").is_some());
+        streams.expire(15, 9);
+        assert!(streams.find("pinned").is_none());
     }
 
     #[test]

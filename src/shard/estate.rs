@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Invariant: whoever was present is shown again when its connection is there, under its new name,
-//! and not before; a stream is pinned again only where its channel has members.
+//! and not before; a stream whose channel had members is kept until it is known whether it has.
 
 #![forbid(unsafe_code)]
 
@@ -37,8 +37,8 @@ pub(super) struct Estate {
 #[derive(Default)]
 pub(super) struct Inheritance {
     present: HashMap<(Arc<str>, u64), Present>,
-    /// Streams whose channels had members, with their time after them.
-    pinned: Vec<(Arc<str>, u32)>,
+    /// Streams whose channels had members.
+    pinned: Vec<Arc<str>>,
     /// Connections by whose mailbox they are, with their places there.
     links: HashMap<(Arc<str>, u64), (Arc<str>, u64)>,
 }
@@ -72,7 +72,7 @@ impl Home {
     pub(super) fn inherit_stream(&mut self, stream: handover::Stream) -> bool {
         let handover::Stream { channel, epoch, top, version, version_epoch, .. } = stream;
         if stream.has_members {
-            self.inheritance.pinned.push((channel.as_str().into(), stream.left_s));
+            self.inheritance.pinned.push(channel.as_str().into());
         }
         let carried = CarriedStream {
             epoch,
@@ -183,10 +183,9 @@ impl Home {
     /// ended with the other process.
     pub(super) fn settle_inheritance(&mut self) {
         let Inheritance { present, pinned, links } = std::mem::take(&mut self.inheritance);
-        for (channel, left_s) in pinned {
-            let has_members = self.order.has_members(&channel);
-            if let Some(stream) = self.streams.find(&channel).filter(|_| has_members) {
-                self.streams.pin(stream, left_s);
+        for channel in pinned {
+            if !self.order.has_members(&channel) {
+                self.streams.unpin(&channel, self.now_s);
             }
         }
         if !present.is_empty() {
