@@ -255,10 +255,10 @@ impl<H: Handler> Loop<H> {
 
 /// Takes what another home has left to this one. `last_stream`: the channel of the last stream that
 /// came before it.
-fn take_heirloom(
+pub(super) fn take_heirloom<T>(
     home: &mut Home,
     last_stream: &mut String,
-    heirloom: Item<OwnedFd>,
+    heirloom: Item<T>,
 ) -> Result<(), Unfit> {
     let is_taken = match heirloom {
         Item::Stream(stream) => {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::ledger::{Ledger, Position};
 use super::network::{Link, Network};
-use super::scenario::token;
+use super::scenario::{OWED, token};
 use super::subscription::{PUBLISHER, Phase, Subscription};
 use super::wire::{self, Form};
 use crate::session::random::Random;
@@ -25,6 +25,8 @@ pub(super) struct Client {
     pub(super) id: Option<String>,
     pub(super) subscriptions: BTreeMap<&'static str, Subscription>,
     published: u64,
+    /// What it has heard, and not acknowledged.
+    pub(super) unsaid: BTreeSet<String>,
     /// Another connection of its user is in its place: it does not come back by itself.
     pub(super) is_replaced: bool,
     /// A connection of it has ended for another reason.
@@ -50,6 +52,7 @@ pub(super) enum Asked {
     Subscribe { channel: &'static str, since: Option<Position> },
     Unsubscribe { channel: &'static str },
     Presence { channel: &'static str },
+    Acknowledge { ids: BTreeSet<String> },
     Other,
 }
 
@@ -66,6 +69,7 @@ impl Client {
             id: None,
             subscriptions: BTreeMap::new(),
             published: 0,
+            unsaid: BTreeSet::new(),
             is_replaced: false,
             has_lost_line: false,
         }
@@ -128,6 +132,7 @@ impl Client {
                 0..3 => commands.extend(self.want(channel, ledger)),
                 3 => commands.extend(self.unwant(channel)),
                 4 => commands.extend(self.return_to(channel, ledger).into_iter().flatten()),
+                5 if random.one_in(4) => commands.extend(self.acknowledge_command(ledger)),
                 5..8 => commands.push(self.publish_command(channel)),
                 _ => commands.push(self.read_command(channel, random)),
             }
@@ -181,6 +186,26 @@ impl Client {
             });
         }
         self.command("subscribe", request, Asked::Subscribe { channel, since })
+    }
+
+    /// Says all that it has heard; `None` if that is nothing.
+    fn acknowledge_command(&mut self, ledger: &mut Ledger) -> Option<Value> {
+        let user = self.user?;
+        let ids = std::mem::take(&mut self.unsaid);
+        ledger.owed.said.extend(ids.iter().map(|id| (user, id.clone())));
+        let data = json!({"channel": OWED, "ids": ids});
+        let request = json!({"method": "longwire.ack", "data": data});
+        let is_any = !ids.is_empty();
+        is_any.then(|| self.command("rpc", request, Asked::Acknowledge { ids }))
+    }
+
+    pub(super) fn acknowledge(&mut self, network: &mut Network, ledger: &mut Ledger) {
+        if !self.is_connected() {
+            return;
+        }
+        if let Some(command) = self.acknowledge_command(ledger) {
+            self.send(&[command], network);
+        }
     }
 
     fn publish_command(&mut self, channel: &'static str) -> Value {

@@ -1,14 +1,15 @@
 //! What a client hears: it does not forgive what the protocol does not allow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::client::{Asked, Client};
 use super::ledger::{Ledger, Position};
 use super::network::Network;
-use super::scenario::known;
+use super::scenario::{OWED, known};
 use super::subscription::Phase;
+use super::wire;
 
 /// Why a client that keeps the rules may be closed: an error inside, too slow, something missing in
 /// a channel that it is in by the server, and another connection in its place.
@@ -85,6 +86,7 @@ impl Client {
                 }
             }
             Asked::Presence { channel } => self.hear_presence(channel, value, ledger),
+            Asked::Acknowledge { ids } => self.hear_acknowledged(ids, value, ledger),
             Asked::Other => {}
         }
     }
@@ -157,12 +159,37 @@ impl Client {
         let subscription = self.subscriptions.get_mut(channel);
         let subscription = subscription.expect("publications of channels it is in");
         ledger.counts.publications += 1;
+        let is_again = wire::tag(publication, "lw_try").is_some();
         match subscription.phase {
+            Phase::In if is_again => ledger.counts.redelivered += 1,
             Phase::In => subscription.follow(channel, publication, ledger),
             Phase::Leaving | Phase::Returning => {}
             Phase::Out | Phase::Asked => {
                 panic!("{channel}: {publication} before the subscribe reply")
             }
+        }
+        if channel == OWED && subscription.phase == Phase::In {
+            self.hear_owed(publication, ledger);
+        }
+    }
+
+    /// What it hears it is to acknowledge, until that has come through.
+    fn hear_owed(&mut self, publication: &Value, ledger: &mut Ledger) {
+        let (Some(user), Some(id)) = (self.user, wire::tag(publication, "lw_id")) else { return };
+        let owed = (user, id.to_owned());
+        assert!(!ledger.owed.settled.contains(&owed), "acknowledged before: {publication}");
+        ledger.owed.heard.insert(owed);
+        self.unsaid.insert(id.to_owned());
+    }
+
+    fn hear_acknowledged(&mut self, ids: BTreeSet<String>, value: &Value, ledger: &mut Ledger) {
+        let user = self.user.expect("who is nobody acknowledges nothing");
+        if value.get("rpc").is_some() {
+            ledger.counts.acknowledged += ids.len() as u64;
+            ledger.owed.answered.extend(ids.into_iter().map(|id| (user, id)));
+        } else {
+            assert_eq!(value["error"]["code"], 100, "{value}");
+            self.unsaid.extend(ids);
         }
     }
 

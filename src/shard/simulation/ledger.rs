@@ -1,6 +1,6 @@
 //! What all clients together have seen: one truth per channel, which nobody may contradict.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A place in a channel's stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +18,21 @@ pub(super) struct Ledger {
     /// What clients were told of others that contradicts what they were told before. It may, where
     /// something was dropped.
     pub(super) contradictions: Vec<String>,
+    /// What users have heard and are to acknowledge.
+    pub(super) owed: Owed,
     now: u64,
     pub(super) counts: Counts,
+}
+
+/// Publications that are to be acknowledged, by user and id.
+#[derive(Default)]
+pub(super) struct Owed {
+    pub(super) heard: BTreeSet<(&'static str, String)>,
+    /// They were acknowledged, if that has come through.
+    pub(super) said: BTreeSet<(&'static str, String)>,
+    /// It has, and nothing was on its way when it was found so.
+    pub(super) settled: BTreeSet<(&'static str, String)>,
+    pub(super) answered: BTreeSet<(&'static str, String)>,
 }
 
 /// Counts that are added up over all servers.
@@ -79,6 +92,14 @@ counts! {
     streams_evicted,
     joins_dropped,
     presence_checked,
+    /// Acknowledged, and sent again for want of that.
+    acknowledged,
+    redelivered,
+    /// Processes that have handed over, that were told to go on, and for whose streams there was no
+    /// room in the other.
+    upgrades,
+    upgrades_given_up,
+    upgrades_refused,
 }
 
 impl Ledger {

@@ -8,7 +8,8 @@
 //! each place of a stream. Who hears of others hears of each coming and going once, in turns. When
 //! everything has calmed down, everybody has everything, whoever is in a channel is present there,
 //! and of the connections of a user who may have one there is one. Nothing grows beyond its bound,
-//! and when all have left nothing is left of them.
+//! and when all have left nothing is left of them. At any moment another process takes over, with
+//! another number of shards, or nothing becomes of that: for all of it that is no event.
 //!
 //! `LONGWIRE_SEEDS` says how many servers there are; `LONGWIRE_SEED` replays one.
 
@@ -26,19 +27,22 @@ use std::time::Duration;
 use self::client::Client;
 use self::ledger::{Counts, Ledger};
 use self::network::{Budget, Network};
-use self::scenario::{BY_SERVER, CHANNELS, Scenario, USERS};
+use self::scenario::{BY_SERVER, CHANNELS, OWED, Scenario, USERS};
 use self::wire::Form;
+use super::carried::Unfit;
 use crate::handler;
 use crate::limits::{JOINS_TICK, SET_ASIDE_FRAMES_MAX};
 use crate::mesh::planted::refuse_one_in;
 use crate::session::random::Random;
 
 /// Servers of one run, unless `LONGWIRE_SEEDS` says how many.
-const SEEDS: u64 = 1000;
+const SEEDS: u64 = 1500;
 /// Things that happen in each.
 const STEPS: usize = 300;
 /// Publications of a back end in a row: more than may wait for a client that is slow.
 const BURST: usize = 2 * SET_ASIDE_FRAMES_MAX;
+/// Longer than what is not acknowledged waits to be sent again.
+const AGAIN: Duration = Duration::from_secs(90);
 /// Longer than any stream lives without its members.
 const EVER: Duration = Duration::from_secs(700);
 
@@ -55,6 +59,8 @@ struct World {
     kept: BTreeMap<String, handler::Retention>,
     /// A user has one connection at most.
     is_single: bool,
+    /// Others take over from it.
+    is_upgraded: bool,
 }
 
 impl World {
@@ -82,6 +88,7 @@ impl World {
             clients,
             slow: random.one_in(2).then(|| random.below(shape.shard_count)),
             network: Network::new(shape, seed, &settings),
+            is_upgraded: random.one_in(3),
             is_single: personal.is_some_and(|personal| personal.is_single),
             random,
             ledger: Ledger::default(),
@@ -111,6 +118,7 @@ impl World {
                     client.drop_line(random.one_in(2), network);
                 }
             }
+            _ if self.is_upgraded && random.one_in(4) => self.upgrade(),
             _ => self.publish(),
         }
         self.network.check_bounds(self.clients.len() * (CHANNELS.len() + BY_SERVER.len()));
@@ -129,6 +137,46 @@ impl World {
             deliveries: 1 + random.below(16),
         };
         network.turn(shard, budget);
+    }
+
+    /// Another process takes over, with another number of shards; sometimes nothing becomes of it.
+    fn upgrade(&mut self) {
+        // In a crowd it takes so many turns that handshakes would be late.
+        let pause_ms = if self.clients.len() < 100 { 10 } else { 2 };
+        self.network.freeze();
+        for round in 0.. {
+            assert!(round < 100_000, "it never stands still");
+            if self.network.has_settled() {
+                break;
+            }
+            let Self { random, network, ledger, clients, .. } = self;
+            network.advance(Duration::from_millis(random.below(pause_ms) as u64));
+            let index = random.below(clients.len());
+            let client = &mut clients[index];
+            match random.below(16) {
+                0..3 => _ = client.read(1 + random.below(8192), network, ledger),
+                3 if client.is_connected() => client.act(&CHANNELS, random, network, ledger),
+                4 if random.one_in(4) => client.drop_line(random.one_in(2), network),
+                _ => self.turn(),
+            }
+        }
+        let Self { random, network, ledger, slow, .. } = self;
+        if random.one_in(8) {
+            ledger.counts.upgrades_given_up += 1;
+            return network.thaw();
+        }
+        let shard_count = 1 + random.below(3);
+        match network.hand_over(shard_count, random) {
+            Ok(()) => {
+                ledger.counts.upgrades += 1;
+                *slow = slow.filter(|shard| *shard < shard_count);
+            }
+            Err(Unfit::Channels) => {
+                ledger.counts.upgrades_refused += 1;
+                network.thaw();
+            }
+            Err(why) => panic!("it must fit there: {why:?}"),
+        }
     }
 
     /// A back end publishes, sometimes much in one channel.
@@ -171,17 +219,27 @@ impl World {
     fn is_calm_round(&mut self) -> bool {
         let Self { random, network, clients, ledger, .. } = self;
         let mut is_calm = true;
+        let is_crowd = clients.len() >= 100;
+        let mut is_coming = false;
         for client in clients {
             if !client.is_connected() && !client.is_replaced {
-                client.connect(random.below(network.shard_count()), network, ledger);
-                is_calm = false;
+                is_coming = true;
+                // As the official ones, at a time of its own: a few that come back in one tick, and
+                // tell each other of it, can be too much for all of them, every time. Where there
+                // are many they are not told.
+                if is_crowd || random.one_in(4) {
+                    client.connect(random.below(network.shard_count()), network, ledger);
+                }
             }
             is_calm &= !client.read(usize::MAX, network, ledger);
         }
         for shard in 0..network.shard_count() {
             network.turn(shard, Budget::ALL);
         }
-        is_calm && !network.is_busy()
+        if is_coming && !is_crowd {
+            network.advance(JOINS_TICK);
+        }
+        is_calm && !is_coming && !network.is_busy()
     }
 
     /// Everybody leaves.
@@ -266,6 +324,35 @@ impl World {
         }
     }
 
+    /// What users have not acknowledged comes until they have, and then no more.
+    fn settle_owed(&mut self) {
+        let owed = &mut self.ledger.owed;
+        if owed.heard.is_empty() {
+            return;
+        }
+        owed.settled = std::mem::take(&mut owed.answered);
+        for _ in 0..2 {
+            self.network.advance(AGAIN);
+            self.calm_down();
+            let Self { clients, network, ledger, .. } = self;
+            for client in clients {
+                client.acknowledge(network, ledger);
+            }
+            self.calm_down();
+            let owed = &mut self.ledger.owed;
+            owed.settled.append(&mut owed.answered);
+        }
+        let has_user = |user| {
+            let own = self.clients.iter().filter(|client| client.user == Some(user));
+            own.flat_map(Client::inside).any(|(channel, _)| channel == OWED)
+        };
+        let owed = &self.ledger.owed;
+        for (user, id) in owed.heard.difference(&owed.said) {
+            assert!(!has_user(user), "{user} was never asked again for {id}");
+        }
+        assert_eq!(self.network.lost_count(), 0, "nothing was to be given up");
+    }
+
     /// Everybody asks who is where it is.
     fn look_around(&mut self) {
         let Self { clients, network, .. } = self;
@@ -291,6 +378,7 @@ fn live(seed: u64, crowd: u64, steps: usize) -> Counts {
     if crowd == 0 {
         world.look_around();
         world.judge();
+        world.settle_owed();
     }
     world.empty();
     let counters = world.network.counters();

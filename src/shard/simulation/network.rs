@@ -2,74 +2,38 @@
 //! turns that the simulation deals out, with clients' bytes in queues of a few kilobytes.
 
 mod bounds;
+mod estate;
+mod hand_over;
+mod node;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::core::{Core, Effect, Turn};
-use super::super::listeners::Newcomer;
+use self::node::{Node, Pipe, Report};
 use super::super::message::Message;
-use super::super::outbound::Send;
-use super::super::ready::Rank;
 use super::super::session_settings::SessionSettings;
 use super::super::sessions::Sessions;
-use super::super::slab::Index;
-use super::super::{BackEnd, Channels, Jobs, Seats, Settings};
+use super::super::{BackEnd, Channels, Core, Jobs, LiveSettings, Seats, Settings};
 use super::ledger::Position;
 use crate::address::SocketPeer;
 use crate::config::Config;
 use crate::handler::{Handler, Keep, MessageKind};
 use crate::hub::{StreamBounds, Streams};
 use crate::mesh::{Class, Member};
-use crate::metrics::Counters;
-use crate::ring::{Batch, Operation, Received, Token};
+use crate::metrics::{Counters, Totals};
+use crate::ring::Received;
 use crate::sys::bell::Bell;
 use crate::sys::clock;
 
-/// Bytes of a turn's arena: small, so that frames of their own are needed too.
-const ARENA_BYTES: usize = 4 * 1024;
 /// Connections on one shard at the same time.
 const SEATS: u32 = 4096;
 
 /// One connection as its client sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Link {
-    pub(super) shard: usize,
     number: u64,
-}
-
-/// What the kernel would hold of one connection.
-struct Pipe {
-    token: Token,
-    to_shard: VecDeque<u8>,
-    to_client: Vec<u8>,
-    /// Bytes that may wait for the client.
-    room_bytes: usize,
-    is_room_watched: bool,
-    /// The client has left: with a FIN, or with a reset.
-    left: Option<Received>,
-    /// Nothing follows what waits for the client.
-    is_over: bool,
-}
-
-/// What a shard's ring would report.
-enum Report {
-    Readable { half_closed: bool },
-    Ended { operation: Operation, result: i32 },
-    Room,
-    SendFailed(i32),
-}
-
-struct Node {
-    core: Core<Sessions>,
-    sessions: Sessions,
-    batch: Batch,
-    pipes: BTreeMap<u64, Pipe>,
-    /// By slot, the pipe of the connection in it.
-    numbers: BTreeMap<u32, u64>,
-    reports: Vec<(Token, Report)>,
 }
 
 /// What the shards of one server are like.
@@ -111,23 +75,43 @@ pub(super) struct Network {
     now: Instant,
     next_number: u64,
     shape: Shape,
+    seed: u64,
+    settings: SessionSettings,
+    live: LiveSettings,
+    /// Processes that have handed over to the next.
+    handed_over_count: u64,
+    /// What they have counted.
+    inherited: Totals,
+    /// Connections that had ended in one of them, as their clients see them.
+    over: BTreeMap<u64, Pipe>,
     /// One socket to lend to all connections: nobody reads or writes it.
     socket: OwnedFd,
 }
 
-impl Network {
-    /// Shards that are to be like this.
-    pub(super) fn new(shape: Shape, seed: u64, settings: &SessionSettings) -> Self {
+/// The shards of one process, and the control thread's end of their mesh.
+struct Process {
+    nodes: Vec<Node>,
+    control: Member<Message>,
+}
+
+impl Process {
+    /// Shards that are to be like this, at this time.
+    fn new(
+        shape: Shape,
+        seed: u64,
+        settings: &SessionSettings,
+        live: &LiveSettings,
+        now: Instant,
+    ) -> Self {
         let Shape { shard_count, mesh_slots, requests_max, streams, .. } = shape;
         let mut config = Config::new(([127, 0, 0, 1], 0).into());
         settings.configure(&mut config);
-        let make = Sessions::for_shards(settings.clone()).expect("they are valid");
+        let make = Sessions::following(live);
         let seats = Arc::new(Seats::new(shard_count, SEATS, SEATS * 8));
         let hasher = std::hash::RandomState::new();
         let mut members =
             crate::mesh::build_with_slots(shard_count + 1, mesh_slots).expect("a mesh");
         let control = members.pop().expect("there is one for it");
-        let now = clock::now();
         let nodes = members.into_iter().enumerate().map(|(number, mesh)| {
             let mut sessions = make(number);
             let routes = sessions.routes();
@@ -142,13 +126,29 @@ impl Network {
             let core = Core::new(settings, routes, channels, jobs, now, |_| SocketPeer::Local);
             Node::new(core, sessions)
         });
+        Self { nodes: nodes.collect(), control }
+    }
+}
+
+impl Network {
+    /// Shards that are to be like this.
+    pub(super) fn new(shape: Shape, seed: u64, settings: &SessionSettings) -> Self {
+        let live = LiveSettings::new(settings.clone()).expect("they are valid");
+        let now = clock::now();
+        let Process { nodes, control } = Process::new(shape, seed, settings, &live, now);
         Self {
-            nodes: nodes.collect(),
+            nodes,
             control,
-            back_end: BackEnd::new(shard_count),
+            back_end: BackEnd::new(shape.shard_count),
             now,
             next_number: 0,
             shape,
+            seed,
+            settings: settings.clone(),
+            live,
+            handed_over_count: 0,
+            inherited: Totals::default(),
+            over: BTreeMap::new(),
             socket: std::os::unix::net::UnixDatagram::unbound().expect("a socket").into(),
         }
     }
@@ -168,42 +168,50 @@ impl Network {
         self.next_number += 1;
         let socket = self.socket.try_clone().expect("a descriptor is left");
         self.nodes[shard].admit(number, socket, self.shape.room_bytes);
-        Link { shard, number }
+        Link { number }
+    }
+
+    /// The shard that has the connection.
+    fn node_of(&mut self, link: Link) -> Option<&mut Node> {
+        self.nodes.iter_mut().find(|node| node.pipes.contains_key(&link.number))
     }
 
     /// The client sends; nothing happens if the connection is gone.
     pub(super) fn send(&mut self, link: Link, bytes: &[u8]) {
-        let node = &mut self.nodes[link.shard];
-        let Some(pipe) = node.pipes.get_mut(&link.number) else { return };
-        pipe.to_shard.extend(bytes);
-        node.reports.push((pipe.token, Report::Readable { half_closed: false }));
+        if let Some(node) = self.node_of(link) {
+            node.pipe(link.number).to_shard.extend(bytes);
+            node.report_input(link.number);
+        }
     }
 
     /// The client leaves without a word: by a FIN or by a reset.
     pub(super) fn leave(&mut self, link: Link, is_reset: bool) {
-        let node = &mut self.nodes[link.shard];
-        let Some(pipe) = node.pipes.get_mut(&link.number) else { return };
+        self.over.remove(&link.number);
+        let Some(node) = self.node_of(link) else { return };
         let left = if is_reset { Received::Failed(libc::ECONNRESET) } else { Received::End };
+        let pipe = node.pipe(link.number);
         pipe.left = Some(left);
         pipe.is_over = true;
         pipe.to_client.clear();
         if std::mem::take(&mut pipe.is_room_watched) {
-            node.reports.push((pipe.token, Report::Room)); // for an error is news too
+            let token = pipe.token;
+            node.reports.push((token, Report::Room)); // for an error is news too
         }
-        node.reports.push((pipe.token, Report::Readable { half_closed: true }));
+        node.report_input(link.number);
     }
 
     /// The client reads at most `limit_bytes`; also whether nothing follows.
     pub(super) fn read(&mut self, link: Link, limit_bytes: usize) -> (Vec<u8>, bool) {
-        let node = &mut self.nodes[link.shard];
-        let Some(pipe) = node.pipes.get_mut(&link.number) else { return (Vec::new(), true) };
-        let count = pipe.to_client.len().min(limit_bytes);
-        let bytes: Vec<u8> = pipe.to_client.drain(..count).collect();
-        if count > 0 && pipe.is_room_watched {
-            pipe.is_room_watched = false;
-            node.reports.push((pipe.token, Report::Room));
+        if let Some(pipe) = self.over.get_mut(&link.number) {
+            return pipe.read(limit_bytes);
         }
-        let is_over = pipe.is_over && pipe.to_client.is_empty();
+        let Some(node) = self.node_of(link) else { return (Vec::new(), true) };
+        let pipe = node.pipe(link.number);
+        let (bytes, is_over) = pipe.read(limit_bytes);
+        if !bytes.is_empty() && std::mem::take(&mut pipe.is_room_watched) {
+            let token = pipe.token;
+            node.reports.push((token, Report::Room));
+        }
         (bytes, is_over)
     }
 
@@ -268,210 +276,26 @@ impl Network {
 
     /// What all shards have counted together.
     pub(super) fn counters(&self) -> Counters {
-        let mut sum = Counters::default();
+        let mut sum = self.inherited.counters.clone();
         for node in &self.nodes {
             sum += &node.core.counted().counters;
         }
         sum
     }
 
+    /// Publications that went unacknowledged, in this process.
+    pub(super) fn lost_count(&self) -> u64 {
+        let counts = self.nodes.iter().map(|node| node.core.channels.home.outstanding.counters());
+        counts.map(|counters| counters.lost + counters.unretained).sum()
+    }
+
     /// Whether any shard has something to do that waits for nobody.
     pub(super) fn is_busy(&self) -> bool {
         self.nodes.iter().any(|node| {
-            node.core.channels.is_behind() || node.core.has_work() || !node.reports.is_empty()
+            node.core.channels.is_behind()
+                || node.core.has_work()
+                || !node.reports.is_empty()
+                || node.unwatched.is_some()
         })
     }
-}
-
-impl Node {
-    fn new(core: Core<Sessions>, sessions: Sessions) -> Self {
-        Self {
-            core,
-            sessions,
-            batch: Batch::new(ARENA_BYTES),
-            pipes: BTreeMap::new(),
-            numbers: BTreeMap::new(),
-            reports: Vec::new(),
-        }
-    }
-
-    fn parts(&mut self) -> (Turn<'_, Sessions>, &mut Sessions) {
-        (Turn { core: &mut self.core, batch: &mut self.batch }, &mut self.sessions)
-    }
-
-    fn admit(&mut self, number: u64, socket: OwnedFd, room_bytes: usize) {
-        self.apply_effects();
-        let _taken = self.core.admit(Newcomer::new(socket, false));
-        let mut effects = Vec::new();
-        self.core.take_effects(&mut effects);
-        let [(serial, Effect::Watch(index))] = effects[..] else { panic!("no seat: {effects:?}") };
-        self.numbers.insert(index.as_u32(), number);
-        self.pipes.insert(
-            number,
-            Pipe {
-                token: Token::new(Operation::Readable, serial, index.as_u32()),
-                to_shard: VecDeque::new(),
-                to_client: Vec::new(),
-                room_bytes,
-                is_room_watched: false,
-                left: None,
-                is_over: false,
-            },
-        );
-    }
-
-    /// The same order of things as in the loop that carries a shard.
-    fn turn(&mut self, now: Instant, budget: Budget) {
-        self.core.set_now(now);
-        for (token, report) in std::mem::take(&mut self.reports) {
-            self.take_report(token, &report);
-        }
-        self.parts().0.settle();
-        self.batch = Batch::new(ARENA_BYTES);
-        self.core.release();
-        let (mut turn, sessions) = self.parts();
-        turn.tell_endings(sessions);
-        self.take_messages(budget.messages);
-        self.core.catch_up();
-        let (mut turn, sessions) = self.parts();
-        turn.announce(sessions, 1024);
-        if !self.core.channels.fanout.has_announcements() {
-            self.read(budget);
-        }
-        let (mut turn, sessions) = self.parts();
-        turn.announce(sessions, 1024);
-        turn.expire(sessions, &mut 1024);
-        turn.fan_out(sessions, budget.deliveries);
-        self.apply_effects();
-        self.flush();
-    }
-
-    fn take_report(&mut self, token: Token, report: &Report) {
-        match *report {
-            Report::Readable { half_closed } => self.core.readable(token, half_closed),
-            Report::SendFailed(result) => self.parts().0.send_failed(token, result),
-            Report::Room => {
-                self.core.poll_ended(of(Operation::Writable, token), i32::from(libc::POLLOUT));
-                self.parts().0.writable(token);
-            }
-            Report::Ended { operation, result } => {
-                self.core.poll_ended(of(operation, token), result);
-                if operation == Operation::Writable {
-                    self.parts().0.writable(token);
-                }
-            }
-        }
-    }
-
-    fn take_messages(&mut self, budget: usize) {
-        for _ in 0..budget {
-            let Some(received) = self.core.channels.mesh.receive() else { return };
-            let (mut turn, sessions) = self.parts();
-            turn.take(sessions, received.from, received.message.checked());
-        }
-    }
-
-    fn read(&mut self, budget: Budget) {
-        for rank in [Rank::Known, Rank::New] {
-            for _ in 0..self.core.ready_count(rank).min(budget.reads) {
-                self.read_next(rank, budget.read_bytes);
-            }
-        }
-    }
-
-    fn read_next(&mut self, rank: Rank, bytes_max: usize) {
-        let Some(entry) = self.core.next_ready(rank) else { return };
-        let number = self.numbers[&entry.index.as_u32()];
-        let pipe = self.pipes.get_mut(&number).expect("a connection has its pipe");
-        let count = pipe.to_shard.len().min(bytes_max);
-        let mut buffer: Vec<u8> = pipe.to_shard.drain(..count).collect();
-        // A buffer as long as what was read: there may be more.
-        let received = match (count, pipe.left) {
-            (0, left) => left.unwrap_or(Received::Nothing),
-            (count, _) => Received::Bytes(count),
-        };
-        let (mut turn, sessions) = self.parts();
-        let serviced = turn.received(sessions, entry.index, received, &mut buffer);
-        if serviced.again {
-            self.core.ready_again(entry, serviced.cost);
-        }
-    }
-
-    fn apply_effects(&mut self) {
-        let mut effects = Vec::new();
-        self.core.take_effects(&mut effects);
-        for (serial, effect) in effects {
-            let (Effect::Watch(index)
-            | Effect::WatchWritable(index)
-            | Effect::EndRoomPoll(index)
-            | Effect::ShutWrite(index)
-            | Effect::Shut(index)
-            | Effect::Detach(index)) = effect;
-            if self.core.serial(index) == serial {
-                self.apply(index, effect);
-            }
-        }
-    }
-
-    fn apply(&mut self, index: Index, effect: Effect) {
-        let pipe = self.pipes.get_mut(&self.numbers[&index.as_u32()]).expect("it lives");
-        let token = pipe.token;
-        let cancelled = |operation| Report::Ended { operation, result: -libc::ECANCELED };
-        match effect {
-            Effect::Watch(_) => {
-                let half_closed = pipe.left.is_some();
-                self.reports.push((token, Report::Readable { half_closed }));
-            }
-            Effect::WatchWritable(_) => {
-                pipe.is_room_watched = pipe.to_client.len() >= pipe.room_bytes;
-                if !pipe.is_room_watched {
-                    self.reports.push((token, Report::Room));
-                }
-            }
-            Effect::EndRoomPoll(_) => self.reports.push((token, cancelled(Operation::Writable))),
-            Effect::ShutWrite(_) => pipe.is_over = true,
-            Effect::Shut(_) | Effect::Detach(_) => {
-                pipe.is_over = true;
-                pipe.is_room_watched = false;
-                // What it reported before its end is of nobody's.
-                let is_room = |report: &(Token, Report)| {
-                    report.0 == token && matches!(report.1, Report::Room)
-                };
-                self.reports.retain(|report| !is_room(report));
-                for operation in self.core.armed(index) {
-                    self.reports.push((token, cancelled(operation)));
-                }
-            }
-        }
-    }
-
-    /// The sends of the turn, as a kernel takes them: as far as there is room.
-    fn flush(&mut self) {
-        let mut sends = Vec::new();
-        self.parts().0.flush(&mut sends);
-        for Send { index, piece, token } in sends {
-            let number = self.numbers[&index.as_u32()];
-            let pipe = self.pipes.get_mut(&number).expect("a connection has its pipe");
-            let bytes = self.batch.bytes(piece);
-            if pipe.left.is_some() {
-                // A socket that is closed answers with a reset.
-                self.reports.push((token, Report::SendFailed(-libc::EPIPE)));
-                continue;
-            }
-            let room_bytes = pipe.room_bytes.saturating_sub(pipe.to_client.len());
-            let count = bytes.len().min(room_bytes);
-            pipe.to_client.extend_from_slice(&bytes[..count]);
-            if count < bytes.len() {
-                let count = i32::try_from(count).expect("a few kilobytes");
-                let result = if count == 0 { -libc::EAGAIN } else { count };
-                self.reports.push((token, Report::SendFailed(result)));
-            }
-        }
-        self.core.channels.mesh.flush(|_| {});
-    }
-}
-
-/// The same connection's token for another operation.
-fn of(operation: Operation, token: Token) -> Token {
-    Token::new(operation, token.generation(), token.index())
 }

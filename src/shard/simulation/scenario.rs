@@ -12,14 +12,18 @@ use crate::handler;
 use crate::hub::StreamBounds;
 use crate::limits::REQUESTS_WAITING_MAX;
 use crate::session::random::Random;
-use crate::session::{ChannelOptions, Overflow, PersonalChannel, RecoveryMode, Retention, Rules};
+use crate::session::{
+    AckPolicy, ChannelOptions, Overflow, PersonalChannel, RecoveryMode, Retention, Rules,
+};
 use crate::shard::SessionSettings;
 use crate::token::{HmacKey, TokenRules};
 
 /// Channels that clients come to: without positions; with positions and room for all, for few, and
-/// for the latest only; and those where a slow client misses some, or all but the latest.
-pub(super) const CHANNELS: [&str; 9] =
-    ["a", "b", "kept:a", "kept:b", "brief:a", "cache:a", "lossy:a", "latest:a", "latest:b"];
+/// for the latest only; those where a slow client misses some, or all but the latest; and one whose
+/// publications users acknowledge.
+pub(super) const CHANNELS: [&str; 10] =
+    ["a", "b", "kept:a", "kept:b", "brief:a", "cache:a", "lossy:a", "latest:a", "latest:b", OWED];
+pub(super) const OWED: &str = "owed:a";
 /// Channels that tokens put their bearers into, and the users' own.
 pub(super) const BY_SERVER: [&str; 8] =
     ["s", "kept:s", "#ann", "#bob", "#cid", "own:#ann", "own:#bob", "own:#cid"];
@@ -123,6 +127,7 @@ fn rules(random: &mut Random, is_told: bool) -> Rules {
         ("cache", cache),
         ("lossy", losing(Overflow::DropOldest)),
         ("latest", latest),
+        ("owed", ChannelOptions { acknowledged: Some(OWED_POLICY), ..keeping(10_000) }),
     ];
     let personal_channel = random.one_in(2).then(|| PersonalChannel {
         namespace: random.one_of(&["", "own"]).to_owned(),
@@ -136,6 +141,10 @@ fn rules(random: &mut Random, is_told: bool) -> Rules {
         ..Rules::default()
     }
 }
+
+/// Nothing is given up.
+const OWED_POLICY: AckPolicy =
+    AckPolicy { publications_max: 10_000, bytes_max: 1 << 24, ttl_s: 86_400 };
 
 const KEY: &[u8] = b"a key of the simulation";
 

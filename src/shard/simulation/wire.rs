@@ -41,6 +41,7 @@ const SUBSCRIBE: &[Field] = &[
 const CONNECT: &[Field] = &[Field(1, "token", Text), Field(3, "subs", Kind::Map(SUBSCRIBE))];
 const PUBLISH: &[Field] = &[Field(1, "channel", Text), Field(2, "data", Data)];
 const HISTORY: &[Field] = &[Field(1, "channel", Text), Field(7, "limit", Number)];
+const RPC: &[Field] = &[Field(1, "data", Data), Field(2, "method", Text)];
 const COMMAND: &[Field] = &[
     Field(1, "id", Number),
     Field(4, "connect", One(CONNECT)),
@@ -50,12 +51,18 @@ const COMMAND: &[Field] = &[
     Field(8, "presence", One(CHANNEL)),
     Field(9, "presence_stats", One(CHANNEL)),
     Field(10, "history", One(HISTORY)),
+    Field(13, "rpc", One(RPC)),
 ];
 
 const INFO: &[Field] = &[Field(1, "user", Text), Field(2, "client", Text)];
 const ERROR: &[Field] = &[Field(1, "code", Number), Field(2, "message", Text)];
-const PUBLICATION: &[Field] =
-    &[Field(4, "data", Data), Field(5, "info", One(INFO)), Field(6, "offset", Number)];
+const TAG: &[Field] = &[Field(1, "name", Text), Field(2, "value", Text)];
+const PUBLICATION: &[Field] = &[
+    Field(4, "data", Data),
+    Field(5, "info", One(INFO)),
+    Field(6, "offset", Number),
+    Field(7, "tags", Many(TAG)),
+];
 const SUBSCRIBED: &[Field] = &[
     Field(3, "recoverable", Flag),
     Field(6, "epoch", Text),
@@ -91,7 +98,15 @@ const REPLY: &[Field] = &[
     Field(9, "presence", One(&[Field(1, "presence", Kind::Map(INFO))])),
     Field(10, "presence_stats", One(&[Field(1, "num_clients", Number)])),
     Field(11, "history", One(READ)),
+    Field(13, "rpc", One(&[Field(1, "data", Data)])),
 ];
+
+/// A tag of a publication, in whichever format it came.
+pub(super) fn tag<'a>(publication: &'a Value, name: &str) -> Option<&'a str> {
+    let tags = publication.get("tags")?;
+    let of_list = |list: &'a Vec<Value>| list.iter().find(|tag| tag["name"] == name)?.get("value");
+    tags.as_array().map_or_else(|| tags.get(name), of_list)?.as_str()
+}
 
 /// Commands as one frame.
 pub(super) fn frame(form: Form, commands: &[Value]) -> Vec<u8> {
