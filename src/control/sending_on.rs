@@ -27,14 +27,17 @@ use crate::limits::HTTP_SENT_ON_TIMEOUT;
 /// A line of the PROXY protocol that names nobody.
 const NOBODY: &[u8] = b"PROXY UNKNOWN\r\n";
 
-/// Headers that are about one connection, or about how a body is framed on it.
-const OF_THE_CONNECTION: [HeaderName; 6] = [
+/// Headers that are about one connection, or about how a body is framed on it, whether `Connection`
+/// names them or not.
+const OF_THE_CONNECTION: [HeaderName; 8] = [
     header::CONNECTION,
     header::CONTENT_LENGTH,
     header::EXPECT,
     header::TE,
     header::TRANSFER_ENCODING,
+    header::UPGRADE,
     HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
 ];
 
 /// Why there is no answer.
@@ -89,8 +92,14 @@ fn request(head: &Parts, body: &[u8]) -> Request<Body> {
     request
 }
 
+/// Leaves what is for the other end: neither what every server knows to be for this connection
+/// only, nor what `Connection` says is (RFC 9110 § 7.6.1).
 fn strip(headers: &mut HeaderMap) {
-    for name in &OF_THE_CONNECTION {
+    let said = headers.get_all(header::CONNECTION).iter().map(HeaderValue::as_bytes);
+    let options = said.flat_map(|value| value.split(|byte| *byte == b','));
+    let named: Vec<HeaderName> =
+        options.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect();
+    for name in named.iter().chain(&OF_THE_CONNECTION) {
         headers.remove(name);
     }
 }
@@ -179,11 +188,17 @@ mod tests {
             .header("host", "a")
             .header("x-api-key", "key")
             .header("transfer-encoding", "chunked")
-            .header("connection", "keep-alive");
+            .header("connection", "keep-alive, X-Hop")
+            .header("connection", "x-other ,")
+            .header("x-hop", "1")
+            .header("x-other", "2")
+            .header("upgrade", "h2c");
         let (head, ()) = request.body(()).unwrap().into_parts();
         let told = match send_on(address, &head, b"{}").await {
             Ok(response) => {
                 assert!(!response.headers().contains_key(header::CONNECTION));
+                assert!(!response.headers().contains_key("x-back"), "it is of that connection");
+                assert!(response.headers().contains_key("x-end") || response.status() == 200);
                 let status = response.status();
                 let body = to_bytes(response.into_body(), 100).await.unwrap();
                 Ok(format!("{status} {}", str::from_utf8(&body).unwrap()))
@@ -195,7 +210,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_other_process_has_the_whole_request_and_the_client_its_answer() {
-        let answer = b"HTTP/1.1 207 x\r\nConnection: close\r\nContent-Length: 5\r\n\r\nthere";
+        let answer = b"HTTP/1.1 207 x\r\nConnection: close, x-back\r\nX-Back: 1\r\nX-End: 2\r\n\
+            Content-Length: 5\r\n\r\nthere";
         for is_proxied in [false, true] {
             let (heard, told) = sent(is_proxied, answer).await;
             assert_eq!(told.unwrap(), "207 Multi-Status there");
@@ -204,7 +220,9 @@ mod tests {
             for header in ["x-api-key: key", "host: a", "content-length: 2", "connection: close"] {
                 assert!(heard.contains(&format!("\r\n{header}\r\n")), "{header}: {heard}");
             }
-            assert!(!heard.contains("chunked"), "{heard}");
+            for header in ["chunked", "x-hop", "x-other", "upgrade"] {
+                assert!(!heard.contains(header), "{header}: {heard}");
+            }
         }
     }
 
