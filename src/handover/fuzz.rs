@@ -1,6 +1,6 @@
 //! What fuzzers run: bytes of another process are an item or an error, and cost what they are.
 
-use super::{Source, Word};
+use super::{Bequest, Source, Word};
 
 /// Random bytes as words and as the messages of a shard.
 pub fn fuzz_handover(data: &[u8]) {
@@ -11,6 +11,13 @@ pub fn fuzz_handover(data: &[u8]) {
     for (number, part) in data.chunks(37).enumerate() {
         source.feed(part, [number]);
         while let Ok(Some(_)) = source.next_item() {}
+    }
+}
+
+/// Random bytes as what the control thread of another process leaves.
+pub fn fuzz_bequest(data: &[u8]) {
+    if let Ok(bequest) = Bequest::decode(data) {
+        assert_eq!(Bequest::decode(&bequest.encode()), Ok(bequest));
     }
 }
 
@@ -27,7 +34,8 @@ mod tests {
             let mut sink = crate::handover::Sink::<u8>::default();
             sink.listener(0, 0);
             let start = sink.message().unwrap().0.to_vec();
-            fuzz_handover(&[start, data].concat());
+            fuzz_handover(&[start, data.clone()].concat());
+            fuzz_bequest(&data);
         }
     }
 }

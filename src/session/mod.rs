@@ -26,6 +26,8 @@ mod effects;
 mod entrances;
 mod entry;
 mod extra;
+#[doc(hidden)]
+pub mod fuzz;
 mod grants;
 mod hooks;
 mod lifetimes;
