@@ -30,6 +30,9 @@ pub(super) struct Estate {
     crowd: u32,
     /// The last channel whose mailboxes were left.
     mailboxes: Option<Arc<str>>,
+    /// Of the channel behind it, the last publication and the last user's mailbox that were.
+    owed: Option<u64>,
+    user: Option<Arc<str>>,
     loss: u64,
 }
 
@@ -59,13 +62,35 @@ impl Home {
                 return Some((Heirloom::Crowd(channel, crowd), next));
             }
         }
-        let estate = Estate { crowd: self.attendance.places(), ..estate };
-        if let Some(channel) = self.outstanding.channel_after(estate.mailboxes.as_deref()) {
-            let heirloom = Heirloom::Mailboxes(channel, &self.outstanding, self.now_ms);
-            return Some((heirloom, Estate { mailboxes: Some(Arc::clone(channel)), ..estate }));
+        let mut estate = Estate { crowd: self.attendance.places(), ..estate };
+        while let Some(channel) = self.outstanding.channel_after(estate.mailboxes.as_deref()) {
+            if let Some(left) = self.heirloom_of(channel, &estate) {
+                return Some(left);
+            }
+            let mailboxes = Some(Arc::clone(channel));
+            estate = Estate { mailboxes, owed: None, user: None, ..estate };
         }
         let (loss, channel, user, count) = self.outstanding.loss_after(estate.loss)?;
         Some((Heirloom::Loss { channel, user, count }, Estate { loss, ..estate }))
+    }
+
+    /// The next of a channel's publications that users have not acknowledged, or of their
+    /// mailboxes.
+    fn heirloom_of<'a>(
+        &'a self,
+        channel: &'a str,
+        estate: &Estate,
+    ) -> Option<(Heirloom<'a>, Estate)> {
+        let (outstanding, now_ms) = (&self.outstanding, self.now_ms);
+        if let Some((id, age_ms, frame)) = outstanding.retained(channel, estate.owed, now_ms).next()
+        {
+            let next = Estate { owed: Some(id), ..estate.clone() };
+            return Some((Heirloom::Owed { channel, id, age_ms, frame }, next));
+        }
+        let after = estate.user.as_deref();
+        let (user, mailbox) = outstanding.mailboxes(channel, after, now_ms).next()?;
+        let next = Estate { user: Some(Arc::clone(user)), ..estate.clone() };
+        Some((Heirloom::Mailbox { channel, user, mailbox }, next))
     }
 
     /// Takes a stream over; false if there is no room for it.

@@ -2,21 +2,30 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
-
 use super::attendance::Attendant;
 use super::home::Link;
 use crate::handler::Present;
 use crate::handover::{self, Sink};
-use crate::hub::{CarriedMailbox, CarriedStream, Outstanding};
+use crate::hub::{CarriedMailbox, CarriedStream};
 use crate::ring::Frame;
 
 /// It, and the channel that it belongs to.
 pub(super) enum Heirloom<'a> {
     Stream(handover::Stream, Vec<&'a Frame>),
     Crowd(&'a str, &'a [(Attendant, Present)]),
-    /// All of a channel's, at this time of the home's.
-    Mailboxes(&'a Arc<str>, &'a Outstanding<Frame, Link>, u64),
+    /// One of a channel's publications that users have not acknowledged, with its id and its age.
+    Owed {
+        channel: &'a str,
+        id: u64,
+        age_ms: u64,
+        frame: &'a Frame,
+    },
+    /// One of its users' mailboxes.
+    Mailbox {
+        channel: &'a str,
+        user: &'a str,
+        mailbox: CarriedMailbox<Link>,
+    },
     Loss {
         channel: &'a str,
         user: &'a str,
@@ -36,8 +45,10 @@ impl<'a> Heirloom<'a> {
     pub(super) fn channel(&self) -> &str {
         match self {
             Self::Stream(stream, _) => &stream.channel,
-            Self::Crowd(channel, _) | Self::Loss { channel, .. } => channel,
-            Self::Mailboxes(channel, ..) => channel,
+            Self::Crowd(channel, _)
+            | Self::Owed { channel, .. }
+            | Self::Mailbox { channel, .. }
+            | Self::Loss { channel, .. } => channel,
         }
     }
 
@@ -55,14 +66,12 @@ impl<'a> Heirloom<'a> {
                     sink.present(&carried(channel, *name, present));
                 }
             }
-            Self::Mailboxes(channel, outstanding, now_ms) => {
-                for (id, age_ms, frame) in outstanding.retained(channel, *now_ms) {
-                    let (channel, frame) = (channel.to_string(), frame.to_vec());
-                    sink.owed(&handover::Owed { channel, id, age_ms, frame });
-                }
-                for (user, mailbox) in outstanding.mailboxes(channel, *now_ms) {
-                    sink.mailbox(&carried_mailbox(channel, user, &mailbox));
-                }
+            &Self::Owed { channel, id, age_ms, frame } => {
+                let (channel, frame) = (channel.to_owned(), frame.to_vec());
+                sink.owed(&handover::Owed { channel, id, age_ms, frame });
+            }
+            Self::Mailbox { channel, user, mailbox } => {
+                sink.mailbox(&carried_mailbox(channel, user, mailbox));
             }
             Self::Loss { channel, user, count } => {
                 let (channel, user) = ((*channel).to_owned(), (*user).to_owned());

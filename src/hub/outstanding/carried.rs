@@ -62,19 +62,29 @@ impl<F: Clone, L: Copy + Ord> Outstanding<F, L> {
         self.channels.range::<str, _>((behind, Bound::Unbounded)).next().map(|(name, _)| name)
     }
 
-    /// What the channel retains, the oldest first: id, age in milliseconds, publication.
-    pub fn retained(&self, channel: &str, now_ms: u64) -> impl Iterator<Item = (u64, u64, &F)> {
-        let log = self.channels.get(channel).into_iter().flat_map(|all| all.log.all());
+    /// What the channel retains behind this id, or all, the oldest first: id, age in milliseconds,
+    /// publication.
+    pub fn retained(
+        &self,
+        channel: &str,
+        after: Option<u64>,
+        now_ms: u64,
+    ) -> impl Iterator<Item = (u64, u64, &F)> {
+        let log = self.channels.get(channel).into_iter();
+        let log = log.flat_map(move |all| all.log.all_after(after));
         log.map(move |(id, kept)| (id, now_ms.saturating_sub(kept.since_ms), &kept.frame))
     }
 
-    /// The mailboxes of the channel, by their users.
+    /// The mailboxes of the channel behind that of this user, or all, by their users.
     pub fn mailboxes(
         &self,
         channel: &str,
+        after: Option<&str>,
         now_ms: u64,
-    ) -> impl Iterator<Item = (&str, CarriedMailbox<L>)> {
-        let users = self.channels.get(channel).into_iter().flat_map(|all| &all.users);
+    ) -> impl Iterator<Item = (&Arc<str>, CarriedMailbox<L>)> {
+        let behind = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let channels = self.channels.get(channel).into_iter();
+        let users = channels.flat_map(move |all| all.users.range::<str, _>(behind));
         users.map(move |(user, mailbox)| {
             let carried = CarriedMailbox {
                 policy: mailbox.policy,
@@ -84,7 +94,7 @@ impl<F: Clone, L: Copy + Ord> Outstanding<F, L> {
                 told: mailbox.told,
                 away_left_ms: mailbox.away_until_ms.saturating_sub(now_ms),
             };
-            (&**user, carried)
+            (user, carried)
         })
     }
 
@@ -226,10 +236,10 @@ mod tests {
         let mut after = Outstanding::new(bounds, 0);
         let mut channel = None;
         while let Some(name) = before.channel_after(channel) {
-            for (id, age_ms, frame) in before.retained(name, before_ms) {
+            for (id, age_ms, frame) in before.retained(name, None, before_ms) {
                 after.keep_again(name, id, (*frame, 10), after_ms - age_ms)?;
             }
-            for (who, carried) in before.mailboxes(name, before_ms) {
+            for (who, carried) in before.mailboxes(name, None, before_ms) {
                 let orders = after.take_over(name, &user(who), &carried, after_ms)?;
                 for (link, order) in carried.links.into_iter().zip(orders) {
                     if is_back(link) {
@@ -336,7 +346,7 @@ mod tests {
         assert_eq!(after.keep_again("a", u64::MAX, (0, 1), 0), Err(Untakable::Broken));
         assert_eq!(after.keep_again("a", 7, (0, 1), 0), Ok(()));
         assert_eq!(after.keep_again("a", 7, (0, 1), 0), Err(Untakable::Broken), "there twice");
-        let (_, mut carried) = before.mailboxes("a", 0).next().unwrap();
+        let (_, mut carried) = before.mailboxes("a", None, 0).next().unwrap();
         let ann = user("ann");
         assert_eq!(after.take_over("a", &ann, &carried, 0), Err(Untakable::Broken), "never kept");
         carried.places[0].id = 7;

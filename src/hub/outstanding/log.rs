@@ -145,9 +145,10 @@ impl<F> Log<F> {
         self.kept.get(&id).map(|kept| (kept.bytes, kept.since_ms))
     }
 
-    /// All that is here, the oldest first.
-    pub(super) fn all(&self) -> impl Iterator<Item = (u64, &Kept<F>)> {
-        self.kept.iter().map(|(id, kept)| (*id, kept))
+    /// What is here behind this one, or all, the oldest first.
+    pub(super) fn all_after(&self, id: Option<u64>) -> impl Iterator<Item = (u64, &Kept<F>)> {
+        let behind = id.map_or(Bound::Unbounded, Bound::Excluded);
+        self.kept.range((behind, Bound::Unbounded)).map(|(id, kept)| (*id, kept))
     }
 
     /// One that is held.
