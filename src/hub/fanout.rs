@@ -272,7 +272,9 @@ impl<F> Fanout<F> {
         let mut skips_left = limits::FANOUT_SKIPS_MAX;
         let (key, step) = loop {
             let key = self.turns.current(runs)?;
-            if let Some(step) = self.step(key) {
+            let member_count = at(&self.channels, key).member_count();
+            let is_allowed = self.turns.allow(member_count, runs);
+            if let Some(step) = is_allowed.then(|| self.step(key)).flatten() {
                 break (key, step);
             }
             skips_left -= 1;

@@ -2,6 +2,7 @@
 //!
 //! Invariant: every channel stands here at most once, and makes at most `share` sends before all
 //! others had their turn; the *long* ones, of many members, are passed over while they may not.
+//! Which those are is looked at when they come and whenever it is their turn: they grow meanwhile.
 
 use super::arena::Key;
 use crate::limits::{BACKLOGS_SPARE_MAX, FANOUT_LONG_MIN};
@@ -58,6 +59,15 @@ impl Turns {
             }
         }
         self.waiting.front().map(|place| place.key)
+    }
+
+    /// The current channel has so many members now; false if it may not send by that.
+    pub(super) fn allow(&mut self, member_count: u32, runs: Runs) -> bool {
+        let Some(place) = self.waiting.front_mut() else { return true };
+        self.long -= usize::from(place.is_long);
+        place.is_long = member_count >= FANOUT_LONG_MIN;
+        self.long += usize::from(place.is_long);
+        runs == Runs::All || !place.is_long
     }
 
     /// The current channel makes one of its sends.

@@ -206,3 +206,24 @@ fn channels_of_many_members_are_passed_over_while_they_may_not() {
     assert!(members.eq((FANOUT_LONG_MIN / 2..FANOUT_LONG_MIN).map(|one| (one, [1].as_slice()))));
     assert!(!fanout.has_work() && !fanout.has_long_work());
 }
+
+/// A channel that was short when it began to wait was served as a short one, however long it was
+/// when its turn came.
+#[test]
+fn a_channel_that_grows_while_it_waits_is_long_when_its_turn_comes() {
+    let mut fanout = fanout(2, FanoutBounds::default());
+    let grows = fill(&mut fanout, "grows", 0..1);
+    let stays = fill(&mut fanout, "stays", 0..1);
+    for id in [grows, stays] {
+        fanout.deliver(id, 1, 1).unwrap();
+    }
+    assert!(!fanout.has_long_work());
+    fill(&mut fanout, "grows", 1..FANOUT_LONG_MIN);
+    let served: Vec<_> =
+        std::iter::from_fn(|| Some(fanout.next_of(Runs::Short)?.channel)).collect();
+    assert_eq!(served, [stays]);
+    assert!(fanout.has_long_work() && !fanout.has_short_work());
+    fanout.deliver(grows, 2, 1).unwrap();
+    let frames: usize = drain(&mut fanout).iter().map(|(_, frames, _)| frames.len()).sum();
+    assert_eq!(frames, 1 + FANOUT_LONG_MIN as usize);
+}
