@@ -966,18 +966,23 @@ const _: () = assert!(
 /// hand-over may take, unless it is configured to take longer.
 pub const HTTP_HELD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Time for the answer of the process that has taken over: it asks its shards with
-/// [`ASK_TIMEOUT`], and one part of a batch after the other.
+/// Time for the answer of the process that has taken over to one command: it asks its shards with
+/// [`ASK_TIMEOUT`].
 pub const HTTP_SENT_ON_TIMEOUT: Duration = Duration::from_secs(10);
 const _: () = assert!(HTTP_SENT_ON_TIMEOUT.as_millis() > ASK_TIMEOUT.as_millis());
 
+/// The same for many commands in one request, which are asked one after the other: a dozen of them
+/// may be as late as one may be.
+pub const HTTP_SENT_ON_BATCH_TIMEOUT: Duration = Duration::from_secs(30);
+const _: () = assert!(HTTP_SENT_ON_BATCH_TIMEOUT.as_millis() > HTTP_SENT_ON_TIMEOUT.as_millis());
+
 /// Time for what is still being answered when another process has taken over: a body that has
 /// just begun to come, and its way there and back. Nobody waits for this process any more.
-pub const HTTP_LEAVE_TIMEOUT: Duration = Duration::from_secs(42);
+pub const HTTP_LEAVE_TIMEOUT: Duration = Duration::from_secs(62);
 const _: () = assert!(
     HTTP_LEAVE_TIMEOUT.as_millis()
         > HTTP_BODY_TIMEOUT.as_millis()
-            + HTTP_SENT_ON_TIMEOUT.as_millis()
+            + HTTP_SENT_ON_BATCH_TIMEOUT.as_millis()
             + LINGER_PERIOD_MAX.as_millis()
 );
 

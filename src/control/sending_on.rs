@@ -9,6 +9,7 @@
 //! client is told as for any other command whose answer is lost.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 use std::{fmt, io};
 
 use axum::body::Body;
@@ -22,7 +23,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::crossing::Address;
-use crate::limits::HTTP_SENT_ON_TIMEOUT;
+use crate::limits::{HTTP_SENT_ON_BATCH_TIMEOUT, HTTP_SENT_ON_TIMEOUT};
 
 /// A line of the PROXY protocol that names nobody.
 const NOBODY: &[u8] = b"PROXY UNKNOWN\r\n";
@@ -47,7 +48,7 @@ pub(super) enum SendOnError {
     Connect(io::Error),
     /// The connection broke.
     Broken(hyper::Error),
-    /// No answer within [`HTTP_SENT_ON_TIMEOUT`].
+    /// No answer within [`HTTP_SENT_ON_TIMEOUT`], or [`HTTP_SENT_ON_BATCH_TIMEOUT`].
     Late,
 }
 
@@ -74,10 +75,16 @@ pub(super) async fn send_on(
     body: &[u8],
 ) -> Result<Response, SendOnError> {
     let answering = answer(to, request(head, body));
-    let mut response =
-        timeout(HTTP_SENT_ON_TIMEOUT, answering).await.map_err(|_| SendOnError::Late)??;
+    let patience = patience(head);
+    let mut response = timeout(patience, answering).await.map_err(|_| SendOnError::Late)??;
     strip(response.headers_mut());
     Ok(response)
+}
+
+/// How long the answer to a request may take: longer where it is of many commands.
+fn patience(head: &Parts) -> Duration {
+    let is_of_many = ["/api", "/api/", "/api/batch"].contains(&head.uri.path());
+    if is_of_many { HTTP_SENT_ON_BATCH_TIMEOUT } else { HTTP_SENT_ON_TIMEOUT }
 }
 
 fn request(head: &Parts, body: &[u8]) -> Request<Body> {
@@ -243,5 +250,32 @@ mod tests {
     async fn an_answer_that_does_not_come_is_an_error() {
         let (_, told) = sent(false, b"HTTP/1.1 200 x\r\n").await;
         assert!(matches!(told, Err(SendOnError::Broken(_))), "{told:?}");
+    }
+
+    /// A batch asks one thing after the other: it had the time of one command for all of them.
+    #[tokio::test(start_paused = true)]
+    async fn many_commands_have_more_time_than_one_and_not_for_ever() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = Address::Tcp(listener.local_addr().unwrap(), false);
+        for (path, seconds, is_late) in
+            [("/api/info", 11, true), ("/api/batch", 11, false), ("/api/batch", 31, true)]
+        {
+            let request = Request::builder().method(Method::POST).uri(path);
+            let (head, ()) = request.body(()).unwrap().into_parts();
+            let sending = send_on(&address, &head, b"{}");
+            let answering = async {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let mut bytes = Vec::new();
+                while !bytes.ends_with(b"{}") {
+                    assert!(socket.read_buf(&mut bytes).await.unwrap() > 0);
+                }
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                // Who has waited for too long is gone.
+                let answer = b"HTTP/1.1 200 x\r\nContent-Length: 0\r\n\r\n";
+                let _gone = socket.write_all(answer).await;
+            };
+            let (told, ()) = tokio::join!(sending, answering);
+            assert_eq!(matches!(told, Err(SendOnError::Late)), is_late, "{path} {told:?}");
+        }
     }
 }
