@@ -287,7 +287,9 @@ impl Serving {
         if matches!(self.life, Life::Stopping { .. }) {
             return LOOK;
         }
-        if self.upgrade.has_waiting() {
+        // A round that was turned away is asked for again.
+        let is_turned_away = self.upgrade.wants_bequest() && self.last_counts.is_none();
+        if self.upgrade.has_waiting() || is_turned_away {
             return HANDED_PAUSE;
         }
         let deadlines = [self.rounds.deadline(), self.upgrade.deadline(), self.watchdog.deadline()];
@@ -509,6 +511,9 @@ impl Serving {
         self.reporting.give_up();
         self.count_others();
         self.snapshot.counters += &self.counters;
+        // What the processes before it have counted is in all of its counts, the last as well.
+        self.snapshot.counters += &self.rounds.inherited.counters;
+        self.snapshot.details += &self.rounds.inherited.details;
         self.snapshot.log();
         self.snapshot
     }
@@ -554,6 +559,23 @@ mod tests {
                 tokio::time::timeout(Duration::from_mins(1), Box::pin(serving.run())).await;
             stopped.expect("it stops by itself")
         })
+    }
+
+    /// The last counts of a process were its own alone, other than all that it had told before.
+    #[test]
+    fn the_last_counts_of_a_process_go_on_from_those_it_has_inherited() {
+        let config = Config { shards: Some(1), ..Config::new(([127, 0, 0, 1], 0).into()) };
+        let (mut control, commands) = Control::start(config, false, None, |_| Silent).unwrap();
+        control.bequest.counts = vec![("opened".to_owned(), 5)];
+        commands.send(Command::Stop).unwrap();
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let stopped = runtime.enable_all().build().unwrap().block_on(async {
+            let serving = Serving::new(control, None, None, Hooks::default()).unwrap();
+            let stopped =
+                tokio::time::timeout(Duration::from_mins(1), Box::pin(serving.run())).await;
+            stopped.expect("it was told to stop")
+        });
+        assert_eq!((stopped.counters.opened, stopped.forced), (5, false));
     }
 
     /// A site that ended left a server behind that took requests and answered none.

@@ -449,7 +449,7 @@ impl Upgrade {
             .places
             .iter()
             .map(|place| handover::Place { address: place.address, is_proxied: place.proxied });
-        let offer = Word::Offer(Offer {
+        let offer = Offer {
             build: env!("CARGO_PKG_VERSION").to_owned(),
             shards: u16::try_from(hands.pass.len()).expect("SHARDS_MAX is below"),
             places: places.collect(),
@@ -457,12 +457,8 @@ impl Upgrade {
             heritage: succession.heritage.clone(),
             has_bequest: true,
             unix: hands.unix.iter().map(|one| one.path().as_os_str().as_bytes().to_vec()).collect(),
-        });
-        let offer = offer.encode();
-        if offer.len() > HANDED_WORD_BYTES_MAX {
-            let why = "what the application leaves to the next process is too long";
-            return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, why));
-        }
+        };
+        let offer = encoded(offer)?;
         let unix = hands.unix.iter().map(UnixShare::socket);
         let with: Vec<_> = unix.chain(hands.internal).collect();
         fdpass::send(&ours, &offer, &with).map_err(|_| std::io::ErrorKind::BrokenPipe)?;
@@ -584,6 +580,25 @@ impl Upgrade {
     }
 }
 
+/// The offer as a word, if it is none too long; the reason names what of it is the longest.
+fn encoded(offer: Offer) -> std::io::Result<Vec<u8>> {
+    let parts = [
+        (offer.heritage.len(), "what the application leaves to the next process"),
+        (offer.unix.iter().map(Vec::len).sum(), "the paths of its Unix sockets"),
+        (offer.places.len() * size_of::<handover::Place>(), "the addresses that it listens on"),
+    ];
+    let word = Word::Offer(offer).encode();
+    if word.len() <= HANDED_WORD_BYTES_MAX {
+        return Ok(word);
+    }
+    let (_, what) = parts.into_iter().max_by_key(|(bytes, _)| *bytes).expect("there are three");
+    let bytes = word.len();
+    let why = format!(
+        "the offer is {bytes} bytes long, more than {HANDED_WORD_BYTES_MAX}: most of it is {what}"
+    );
+    Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, why))
+}
+
 /// What was given to shards of all that was accepted; `None` while some is on its way.
 fn dealt(unix: &[UnixShare]) -> Option<u64> {
     unix.iter().map(UnixShare::dealt).sum()
@@ -632,5 +647,22 @@ fn reap(mut child: Child) {
     });
     if let Err(error) = waited {
         tracing::warn!(%error, "no thread waits for the end of the new process");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offer_that_is_too_long_says_what_of_it_is() {
+        let long = || vec![b'a'; HANDED_WORD_BYTES_MAX];
+        assert!(encoded(Offer::default()).is_ok());
+        let heritage = Offer { heritage: long(), ..Offer::default() };
+        let unix = Offer { unix: vec![long()], ..Offer::default() };
+        for (offer, named) in [(heritage, "the application"), (unix, "Unix sockets")] {
+            let why = encoded(offer).unwrap_err().to_string();
+            assert!(why.contains(named), "{why}");
+        }
     }
 }
