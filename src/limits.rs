@@ -1282,9 +1282,10 @@ pub const WATCH_SHARE: u32 = 512;
 
 // --- Moves between shards ---------------------------------------------------------------------
 
-/// Connections that a shard has more than the emptiest one before some of it move there: none move,
-/// unless another number is configured.
-pub const BALANCE_DIFFERENCE_DEFAULT: u32 = 0;
+/// Connections that a shard has more than the emptiest one before some of it move there. Among few
+/// the kernel's hash is so uneven at times, by three times the root of some hundreds; and so many
+/// idle ones more are hardly a thousandth of a core and a quarter of a megabyte of one table.
+pub const BALANCE_DIFFERENCE_DEFAULT: u32 = 64;
 
 /// What the difference is at least, as a share of what the fuller shard has: an eighth. The
 /// kernel's spreading by hash stays far below that.
@@ -1292,6 +1293,35 @@ pub const BALANCE_SHARE: u32 = 8;
 
 /// Time between two looks whether shards are level. A shard with many connections wakes for it.
 pub const BALANCE_PERIOD: Duration = Duration::from_millis(250);
+
+/// How busy a core is with shards, in thousandths over about a second, before some of their
+/// connections go to a calmer one: below that it has time to spare, and answers wait for nobody.
+pub const HOT_HEAT: u32 = 700;
+
+/// A shard that has not said for so long how busy it is sleeps.
+pub const HEAT_TERM: Duration = Duration::from_secs(2);
+
+/// By how much it is busier than the other one before it begins, and half of that before it ends:
+/// what neighbours on the host take, or a burst, is less.
+pub const HOT_APART: u32 = 300;
+
+/// Where no core is as busy as that, only the numbers of connections count.
+pub const HOT_CALM: u32 = 500;
+
+/// Looks behind each other that must find it so: two seconds, which no burst lasts.
+pub const HOT_LOOKS: u32 = 8;
+
+/// Where cores are busy, time from one gift to the next: what was given shows in the heat by then.
+pub const HOT_SETTLE: Duration = Duration::from_secs(2);
+
+/// A shard that has given half of what it had, and is as hot as before, gives nothing for so long:
+/// what makes it hot does not move.
+pub const HOT_REST: Duration = Duration::from_mins(5);
+
+/// What a shard gives at once for its number where cores are busy, as a share of what it has.
+pub const HOT_SHARE: u32 = 32;
+
+const _: () = assert!(HOT_CALM <= HOT_HEAT && HOT_HEAT <= 1000 && HOT_APART <= HOT_HEAT);
 
 /// Connections that a shard gives away between two looks, so 1,000 in a second: a move costs two
 /// shards some 20 us each, which is 2 % of their time.
@@ -1311,6 +1341,11 @@ pub const MOVE_LOOKS_PER_PERIOD_MAX: u32 = 8192;
 /// Words to users of which a shard knows the last ones, for connections that come from a shard
 /// which has heard less: far more than are said while one moves, and as many as may be under way.
 pub const MOVE_WORDS_MAX: usize = 256;
+
+/// Connections for which a shard knows when the application last spoke for them, though they had
+/// not: as many as are answered in the while that others take to hear it. Beyond them it may have
+/// spoken for anybody, and nobody moves for that while.
+pub const MOVE_SPOKEN_FOR_MAX: usize = 1024;
 
 /// Channels that a connection which moves may be in: more take longer than they are quiet.
 pub const MOVED_CHANNELS_MAX: usize = 32;

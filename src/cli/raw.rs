@@ -48,7 +48,8 @@ struct ServerArgs {
     max_connections: Option<NonZeroU32>,
 
     /// Connections that a shard has more than the emptiest one, and by an eighth of what it has,
-    /// before some of it move there while they are idle, where the mode is echo; 0 moves none
+    /// before some of it move there while they are idle, where the mode is echo; also from a full
+    /// shard and from a much busier core. 0 moves none
     #[arg(long, value_name = "N", default_value_t = longwire::limits::BALANCE_DIFFERENCE_DEFAULT)]
     balance_difference: u32,
 

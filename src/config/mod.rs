@@ -42,12 +42,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::limits::{
-    BACKLOG_BYTES_DEFAULT, CLOSE_TIMEOUT_DEFAULT, COMPLETION_ENTRIES_MAX,
-    COMPLETION_ENTRIES_TEST_MIN, CONNECTION_CHANNELS_DEFAULT, CONNECTIONS_MAX, DRAIN_DEFAULT,
-    HANDSHAKE_TIMEOUT_DEFAULT, HEAD_BYTES_MAX, HTTP_CONNECTIONS_DEFAULT, LISTENERS_MAX,
-    MESH_SLOTS_MAX, MESSAGE_PING_INTERVAL_DEFAULT, MESSAGE_PONG_TIMEOUT_DEFAULT,
-    OFFLOAD_QUEUE_DEFAULT, OFFLOAD_THREADS_DEFAULT, OUTPUT_BYTES_DEFAULT, PARTIAL_BYTES_DEFAULT,
-    PING_INTERVAL_DEFAULT, PONG_TIMEOUT_DEFAULT, SHARDS_MAX, STALL_DEFAULT, WRITE_TIMEOUT_DEFAULT,
+    BACKLOG_BYTES_DEFAULT, BALANCE_DIFFERENCE_DEFAULT, CLOSE_TIMEOUT_DEFAULT,
+    COMPLETION_ENTRIES_MAX, COMPLETION_ENTRIES_TEST_MIN, CONNECTION_CHANNELS_DEFAULT,
+    CONNECTIONS_MAX, DRAIN_DEFAULT, HANDSHAKE_TIMEOUT_DEFAULT, HEAD_BYTES_MAX,
+    HTTP_CONNECTIONS_DEFAULT, LISTENERS_MAX, MESH_SLOTS_MAX, MESSAGE_PING_INTERVAL_DEFAULT,
+    MESSAGE_PONG_TIMEOUT_DEFAULT, OFFLOAD_QUEUE_DEFAULT, OFFLOAD_THREADS_DEFAULT,
+    OUTPUT_BYTES_DEFAULT, PARTIAL_BYTES_DEFAULT, PING_INTERVAL_DEFAULT, PONG_TIMEOUT_DEFAULT,
+    SHARDS_MAX, STALL_DEFAULT, WRITE_TIMEOUT_DEFAULT,
 };
 
 /// The configuration of a [`Server`](crate::Server). Every field has a default but `listen`.
@@ -69,7 +70,8 @@ pub struct Config {
     pub shard_capacity: Option<u32>,
     /// Connections that a shard has more than the emptiest one, and by an eighth of what it has,
     /// before some of it move there while they are idle, if the handler lets them
-    /// ([`Handler::is_movable`](crate::Handler::is_movable)); `None` moves none.
+    /// ([`Handler::is_movable`](crate::Handler::is_movable)). They also do from a shard that has
+    /// hardly a seat left, and from a core that is much busier than another. `None` moves none.
     pub balance_difference: Option<u32>,
     /// Time for the request head to arrive whole.
     pub handshake_timeout: Duration,
@@ -143,7 +145,7 @@ impl Config {
             shards: None,
             max_connections: None,
             shard_capacity: None,
-            balance_difference: None,
+            balance_difference: Some(BALANCE_DIFFERENCE_DEFAULT),
             handshake_timeout: HANDSHAKE_TIMEOUT_DEFAULT,
             ping_interval: Some(PING_INTERVAL_DEFAULT),
             pong_timeout: PONG_TIMEOUT_DEFAULT,

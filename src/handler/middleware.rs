@@ -8,6 +8,11 @@ use super::{Closed, Refuse, Request};
 ///
 /// The steps before run from the outermost to the innermost (global ones first), the steps after
 /// the other way round. A refused request sees no step after.
+///
+/// Steps are not told when a connection goes on in another shard, or in another process
+/// ([`Handler::taken_over`](super::Handler::taken_over)): the step after is that of the shard which
+/// the connection is in when it ends, whose instance may never have seen its request. What a chain
+/// keeps for each connection between the two steps belongs into what all its instances share.
 pub trait Middleware: 'static {
     /// Before the handler's `upgrade`; breaking refuses the request.
     fn before_upgrade(&mut self, _request: &Request<'_>) -> ControlFlow<Refuse> {

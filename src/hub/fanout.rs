@@ -32,7 +32,7 @@ use std::hash::BuildHasher;
 pub struct MemberId(pub u32);
 
 /// A channel on this shard. Valid while it has a member, or is held for one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelId(pub(super) Key);
 
 const _: () = assert!(size_of::<Option<ChannelId>>() == 4);

@@ -11,6 +11,22 @@ pub(crate) enum Fault {
     EpochKept,
     /// Others are told twice that somebody left.
     LeaveToldTwice,
+    /// A connection changes shards though something has come behind its pins.
+    PinsAlwaysQuiet,
+    /// A connection changes shards while what it has said is on its way to a home.
+    SpokenUnheard,
+    /// The same of what the application has said for it.
+    SpokenForUnheard,
+    /// Who comes from a shard that has heard less than this one is not told the rest.
+    WordsMissed,
+    /// A connection changes shards though it has left a channel and come back meanwhile.
+    ReturnUnseen,
+    /// A connection changes shards before it has got what came before its pins.
+    BacklogForgotten,
+    /// A connection that has come has a channel that nothing is known of here.
+    MembershipUnfit,
+    /// The same with all that the application has to know of it.
+    StateUnfit,
 }
 
 thread_local! {

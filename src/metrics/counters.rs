@@ -395,6 +395,10 @@ counters! {
     moved_here,
     /// Connections that went on in another shard.
     moved_away,
+    /// Of them, those that went because their shard had hardly a seat left.
+    moved_from_full,
+    /// And those that went because its core was much busier than another.
+    moved_from_hot,
     /// Connections that stayed because the other shard had no room for them, or none on the way.
     moves_refused,
     /// Connections that stayed because something happened on them just as they were to go.

@@ -346,8 +346,8 @@ fn spawn<H: Handler>(
     let pool =
         pool::start(config.offload_threads, config.offload_queue).map_err(StartError::Thread)?;
     let seats = Seats::new(shard_count, plan.shard_connections_max, plan.connections_max);
-    let seats = Arc::new(seats);
     let cpus = cpu::allowed().map_err(StartError::Facts)?;
+    let seats = Arc::new(seats.on_cores(cpus.len()));
     mesh::share_cores(&mut meshes, cpus.len());
     let hasher = std::hash::RandomState::new();
     let config = Arc::new(config);

@@ -12,7 +12,7 @@ use super::moves::Mode;
 use crate::address::Introduction;
 use crate::handler::Handler;
 use crate::limits::{ACCEPT_SHARE, HANDOVER_PAUSE, MOVE_LOOKS_SHARE, MOVE_OFFER_BYTES_MAX};
-use crate::sys::fdpass;
+use crate::sys::{clock, fdpass};
 
 impl<H: Handler> Loop<H> {
     /// Takes sockets out of the accept queue.
@@ -114,8 +114,11 @@ impl<H: Handler> Loop<H> {
         }
     }
 
-    /// Whether connections may move in this turn.
+    /// Whether connections may move in this turn; and, once in a while, how busy this shard was.
     pub(super) fn allow_moves(&mut self) {
+        if self.core.is_heat_due() {
+            self.core.note_heat(clock::thread_cpu_time());
+        }
         self.core.moves.mode = match self.service {
             Service::Running if self.unwatched.is_none() && !self.is_still() => Mode::On,
             Service::Running => Mode::Off,

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -70,11 +71,17 @@ impl<H: Handler> Core<H> {
 
     /// It does not come.
     fn let_go_of(&mut self, id: MoveId, arrival: Arrival) {
-        self.channels.pins.take(id);
         for joining in arrival.channels {
-            self.channels.fanout.release(&joining.name);
-            self.channels.tell_home(self.channels.homes.home_of_channel(&joining.name));
+            // Nobody is to hear what was kept.
+            let _kept = self.channels.take_kept(id, &joining.name);
+            self.release_held(&joining.name);
         }
+    }
+
+    /// Ends the hold of a channel for somebody who does not enter it.
+    fn release_held(&mut self, channel: &str) {
+        self.channels.fanout.release(channel);
+        self.channels.tell_home(self.channels.homes.home_of_channel(channel));
     }
 
     /// Once a turn: those whose homes have answered meanwhile.
@@ -123,7 +130,7 @@ impl<H: Handler> Core<H> {
         if home == self.channels.here {
             joining.is_pinned = self.channels.pin(id, self.number, &channel, hears_joins);
             if joining.is_pinned {
-                self.channels.keep_behind_pin(id, channel);
+                self.channels.keep_behind_pin(id, &channel);
             }
             return joining.is_pinned;
         }
@@ -140,7 +147,7 @@ impl<H: Handler> Core<H> {
         let mut channels = arrival.channels.iter_mut();
         let joining = channels.find(|one| one.name == *channel).expect("it was asked for");
         joining.is_pinned = true;
-        self.channels.keep_behind_pin(id, Arc::clone(channel));
+        self.channels.keep_behind_pin(id, channel);
         self.advance_arrival(id);
     }
 
@@ -201,16 +208,26 @@ impl<H: Handler> Turn<'_, H> {
     pub(super) fn take_arrivals(&mut self, handler: &mut H) {
         while let Some(id) = self.core.next_arrival() {
             let arrival = self.core.moves.arrivals.remove(&id).expect("just found");
-            let kept = self.core.channels.pins.take(id);
-            let Stage::Here(words, record) = arrival.stage else {
+            let Arrival { socket, channels, stage } = arrival;
+            let Stage::Here(words, record) = stage else {
                 unreachable!("it was found because it is here")
             };
-            self.core.moves.is_taking_in = true;
-            let arrived = self.arrive(handler, arrival.socket, &record);
-            self.core.moves.is_taking_in = false;
-            match arrived {
-                Ok(connection) => {
+            let names = || channels.iter().map(|joining| &joining.name);
+            let core = &mut *self.core;
+            let kept = names().filter_map(|name| {
+                Some((Arc::clone(name), core.channels.take_kept(id, name)?)) //
+            });
+            let kept: Vec<_> = kept.collect();
+            match core.arrive(handler, socket, &record, names()) {
+                Ok((connection, is_whole)) => {
                     self.core.counters.moved_here += 1;
+                    // Its homes are to hear by what name it goes before it goes by another.
+                    self.core.speaks_for(connection);
+                    self.tell_arrived(handler, connection);
+                    if !is_whole {
+                        self.lose_arrived(connection);
+                        self.tell_endings(handler);
+                    }
                     self.deliver_kept(handler, connection, kept);
                     self.tell_missed_words(handler, connection, words);
                 }
@@ -223,51 +240,80 @@ impl<H: Handler> Turn<'_, H> {
         }
     }
 
-    fn arrive(
-        &mut self,
-        handler: &mut H,
-        socket: OwnedFd,
-        record: &[u8],
-    ) -> Result<ConnectionId, Unfit> {
-        let core = &mut *self.core;
-        let taken = match read(record, socket) {
-            Some((handed, socket)) => core.move_in(handler, handed, socket),
-            None => Err(Unfit::State),
-        };
-        let id = taken.inspect_err(|_| self.core.settings.seats.release(self.core.number))?;
+    /// It is a connection of this shard now, and the application hears of it.
+    fn tell_arrived(&mut self, handler: &mut H, id: ConnectionId) {
         let index = Index::new(id.index());
         self.core.watch(index);
         // What came before is no news to the poll.
         self.core.make_ready(index);
         self.core.called = true;
+        self.core.moves.is_taking_in = true;
         if guard(|| handler.taken_over(&mut Peer::new(self, id))).is_none() {
             self.panicked(index);
         }
+        self.core.moves.is_taking_in = false;
         if self.core.moves.mode == Mode::Stopping && self.core.open(id).is_some() {
             let (close, reason) = self.core.farewell_of(index);
             self.close_from_here(index, Cause::Shutdown, close, reason);
         }
         self.tell_endings(handler);
-        Ok(id)
+    }
+
+    /// It has come, but not all that is its: it is to come again, as when the server stops.
+    pub(super) fn lose_arrived(&mut self, id: ConnectionId) {
+        self.core.counters.moves_lost += 1;
+        if self.core.open(id).is_some() {
+            let index = Index::new(id.index());
+            let (code, reason) = self.core.farewell_of(index);
+            self.close_from_here(index, Cause::Shutdown, code, reason);
+        }
     }
 }
 
 impl<H: Handler> Core<H> {
-    /// Gives it a slot, and makes it a member of its channels, which are held.
-    fn move_in(
+    /// Gives it a slot, and makes it a member of its channels, which are held until then; also
+    /// whether of all of them.
+    fn arrive<'a>(
         &mut self,
         handler: &mut H,
-        mut handed: handover::Connection,
         socket: OwnedFd,
-    ) -> Result<ConnectionId, Unfit> {
-        let id = self.bring_in(handler, &mut handed, socket, true)?;
-        for membership in handed.memberships {
-            // They fitted when they were held.
-            let admitted = self.channels.move_in(id, handed.name, membership);
-            admitted.expect("this process's own records are understood, and held channels kept");
-            self.open(id).expect("seated above").channel_count += 1;
+        record: &[u8],
+        held: impl Iterator<Item = &'a Arc<str>>,
+    ) -> Result<(ConnectionId, bool), Unfit> {
+        let read = read(record, socket);
+        let mut memberships: BTreeMap<_, _> = BTreeMap::new();
+        let mut former = 0;
+        let brought = read.ok_or(Unfit::State).and_then(|(mut handed, socket)| {
+            former = handed.name;
+            let all = std::mem::take(&mut handed.memberships).into_iter();
+            memberships.extend(all.map(|one| (one.channel.clone(), one)));
+            self.bring_in(handler, &mut handed, socket, true)
+        });
+        // Who has none is missed under the name of one that could be.
+        let name = brought.unwrap_or_else(|_| ConnectionId::new(0, self.next_serial));
+        if brought.is_err() {
+            self.next_serial = self.next_serial.wrapping_add(1);
+            self.settings.seats.release(self.number);
         }
-        Ok(id)
+        let mut is_whole = true;
+        for channel in held {
+            let Some(membership) = memberships.remove(&**channel) else {
+                self.release_held(channel);
+                continue;
+            };
+            if brought.is_err() {
+                self.channels.lose(name, former, membership);
+                self.release_held(channel);
+                continue;
+            }
+            let moved = self.channels.move_in(name, former, membership);
+            is_whole &= moved.is_ok();
+            if moved.is_ok() {
+                self.open(name).expect("seated above").channel_count += 1;
+            }
+        }
+        is_whole &= memberships.is_empty();
+        brought.map(|id| (id, is_whole))
     }
 }
 

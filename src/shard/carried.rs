@@ -14,6 +14,8 @@ use super::wheel::{Tick, ticks_in};
 use crate::handler::{ConnectionId, Handler};
 use crate::handover::{Connection as Handed, Membership, Stage};
 use crate::hub::MemberId;
+#[cfg(test)]
+use crate::hub::planted::{Fault, is_planted};
 use crate::limits::WHEEL_TICK_MS;
 use crate::ws::handshake::HeadScanner;
 use crate::ws::{Assembler, Role};
@@ -200,6 +202,10 @@ impl<H: Handler> Core<H> {
                 connection.flags.set(Flags::PROXIED);
             }
             return Ok(());
+        }
+        #[cfg(test)]
+        if is_planted(Fault::StateUnfit) {
+            return Err(Unfit::State);
         }
         connection.route = self.routes.number_of(&handed.route).ok_or(Unfit::NoRoute)?;
         if connection.phase.is_open() {

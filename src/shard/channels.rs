@@ -518,7 +518,7 @@ impl Channels {
             self.stale += 1;
             return;
         };
-        self.pins.pass(id, channel, || Sent::Publication(Frame::clone(&frame)));
+        self.pins.pass(id, || Sent::Publication(Frame::clone(&frame)));
         let bytes = frame.len();
         if self.fanout.deliver(id, frame, bytes).is_err() {
             self.missed += 1;
@@ -529,7 +529,7 @@ impl Channels {
     fn miss(&mut self, channel: &str, missed: u64) {
         if let Some(id) = self.fanout.receiving(channel) {
             self.missed += missed;
-            self.pins.pass(id, channel, || Sent::Missed(missed));
+            self.pins.pass(id, || Sent::Missed(missed));
             self.fanout.miss(id, missed);
         }
     }
@@ -537,7 +537,7 @@ impl Channels {
     /// Tells members here who comes and goes.
     fn tell(&mut self, channel: &str, frame: Frame) {
         let Some(id) = self.fanout.receiving(channel) else { return };
-        self.pins.pass(id, channel, || Sent::Joins(Frame::clone(&frame)));
+        self.pins.pass(id, || Sent::Joins(Frame::clone(&frame)));
         let bytes = frame.len();
         self.joins_dropped += u64::from(self.fanout.tell(id, frame, bytes).is_err());
     }

@@ -262,7 +262,7 @@ impl<H: Handler> Turn<'_, H> {
         assert!(core.open(connection).is_some(), "those of the others are forgotten");
         core.counters.consults_unanswered += u64::from(answer.is_none());
         core.called = true;
-        core.speaks_for_somebody();
+        core.speaks_for(connection);
         let result = answer.ok_or(ConsultError::Unanswered);
         let peer = &mut Peer::new(self, connection);
         if guard(|| handler.consulted(peer, id, result)).is_none() {

@@ -145,7 +145,11 @@ impl<H: Handler> Core<H> {
             connections: Slab::new(settings.entries_max()),
             tellings: Tellings::new(settings.entries_max()),
             listings: Listings::default(),
-            moves: Moves::new((settings.balance_difference, settings.shard_count), now, tick),
+            moves: Moves::new(
+                (settings.balance_difference, settings.shard_count, settings.seats.capacity()),
+                now,
+                tick,
+            ),
             settings,
             routes,
             wheel,

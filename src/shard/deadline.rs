@@ -124,7 +124,7 @@ impl<H: Handler> Turn<'_, H> {
         connection.flags.clear(Flags::ALARM);
         let id = self.core.id(index);
         self.core.called = true;
-        self.core.speaks_for_somebody();
+        self.core.speaks_for(id);
         if guard(|| handler.alarm(&mut Peer::new(self, id))).is_none() {
             self.panicked(index);
         }

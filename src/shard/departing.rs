@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 
 use super::admission::Passing;
+use super::balance::{Gift, Why};
 use super::carried::Parcel;
 use super::connection::Flags;
 use super::core::{Core, Effect, Turn};
@@ -19,7 +20,9 @@ use super::slab::Index;
 use super::wheel::Tick;
 use crate::handler::{Handler, Shard};
 use crate::handover::Sink;
-use crate::hub::MemberId;
+#[cfg(test)]
+use crate::hub::planted::{Fault, is_planted};
+use crate::hub::{ChannelId, Fanout, MemberId};
 use crate::limits::{
     MOVE_LOOKS_SHARE, MOVE_OFFER_BYTES_MAX, MOVED_CHANNELS_MAX, MOVES_UNDER_WAY_MAX,
 };
@@ -32,6 +35,7 @@ pub(super) struct Departure {
     /// When it had last spoken.
     heard: Tick,
     to: usize,
+    why: Why,
     /// Its channels then, and in how many of them a pin stands.
     channels: BTreeSet<String>,
     pinned_count: usize,
@@ -70,7 +74,7 @@ impl<H: Handler> Core<H> {
                 return None;
             }
             self.moves.gift().count -= 1;
-            return Some(self.offer(index, gift.to, &channels));
+            return Some(self.offer(index, gift, &channels));
         }
         None
     }
@@ -83,7 +87,8 @@ impl<H: Handler> Core<H> {
         self.moves.departures.values().any(|one| one.index == index)
     }
 
-    fn offer(&mut self, index: Index, to: usize, channels: &[(String, bool)]) -> Offer {
+    fn offer(&mut self, index: Index, gift: Gift, channels: &[(String, bool)]) -> Offer {
+        let Gift { to, why, .. } = gift;
         let number = self.moves.next_number;
         self.moves.next_number = number.wrapping_add(1);
         let message = Passing::moving(self.move_id(number), channels);
@@ -92,6 +97,7 @@ impl<H: Handler> Core<H> {
             serial: self.serial(index),
             heard: self.heard(index),
             to,
+            why,
             channels: channels.iter().map(|(channel, _)| channel.clone()).collect(),
             pinned_count: 0,
             is_awaited: false,
@@ -137,7 +143,7 @@ impl<H: Handler> Core<H> {
             && one.polls == 1
             && one.flags.has(Flags::READ_WATCHED)
             && !one.flags.has(Flags::STIRRED)
-            && self.is_heard_out(one.heard)
+            && self.is_heard_out(index, one.heard)
     }
 
     /// Whether a connection has got all of its channels that came before their pins, and nothing
@@ -150,7 +156,7 @@ impl<H: Handler> Core<H> {
             let id = channels.fanout.find(channel).expect("it has this member");
             count += 1;
             is_at_rest &= departure.channels.contains(channel)
-                && channels.fanout.is_through(id)
+                && is_through(&channels.fanout, id)
                 && !standing.acknowledges;
         });
         is_at_rest
@@ -158,6 +164,25 @@ impl<H: Handler> Core<H> {
             && channels.pins.are_quiet(number)
             && channels.replaced.is_empty()
             && !channels.fanout.has_announcements()
+    }
+
+    /// Whether it has said nothing: it may have left a channel and come back, which no name of a
+    /// channel shows.
+    fn is_unheard_since(&self, departure: &Departure) -> bool {
+        #[cfg(test)]
+        if is_planted(Fault::ReturnUnseen) {
+            return true;
+        }
+        self.heard(departure.index) == departure.heard
+    }
+
+    fn count_departed(&mut self, why: Why) {
+        self.counters.moved_away += 1;
+        match why {
+            Why::Uneven => {}
+            Why::Full => self.counters.moved_from_full += 1,
+            Why::Hot => self.counters.moved_from_hot += 1,
+        }
     }
 
     /// The record of a connection that can go now.
@@ -196,11 +221,10 @@ impl<H: Handler> Turn<'_, H> {
     fn depart(&mut self, handler: &mut H, number: u32) {
         let core = &mut *self.core;
         let departure = core.moves.departures.remove(&number).expect("seen just now");
-        let Departure { index, serial, to, .. } = departure;
+        let Departure { index, serial, to, why, .. } = departure;
         let may_go = core.living(index, serial).is_some()
             && core.is_idle(index)
-            // It may have left a channel and come back, which no name of a channel shows.
-            && core.heard(index) == departure.heard
+            && core.is_unheard_since(&departure)
             && core.has_come_to_rest(number, &departure)
             && core.moves.mode == Mode::On
             && !core.tellings.has_work();
@@ -216,6 +240,7 @@ impl<H: Handler> Turn<'_, H> {
         let words = core.tellings.word_count();
         let step = MoveStep::Goes { words, record: record.into() };
         core.moves.say(&mut core.channels.mesh, to, id, step);
+        core.count_departed(why);
         self.forget_gone(handler, index);
     }
 
@@ -230,7 +255,6 @@ impl<H: Handler> Turn<'_, H> {
         core.channels.fanout.leave_all(MemberId(index.as_u32()), |_, _| {});
         core.open_count -= 1;
         core.tellings.forget(MemberId(index.as_u32()));
-        core.counters.moved_away += 1;
         core.moves.gone.push(index);
         core.called = true;
         self.retire_with(index, Effect::Detach(index));
@@ -238,6 +262,14 @@ impl<H: Handler> Turn<'_, H> {
             self.core.counters.handler_panics += 1;
         }
     }
+}
+
+fn is_through<T: Clone>(fanout: &Fanout<T>, channel: ChannelId) -> bool {
+    #[cfg(test)]
+    if is_planted(Fault::BacklogForgotten) {
+        return true;
+    }
+    fanout.is_through(channel)
 }
 
 const _: () = assert!(MOVE_LOOKS_SHARE as usize >= MOVES_UNDER_WAY_MAX);

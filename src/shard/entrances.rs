@@ -226,7 +226,7 @@ impl<H: Handler> Turn<'_, H> {
             core.open(connection).expect("seen above").channel_count -= 1;
         }
         core.called = true;
-        core.speaks_for_somebody();
+        core.speaks_for(connection);
         let peer = &mut Peer::new(self, connection);
         if guard(|| handler.entered(peer, &channel, result)).is_none() {
             self.panicked(Index::new(connection.index()));
@@ -242,7 +242,7 @@ impl<H: Handler> Turn<'_, H> {
             return;
         }
         core.called = true;
-        core.speaks_for_somebody();
+        core.speaks_for(connection);
         let peer = &mut Peer::new(self, connection);
         if guard(|| handler.answered(peer, id, result)).is_none() {
             self.panicked(Index::new(connection.index()));

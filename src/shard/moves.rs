@@ -20,17 +20,22 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::arriving::Arrival;
-use super::balance::{Balance, Gift};
+#[cfg(test)]
+use super::balance::Why;
+use super::balance::{Balance, Gift, Stance, Thermometer};
 use super::core::Core;
 use super::departing::Departure;
 use super::message::Message;
 use super::slab::Index;
 use super::wheel::Tick;
-use crate::handler::Handler;
-use crate::limits::{MOVE_LOOKS_PER_PERIOD_MAX, MOVES_UNDER_WAY_MAX};
+use crate::handler::{ConnectionId, Handler};
+use crate::hub::ShardId;
+#[cfg(test)]
+use crate::hub::planted::{Fault, is_planted};
+use crate::limits::{MOVE_LOOKS_PER_PERIOD_MAX, MOVE_SPOKEN_FOR_MAX, MOVES_UNDER_WAY_MAX};
 use crate::mesh::{Class, Member, MemberId};
 
 /// A move, by the shard that the connection comes from and that one's count.
@@ -38,6 +43,12 @@ use crate::mesh::{Class, Member, MemberId};
 pub(crate) struct MoveId {
     pub(crate) from: u16,
     pub(crate) number: u32,
+}
+
+impl MoveId {
+    /// Before all others, and behind them.
+    pub(super) const MIN: Self = Self { from: 0, number: 0 };
+    pub(super) const MAX: Self = Self { from: u16::MAX, number: u32::MAX };
 }
 
 /// A step of a move.
@@ -81,6 +92,7 @@ pub(super) enum Mode {
 pub(super) struct Moves {
     pub(super) mode: Mode,
     balance: Balance,
+    thermometer: Thermometer,
     gift: Gift,
     /// Offers made so far.
     pub(super) next_number: u32,
@@ -90,8 +102,10 @@ pub(super) struct Moves {
     pub(super) looks_left: u32,
     /// When each other shard had last taken all that was said to it from here.
     heard: Box<[Option<Tick>]>,
-    /// When the application was last told something for connections, or spoke for one.
+    /// When the application was last told something for connections.
     told: Tick,
+    /// When it last spoke for one that had not spoken itself: of the last of them.
+    spoken_for: BTreeMap<ConnectionId, Tick>,
     /// Those from here, by their numbers.
     pub(super) departures: BTreeMap<u32, Departure>,
     /// Slots of connections that have gone, whose polls have not ended yet.
@@ -106,19 +120,21 @@ pub(super) struct Moves {
 
 impl Moves {
     pub(super) fn new(
-        (difference_min, shard_count): (Option<u32>, usize),
+        (difference_min, shard_count, capacity): (Option<u32>, usize, u32),
         now: Instant,
         tick: Tick,
     ) -> Self {
         Self {
             mode: Mode::Off,
-            balance: Balance::new(difference_min, now),
-            gift: Gift { to: 0, level: 0, count: 0 },
+            balance: Balance::new(difference_min, capacity, now),
+            thermometer: Thermometer::new(now),
+            gift: Gift::default(),
             next_number: 0,
             cursor: 0,
             looks_left: 0,
             heard: vec![None; shard_count].into(),
             told: tick,
+            spoken_for: BTreeMap::new(),
             departures: BTreeMap::new(),
             gone: Vec::new(),
             arrivals: BTreeMap::new(),
@@ -132,11 +148,11 @@ impl Moves {
         self.departures.is_empty() && self.arrivals.is_empty() && self.owed.is_empty()
     }
 
-    /// Has this shard give all that it has.
+    /// Has this shard give all that it has, but no more than so many.
     #[cfg(test)]
-    pub(super) fn give_all_to(&mut self, to: usize) {
-        self.gift = Gift { to, level: u32::MAX, count: 100 };
-        self.looks_left = 100;
+    pub(super) fn give_all_to(&mut self, to: usize, count: u32) {
+        self.gift = Gift { to, level: u32::MAX, count, why: Why::Uneven };
+        (self.cursor, self.looks_left) = (0, 100);
     }
 
     /// Whether more connections are to be looked for at once.
@@ -204,17 +220,47 @@ impl<H: Handler> Core<H> {
         if !self.moves.balance.is_due(self.now) {
             return;
         }
-        let mut counts = self.settings.seats.all_taken();
-        // Those under way have a seat elsewhere already.
-        let leaving = self.moves.departures.len() + self.moves.gone.len();
-        let leaving = u32::try_from(leaving).expect("few are under way");
-        counts[self.number] = counts[self.number].saturating_sub(leaving);
-        let gift = self.moves.balance.look(self.now, self.number, &counts);
+        let stances = self.stances();
+        let gift = self.moves.balance.look(self.now, self.number, &stances);
         if gift.count > 0 && self.moves.gift.count == 0 {
             tracing::debug!(shard = self.number, ?gift, "connections move to another shard");
         }
         self.moves.gift = gift;
+        self.forget_spoken_for();
         self.moves.looks_left = self.entries_max().min(MOVE_LOOKS_PER_PERIOD_MAX);
+    }
+
+    /// How all shards stand.
+    fn stances(&self) -> Vec<Stance> {
+        let seats = &self.settings.seats;
+        let counts = seats.all_taken().into_iter().zip(seats.heats(self.now));
+        let mut stances: Vec<Stance> =
+            counts.map(|(count, (core, heat))| Stance { count, core, heat }).collect();
+        // Those under way have a seat elsewhere already.
+        let leaving = self.moves.departures.len() + self.moves.gone.len();
+        let leaving = u32::try_from(leaving).expect("few are under way");
+        let own = &mut stances[self.number].count;
+        *own = own.saturating_sub(leaving);
+        stances
+    }
+
+    /// Whether others are to hear how busy this shard was.
+    pub(super) fn is_heat_due(&self) -> bool {
+        let may_move = self.settings.balance_difference.is_some() && self.shard_count > 1;
+        may_move && H::is_movable() && self.moves.thermometer.is_due(self.now)
+    }
+
+    /// The thread of this shard has run for so long.
+    pub(super) fn note_heat(&mut self, ran: Duration) {
+        let heat = self.moves.thermometer.read(self.now, ran);
+        self.settings.seats.note_heat(self.number, heat, self.now);
+    }
+
+    /// What all others have heard need not be known any more.
+    fn forget_spoken_for(&mut self) {
+        let mut spoken_for = std::mem::take(&mut self.moves.spoken_for);
+        spoken_for.retain(|_, said| !self.moves.is_all_heard(self.number, *said));
+        self.moves.spoken_for = spoken_for;
     }
 
     /// While connections may go: which other shards have taken all that was said here.
@@ -227,7 +273,10 @@ impl<H: Handler> Core<H> {
             return;
         }
         for (shard, at) in moves.heard.iter_mut().enumerate().filter(|(one, _)| one != number) {
-            if channels.mesh.has_taken_all(MemberId::new(shard)) {
+            // What found no room in the mesh is still to be said.
+            let home = ShardId::new(shard);
+            let is_owed = channels.absences.owes(home) || channels.fanout.has_changes(home);
+            if !is_owed && channels.mesh.has_taken_all(MemberId::new(shard)) {
                 *at = Some(*tick);
             }
         }
@@ -235,16 +284,29 @@ impl<H: Handler> Core<H> {
 
     /// What the application says now for a connection that has not spoken itself, such as a command
     /// that waited for an answer, is on its way as what the connection says.
-    pub(super) fn speaks_for_somebody(&mut self) {
-        self.moves.told = self.tick;
+    pub(super) fn speaks_for(&mut self, connection: ConnectionId) {
+        #[cfg(test)]
+        if is_planted(Fault::SpokenForUnheard) {
+            return;
+        }
+        let Moves { spoken_for, told, .. } = &mut self.moves;
+        if spoken_for.len() >= MOVE_SPOKEN_FOR_MAX {
+            // It has spoken for so many that it may have spoken for anybody.
+            spoken_for.clear();
+            *told = self.tick;
+        }
+        spoken_for.insert(connection, self.tick);
     }
 
     /// Whether a connection that has spoken at this time has said nothing since that is still on
     /// its way to a home, and nor has the application for it.
-    pub(super) fn is_heard_out(&self, spoken: Tick) -> bool {
+    pub(super) fn is_heard_out(&self, index: Index, spoken: Tick) -> bool {
         let moves = &self.moves;
         let is_all_heard = |said| moves.is_all_heard(self.number, said);
-        is_all_heard(spoken) && is_all_heard(moves.told)
+        let spoken_for = moves.spoken_for.get(&self.id(index)).copied();
+        #[cfg(test)]
+        let spoken = if is_planted(Fault::SpokenUnheard) { moves.told } else { spoken };
+        is_all_heard(spoken) && is_all_heard(moves.told) && spoken_for.is_none_or(is_all_heard)
     }
 
     /// When to look whether this shard has something to give away.
@@ -255,5 +317,7 @@ impl<H: Handler> Core<H> {
     }
 }
 
+#[cfg(test)]
+mod hitches;
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::channels::{Channels, member};
@@ -26,6 +27,8 @@ use super::selections::tags;
 use super::slab::Index;
 use crate::filter::Reading;
 use crate::handler::{ConnectionId, Handler, Peer};
+#[cfg(test)]
+use crate::hub::planted::{Fault, is_planted};
 use crate::hub::{ChannelId, MemberId, ShardId};
 use crate::limits::PINNED_FRAMES_MAX;
 use crate::mesh::Class;
@@ -43,65 +46,73 @@ pub(super) enum Sent {
     Replaced,
 }
 
-/// The pins that stand in channels of one shard: few, for no longer than a move takes.
+/// The pins that stand in channels of one shard, for no longer than a move takes; by channel, for
+/// every publication looks whether there are some in its own.
 #[derive(Default)]
 pub(super) struct Pins {
-    watched: Vec<Watched>,
-    kept: Vec<Kept>,
+    /// Of connections that may go, by their moves' numbers: whether nothing has come behind it.
+    watched: BTreeMap<(ChannelId, u32), bool>,
+    /// Of connections that may come: what has come behind it.
+    kept: BTreeMap<(ChannelId, MoveId), Kept>,
 }
 
-/// A channel of a connection that may go.
-struct Watched {
-    number: u32,
-    channel: ChannelId,
-    /// Nothing has come behind the pin.
-    is_quiet: bool,
-}
-
-/// A channel of a connection that may come.
-struct Kept {
-    id: MoveId,
-    channel: Arc<str>,
+/// What is kept for one connection of one channel, until it has come.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
     sent: Vec<Sent>,
+    /// Of them, how many publications and how many tellings of joins found no room.
+    missed: u64,
+    joins_dropped: u64,
 }
 
 impl Pins {
     /// Something is there for the members of a channel.
-    pub(super) fn pass(&mut self, channel: ChannelId, name: &str, sent: impl Fn() -> Sent) {
-        for watched in self.watched.iter_mut().filter(|one| one.channel == channel) {
-            watched.is_quiet = false;
+    pub(super) fn pass(&mut self, channel: ChannelId, sent: impl Fn() -> Sent) {
+        for (_, is_quiet) in self.watched.range_mut((channel, 0)..=(channel, u32::MAX)) {
+            *is_quiet = false;
         }
-        for kept in self.kept.iter_mut().filter(|one| *one.channel == *name) {
+        for (_, kept) in self.kept.range_mut((channel, MoveId::MIN)..=(channel, MoveId::MAX)) {
             kept.add(sent());
         }
     }
 
     /// Whether nothing has come for a departing connection behind its pins.
     pub(super) fn are_quiet(&self, number: u32) -> bool {
-        self.watched.iter().filter(|one| one.number == number).all(|one| one.is_quiet)
+        #[cfg(test)]
+        if is_planted(Fault::PinsAlwaysQuiet) {
+            return true;
+        }
+        self.watched.iter().all(|((_, of), is_quiet)| *of != number || *is_quiet)
+    }
+
+    /// Pins that stand.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.watched.len() + self.kept.len()
     }
 
     /// A departure is over, one way or the other.
     pub(super) fn unwatch(&mut self, number: u32) {
-        self.watched.retain(|one| one.number != number);
-    }
-
-    /// What was kept for an arrival, by channel, each in its order.
-    pub(super) fn take(&mut self, id: MoveId) -> Vec<(Arc<str>, Vec<Sent>)> {
-        let taken = self.kept.extract_if(.., |one| one.id == id);
-        taken.map(|one| (one.channel, one.sent)).collect()
+        self.watched.retain(|(_, of), _| *of != number);
     }
 }
 
 impl Kept {
-    /// What is over the bound counts as missed, as it does in every other queue.
+    /// What is over the bound is missed, as it is in every other queue: whoever comes is told so in
+    /// its place, and comes back for it where there is a history. Of others' coming and going
+    /// nobody is told that it was dropped.
     fn add(&mut self, sent: Sent) {
         let is_full = self.sent.len() >= PINNED_FRAMES_MAX;
         match (self.sent.last_mut(), sent) {
-            (Some(Sent::Missed(count)), Sent::Publication(_)) if is_full => *count += 1,
+            (last, Sent::Publication(_)) if is_full => {
+                self.missed += 1;
+                match last {
+                    Some(Sent::Missed(count)) => *count += 1,
+                    _ => self.sent.push(Sent::Missed(1)),
+                }
+            }
             (Some(Sent::Missed(count)), Sent::Missed(more)) => *count += more,
-            (_, Sent::Publication(_)) if is_full => self.sent.push(Sent::Missed(1)),
-            (_, Sent::Joins(_)) if is_full => {}
+            (_, Sent::Joins(_)) if is_full => self.joins_dropped += 1,
             (_, sent) => self.sent.push(sent),
         }
     }
@@ -132,13 +143,21 @@ impl Channels {
     /// At the old shard: a pin stands in a channel of a connection that may go.
     pub(super) fn watch_pin(&mut self, number: u32, channel: &str) {
         if let Some(channel) = self.fanout.find(channel) {
-            self.pins.watched.push(Watched { number, channel, is_quiet: true });
+            self.pins.watched.insert((channel, number), true);
         }
     }
 
     /// At the new shard: a pin stands in a channel of a connection that may come.
-    pub(super) fn keep_behind_pin(&mut self, id: MoveId, channel: Arc<str>) {
-        self.pins.kept.push(Kept { id, channel, sent: Vec::new() });
+    pub(super) fn keep_behind_pin(&mut self, id: MoveId, channel: &str) {
+        let channel = self.fanout.receiving(channel).expect("its home knows that it is held");
+        self.pins.kept.insert((channel, id), Kept::default());
+    }
+
+    /// At the new shard: what was kept of one channel for a connection that may come, if a pin
+    /// stands there.
+    pub(super) fn take_kept(&mut self, id: MoveId, channel: &str) -> Option<Kept> {
+        let channel = self.fanout.receiving(channel)?;
+        self.pins.kept.remove(&(channel, id))
     }
 }
 
@@ -148,10 +167,12 @@ impl<H: Handler> Turn<'_, H> {
         &mut self,
         handler: &mut H,
         id: ConnectionId,
-        kept: Vec<(Arc<str>, Vec<Sent>)>,
+        kept: Vec<(Arc<str>, Kept)>,
     ) {
-        for (channel, all) in kept {
-            for sent in all {
+        for (channel, Kept { sent, missed, joins_dropped }) in kept {
+            self.core.channels.missed += missed;
+            self.core.channels.joins_dropped += joins_dropped;
+            for sent in sent {
                 if self.core.open(id).is_none()
                     || !self.core.channels.is_member(Index::new(id.index()), &channel)
                 {
@@ -235,8 +256,7 @@ mod tests {
 
     #[test]
     fn what_is_over_the_bound_is_told_as_missed_in_its_place() {
-        let id = MoveId { from: 0, number: 1 };
-        let mut kept = Kept { id, channel: "a".into(), sent: Vec::new() };
+        let mut kept = Kept::default();
         let frame: Frame = Arc::from(&b"x"[..]);
         for _ in 0..PINNED_FRAMES_MAX + 3 {
             kept.add(Sent::Publication(Frame::clone(&frame)));
@@ -250,5 +270,6 @@ mod tests {
             kept.sent[PINNED_FRAMES_MAX..],
             [Sent::Missed(5), Sent::Replaced, Sent::Missed(1)]
         ));
+        assert_eq!((kept.missed, kept.joins_dropped), (4, 1));
     }
 }

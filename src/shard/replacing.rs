@@ -66,7 +66,7 @@ impl Channels {
     /// The members that the channel has on this shard now are to give way.
     pub(super) fn replace_here(&mut self, channel: &Arc<str>) {
         if let Some(id) = self.fanout.receiving(channel) {
-            self.pins.pass(id, channel, || Sent::Replaced);
+            self.pins.pass(id, || Sent::Replaced);
         }
         let Some(id) = self.fanout.find(channel) else { return };
         let members = self.fanout.members(id);

@@ -23,6 +23,8 @@ use super::message::{HandOver, Message, Returned};
 use crate::filter::{Filter, Node, Reading};
 use crate::handler::{ConnectionId, Handler};
 use crate::handover::{FilterNode, Membership};
+#[cfg(test)]
+use crate::hub::planted::{Fault, is_planted};
 use crate::hub::{MemberId, ShardId, Standing};
 use crate::mesh::{Class, MemberId as MeshId};
 
@@ -84,8 +86,13 @@ impl Channels {
         former: u64,
         one: Membership,
     ) -> Result<(), Unfit> {
-        let reading = reading_of(&one).ok_or(Unfit::State)?;
-        let standing = standing_of(&one).ok_or(Unfit::State)?;
+        let Some((reading, standing)) = reading_of(&one).zip(standing_of(&one)) else {
+            let channel = one.channel.clone();
+            self.lose(connection, former, one);
+            self.fanout.release(&channel);
+            self.tell_home(self.homes.home_of_channel(&channel));
+            return Err(Unfit::State);
+        };
         let member = MemberId(connection.index());
         let admitted = self.fanout.admit(&one.channel, member, standing, reading);
         admitted.map_err(|_| Unfit::Channels)?;
@@ -95,6 +102,20 @@ impl Channels {
             self.tell_absences(home);
         }
         Ok(())
+    }
+
+    /// A member that was to move here, where the channel's home knew it by the name `former`, is
+    /// none: the home is told that it has gone, by the name of a connection that it has not.
+    pub(super) fn lose(&mut self, connection: ConnectionId, former: u64, one: Membership) {
+        let home = self.homes.home_of_channel(&one.channel);
+        let Membership { is_present, is_announced, .. } = one;
+        let standing = Standing { is_present, is_announced, ..Standing::default() };
+        let channel = one.channel.clone();
+        if let Some(returned) = returned_of(connection, former, one).filter(|_| is_present) {
+            self.absences.owe_return(home, returned);
+            self.absences.owe(home, &channel, connection, standing, false);
+            self.tell_absences(home);
+        }
     }
 
     /// The home of a user is to count a connection that was counted before.
@@ -209,6 +230,10 @@ fn standing_of(one: &Membership) -> Option<Standing> {
 
 /// How a member reads; `None` if its filter is none by this process's rules.
 fn reading_of(one: &Membership) -> Option<Reading> {
+    #[cfg(test)]
+    if is_planted(Fault::MembershipUnfit) {
+        return None;
+    }
     Some(match &one.filter {
         Some(filter) => Reading::Selected(Arc::new(Filter::of(node_of(filter)).ok()?)),
         None if one.takes_deltas => Reading::Deltas,

@@ -1,12 +1,18 @@
 //! How many connections each shard may hold, and which one has room for another.
 //!
 //! The only counters that shards share: one atomic each, touched when a connection comes or goes,
-//! never by its traffic. Invariant: a seat is reserved before a connection is taken or passed, so
-//! no shard ever holds more than its capacity.
+//! never by its traffic; and beside it how busy each was, written four times a second. Invariant: a
+//! seat is reserved before a connection is taken or passed, so no shard ever holds more than its
+//! capacity.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Instant;
 
-use crate::limits::SURPLUS_SLOTS;
+use crate::limits::{HEAT_TERM, SURPLUS_SLOTS};
+use crate::sys::clock;
+
+/// Bits of a share in thousandths, behind the time at which it was said.
+const HEAT_BITS: u32 = 16;
 
 /// Where a new connection goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +33,10 @@ pub(crate) struct Seats {
     surplus: AtomicU32,
     capacity: u32,
     connections_max: u32,
+    /// Of each shard, when it was said how busy it was, and that: see [`Seats::note_heat`].
+    heats: Box<[AtomicU64]>,
+    began: Instant,
+    core_count: usize,
 }
 
 impl Seats {
@@ -34,7 +44,41 @@ impl Seats {
     pub(crate) fn new(shard_count: usize, capacity: u32, connections_max: u32) -> Self {
         let zero = || AtomicU32::new(0);
         let taken = (0..shard_count).map(|_| zero()).collect();
-        Self { taken, all: zero(), surplus: zero(), capacity, connections_max }
+        let heats = (0..shard_count).map(|_| AtomicU64::new(0)).collect();
+        let (began, core_count) = (clock::now(), shard_count);
+        let (all, surplus) = (zero(), zero());
+        Self { taken, all, surplus, capacity, connections_max, heats, began, core_count }
+    }
+
+    /// The shards run on so many cores, dealt to them in the order of their numbers.
+    pub(crate) fn on_cores(self, core_count: usize) -> Self {
+        Self { core_count: core_count.clamp(1, self.taken.len()), ..self }
+    }
+
+    /// Says how busy a shard was lately, in thousandths of the time.
+    pub(crate) fn note_heat(&self, shard: usize, heat: u32, now: Instant) {
+        let said = self.ms_at(now) << HEAT_BITS | u64::from(heat);
+        self.heats[shard].store(said, Ordering::Relaxed);
+    }
+
+    /// For each shard its core, and how busy that is with all of its shards. One that has said
+    /// nothing for a while sleeps.
+    pub(crate) fn heats(&self, now: Instant) -> Vec<(usize, u32)> {
+        let mut cores = vec![0; self.core_count];
+        let stale = HEAT_TERM.as_millis().try_into().expect("seconds");
+        for (shard, said) in self.heats.iter().enumerate() {
+            let said = said.load(Ordering::Relaxed);
+            let age = self.ms_at(now).saturating_sub(said >> HEAT_BITS);
+            let heat = u32::try_from(said & ((1 << HEAT_BITS) - 1)).expect("few bits");
+            cores[shard % self.core_count] += if age < stale { heat } else { 0 };
+        }
+        let cores = |shard| (shard % self.core_count, cores[shard % self.core_count]);
+        (0..self.taken.len()).map(cores).collect()
+    }
+
+    fn ms_at(&self, now: Instant) -> u64 {
+        let ms = now.saturating_duration_since(self.began).as_millis();
+        u64::try_from(ms).expect("less than ages")
     }
 
     /// A seat for a socket that shard `here` accepted. One that is nearly full keeps its last
@@ -183,6 +227,18 @@ mod tests {
         assert_eq!(seats.reserve(0), Seat::None, "there are three still");
         seats.release(1);
         assert_eq!((seats.reserve(0), seats.all_taken()), (Seat::Here, vec![3, 0]));
+    }
+
+    #[test]
+    fn heat_is_of_the_core_and_is_gone_when_nothing_is_said_of_it() {
+        let seats = Seats::new(3, 10, 30).on_cores(2);
+        let now = seats.began + HEAT_TERM;
+        assert_eq!(seats.heats(now), [(0, 0), (1, 0), (0, 0)]);
+        seats.note_heat(0, 300, now);
+        seats.note_heat(1, 1000, now);
+        seats.note_heat(2, 400, now + HEAT_TERM / 2);
+        assert_eq!(seats.heats(now + HEAT_TERM / 2), [(0, 700), (1, 1000), (0, 700)]);
+        assert_eq!(seats.heats(now + HEAT_TERM), [(0, 400), (1, 0), (0, 400)]);
     }
 
     #[test]

@@ -218,7 +218,7 @@ impl SessionRig {
             self.core(shard).moves.mode = Mode::On;
         }
         let core = self.core(from);
-        core.moves.give_all_to(to);
+        core.moves.give_all_to(to, 100);
         core.look_at_moves();
         let Some(offer) = core.next_offer(&mut 100) else { return false };
         let socket = core.socket_ref(offer.index).expect("it lives").try_clone_to_owned();

@@ -186,7 +186,7 @@ impl<H: Handler> Turn<'_, H> {
             return;
         }
         self.core.called = true;
-        self.core.speaks_for_somebody();
+        self.core.speaks_for(connection);
         if guard(|| handler.signed_in(&mut Peer::new(self, connection), result)).is_none() {
             self.panicked(Index::new(connection.index()));
         }

@@ -20,7 +20,9 @@ use super::core::Turn;
 use super::guard;
 use super::message::{Message, TellUser};
 use super::slab::Index;
-use crate::handler::{Cause, ConnectionId, Handler, Shard, Whom, Word};
+use crate::handler::{ConnectionId, Handler, Shard, Whom, Word};
+#[cfg(test)]
+use crate::hub::planted::{Fault, is_planted};
 use crate::hub::{Marks, MemberId, Roster};
 use crate::limits::{MOVE_WORDS_MAX, RECENT_WORDS_BYTES_MAX};
 use crate::mesh::MemberId as MeshId;
@@ -155,11 +157,12 @@ impl<H: Handler> Turn<'_, H> {
     /// Tells a connection that has come from another shard the words that were told to all here,
     /// and not there yet. Who cannot be told is to come again.
     pub(super) fn tell_missed_words(&mut self, handler: &mut H, id: ConnectionId, count: u64) {
+        #[cfg(test)]
+        if is_planted(Fault::WordsMissed) {
+            return;
+        }
         let Some(words) = self.core.tellings.since(count) else {
-            let index = Index::new(id.index());
-            let (code, reason) = self.core.farewell_of(index);
-            self.core.counters.moves_lost += 1;
-            return self.close_from_here(index, Cause::Shutdown, code, reason);
+            return self.lose_arrived(id);
         };
         for what in words {
             self.tell_some(handler, &what, &[id]);
@@ -212,7 +215,7 @@ impl<H: Handler> Turn<'_, H> {
 mod tests {
     use super::super::tests::{admit, core_in};
     use super::*;
-    use crate::handler::{Closed, Message as Received, Peer, Request, Upgrade};
+    use crate::handler::{Cause, Closed, Message as Received, Peer, Request, Upgrade};
     use crate::mesh::{self, Class};
     use crate::ring::{Batch, Received as Read};
 

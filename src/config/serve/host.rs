@@ -29,7 +29,9 @@ section! {
         /// of descriptors allows.
         max_connections: Option<NonZeroU32> = None, in 1..=CONNECTIONS_MAX as u64;
         /// Connections that a shard has more than the emptiest one, and by an eighth of what it
-        /// has, before some of it move there while they are idle; 0, the default, moves none.
+        /// has, before some of it move there while they are idle, which no client notices. They
+        /// also do from a shard that has hardly a seat left, and from a core that is much busier
+        /// than another. 0 moves none.
         balance_difference: u32 = BALANCE_DIFFERENCE_DEFAULT, in 0..=CONNECTIONS_MAX as u64;
         /// Time for a request head to arrive whole.
         handshake_timeout: Duration = HANDSHAKE_TIMEOUT_DEFAULT, in 1..=DAY_MS;
