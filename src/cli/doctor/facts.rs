@@ -33,8 +33,8 @@ pub(super) struct Facts {
     /// Pages of socket buffers beyond which connections are cut.
     pub(super) tcp_mem_pages_max: u64,
     pub(super) memory_available: u64,
-    /// What the control groups of this process leave it.
-    pub(super) cgroup_memory_left: Option<u64>,
+    /// What the control group's memory limit leaves, where there is one.
+    pub(super) cgroup_memory: Option<GroupMemory>,
     pub(super) cgroup_tasks_left: Option<u64>,
     /// Entries of connection tracking, where it tracks anything.
     pub(super) conntrack_max: Option<u64>,
@@ -74,14 +74,33 @@ impl Facts {
                 .copied()
                 .unwrap_or(u64::MAX),
             memory_available: available_bytes(&meminfo).unwrap_or(0),
-            cgroup_memory_left: left(root, "memory", ["memory.max", "memory.current"])
-                .or_else(|| left(root, "memory", MEMORY_V1)),
+            cgroup_memory: group_memory(root),
             cgroup_tasks_left: left(root, "pids", ["pids.max", "pids.current"]),
             conntrack_max: sys("net/netfilter/nf_conntrack_max").filter(|_| tracked > 0),
         })
     }
 }
 
+/// What a control group leaves, and what it is charged for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct GroupMemory {
+    /// Bytes.
+    pub(super) left: u64,
+    /// Sockets count: always under version 2, and under version 1 where some group has a limit
+    /// for the buffers of TCP.
+    pub(super) has_sockets: bool,
+}
+
+fn group_memory(root: &Path) -> Option<GroupMemory> {
+    if let Some(left) = left(root, "memory", ["memory.max", "memory.current"]) {
+        return Some(GroupMemory { left, has_sockets: true });
+    }
+    let left_v1 = left(root, "memory", MEMORY_V1)?;
+    let has_sockets = left(root, "memory", TCP_V1).is_some();
+    Some(GroupMemory { left: left_v1, has_sockets })
+}
+
+const TCP_V1: [&str; 2] = ["memory.kmem.tcp.limit_in_bytes", "memory.kmem.tcp.usage_in_bytes"];
 const MEMORY_V1: [&str; 2] = ["memory.limit_in_bytes", "memory.usage_in_bytes"];
 
 /// Larger than any memory: 2^63 less a page stands for "no limit".
@@ -185,7 +204,7 @@ mod tests {
             ],
         );
         let facts = Facts::read(&host.0).unwrap();
-        assert_eq!(facts.cgroup_memory_left, Some(4000));
+        assert_eq!(facts.cgroup_memory, Some(GroupMemory { left: 4000, has_sockets: true }));
         assert_eq!(facts.cgroup_tasks_left, Some(20));
         assert_eq!(facts.memory_available, 2 << 20);
         assert_eq!((facts.files_open, facts.file_max), (77, 99));
@@ -207,10 +226,18 @@ mod tests {
             ],
         );
         let facts = Facts::read(&host.0).unwrap();
-        assert_eq!((facts.cgroup_memory_left, facts.cgroup_tasks_left), (Some(500), None));
+        assert_eq!(facts.cgroup_memory, Some(GroupMemory { left: 500, has_sockets: false }));
+        assert_eq!(facts.cgroup_tasks_left, None);
         let limit = host.0.join("sys/fs/cgroup/memory/m/memory.limit_in_bytes");
-        fs::write(limit, "9223372036854771712\n").unwrap();
-        assert_eq!(Facts::read(&host.0).unwrap().cgroup_memory_left, None);
+        fs::write(&limit, "9223372036854771712\n").unwrap();
+        assert_eq!(Facts::read(&host.0).unwrap().cgroup_memory, None);
+        fs::write(limit, "700\n").unwrap();
+        let tcp = host.0.join("sys/fs/cgroup/memory/m/memory.kmem.tcp.limit_in_bytes");
+        fs::write(tcp, "1000000\n").unwrap();
+        let usage = host.0.join("sys/fs/cgroup/memory/m/memory.kmem.tcp.usage_in_bytes");
+        fs::write(usage, "0\n").unwrap();
+        let memory = Facts::read(&host.0).unwrap().cgroup_memory;
+        assert_eq!(memory, Some(GroupMemory { left: 500, has_sockets: true }));
         assert_eq!(facts.conntrack_max, Some(5));
     }
 

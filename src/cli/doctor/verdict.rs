@@ -5,7 +5,7 @@
 use longwire::server::checks::KERNEL_MIN;
 use longwire::sys::kernel::Version;
 
-use super::facts::Facts;
+use super::facts::{Facts, GroupMemory};
 use super::layout::{Layout, Wanted, memlock_limit};
 
 /// Connections that share one page of socket buffers: so few of those that wait for the next
@@ -40,7 +40,7 @@ pub(super) fn bounds(facts: &Facts, wanted: Wanted) -> Vec<Bound> {
         memory(facts, wanted, layout),
         buffers(facts),
     ];
-    bounds.extend(facts.cgroup_memory_left.map(|left| cgroup_memory(left, wanted, layout)));
+    bounds.extend(facts.cgroup_memory.map(|memory| cgroup_memory(memory, layout)));
     bounds.extend(facts.cgroup_tasks_left.map(|left| tasks(left, layout)));
     bounds.extend(facts.conntrack_max.map(|max| conntrack(max, wanted)));
     bounds.sort_by_key(|bound| bound.holds);
@@ -140,11 +140,11 @@ fn memory(facts: &Facts, wanted: Wanted, layout: Layout) -> Bound {
     }
 }
 
-fn cgroup_memory(left: u64, wanted: Wanted, layout: Layout) -> Bound {
+fn cgroup_memory(memory: GroupMemory, layout: Layout) -> Bound {
     Bound {
         name: "memory of the control group",
-        has: format!("{} MiB left", left >> 20),
-        holds: layout.memory_connections(left, wanted),
+        has: format!("{} MiB left", memory.left >> 20),
+        holds: layout.group_connections(memory),
         mend: "raise MemoryMax= in the unit, or --memory of the container".to_owned(),
     }
 }
@@ -211,7 +211,7 @@ pub(super) mod tests {
             connection_places: Some(1 << 20),
             tcp_mem_pages_max: 575_802,
             memory_available: 23 << 30,
-            cgroup_memory_left: None,
+            cgroup_memory: None,
             cgroup_tasks_left: None,
             conntrack_max: None,
         }
@@ -227,7 +227,7 @@ pub(super) mod tests {
     #[test]
     fn each_limit_that_is_lowered_is_what_ends_it() {
         type Lower = fn(&mut Facts);
-        let cases: [(Lower, &str, u64, &str); 11] = [
+        let cases: [(Lower, &str, u64, &str); 12] = [
             (|f| f.kernel_release = "5.15.0".into(), "kernel", 0, "6.1 or newer"),
             (
                 |f| (f.ring_error, f.io_uring_disabled) = (Some("EPERM".into()), Some(2)),
@@ -240,12 +240,18 @@ pub(super) mod tests {
             // Each of s shards has 1,000 descriptors less 64 and 16 s: 29 hold the most.
             (|f| f.nofile = limit(1000), "descriptors", 13_036, "ulimit -Hn 551024"),
             (|f| f.file_max = 102_024, "files", 100_000, "sysctl -w fs.file-max=1101000"),
-            (|f| f.memory_available = 1 << 30, "memory", 215_267, "add memory"),
+            (|f| f.memory_available = 1 << 30, "memory", 222_051, "add memory"),
             (|f| f.tcp_mem_pages_max = 1000, "socket buffers", 16_000, "apply.sh"),
             (
-                |f| f.cgroup_memory_left = Some(512 << 20),
+                |f| f.cgroup_memory = Some(GroupMemory { left: 512 << 20, has_sockets: true }),
                 "memory of the control group",
-                105_925,
+                125_323,
+                "MemoryMax=",
+            ),
+            (
+                |f| f.cgroup_memory = Some(GroupMemory { left: 512 << 20, has_sockets: false }),
+                "memory of the control group",
+                293_838,
                 "MemoryMax=",
             ),
             (|f| f.cgroup_tasks_left = Some(3), "tasks of the control group", 0, "TasksMax="),
