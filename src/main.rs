@@ -12,7 +12,7 @@ mod cli;
 // A server's heap is small objects of few sizes that come and go with its clients: per-thread
 // heaps without a lock, and pages given back after a storm, are what mimalloc is good at.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: longwire::sys::memory::TwoHeaps = longwire::sys::memory::TwoHeaps;
 
 fn main() -> ExitCode {
     cli::run(cli::Cli::parse())

@@ -4,6 +4,8 @@
 //! end of the thread closes all of their sockets at once, as a network that fails does. Claim:
 //! every connection is released, and one that stays keeps echoing before, meanwhile and after.
 
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::sync_channel;
 
 use fleet::{Client, config, message, wait_for};
@@ -12,6 +14,9 @@ use longwire::{Closed, Config, Handler, Message, Peer, Request, Server, Shard, U
 
 #[path = "support/fleet.rs"]
 mod fleet;
+
+/// Times the handler was told that it may give its own room back.
+static SPARED: AtomicU64 = AtomicU64::new(0);
 
 struct Echo;
 
@@ -28,6 +33,10 @@ impl Handler for Echo {
 
     fn close(&mut self, _shard: &mut Shard<'_, Self>, _state: (), closed: &Closed) {
         assert_eq!(closed.code, 1006);
+    }
+
+    fn spare(&mut self) {
+        SPARED.fetch_add(1, Relaxed);
     }
 }
 
@@ -66,6 +75,7 @@ fn fifteen_thousand_leave_at_once_and_one_stays() {
     assert_eq!((snapshot.open, snapshot.timers, counters.handler_panics), (1, 1, 0));
     // Some seconds later the allocator is asked to give their memory back, by a shard that sleeps.
     wait_for(&server, "memory given back", |now| now.counters.memory_given_back == 1);
+    assert_eq!(SPARED.load(Relaxed), 1);
     staying.echo(100);
     staying.send_close(1000);
     assert_eq!(staying.closed(), Some(1000));

@@ -256,6 +256,10 @@ pub trait Handler: Sized + 'static {
     /// [`close`](Self::close) is not called here.
     fn moved(&mut self, _shard: &mut Shard<'_, Self>, _state: Self::Connection) {}
 
+    /// Many connections have left, and what memory they took is given back: so may be what room
+    /// the handler's own buffers have kept.
+    fn spare(&mut self) {}
+
     /// This member of `channel` missed `count` publications, because a queue was full.
     fn missed(&mut self, _peer: &mut Peer<'_, Self>, _channel: &str, _count: u64) {}
 }

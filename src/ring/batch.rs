@@ -146,6 +146,11 @@ impl Batch {
         }
     }
 
+    /// Frees the room in the table of frames that are shared no more.
+    pub(super) fn shrink(&mut self) {
+        self.shared.shrink_to_fit();
+    }
+
     /// Lets everything go. Pieces made before are of an earlier batch from now on.
     pub(super) fn recycle(&mut self) {
         self.used = 0;

@@ -280,6 +280,8 @@ impl Ring {
     /// Frees the room that a storm of completions has left.
     pub fn shrink(&mut self) {
         self.stash.shrink_to_fit();
+        self.addresses.shrink_to_fit();
+        self.batch.shrink();
     }
 
     fn take_completions(&mut self) {

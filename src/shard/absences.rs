@@ -23,6 +23,11 @@ impl Absences {
         Self((0..shard_count).map(|_| VecDeque::new()).collect())
     }
 
+    /// Frees the room that a crowd has left.
+    pub(super) fn shrink(&mut self) {
+        self.0.iter_mut().for_each(VecDeque::shrink_to_fit);
+    }
+
     /// The connection is not in the channel any more: if its home has noted it, it is to be told.
     pub(super) fn owe(
         &mut self,

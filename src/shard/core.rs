@@ -374,6 +374,10 @@ impl<H: Handler> Core<H> {
         self.retired.shrink_to_fit();
         self.writable.shrink_to_fit();
         self.caught_up.shrink_to_fit();
+        self.output.shrink();
+        self.sign_ins.shrink();
+        self.channels.absences.shrink();
+        self.channels.requests.shrink();
     }
 
     /// The polls that a connection has in the kernel.

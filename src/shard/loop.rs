@@ -30,7 +30,7 @@ use crate::mesh::{Class, Received as MeshReceived};
 use crate::metrics;
 use crate::ring::{Completion, Operation, Ring, Token};
 use crate::sys::bell::Bell;
-use crate::sys::{clock, socket};
+use crate::sys::{clock, memory, socket};
 
 /// The descriptors of a shard that are not connections.
 pub(crate) struct Links {
@@ -144,6 +144,7 @@ impl<H: Handler> Loop<H> {
 
     /// Serves until the shard is stopped and its connections are closed.
     pub(crate) fn run(&mut self) {
+        memory::set_apart();
         while self.turn().is_continue() {}
     }
 
@@ -444,6 +445,7 @@ impl<H: Handler> Loop<H> {
         let is_alone = self.core.connection_count() == 0;
         if let Some(ask) = self.giving_back.look(released, is_alone, now) {
             self.core.shrink();
+            self.handler.spare();
             self.ring.shrink();
             self.completions.shrink_to_fit();
             self.effects.shrink_to_fit();

@@ -124,6 +124,14 @@ impl Output {
         })
     }
 
+    /// Frees the room that chains have left, if there are none.
+    pub(super) fn shrink(&mut self) {
+        if self.chains.is_empty() {
+            self.chains = Vec::new();
+            self.links = Vec::new();
+        }
+    }
+
     /// Forgets all chains, after their sends are settled.
     pub fn clear(&mut self) {
         self.chains.clear();

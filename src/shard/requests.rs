@@ -35,6 +35,11 @@ impl Requests {
         Self { waiting, count: 0, count_max: REQUESTS_WAITING_MAX, refused: 0 }
     }
 
+    /// Frees the room that a crowd has left.
+    pub(super) fn shrink(&mut self) {
+        self.waiting.iter_mut().for_each(VecDeque::shrink_to_fit);
+    }
+
     /// Asks a home as soon as there is room: now, if `is_free` says that nothing else must go
     /// first and nothing waits.
     pub(super) fn ask(

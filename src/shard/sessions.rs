@@ -432,6 +432,11 @@ impl Handler for Sessions {
         }
     }
 
+    fn spare(&mut self) {
+        // Between two steps there is nothing in it.
+        self.effects = Effects::default();
+    }
+
     fn missed(&mut self, peer: &mut Peer<'_, Self>, channel: &str, _count: u64) {
         let Some(membership) = peer.tag(channel).map(Membership::of_bits) else { return };
         self.begin(peer);

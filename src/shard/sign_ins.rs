@@ -48,6 +48,11 @@ impl SignIns {
         self.users.count()
     }
 
+    /// Frees the room that a crowd has left.
+    pub(super) fn shrink(&mut self) {
+        self.owed.iter_mut().for_each(VecDeque::shrink_to_fit);
+    }
+
     /// Bytes of memory behind their counts.
     pub(super) fn memory_bytes(&self) -> usize {
         self.users.memory_bytes()
