@@ -1243,6 +1243,14 @@ pub const HANDED_PATIENCE: Duration = Duration::from_millis(200);
 /// still: as long as most of them take, and no longer than clients may be left without a word.
 pub const HANDED_REQUESTS_PATIENCE: Duration = Duration::from_secs(1);
 
+/// Slots that a shard looks at in one turn, while it serves, for connections whose descriptors are
+/// copied ahead. No more than a message takes are copied: some tens of microseconds.
+pub const COPY_LOOKS_SHARE: u32 = 512;
+
+/// Messages with copies that a shard sends in one turn, while it serves: each costs the kernel a
+/// reference for each of its descriptors.
+pub const COPY_MESSAGES_SHARE: usize = 2;
+
 /// Messages of a hand-over that a shard sends in one turn.
 pub const HANDED_MESSAGES_SHARE: usize = 64;
 
@@ -1260,7 +1268,8 @@ pub const BEQUEST_PART_BYTES_MAX: usize = HANDED_WORD_BYTES_MAX - 64;
 /// charged for more than the frames of their records, and some kilobytes of names and counts.
 pub const BEQUEST_BYTES_MAX: usize = IDEMPOTENCY_BYTES_MAX + 1024 * 1024;
 
-/// Time for the new process to build its shards and check itself, unless another is configured.
+/// Time for the new process to build its shards and check itself, and for copies of descriptors to
+/// be sent ahead, unless another is configured.
 pub const READY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Time for everything to be handed over while nothing is served, unless another is configured:

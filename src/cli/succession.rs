@@ -20,7 +20,8 @@ pub(crate) struct SuccessionArgs {
     #[arg(long, value_name = "PATH")]
     upgrade_binary: Option<PathBuf>,
 
-    /// Time for the new process to start, check itself and be ready; 1m by default
+    /// Time for the new process to start, check itself and be ready, and to take the copies of
+    /// descriptors that are sent ahead; 1m by default
     #[arg(long, value_name = "TIME", value_parser = duration)]
     upgrade_ready_timeout: Option<Duration>,
 

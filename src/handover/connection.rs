@@ -72,6 +72,8 @@ pub struct Connection {
     pub aside: Vec<Aside>,
     /// The name by which the homes of its channels know it.
     pub name: u64,
+    /// The number of the copy of its descriptor, if one was sent ahead.
+    pub copy: Option<u64>,
 }
 
 impl Connection {
@@ -95,6 +97,7 @@ impl Connection {
                 .each(14, &self.memberships, |put, one| one.write(put))
                 .number(15, self.name)
                 .each(16, &self.aside, |put, one| one.write(put))
+                .maybe(17, self.copy)
         });
     }
 
@@ -122,6 +125,7 @@ impl Connection {
                 14 => one.memberships.push(Membership::read(value)?),
                 15 => one.name = field::number(value)?,
                 16 => one.aside.push(Aside::read(value)?),
+                17 => one.copy = Some(field::number(value)?.checked_sub(1)?),
                 _ => return Some(false),
             }
             Some(true)
@@ -208,6 +212,7 @@ pub(super) mod tests {
             ],
             name: u64::MAX,
             aside: vec![Aside { channel: "news".into(), frame: vec![9], gives_way: true }],
+            copy: None,
         }
     }
 

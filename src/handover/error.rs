@@ -46,6 +46,11 @@ pub enum FormatError {
     Cut,
     /// There are fewer or more descriptors than records that have one.
     Descriptors,
+    /// A copy of a descriptor that was sent ahead is named and not there, or was there before.
+    Copy {
+        /// Its number.
+        number: u64,
+    },
     /// The records are not those that were sent: by their number, or by their checksum.
     Changed,
 }
@@ -72,6 +77,9 @@ impl fmt::Display for FormatError {
             }
             Self::Cut => write!(out, "a record is cut"),
             Self::Descriptors => write!(out, "descriptors were lost on the way"),
+            Self::Copy { number } => {
+                write!(out, "copy {number} of a descriptor is not there, or more than once")
+            }
             Self::Changed => write!(out, "what has arrived is not what was sent"),
         }
     }

@@ -5,8 +5,12 @@
 //!    Offer: addresses, shards ─────────────▶  builds its shards, checks itself
 //!    ◀───────────────────────────── Built: shards, seats   (or Refused, with the reason)
 //!    Channel × old shards × new shards ────▶  each way's new end says that it is there
-//!    shards stand still; Bequest … ────────▶  keys of publications, what was counted
-//!    connections ══════════════════════════▶  shards take them, and touch none
+//!    copies of descriptors, while all ═════▶  kept, and touched by nobody; each way's new end
+//!    is served                                says that as many are there as were sent
+//!    shards stand still; Still ────────────▶
+//!    Bequest … ────────────────────────────▶  keys of publications, what was counted
+//!    connections, by their copies or with ═▶  shards take them, and touch none
+//!    descriptors
 //!    ◀──────────────────── Committed: all of them are there, by count and checksum
 //!    leaves: closes its copies                serves
 //! ```
@@ -16,12 +20,16 @@
 //! field's writer has marked it as one that must be understood; then the reader refuses, before
 //! anything has moved. Times are sent as what is left, or has passed: clocks start anew.
 //!
+//! Either side may be of a build that knows nothing of copies: [`Offer::sends_ahead`] and
+//! [`Built::takes_ahead`] say so, and if one does not, all descriptors come with the records.
+//!
 //! Invariant: memory follows what has arrived, never a length that was declared.
 
 #![forbid(unsafe_code)]
 
 mod bequest;
 mod connection;
+mod copies;
 mod error;
 mod estate;
 mod field;

@@ -1,12 +1,15 @@
 //! What the older process does when, and how it goes back as long as it can.
 //!
 //! ```text
-//!   Serving ──asked──▶ Building ──built──▶ Moving ──committed──▶ Left
-//!      ▲                  │                  │ ▲                  ▲
-//!      │   refused, gone, │     late, stuck, │ └─── committed ────┤
-//!      ├──── late, stop ──┘     stop, refused▼                    │
-//!      └──────────── gone ─────────────── Revoking ───────────────┘
+//!   Serving ──asked──▶ Building ──built──▶ Copying ──copied──▶ Moving ──committed──▶ Left
+//!      ▲                  │  └── by one that │ takes no copies ──▶│ ▲                  ▲
+//!      │   refused, gone, │                  │    late, stuck,    │ └─── committed ────┤
+//!      ├──── late, stop ──┴──────────────────┘    stop, refused   ▼                    │
+//!      └───────────────── gone ─────────────────────────────── Revoking ───────────────┘
 //! ```
+//!
+//! While it is copying, the older process serves, and the newer has been told nothing that it could
+//! commit: it is given up at once. A rehearsal ends when all is copied.
 //!
 //! The commit is one message of the newer process. Who is first, the message or the older process
 //! that does not want it any more, is settled by the kernel: [`Action::Revoke`] shuts the socket
@@ -27,7 +30,12 @@ pub enum Event {
         is_check: bool,
     },
     /// The newer process is ready and has the room.
-    Built,
+    Built {
+        /// Both sides know of copies that are sent ahead.
+        sends_ahead: bool,
+    },
+    /// The shards have sent copies ahead, and the newer process has said that it has them.
+    Copied,
     /// The newer process has taken everything over.
     Committed,
     /// It has closed its end, or died, and everything that it has said was read.
@@ -50,6 +58,8 @@ pub enum Failure {
     NotUnderstood,
     /// It was not ready in time.
     LateBuilt,
+    /// It did not take the copies that were sent ahead in time.
+    LateCopied,
     /// The connections were not over there in time.
     LateMoved,
     /// A shard has something that cannot be handed over.
@@ -68,6 +78,7 @@ impl fmt::Display for Failure {
             Self::Died => "the new process ended before it took over",
             Self::NotUnderstood => "the new process says what is not understood here",
             Self::LateBuilt => "the new process was not ready in time",
+            Self::LateCopied => "the new process did not take what was sent ahead in time",
             Self::LateMoved => "the new process did not take everything over in time",
             Self::NotPortable => "some connections cannot be handed over",
             Self::Broken => "the way to the new process broke",
@@ -86,11 +97,13 @@ pub enum Action {
     },
     /// Say that an upgrade is under way already.
     Busy,
+    /// Let the shards send copies ahead, while they serve.
+    Copy,
     /// Let the shards stand still, and send what they have.
     Freeze,
     /// Shut the socket for reading, and read what is in it.
     Revoke,
-    /// Let the shards go on.
+    /// Let the shards go on, and forget what was copied.
     Thaw,
     /// End the newer process, and say why: it was a rehearsal if there is no failure.
     End(Option<Failure>),
@@ -102,6 +115,7 @@ pub enum Action {
 enum State {
     Serving,
     Building { is_check: bool },
+    Copying { is_check: bool },
     Moving,
     Revoking(Failure),
     Left,
@@ -122,20 +136,34 @@ impl Default for Older {
 impl Older {
     /// Takes note of an event; what is to be done about it, in this order.
     pub fn on(&mut self, event: Event) -> Vec<Action> {
-        use Action::{Busy, End, Freeze, Leave, Revoke, Start, Thaw};
+        use Action::{Busy, Copy, End, Freeze, Leave, Revoke, Start, Thaw};
         let (state, actions) = match (self.state, event) {
             (State::Serving, Event::Asked { is_check }) => {
                 (State::Building { is_check }, vec![Start { is_check }])
             }
             (state, Event::Asked { .. }) => (state, vec![Busy]),
-            (State::Building { is_check: true }, Event::Built) => (State::Serving, vec![End(None)]),
-            (State::Building { is_check: false }, Event::Built) => (State::Moving, vec![Freeze]),
+            (State::Building { is_check }, Event::Built { sends_ahead: true }) => {
+                (State::Copying { is_check }, vec![Copy])
+            }
+            (State::Building { is_check: true }, Event::Built { .. }) => {
+                (State::Serving, vec![End(None)])
+            }
+            (State::Building { is_check: false }, Event::Built { .. })
+            | (State::Copying { is_check: false }, Event::Copied) => (State::Moving, vec![Freeze]),
+            (State::Copying { is_check: true }, Event::Copied) => {
+                (State::Serving, vec![Thaw, End(None)])
+            }
+            (State::Copying { .. } | State::Moving, Event::Gone) => {
+                (State::Serving, vec![Thaw, End(Some(Failure::Died))])
+            }
+            (State::Copying { .. }, Event::Stuck(why)) => {
+                (State::Serving, vec![Thaw, End(Some(why))])
+            }
             (State::Building { .. }, Event::Gone) => {
                 (State::Serving, vec![End(Some(Failure::Died))])
             }
             (State::Building { .. }, Event::Stuck(why)) => (State::Serving, vec![End(Some(why))]),
             (State::Moving | State::Revoking(_), Event::Committed) => (State::Left, vec![Leave]),
-            (State::Moving, Event::Gone) => (State::Serving, vec![Thaw, End(Some(Failure::Died))]),
             (State::Moving, Event::Stuck(why)) => (State::Revoking(why), vec![Revoke]),
             (State::Revoking(why), Event::Gone) => (State::Serving, vec![Thaw, End(Some(why))]),
             // What it says out of turn is not understood: before it can have everything it has
@@ -143,9 +171,14 @@ impl Older {
             (State::Building { .. }, Event::Committed) => {
                 (State::Serving, vec![End(Some(Failure::NotUnderstood))])
             }
-            (State::Moving, Event::Built) => {
+            (State::Copying { .. }, Event::Committed | Event::Built { .. }) => {
+                (State::Serving, vec![Thaw, End(Some(Failure::NotUnderstood))])
+            }
+            (State::Moving, Event::Built { .. }) => {
                 (State::Revoking(Failure::NotUnderstood), vec![Revoke])
             }
+            // What the shards had said before they heard of another end.
+            (state, Event::Copied) => (state, vec![]),
             // The end is settled already.
             (state @ (State::Serving | State::Revoking(_) | State::Left), _) => (state, vec![]),
         };
@@ -156,6 +189,11 @@ impl Older {
     /// Whether an upgrade is under way.
     pub fn is_under_way(&self) -> bool {
         !matches!(self.state, State::Serving | State::Left)
+    }
+
+    /// Whether the shards send copies ahead, and serve.
+    pub fn is_copying(&self) -> bool {
+        matches!(self.state, State::Copying { .. })
     }
 
     /// Whether the shards stand still, or are about to.
@@ -179,6 +217,7 @@ mod tests {
     enum Step {
         OlderReads,
         NewerBuilds,
+        ShardsHaveCopied,
         NewerCommits,
         NewerRefuses,
         NewerIsKilled,
@@ -188,9 +227,15 @@ mod tests {
         AskedAgain,
     }
 
-    const STEPS: [Step; 9] = [
+    /// Those twice that an upgrade has to come through.
+    const STEPS: [Step; 14] = [
         Step::OlderReads,
         Step::NewerBuilds,
+        Step::ShardsHaveCopied,
+        Step::NewerCommits,
+        Step::OlderReads,
+        Step::NewerBuilds,
+        Step::ShardsHaveCopied,
         Step::NewerCommits,
         Step::NewerRefuses,
         Step::NewerIsKilled,
@@ -218,6 +263,9 @@ mod tests {
         /// What the newer process has said, and the older has not read.
         said: VecDeque<Event>,
         is_revoked: bool,
+        /// Both sides know of copies.
+        sends_ahead: bool,
+        is_copying: bool,
         is_frozen: bool,
         has_left: bool,
         ended: Vec<Option<Failure>>,
@@ -226,8 +274,10 @@ mod tests {
     }
 
     impl World {
-        fn new() -> Self {
+        fn new(sends_ahead: bool) -> Self {
             Self {
+                sends_ahead,
+                is_copying: false,
                 older: Older::default(),
                 newer: Newer::Absent,
                 said: VecDeque::new(),
@@ -249,8 +299,13 @@ mod tests {
                         self.is_revoked = false;
                     }
                     Action::Busy => self.busy_count += 1,
+                    Action::Copy => {
+                        assert!(!self.is_copying && !self.is_frozen && !self.has_left);
+                        self.is_copying = true;
+                    }
                     Action::Freeze => {
                         assert!(!self.is_frozen && !self.has_left);
+                        assert_eq!(self.is_copying, self.sends_ahead, "nothing is left out");
                         self.is_frozen = true;
                         if self.newer == Newer::Built {
                             self.newer = Newer::Taking;
@@ -258,11 +313,12 @@ mod tests {
                     }
                     Action::Revoke => self.is_revoked = true,
                     Action::Thaw => {
-                        assert!(self.is_frozen && !self.has_left);
-                        self.is_frozen = false;
+                        assert!((self.is_frozen || self.is_copying) && !self.has_left);
+                        (self.is_frozen, self.is_copying) = (false, false);
                     }
                     Action::End(failure) => {
                         assert_ne!(self.newer, Newer::Serving, "ended while it serves");
+                        assert!(!self.is_copying, "the copies are forgotten");
                         self.newer = Newer::Dead;
                         self.ended.push(failure);
                     }
@@ -289,13 +345,15 @@ mod tests {
                     None => {}
                 },
                 (Step::NewerBuilds, Newer::Building) => {
-                    self.newer = if self.say(Event::Built) { Newer::Built } else { Newer::Dead };
+                    let is_said = self.say(Event::Built { sends_ahead: self.sends_ahead });
+                    self.newer = if is_said { Newer::Built } else { Newer::Dead };
                 }
+                (Step::ShardsHaveCopied, _) if self.is_copying => self.on(Event::Copied),
                 (Step::NewerCommits, Newer::Taking) => {
                     let is_sent = self.say(Event::Committed);
                     self.newer = if is_sent { Newer::Serving } else { Newer::Dead };
                 }
-                (Step::NewerRefuses, Newer::Building | Newer::Taking) => {
+                (Step::NewerRefuses, Newer::Building | Newer::Built | Newer::Taking) => {
                     self.say(Event::Stuck(Failure::Refused));
                     self.newer = Newer::Dead;
                 }
@@ -338,9 +396,9 @@ mod tests {
         let mut ends = [0_u32; 3];
         for seed in 0..20_000_u64 {
             let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-            let mut world = World::new();
-            world.on(Event::Asked { is_check: false });
-            for _ in 0..next(&mut random) % 24 {
+            let mut world = World::new(seed % 4 != 0);
+            world.on(Event::Asked { is_check: seed % 16 == 1 });
+            for _ in 0..next(&mut random) % 32 {
                 let index = next(&mut random) % STEPS.len() as u64;
                 let step = STEPS[usize::try_from(index).unwrap()];
                 world.take(step);
@@ -361,23 +419,49 @@ mod tests {
         let mut older = Older::default();
         assert_eq!(older.on(Event::Asked { is_check: false }), [Action::Start { is_check: false }]);
         assert_eq!(older.on(Event::Asked { is_check: true }), [Action::Busy]);
-        assert_eq!(older.on(Event::Built), [Action::Freeze]);
+        assert_eq!(older.on(Event::Built { sends_ahead: true }), [Action::Copy]);
+        assert!(older.is_copying() && !older.is_moving());
+        assert_eq!(older.on(Event::Asked { is_check: false }), [Action::Busy]);
+        assert_eq!(older.on(Event::Copied), [Action::Freeze]);
         assert_eq!(older.on(Event::Asked { is_check: false }), [Action::Busy]);
     }
 
     #[test]
-    fn a_rehearsal_freezes_nothing() {
+    fn a_rehearsal_freezes_nothing_and_forgets_what_was_copied() {
         let mut older = Older::default();
         older.on(Event::Asked { is_check: true });
-        assert_eq!(older.on(Event::Built), [Action::End(None)]);
+        assert_eq!(older.on(Event::Built { sends_ahead: false }), [Action::End(None)]);
         assert!(!older.is_under_way());
+        older.on(Event::Asked { is_check: true });
+        assert_eq!(older.on(Event::Built { sends_ahead: true }), [Action::Copy]);
+        assert_eq!(older.on(Event::Copied), [Action::Thaw, Action::End(None)]);
+        assert!(!older.is_under_way());
+    }
+
+    #[test]
+    fn one_that_is_copying_gives_up_at_once_whatever_happens() {
+        let cases = [
+            (Event::Gone, Failure::Died),
+            (Event::Stuck(Failure::LateCopied), Failure::LateCopied),
+            (Event::Committed, Failure::NotUnderstood),
+            (Event::Built { sends_ahead: true }, Failure::NotUnderstood),
+        ];
+        for (event, why) in cases {
+            let mut older = Older::default();
+            older.on(Event::Asked { is_check: false });
+            older.on(Event::Built { sends_ahead: true });
+            assert_eq!(older.on(event), [Action::Thaw, Action::End(Some(why))], "{event:?}");
+            assert!(!older.is_under_way());
+            assert_eq!(older.on(Event::Copied), [], "too late");
+        }
     }
 
     #[test]
     fn a_commit_that_was_sent_before_the_revocation_counts() {
         let mut older = Older::default();
         older.on(Event::Asked { is_check: false });
-        older.on(Event::Built);
+        older.on(Event::Built { sends_ahead: true });
+        older.on(Event::Copied);
         assert_eq!(older.on(Event::Stuck(Failure::LateMoved)), [Action::Revoke]);
         assert_eq!(older.on(Event::Committed), [Action::Leave]);
         assert!(older.has_left());

@@ -2,7 +2,8 @@
 //! carry bytes and descriptors.
 //!
 //! ```text
-//!   Start(version) │ Listener+fd … │ Legacy? │ Connection+fd … │
+//!   Start(version) │ (Copy+fd │ Dropped │ Mark) … │ Listener+fd … │ Legacy? │
+//!     (Connection+fd │ Connection of a copy) … │
 //!     (Stream │ Publication …) … │ Present … │ (Owed … │ Mailbox …) … │ Lost … │
 //!     End(how many, checksum)
 //! ```
@@ -15,6 +16,7 @@ use std::collections::vec_deque::Iter;
 use std::iter::Take;
 
 use super::connection::Connection;
+use super::copies::{self, COPY, Copies, DROPPED, MARK};
 use super::estate::{Present, Stream, decode_publication, encode_publication};
 use super::field::{self, Record, first, record};
 use super::mailbox::{Lost, Mailbox, Owed};
@@ -71,6 +73,8 @@ pub struct Sink<T> {
     /// Where in `bytes` the record of each descriptor begins.
     starts: VecDeque<usize>,
     totals: Totals,
+    /// Copies that were put, and have not been dropped.
+    copy_count: u64,
 }
 
 impl<T> Default for Sink<T> {
@@ -81,6 +85,7 @@ impl<T> Default for Sink<T> {
             descriptors: VecDeque::new(),
             starts: VecDeque::new(),
             totals: Totals::default(),
+            copy_count: 0,
         };
         sink.put(|out| record(out, START, |put| put.number(1, VERSION.into())));
         sink
@@ -101,8 +106,37 @@ impl<T> Sink<T> {
         self.put(|out| record(out, LISTENER, |put| put.number(1, u64::from(place) + 1)));
     }
 
+    /// Puts a copy of the descriptor of a connection whose record comes later, and names it by this
+    /// number.
+    pub fn copy(&mut self, number: u64, descriptor: T) {
+        self.copy_count += 1;
+        self.goes_along(descriptor);
+        self.put(|out| copies::encode_copy(number, out));
+    }
+
+    /// Puts that the connection of a copy has ended, or comes with another descriptor: no record
+    /// will name it.
+    pub fn dropped(&mut self, number: u64) {
+        self.copy_count -= 1;
+        self.put(|out| copies::encode_dropped(number, out));
+    }
+
+    /// Puts how many copies there are, for who says that they have come.
+    pub fn mark(&mut self) {
+        let count = self.copy_count;
+        self.put(|out| copies::encode_mark(count, out));
+    }
+
+    /// Puts a connection of which a copy was put before, that it names.
+    pub fn copied(&mut self, connection: &Connection) {
+        assert!(connection.copy.is_some(), "it names its copy");
+        self.totals.connections += 1;
+        self.put(|out| connection.encode(out));
+    }
+
     /// Puts a connection.
     pub fn connection(&mut self, connection: &Connection, descriptor: T) {
+        assert!(connection.copy.is_none(), "its descriptor comes with it");
         self.totals.connections += 1;
         self.goes_along(descriptor);
         self.put(|out| connection.encode(out));
@@ -202,8 +236,10 @@ impl<T> Sink<T> {
 pub enum Item<T> {
     /// A listener of the place with this number.
     Listener(u16, T),
-    /// A connection.
+    /// A connection, and its descriptor, whenever that was sent.
     Connection(Box<Connection>, T),
+    /// As many copies as were sent ahead are here.
+    Mark,
     /// What the application of every shard has to know.
     Legacy(Vec<u8>),
     /// A stream; its publications follow.
@@ -228,6 +264,7 @@ pub struct Source<T> {
     bytes: Vec<u8>,
     read_bytes: usize,
     descriptors: VecDeque<T>,
+    copies: Copies<T>,
     totals: Totals,
     has_started: bool,
 }
@@ -238,6 +275,7 @@ impl<T> Default for Source<T> {
             bytes: Vec::new(),
             read_bytes: 0,
             descriptors: VecDeque::new(),
+            copies: Copies::default(),
             totals: Totals::default(),
             has_started: false,
         }
@@ -250,6 +288,11 @@ impl<T> Source<T> {
         self.bytes.drain(..std::mem::take(&mut self.read_bytes));
         self.bytes.extend_from_slice(bytes);
         self.descriptors.extend(descriptors);
+    }
+
+    /// Copies that belong to no connection yet.
+    pub fn copy_count(&self) -> usize {
+        self.copies.len()
     }
 
     /// The next item that has arrived whole.
@@ -270,14 +313,31 @@ impl<T> Source<T> {
                     self.totals.listeners += 1;
                     Some(Item::Listener(place, take(descriptors)?))
                 }
+                COPY if self.has_started => {
+                    let number = Copies::<T>::number(&record)?;
+                    self.copies.keep(number, take(descriptors)?)?;
+                    None
+                }
+                DROPPED if self.has_started => {
+                    drop(self.copies.take(Copies::<T>::number(&record)?)?);
+                    None
+                }
+                MARK if self.has_started => {
+                    self.copies.check(&record)?;
+                    Some(Item::Mark)
+                }
                 CONNECTION if self.has_started => {
                     let connection = Box::new(Connection::decode(&record)?);
                     self.totals.connections += 1;
-                    Some(Item::Connection(connection, take(descriptors)?))
+                    let descriptor = match connection.copy {
+                        Some(number) => self.copies.take(number)?,
+                        None => take(descriptors)?,
+                    };
+                    Some(Item::Connection(connection, descriptor))
                 }
                 END if self.has_started => {
                     check_end(&record, self.totals)?;
-                    if !descriptors.is_empty() {
+                    if !descriptors.is_empty() || self.copies.len() > 0 {
                         return Err(FormatError::Descriptors);
                     }
                     return Ok(Some(Item::End(self.totals)));

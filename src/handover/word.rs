@@ -23,6 +23,8 @@ pub enum Word {
         /// The number of the newer process's shard.
         to: u16,
     },
+    /// The older process, if copies were sent ahead: from now on my shards stand still.
+    Still,
     /// The older process: the next part of its [`Bequest`](super::Bequest), which is empty behind
     /// the last.
     Bequest(Vec<u8>),
@@ -48,6 +50,8 @@ pub struct Offer {
     pub heritage: Vec<u8>,
     /// Its control thread has a bequest for one that takes it.
     pub has_bequest: bool,
+    /// It sends copies of descriptors ahead, to one that takes them.
+    pub sends_ahead: bool,
     /// Paths of the Unix sockets that it listens on, whose descriptors come with the offer, in
     /// front of others.
     pub unix: Vec<Vec<u8>>,
@@ -75,6 +79,8 @@ pub struct Built {
     pub connections_max: u32,
     /// It waits for a bequest.
     pub takes_bequest: bool,
+    /// It takes copies of descriptors ahead, if they are sent.
+    pub takes_ahead: bool,
 }
 
 const OFFER: u8 = 1;
@@ -83,6 +89,7 @@ const REFUSED: u8 = 3;
 const CHANNEL: u8 = 4;
 const COMMITTED: u8 = 5;
 const BEQUEST: u8 = 6;
+const STILL: u8 = 7;
 
 /// Bytes of a place in an offer: an address, and whether it is proxied.
 const PLACE_BYTES: usize = field::ADDRESS_BYTES + 1;
@@ -100,6 +107,7 @@ impl Word {
                     .optional()
                     .bytes(4, built.build.as_bytes())
                     .number(5, built.takes_bequest.into())
+                    .number(6, built.takes_ahead.into())
             }),
             Self::Refused(reason) => {
                 record(&mut out, REFUSED, |put| put.optional().bytes(1, reason.as_bytes()));
@@ -107,6 +115,7 @@ impl Word {
             Self::Channel { from, to } => record(&mut out, CHANNEL, |put| {
                 put.number(1, (*from).into()).number(2, (*to).into())
             }),
+            Self::Still => record(&mut out, STILL, |put| put),
             Self::Bequest(part) => record(&mut out, BEQUEST, |put| put.bytes(1, part)),
             Self::Committed { connections } => {
                 record(&mut out, COMMITTED, |put| put.optional().number(1, *connections));
@@ -170,6 +179,10 @@ impl Word {
                 })?;
                 Ok(Self::Committed { connections })
             }
+            STILL => {
+                record.read(|_, _| Some(false))?;
+                Ok(Self::Still)
+            }
             BEQUEST => {
                 let mut part = Vec::new();
                 record.read(|field, value| {
@@ -200,6 +213,7 @@ impl Offer {
             .optional()
             .bytes(4, self.build.as_bytes())
             .number(6, self.has_bequest.into())
+            .number(8, self.sends_ahead.into())
     }
 
     fn read(record: &Record<'_>) -> Result<Self, FormatError> {
@@ -214,6 +228,7 @@ impl Offer {
                 6 => offer.has_bequest = field::number(value)? != 0,
                 7 if offer.unix.len() < LISTENERS_MAX => offer.unix.push(path(value)?),
                 7 => return None,
+                8 => offer.sends_ahead = field::number(value)? != 0,
                 _ => return Some(false),
             }
             Some(true)
@@ -232,6 +247,7 @@ impl Built {
                 3 => built.connections_max = field::narrow(value)?,
                 4 => built.build = field::text(value)?,
                 5 => built.takes_bequest = field::number(value)? != 0,
+                6 => built.takes_ahead = field::number(value)? != 0,
                 _ => return Some(false),
             }
             Some(true)
@@ -277,6 +293,7 @@ pub(super) mod tests {
                 is_check: true,
                 heritage: vec![7, 0],
                 has_bequest: true,
+                sends_ahead: true,
                 unix: vec![b"/run/a.sock".to_vec(), b"/run/b.sock".to_vec()],
             }),
             Word::Built(Built {
@@ -285,9 +302,11 @@ pub(super) mod tests {
                 shard_connections_max: 70_000,
                 connections_max: 100_001,
                 takes_bequest: true,
+                takes_ahead: true,
             }),
             Word::Refused("no room: größe".into()),
             Word::Channel { from: 0, to: 300 },
+            Word::Still,
             Word::Bequest(vec![1, 0]),
             Word::Bequest(Vec::new()),
             Word::Committed { connections: 1 << 40 },
@@ -304,6 +323,27 @@ pub(super) mod tests {
             }
             let longer = [&bytes[..], &[0]].concat();
             assert_eq!(Word::decode(&longer), Err(FormatError::Cut));
+        }
+    }
+
+    /// Builds that knew of no copies wrote the fields up to there, and skip those behind.
+    #[test]
+    fn who_knows_of_no_copies_says_nothing_of_them_and_is_understood() {
+        let mut offer = VERSION.to_le_bytes().to_vec();
+        record(&mut offer, OFFER, |put| put.number(1, 2).optional().number(6, 1));
+        let expected = Offer { shards: 2, has_bequest: true, ..Offer::default() };
+        assert_eq!(Word::decode(&offer), Ok(Word::Offer(expected)));
+        let mut built = VERSION.to_le_bytes().to_vec();
+        record(&mut built, BUILT, |put| put.number(1, 2).optional().number(5, 1));
+        let expected = Built { shards: 2, takes_bequest: true, ..Built::default() };
+        assert_eq!(Word::decode(&built), Ok(Word::Built(expected)));
+        for (number, field) in [(OFFER, 8), (BUILT, 6)] {
+            let bytes = words().into_iter().map(|word| word.encode()).find(|one| one[2] == number);
+            let bytes = bytes.unwrap();
+            let (record, _) = first(&bytes[2..]).unwrap().unwrap();
+            // Whoever does not know a field that must be understood refuses the record.
+            let older = record.read(|known, _| Some(known != field));
+            assert_eq!(older, Ok(()), "field {field} of {number} may be skipped");
         }
     }
 

@@ -379,8 +379,15 @@ counters! {
     handovers_stopped,
     /// Times a shard waited for the other process to take what was sent.
     handover_waits,
+    /// Copies of connections' descriptors that were sent ahead to another process, those of
+    /// rehearsals and of upgrades that were given up among them.
+    copied_ahead,
+    /// Of those, how many belonged to connections that have ended meanwhile.
+    copies_ended,
     /// Connections handed over to another process.
     handed_over,
+    /// Of those, how many by copies that were sent ahead: the others have come since.
+    handed_over_copied,
     /// Connections that ended with the process that handed the others over: those of streams over
     /// HTTP.
     not_handed_over,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use tokio::runtime::Runtime;
 
 use super::checks::{self, Facts};
@@ -86,6 +86,8 @@ struct Starting {
     reports: Receiver<Report>,
     /// The sockets and pipes that every shard's descriptor table keeps.
     keep: Vec<RawFd>,
+    /// The control thread's.
+    bell: Arc<Bell>,
     seats: Arc<Seats>,
 }
 
@@ -386,7 +388,8 @@ fn spawn<H: Handler>(
             .map_err(StartError::Thread)?;
         threads.push(thread);
     }
-    Ok((Starting { orders, reports, keep, seats }, pass))
+    let bell = Arc::clone(&bells[shard_count]);
+    Ok((Starting { orders, reports, keep, bell, seats }, pass))
 }
 
 impl Starting {
@@ -441,7 +444,7 @@ impl Starting {
         (places, rings_work): (&[Place], bool),
     ) -> Result<(Duration, Bequest), StartError> {
         let ways = predecessor.built(plan).map_err(StartError::Succession)?;
-        let since = clock::now();
+        let mut since = clock::now();
         let places: Arc<[Place]> = places.into();
         let shard_count = predecessor.shard_count();
         for order in &self.orders {
@@ -450,6 +453,10 @@ impl Starting {
         }
         Step::NewerHasWays.reached();
         predecessor::deal(ways, pass).map_err(StartError::Succession)?;
+        if predecessor.sends_ahead() {
+            predecessor.still(&self.bell, || self.failure())?;
+            since = clock::now();
+        }
         let bequest = predecessor.bequest().map_err(StartError::Succession)?;
         let mut connections = 0;
         for _ in &self.orders {
@@ -482,6 +489,15 @@ impl Starting {
             tell(shard, order())?;
         }
         self.orders.iter().map(|_| self.next()).collect()
+    }
+
+    /// Why a shard has failed, if one has. None has anything else to say before all is there.
+    fn failure(&self) -> Result<(), StartError> {
+        match self.reports.try_recv() {
+            Err(TryRecvError::Empty) => Ok(()),
+            Ok(Report::Failed(error)) => Err(error),
+            Ok(_) | Err(TryRecvError::Disconnected) => Err(StartError::ShardLost),
+        }
     }
 
     fn next(&self) -> Result<Report, StartError> {

@@ -35,6 +35,7 @@ mod telling;
 mod unix;
 mod upgrade;
 mod watchdog;
+mod ways;
 mod will;
 
 use std::net::SocketAddr;

@@ -1,8 +1,8 @@
 //! The newer process's side of a hand-over: what it hears from the process that has started it.
 //!
 //! ```text
-//!   standard input ─▶ Offer ─▶ (shards are built) ─▶ Built ─▶ ways ─▶ (shards take over)
-//!                                                                 ─▶ Committed ─▶ serve
+//!   standard input ─▶ Offer ─▶ (shards are built) ─▶ Built ─▶ ways ─▶ (shards keep copies)
+//!                       ─▶ Still ─▶ (shards take over) ─▶ Committed ─▶ serve
 //! ```
 //!
 //! The socket is the standard input, so that nothing but one variable says that there is one.
@@ -23,7 +23,8 @@ use super::start::{Place, StartError};
 use crate::config::Config;
 use crate::handover::{Bequest, Built, FormatError, Offer, Word};
 use crate::limits::{BEQUEST_BYTES_MAX, HANDED_PAUSE, HANDED_WORD_BYTES_MAX, LISTENERS_MAX};
-use crate::shard::Passing;
+use crate::shard::{AdoptionError, Passing};
+use crate::sys::bell::Bell;
 use crate::sys::fdpass::{self, ReceiveError, SendError};
 use crate::sys::step::Step;
 
@@ -75,6 +76,15 @@ impl fmt::Display for SuccessionError {
 }
 
 impl std::error::Error for SuccessionError {}
+
+impl From<AdoptionError> for SuccessionError {
+    fn from(error: AdoptionError) -> Self {
+        match error {
+            AdoptionError::Ended => Self::GivenUp,
+            error => Self::Shard(error.to_string()),
+        }
+    }
+}
 
 impl From<ReceiveError> for SuccessionError {
     fn from(error: ReceiveError) -> Self {
@@ -200,6 +210,7 @@ impl Predecessor {
             shard_connections_max: plan.shard_connections_max,
             connections_max: plan.connections_max,
             takes_bequest: true,
+            takes_ahead: true,
         }))?;
         Step::NewerSaidBuilt.reached();
         let way_count = self.shard_count() * usize::from(shards);
@@ -222,6 +233,39 @@ impl Predecessor {
             ways.push(Way { from, to, socket });
         }
         Ok(ways)
+    }
+
+    /// Whether the shards there send copies ahead, before they stand still.
+    pub(super) fn sends_ahead(&self) -> bool {
+        self.offer.sends_ahead
+    }
+
+    /// Waits until the shards there stand still, or one of those here has failed, which rings the
+    /// bell.
+    pub(super) fn still(
+        &self,
+        bell: &Bell,
+        mut has_failed: impl FnMut() -> Result<(), StartError>,
+    ) -> Result<(), StartError> {
+        let given_up = |error| match error {
+            SuccessionError::GivenUp if self.offer.is_check => SuccessionError::Rehearsed,
+            error => error,
+        };
+        let failed = |error| StartError::Succession(given_up(error));
+        loop {
+            bell.quiet();
+            match try_hear(&self.socket).map_err(failed)? {
+                Some(Word::Still) => return Ok(()),
+                Some(_) => return Err(failed(SuccessionError::OutOfTurn)),
+                None => {}
+            }
+            has_failed().map_err(|error| match error {
+                StartError::Succession(error) => failed(error),
+                error => error,
+            })?;
+            let sockets = [self.socket.as_fd(), bell.as_fd()];
+            fdpass::wait(&sockets).map_err(|error| failed(SuccessionError::Io(error)))?;
+        }
     }
 
     /// Waits for what the control thread there leaves to the one here; nothing, if it knows of no
@@ -303,6 +347,19 @@ pub(super) fn deal(ways: Vec<Way>, shards: &[Arc<OwnedFd>]) -> Result<(), Succes
         }
     }
     Ok(())
+}
+
+/// The next word, if there is one.
+fn try_hear(socket: &OwnedFd) -> Result<Option<Word>, SuccessionError> {
+    let mut buffer = [0; HANDED_WORD_BYTES_MAX];
+    match fdpass::receive(socket, &mut buffer, 0, &mut Vec::new()) {
+        Ok(received) => {
+            let word = Word::decode(&buffer[..received.payload_bytes]);
+            word.map(Some).map_err(SuccessionError::Format)
+        }
+        Err(ReceiveError::Empty) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Waits for the next word, and for what comes with it, no more than so many.

@@ -369,7 +369,12 @@ impl Serving {
                 Message::Unconsult { connection, id } => {
                     self.consulting.call_off(received.from, connection, id);
                 }
-                Message::HandOver(HandOver::Moved { connections }) => self.moved(connections),
+                Message::HandOver(HandOver::Copied { attempt, copies }) => {
+                    self.copied(attempt, copies);
+                }
+                Message::HandOver(HandOver::Moved { connections, copied }) => {
+                    self.moved(connections, copied);
+                }
                 Message::HandOver(HandOver::Surveyed { round, sent, received, is_idle }) => {
                     self.surveyed(round, Counts { sent, received }, is_idle);
                 }

@@ -310,13 +310,19 @@ fn succeed<H: Handler>(
 ) -> Result<Counted, StartError> {
     let config = Arc::clone(&parts.config);
     let (orders, reports) = (parts.orders.clone(), parts.reports.clone());
+    let bell = Arc::clone(&parts.bells[parts.shard_count]);
     let mut shard = build(parts, application, ring, rings);
     let mut ways = Ways::default();
     let taken_over = match take_over(&mut shard, &mut ways, shard_count, places) {
         Ok(connections) => Report::TakenOver(connections),
         Err(error) => Report::Failed(error),
     };
+    let has_failed = matches!(taken_over, Report::Failed(_));
     reports.send(taken_over).map_err(|_| StartError::ShardLost)?;
+    if has_failed {
+        // The control thread may wait for the other process's.
+        bell.ring();
+    }
     // Where it has failed there is no other order: by then the reason was said.
     let Ok(Order::SettleIn) = orders.recv() else { return Err(StartError::ShardLost) };
     shard.settle_in();
@@ -337,9 +343,8 @@ fn take_over<H: Handler>(
     places: &[Place],
 ) -> Result<u64, StartError> {
     let proxied: Vec<bool> = places.iter().map(|place| place.proxied).collect();
-    shard
-        .take_over(ways, shard_count, &proxied)
-        .map_err(|error| StartError::Succession(SuccessionError::Shard(error.to_string())))
+    let taken_over = shard.take_over(ways, shard_count, &proxied);
+    taken_over.map_err(|error| StartError::Succession(error.into()))
 }
 
 /// A shard to which no listener of an address has come joins the others there. It can only after

@@ -62,9 +62,14 @@ impl Serving {
         upgrade.ask(&mut hands, is_check, asker);
     }
 
-    pub(super) fn moved(&mut self, connections: Option<u64>) {
+    pub(super) fn copied(&mut self, attempt: u8, copies: Option<u64>) {
         let (upgrade, mut hands) = self.upgrade_parts();
-        upgrade.moved(&mut hands, connections);
+        upgrade.copied(&mut hands, attempt, copies);
+    }
+
+    pub(super) fn moved(&mut self, connections: Option<u64>, copied: u64) {
+        let (upgrade, mut hands) = self.upgrade_parts();
+        upgrade.moved(&mut hands, connections, copied);
     }
 
     pub(super) fn surveyed(&mut self, round: u32, counts: Counts, is_idle: bool) {

@@ -5,7 +5,7 @@
 //! is full, waits here in order, and is tried again in each turn of the control thread.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -19,13 +19,14 @@ use super::predecessor::VARIABLE;
 use super::start::Place;
 use super::survey::{Counts, Found, Survey};
 use super::unix::UnixShare;
+use super::ways::Ways;
 use super::will::Will;
 use crate::control::{Address, Side};
 use crate::handover::{self, Action, Bequest, Built, Event, Failure, Offer, Older, Word};
 use crate::limits::{HANDED_REQUESTS_PATIENCE, HANDED_WORD_BYTES_MAX, SHARDS_MAX};
 use crate::mesh::{Class, Member, MemberId};
 use crate::metrics::Counters;
-use crate::shard::{HandOver, Message, Passing};
+use crate::shard::{HandOver, Message};
 use crate::sys::fdpass::{self, ReceiveError, SendError};
 use crate::sys::step::Step;
 use crate::sys::watched::Watched;
@@ -54,12 +55,16 @@ struct Newer {
     socket: Watched<OwnedFd>,
 }
 
-/// One way between two shards, on its way to both.
-struct Way {
-    from: u16,
-    to: u16,
-    ours: Option<OwnedFd>,
-    theirs: Option<OwnedFd>,
+/// Copies of descriptors that the shards send ahead, while they serve.
+#[derive(Default)]
+struct Ahead {
+    /// Both processes know of them.
+    is_known: bool,
+    /// Shards that have not said that all of theirs are there.
+    uncopied: usize,
+    copies: u64,
+    /// The new process is to hear that the shards stand still.
+    is_still_untold: bool,
 }
 
 /// The upgrade that is under way, if there is one.
@@ -68,7 +73,7 @@ pub(super) struct Upgrade {
     older: Older,
     newer: Option<Newer>,
     deadline: Option<Instant>,
-    ways: VecDeque<Way>,
+    ways: Ways,
     /// What shards are to be told, for want of room.
     untold: VecDeque<(MemberId, Message)>,
     /// Whether anything is on its way between the shards, while they come to stand still.
@@ -82,6 +87,9 @@ pub(super) struct Upgrade {
     /// Shards that have not said that all of theirs has moved.
     unmoved: usize,
     connections: u64,
+    /// Those of them that went by copies which were sent ahead.
+    copied: u64,
+    ahead: Ahead,
     askers: Vec<Asker>,
     /// Shards of the new process.
     newer_shards: u16,
@@ -102,7 +110,7 @@ impl Upgrade {
             older: Older::default(),
             newer: None,
             deadline: None,
-            ways: VecDeque::new(),
+            ways: Ways::default(),
             untold: VecDeque::new(),
             survey: None,
             asks_again: false,
@@ -110,6 +118,8 @@ impl Upgrade {
             will: Will::default(),
             unmoved: 0,
             connections: 0,
+            copied: 0,
+            ahead: Ahead::default(),
             askers: Vec::new(),
             newer_shards: 0,
             attempt: 0,
@@ -168,7 +178,11 @@ impl Upgrade {
 
     /// Something waits for room.
     pub(super) fn has_waiting(&self) -> bool {
-        !self.ways.is_empty() || !self.untold.is_empty() || self.asks_again || self.will.has_parts()
+        !self.ways.is_empty()
+            || !self.untold.is_empty()
+            || self.asks_again
+            || self.ahead.is_still_untold
+            || self.will.has_parts()
     }
 
     /// Waits for a word of the new process.
@@ -230,13 +244,19 @@ impl Upgrade {
     }
 
     /// A shard has sent all of its connections, or has some that cannot go.
-    pub(super) fn moved(&mut self, hands: &mut Hands<'_>, connections: Option<u64>) {
+    pub(super) fn moved(&mut self, hands: &mut Hands<'_>, connections: Option<u64>, copied: u64) {
         match connections {
             Some(count) => {
                 self.connections += count;
+                self.copied += copied;
                 self.unmoved = self.unmoved.saturating_sub(1);
                 if self.unmoved == 0 && self.older.is_moving() {
-                    self.tell(&format!("sent {} connections", self.connections));
+                    let since = self.connections.saturating_sub(self.copied);
+                    let words = format!("sent {} connections", self.connections);
+                    self.tell(&match self.ahead.is_known {
+                        true => format!("{words}, {since} of them not copied ahead"),
+                        false => words,
+                    });
                 }
             }
             None => self.on(hands, Event::Stuck(Failure::NotPortable)),
@@ -287,7 +307,8 @@ impl Upgrade {
 
     /// Sends the bequest, as far as there is room, and then has the shards send what they have.
     fn send_will(&mut self, hands: &mut Hands<'_>) {
-        let Some(newer) = self.newer.as_ref().filter(|_| self.will.has_parts()) else { return };
+        let may_send = self.will.has_parts() && !self.ahead.is_still_untold;
+        let Some(newer) = self.newer.as_ref().filter(|_| may_send) else { return };
         match self.will.send(newer.socket.get()) {
             Ok(()) => self.send_shards(hands),
             Err(SendError::Full | SendError::TooManyInFlight | SendError::Closed) => {}
@@ -325,8 +346,11 @@ impl Upgrade {
         }
         if self.deadline.is_some_and(|at| at <= clock::now()) {
             self.deadline = None;
-            let is_moving = self.older.is_moving();
-            let late = if is_moving { Failure::LateMoved } else { Failure::LateBuilt };
+            let late = match (self.older.is_moving(), self.older.is_copying()) {
+                (true, _) => Failure::LateMoved,
+                (_, true) => Failure::LateCopied,
+                _ => Failure::LateBuilt,
+            };
             self.on(hands, Event::Stuck(late));
         }
     }
@@ -369,7 +393,7 @@ impl Upgrade {
                 self.connections = connections;
                 Event::Committed
             }
-            Ok(Word::Offer(_) | Word::Channel { .. } | Word::Bequest(_)) => {
+            Ok(Word::Offer(_) | Word::Channel { .. } | Word::Still | Word::Bequest(_)) => {
                 Event::Stuck(Failure::NotUnderstood)
             }
             Err(error) => {
@@ -383,8 +407,9 @@ impl Upgrade {
     /// nothing is served; this is before.
     fn built(&mut self, built: Built, connections: u32) -> Event {
         Step::OlderHeardBuilt.reached();
-        let Built { build, shards, connections_max, takes_bequest, .. } = built;
+        let Built { build, shards, connections_max, takes_bequest, takes_ahead, .. } = built;
         self.will = Will::of(takes_bequest);
+        self.ahead = Ahead { is_known: takes_ahead, ..Ahead::default() };
         self.tell(&format!(
             "the new process is ready: {build}, {shards} shards for {connections_max} connections"
         ));
@@ -396,7 +421,7 @@ impl Upgrade {
             return Event::Stuck(Failure::Refused);
         }
         self.newer_shards = shards;
-        Event::Built
+        Event::Built { sends_ahead: takes_ahead }
     }
 
     fn on(&mut self, hands: &mut Hands<'_>, event: Event) {
@@ -414,6 +439,12 @@ impl Upgrade {
                 }
             }
             Action::Busy => {} // said where it was asked
+            Action::Copy => {
+                if let Err(error) = self.copy(hands) {
+                    self.refusal = Some(error.to_string());
+                    self.on(hands, Event::Stuck(Failure::Broken));
+                }
+            }
             Action::Freeze => {
                 if let Err(error) = self.freeze(hands) {
                     self.refusal = Some(error.to_string());
@@ -429,6 +460,7 @@ impl Upgrade {
             Action::Thaw => {
                 self.ways.clear();
                 (self.survey, self.asks_again) = (None, false);
+                self.ahead.is_still_untold = false;
                 self.will = Will::default();
                 hands.unix.iter().for_each(|one| one.hold(false));
                 self.untold = to_all(hands, &Message::HandOver(HandOver::Thaw));
@@ -456,6 +488,7 @@ impl Upgrade {
             is_check,
             heritage: succession.heritage.clone(),
             has_bequest: true,
+            sends_ahead: true,
             unix: hands.unix.iter().map(|one| one.path().as_os_str().as_bytes().to_vec()).collect(),
         };
         let offer = encoded(offer)?;
@@ -481,22 +514,52 @@ impl Upgrade {
         Ok(())
     }
 
-    /// Lays the ways between the shards of both, and tells ours to stand still.
+    /// Lays the ways between the shards of both.
+    fn lay_ways(&mut self, hands: &Hands<'_>) -> std::io::Result<()> {
+        self.attempt = self.attempt.wrapping_add(1);
+        self.ways.lay(hands.pass.len(), self.newer_shards)
+    }
+
+    /// Tells our shards to send copies ahead.
+    fn copy(&mut self, hands: &Hands<'_>) -> std::io::Result<()> {
+        self.lay_ways(hands)?;
+        (self.ahead.uncopied, self.ahead.copies) = (hands.pass.len(), 0);
+        let (shards, attempt) = (self.newer_shards, self.attempt);
+        self.untold = to_all(hands, &Message::HandOver(HandOver::Ahead { shards, attempt }));
+        self.tell("copying ahead, while all are served");
+        Ok(())
+    }
+
+    /// A shard's copies are there, or cannot be.
+    pub(super) fn copied(&mut self, hands: &mut Hands<'_>, attempt: u8, copies: Option<u64>) {
+        if attempt != self.attempt || !self.older.is_copying() {
+            return; // of one that was given up
+        }
+        let Some(copies) = copies else {
+            return self.on(hands, Event::Stuck(Failure::Broken));
+        };
+        self.ahead.copies += copies;
+        self.ahead.uncopied = self.ahead.uncopied.saturating_sub(1);
+        if self.ahead.uncopied == 0 {
+            self.tell(&format!("copied {} connections ahead", self.ahead.copies));
+            Step::OlderCopied.reached();
+            self.on(hands, Event::Copied);
+        }
+    }
+
+    /// Tells our shards to stand still, and the new process that they do.
     fn freeze(&mut self, hands: &Hands<'_>) -> std::io::Result<()> {
         hands.unix.iter().for_each(|one| one.hold(true));
-        let shards = self.newer_shards;
-        for from in 0..u16::try_from(hands.pass.len()).expect("SHARDS_MAX is below") {
-            for to in 0..shards {
-                let (ours, theirs) = fdpass::pair()?;
-                self.ways.push_back(Way { from, to, ours: Some(ours), theirs: Some(theirs) });
-            }
+        if self.ahead.is_known {
+            self.ahead.is_still_untold = true;
+        } else {
+            self.lay_ways(hands)?;
         }
-        self.attempt = self.attempt.wrapping_add(1);
-        self.untold =
-            to_all(hands, &Message::HandOver(HandOver::Freeze { shards, attempt: self.attempt }));
+        let (shards, attempt) = (self.newer_shards, self.attempt);
+        self.untold = to_all(hands, &Message::HandOver(HandOver::Freeze { shards, attempt }));
         (self.survey, self.asks_again) = (Some(Survey::new(hands.pass.len())), true);
         self.unmoved = hands.pass.len();
-        self.connections = 0;
+        (self.connections, self.copied) = (0, 0);
         let now = clock::now();
         self.froze = Some(now);
         self.deadline = self.succession.as_ref().map(|one| now + one.freeze_timeout);
@@ -505,25 +568,24 @@ impl Upgrade {
         Ok(())
     }
 
-    /// Sends both ends of the ways, as far as there is room.
+    /// Sends both ends of the ways, as far as there is room, and then that the shards stand still.
     fn send_ways(&mut self, hands: &mut Hands<'_>) {
         let Some(newer) = &self.newer else { return };
-        while let Some(way) = self.ways.front_mut() {
-            let Way { from, to, .. } = *way;
-            let words =
-                [Passing::channel(to, self.attempt).to_vec(), Word::Channel { from, to }.encode()];
-            let [shard, process] = words;
-            let sent = send_once(&*hands.pass[usize::from(from)], &shard, &mut way.ours)
-                .and_then(|()| send_once(newer.socket.get(), &process, &mut way.theirs));
-            match sent {
-                Ok(()) => drop(self.ways.pop_front()),
-                // The last words of a process that is gone, or its end, are read the next time.
-                Err(SendError::Full | SendError::TooManyInFlight | SendError::Closed) => return,
-                Err(error) => {
-                    tracing::error!(?error, "the way to the new process broke");
-                    self.ways.clear();
-                    return self.on(hands, Event::Stuck(Failure::Broken));
-                }
+        let socket = newer.socket.get();
+        let sent = self.ways.send(self.attempt, hands.pass, socket).and_then(|()| {
+            if self.ahead.is_still_untold {
+                fdpass::send(socket, &Word::Still.encode(), &[])?;
+                self.ahead.is_still_untold = false;
+            }
+            Ok(())
+        });
+        match sent {
+            // The last words of a process that is gone, or its end, are read the next time.
+            Ok(()) | Err(SendError::Full | SendError::TooManyInFlight | SendError::Closed) => {}
+            Err(error) => {
+                tracing::error!(?error, "the way to the new process broke");
+                self.ways.clear();
+                self.on(hands, Event::Stuck(Failure::Broken));
             }
         }
     }
@@ -541,6 +603,10 @@ impl Upgrade {
         }
         notify::tell(News::Ready);
         let words = match (failure, self.refusal.take()) {
+            (None, _) if self.ahead.is_known => format!(
+                "done: a rehearsal only, and all went well; {} connections were copied ahead",
+                self.ahead.copies
+            ),
             (None, _) => "done: a rehearsal only, and all went well".to_owned(),
             (Some(failure), Some(reason)) => format!("failed: {failure}: {reason}"),
             (Some(failure), None) => format!("failed: {failure}"),
@@ -611,7 +677,9 @@ fn count(counters: &mut Counters, why: Failure) {
         Failure::Refused => &mut counters.handovers_refused,
         Failure::Died => &mut counters.handovers_died,
         Failure::NotUnderstood => &mut counters.handovers_not_understood,
-        Failure::LateBuilt | Failure::LateMoved => &mut counters.handovers_late,
+        Failure::LateBuilt | Failure::LateCopied | Failure::LateMoved => {
+            &mut counters.handovers_late
+        }
         Failure::NotPortable => &mut counters.handovers_not_portable,
         Failure::Stopping => &mut counters.handovers_stopped,
         _ => &mut counters.handovers_broken,
@@ -620,19 +688,6 @@ fn count(counters: &mut Counters, why: Failure) {
 
 fn to_all(hands: &Hands<'_>, message: &Message) -> VecDeque<(MemberId, Message)> {
     hands.mesh.peers().map(|shard| (shard, message.clone())).collect()
-}
-
-/// Sends a descriptor, unless it was sent before.
-fn send_once(
-    socket: impl AsFd,
-    message: &[u8],
-    descriptor: &mut Option<OwnedFd>,
-) -> Result<(), SendError> {
-    if let Some(one) = &*descriptor {
-        fdpass::send(socket, message, &[one.as_fd()])?;
-        *descriptor = None;
-    }
-    Ok(())
 }
 
 /// Ends a process, and waits for its end where nobody waits for that.

@@ -1,13 +1,15 @@
 //! A new shard takes over what shards of another process send, before it serves.
 //!
 //! ```text
-//!   ways from all shards of the other process ─▶ records ─▶ slots, listeners (nothing armed)
+//!   ways from all shards of the other process ─▶ copies of descriptors, kept, while it serves
+//!                                             ─▶ records ─▶ slots, listeners (nothing armed)
 //!   commit ─▶ listeners armed, connections watched, a share of them in each turn
 //! ```
 //!
 //! It waits as long as it takes: a way that ends before its last record is the other process's
 //! word that nothing becomes of it. Invariant: until the commit no socket is read from, written
 //! to, watched or shut down, and what was taken is only closed, which its owner does not notice.
+//! There are never more copies and connections than slots.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -77,11 +79,11 @@ impl From<ReceiveError> for AdoptionError {
     }
 }
 
-/// Says that the way has got here: see `NewWay::is_open`.
-fn open(socket: &OwnedFd) -> Result<(), AdoptionError> {
+/// Says that the way has got here (see `NewWay::is_open`), or that all copies have up to the mark.
+fn answer(socket: &OwnedFd) -> Result<(), AdoptionError> {
     match fdpass::send(socket, &[1], &[]) {
         Ok(()) => Ok(()),
-        // Nothing else is sent in this direction.
+        // Two bytes are all that is sent in this direction.
         Err(SendError::Closed | SendError::Full | SendError::TooManyInFlight) => {
             Err(AdoptionError::Ended)
         }
@@ -121,8 +123,13 @@ impl<H: Handler> Loop<H> {
             let open = ways.iter().filter(|way| !way.is_over);
             let sockets: Vec<_> = open.map(|way| way.socket.as_fd()).collect();
             fdpass::wait(&sockets).map_err(AdoptionError::Io)?;
-            for way in ways.iter_mut().filter(|way| !way.is_over) {
-                connections += self.take_messages_of(way, proxied, &mut buffer)?;
+            for number in 0..ways.len() {
+                let others: usize = ways.iter().map(|way| way.source.copy_count()).sum();
+                let way = &mut ways[number];
+                if !way.is_over {
+                    let others = others - way.source.copy_count();
+                    connections += self.take_messages_of(way, others, proxied, &mut buffer)?;
+                }
             }
         }
         Ok(connections)
@@ -143,7 +150,7 @@ impl<H: Handler> Loop<H> {
             }
             assert_eq!(Passing::of(payload[0]), Passing::Channel, "nothing else comes so early");
             for socket in sockets.drain(..) {
-                open(&socket)?;
+                answer(&socket)?;
                 ways.push(Way {
                     socket,
                     source: Source::default(),
@@ -155,10 +162,12 @@ impl<H: Handler> Loop<H> {
         Ok(())
     }
 
-    /// Takes what waits on one way; returns how many connections that was.
+    /// Takes what waits on one way; returns how many connections that was. `other_copies`: those
+    /// that other ways have brought.
     fn take_messages_of(
         &mut self,
         way: &mut Way,
+        other_copies: usize,
         proxied: &[bool],
         buffer: &mut [u8],
     ) -> Result<u64, AdoptionError> {
@@ -183,6 +192,10 @@ impl<H: Handler> Loop<H> {
                         self.tell_taken_over(taken.map_err(AdoptionError::Unfit)?)?;
                         connections += 1;
                     }
+                    Item::Mark => {
+                        Step::NewerCopied.reached();
+                        answer(&way.socket)?;
+                    }
                     Item::Legacy(legacy) => {
                         let inherited = guard(|| self.handler.inherit(&legacy));
                         if inherited != Some(true) {
@@ -198,6 +211,11 @@ impl<H: Handler> Loop<H> {
                             .map_err(AdoptionError::Unfit)?;
                     }
                 }
+            }
+            let taken = self.core.connection_count() as usize;
+            let copies = other_copies + way.source.copy_count();
+            if taken + copies > self.core.entries_max() as usize {
+                return Err(AdoptionError::Unfit(Unfit::NoSeat));
             }
         }
     }
@@ -273,7 +291,7 @@ pub(super) fn take_heirloom<T>(
             home.inherit_loss(&lost);
             true
         }
-        Item::Listener(..) | Item::Connection(..) | Item::Legacy(_) | Item::End(_) => {
+        Item::Listener(..) | Item::Connection(..) | Item::Mark | Item::Legacy(_) | Item::End(_) => {
             unreachable!("they belong to no home")
         }
     };

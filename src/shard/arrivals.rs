@@ -4,11 +4,11 @@
 use std::os::fd::AsFd;
 
 use super::admission::{Admission, Passing};
-use super::carriage::NewWay;
 use super::event_loop::{Loop, Service};
 use super::handover::Passed;
 use super::listeners::Newcomer;
 use super::moves::Mode;
+use super::way::NewWay;
 use crate::address::Introduction;
 use crate::handler::Handler;
 use crate::limits::{ACCEPT_SHARE, HANDOVER_PAUSE, MOVE_LOOKS_SHARE, MOVE_OFFER_BYTES_MAX};

@@ -1,9 +1,11 @@
 //! A shard on its way to another process: standing still, and sending all that it has.
 //!
 //! ```text
+//!   Ahead ──▶ copies of descriptors, while it serves (`ahead`)
 //!   Freeze ─▶ accepts cancelled, jobs finished, messages answered, sends settled
 //!   Survey ─▶ how much was said and heard, until nothing is on its way between any two
-//!   Send ───▶ connections, in slot order, to the other process's shards in turn
+//!   Send ───▶ connections, in slot order, to the other process's shards in turn, or to where
+//!             their copies are
 //!             ─▶ end on every way ─▶ Moved
 //! ```
 //!
@@ -12,59 +14,21 @@
 //! `Thaw` nothing is read from a client, written to it or closed.
 
 use std::net::Shutdown;
-use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::carried::Parcel;
+use super::copies::{Deal, number_of};
 use super::estate::Estate;
 use super::event_loop::{Loop, Service};
 use super::phase::Phase;
 use super::slab::Index;
+use super::way::{Carried, NewWay, Sent, Way};
 use crate::handler::Handler;
-use crate::handover::Sink;
 use crate::hub::Homes;
 use crate::limits::{HANDED_MESSAGES_SHARE, HANDED_PATIENCE, HANDED_PAUSE};
 use crate::mesh::{Class, MemberId};
 use crate::shard::message::{HandOver, Message};
-use crate::sys::fdpass;
 use crate::sys::step::Step;
-
-/// What a record's descriptor is.
-#[derive(Clone, Copy, Debug)]
-enum Carried {
-    Listener(usize),
-    Connection(Index),
-}
-
-/// A way as it comes from the control thread. One of an attempt that was given up may come late.
-pub(super) struct NewWay {
-    /// Of the other process's shard.
-    pub(super) number: u16,
-    pub(super) attempt: u8,
-    pub(super) socket: OwnedFd,
-    /// The other process's shard has its end.
-    is_open: bool,
-}
-
-impl NewWay {
-    pub(super) fn new(number: u16, attempt: u8, socket: OwnedFd) -> Self {
-        Self { number, attempt, socket, is_open: false }
-    }
-
-    /// Whether the other process's shard has said that it has its end. What is sent earlier could
-    /// be as many descriptors as this user may have on their way; then the end itself could not
-    /// get to that shard, and nobody would take anything out again.
-    fn is_open(&mut self) -> bool {
-        self.is_open |= fdpass::receive(&self.socket, &mut [0], 0, &mut Vec::new()).is_ok();
-        self.is_open
-    }
-}
-
-/// One way to a shard of the other process.
-struct Way {
-    socket: OwnedFd,
-    sink: Sink<Carried>,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -87,8 +51,10 @@ pub(super) struct Carriage {
     attempt: u8,
     /// Shards of the other process.
     shard_count: usize,
-    /// By their numbers.
+    /// By their numbers; those that copies were sent on ahead, or none before all are open.
     ways: Vec<Way>,
+    /// Which of them each connection takes.
+    deal: Deal,
     /// The next slot to look at.
     cursor: u32,
     /// What the homes here have left so far.
@@ -96,6 +62,8 @@ pub(super) struct Carriage {
     /// Which of the other process's shards is the home of a channel.
     homes: Homes,
     connections: u64,
+    /// Those of them whose copies were there.
+    copied: u64,
     /// Connections that end with this process.
     staying: Vec<Index>,
     retry_at: Option<Instant>,
@@ -120,28 +88,12 @@ impl Carriage {
             State::Told => Duration::MAX,
         }
     }
-
-    /// The way that the next connection takes.
-    fn next_way(&self, first: usize) -> usize {
-        let count = usize::try_from(self.connections).unwrap_or(usize::MAX);
-        (first + count % self.shard_count) % self.shard_count
-    }
-}
-
-/// What sending as much as there is room for came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sent {
-    All,
-    Some,
-    /// The kernel holds as many descriptors on their way as this user may have.
-    Crowded,
-    Nowhere,
-    Broken,
 }
 
 impl<H: Handler> Loop<H> {
     pub(super) fn hand_over_step(&mut self, step: HandOver) {
         match step {
+            HandOver::Ahead { shards, attempt } => self.begin_ahead(shards, attempt),
             HandOver::Freeze { shards, attempt } => self.freeze(shards, attempt),
             HandOver::Thaw => self.thaw(),
             HandOver::Leave => {
@@ -157,7 +109,9 @@ impl<H: Handler> Loop<H> {
                 }
             }
             HandOver::Settled => self.core.channels.returns.note_settled(),
-            HandOver::Moved { .. } | HandOver::Surveyed { .. } => unreachable!("shards say it"),
+            HandOver::Copied { .. } | HandOver::Moved { .. } | HandOver::Surveyed { .. } => {
+                unreachable!("shards say it")
+            }
         }
     }
 
@@ -171,15 +125,18 @@ impl<H: Handler> Loop<H> {
     /// Stands still, to send everything to the shards of another process.
     fn freeze(&mut self, shards: u16, attempt: u8) {
         self.listeners.pause(&mut self.ring);
+        let ways = self.ahead.take().map(|ahead| ahead.into_ways()).unwrap_or_default();
         self.carriage = Some(Box::new(Carriage {
             state: State::Settling,
             attempt,
             shard_count: usize::from(shards),
-            ways: Vec::new(),
+            ways,
+            deal: Deal::new(0, 0, &[0]),
             cursor: 0,
             estate: Estate::default(),
             homes: Homes::dealt(usize::from(shards)),
             connections: 0,
+            copied: 0,
             staying: Vec::new(),
             retry_at: None,
             was_crowded: false,
@@ -206,6 +163,7 @@ impl<H: Handler> Loop<H> {
     /// Goes on as if nothing had been.
     fn thaw(&mut self) {
         self.carriage = None;
+        self.end_ahead();
         self.channels.clear();
         self.listeners.resume();
     }
@@ -256,10 +214,12 @@ impl<H: Handler> Loop<H> {
             return;
         }
         if carriage.state == State::Settled {
-            self.channels.retain(|way| way.attempt == carriage.attempt);
-            let has_ways = self.channels.len() == carriage.shard_count
-                && self.channels.iter_mut().all(NewWay::is_open);
-            if !has_ways || !self.has_settled() {
+            if carriage.ways.is_empty() {
+                let (attempt, count) = (carriage.attempt, carriage.shard_count);
+                let ways = NewWay::all_of(&mut self.channels, attempt, count);
+                carriage.ways = ways.unwrap_or_default();
+            }
+            if carriage.ways.is_empty() || !self.has_settled() {
                 return;
             }
             Step::OlderSettled.reached();
@@ -283,13 +243,14 @@ impl<H: Handler> Loop<H> {
                     return;
                 }
                 sent @ (Sent::Some | Sent::Crowded) => {
-                    self.note_wait(carriage, sent);
+                    self.note_wait(&mut carriage.was_crowded, sent);
                     carriage.retry_at = Some(self.core.now + HANDED_PAUSE);
                     return;
                 }
                 Sent::All if carriage.state == State::Ending => {
                     let connections = carriage.connections;
                     self.core.counters().handed_over += connections;
+                    self.core.counters().handed_over_copied += carriage.copied;
                     self.core.counters().not_handed_over += carriage.staying.len() as u64;
                     return self.tell_moved(carriage, Some(connections));
                 }
@@ -305,10 +266,9 @@ impl<H: Handler> Loop<H> {
 
     /// Puts the listeners: one after the other to the shards in turn.
     fn begin_carriage(&mut self, carriage: &mut Carriage) {
-        let mut channels = std::mem::take(&mut self.channels);
-        channels.sort_by_key(|way| way.number);
-        let way = |new: NewWay| Way { socket: new.socket, sink: Sink::default() };
-        carriage.ways = channels.into_iter().map(way).collect();
+        let none = vec![0; carriage.shard_count];
+        let copies = self.core.copies.as_ref().map_or(&*none, |copies| copies.live());
+        carriage.deal = Deal::new(self.core.connection_count(), self.core.number, copies);
         self.deal_listeners(carriage);
         if self.core.number == 0 {
             let legacy = self.handler.legacy();
@@ -336,26 +296,44 @@ impl<H: Handler> Loop<H> {
     fn fill(&mut self, carriage: &mut Carriage) -> bool {
         let end = self.core.entries_max();
         while carriage.state == State::Sending {
+            if !self.put_ended(&mut carriage.ways) {
+                return true;
+            }
             if carriage.cursor == end {
                 return self.leave_estate(carriage);
             }
-            let way = carriage.next_way(self.core.number);
+            let index = Index::new(carriage.cursor);
+            let phase = self.core.phase(index);
+            if matches!(phase, None | Some(Phase::Retiring)) {
+                carriage.cursor += 1;
+                continue; // it is over, and was shut down
+            }
+            let copied = self.core.copy_way(index);
+            let way = carriage.deal.choose(copied);
             let sink = &mut carriage.ways[way].sink;
             if !sink.has_room() {
                 return true;
             }
-            let index = Index::new(carriage.cursor);
             carriage.cursor += 1;
-            let phase = self.core.phase(index);
-            if matches!(phase, None | Some(Phase::Retiring)) {
-                continue; // it is over, and was shut down
-            }
             match self.core.carried(index) {
+                Parcel::Goes(mut connection) if copied == Some(way) => {
+                    connection.copy = Some(number_of(index, self.core.serial(index)));
+                    sink.copied(&connection);
+                    carriage.deal.note(copied, way);
+                    carriage.connections += 1;
+                    carriage.copied += 1;
+                }
                 Parcel::Goes(connection) => {
                     sink.connection(&connection, Carried::Connection(index));
+                    carriage.deal.note(copied, way);
+                    self.core.drop_copy(index);
                     carriage.connections += 1;
                 }
-                Parcel::Stays => carriage.staying.push(index),
+                Parcel::Stays => {
+                    carriage.deal.forget(copied);
+                    self.core.drop_copy(index);
+                    carriage.staying.push(index);
+                }
                 Parcel::Stuck => {
                     tracing::error!(
                         connection = %self.core.id(index),
@@ -368,10 +346,10 @@ impl<H: Handler> Loop<H> {
         true
     }
 
-    fn note_wait(&mut self, carriage: &mut Carriage, sent: Sent) {
+    pub(super) fn note_wait(&mut self, was_crowded: &mut bool, sent: Sent) {
         self.core.counters().handover_waits += 1;
-        if sent == Sent::Crowded && !carriage.was_crowded {
-            carriage.was_crowded = true;
+        if sent == Sent::Crowded && !*was_crowded {
+            *was_crowded = true;
             tracing::info!("waiting until fewer descriptors are on their way");
         }
     }
@@ -394,45 +372,11 @@ impl<H: Handler> Loop<H> {
         true
     }
 
-    /// Sends what was put, as far as the ways take it.
-    fn send_all(&self, ways: &mut [Way]) -> Sent {
-        let mut sent = Sent::All;
-        for Way { socket, sink } in ways {
-            while let Some((bytes, carried)) = sink.message() {
-                let descriptors: Vec<_> = carried.map(|one| self.descriptor(*one)).collect();
-                match fdpass::send(&*socket, bytes, &descriptors) {
-                    Ok(()) => sink.sent(),
-                    Err(fdpass::SendError::Full) => {
-                        sent = Sent::Some;
-                        break;
-                    }
-                    Err(fdpass::SendError::TooManyInFlight) => {
-                        sent = Sent::Crowded;
-                        break;
-                    }
-                    // The other process is gone: its control thread's socket tells how.
-                    Err(fdpass::SendError::Closed) => return Sent::Nowhere,
-                    Err(error) => {
-                        tracing::error!(?error, "connections cannot be handed over");
-                        return Sent::Broken;
-                    }
-                }
-            }
-        }
-        sent
-    }
-
-    fn descriptor(&self, carried: Carried) -> BorrowedFd<'_> {
-        match carried {
-            Carried::Listener(index) => self.listeners.get(index).expect("none has gone").1,
-            Carried::Connection(index) => self.core.socket_ref(index).expect("none has gone"),
-        }
-    }
-
     fn tell_moved(&mut self, carriage: &mut Carriage, connections: Option<u64>) {
         carriage.state = State::Told;
         let control = MemberId::new(self.core.shard_count);
-        let moved = Message::HandOver(HandOver::Moved { connections });
+        let copied = carriage.copied;
+        let moved = Message::HandOver(HandOver::Moved { connections, copied });
         if self.core.channels.mesh.send(control, moved, Class::Notice).is_err() {
             // The queue to the control thread has a reserve for notices; without room even there
             // the upgrade is late, and rolled back.

@@ -65,6 +65,12 @@ impl<H: Handler> Core<H> {
             && self.channels.is_quiet()
     }
 
+    /// Whether somebody waits for what comes from elsewhere: a back end, the keys of a token, the
+    /// home of a user, or a job.
+    pub(super) fn waits_for_answers(&self) -> bool {
+        !(self.consultations.is_quiet() && self.sign_ins.is_quiet() && self.jobs.is_idle())
+    }
+
     pub(super) fn phase(&self, index: Index) -> Option<Phase> {
         self.connections.get(index).map(|connection| connection.phase)
     }

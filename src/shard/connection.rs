@@ -48,6 +48,9 @@ pub(super) struct Connection<S> {
     /// Pings in a row after which nothing was heard; where it is asked by message, how often the
     /// patience with it was prolonged.
     pub(super) misses: u8,
+    /// One more than the number of the way on which a copy of its descriptor was sent ahead, in
+    /// this attempt or one before.
+    pub(super) copy: u8,
     /// What only a busy connection needs.
     pub(super) busy: Option<Box<Busy>>,
     /// The application's state, from the upgrade to the close.
@@ -80,6 +83,7 @@ impl<S> Connection<S> {
             flags: Flags::default(),
             polls: 0,
             misses: 0,
+            copy: 0,
             busy: None,
             state: None,
         }

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use super::channels::Channels;
 use super::connection::{AddressOf, Connection, Flags};
 use super::consultations::Consultations;
+use super::copies::Copies;
 use super::ending::Ending;
 use super::forms::Words;
 use super::guard;
@@ -80,6 +81,8 @@ pub(crate) struct Core<H: Handler> {
     pub(super) tellings: Tellings,
     pub(super) listings: Listings,
     pub(super) moves: Moves,
+    /// Copies of descriptors that were sent ahead to another process.
+    pub(super) copies: Option<Box<Copies>>,
     pub(super) jobs: Jobs<H>,
     pub(super) heartbeats: Heartbeats,
     /// Connections that left `Open`, until the handler has heard of it.
@@ -150,6 +153,7 @@ impl<H: Handler> Core<H> {
                 now,
                 tick,
             ),
+            copies: None,
             settings,
             routes,
             wheel,

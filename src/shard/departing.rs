@@ -83,7 +83,7 @@ impl<H: Handler> Core<H> {
         self.connections.get(index).expect("it is idle").heard
     }
 
-    fn is_offered(&self, index: Index) -> bool {
+    pub(super) fn is_offered(&self, index: Index) -> bool {
         self.moves.departures.values().any(|one| one.index == index)
     }
 
@@ -141,6 +141,7 @@ impl<H: Handler> Core<H> {
             && one.busy.is_none()
             && one.chain == NONE
             && one.polls == 1
+            && self.copy_way(index).is_none()
             && one.flags.has(Flags::READ_WATCHED)
             && !one.flags.has(Flags::STIRRED)
             && self.is_heard_out(index, one.heard)

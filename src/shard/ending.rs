@@ -182,9 +182,13 @@ impl<H: Handler> Turn<'_, H> {
         self.core.make_ready(index);
     }
 
-    /// Both sides have said all: the descriptor's close is all that TCP needs to end well.
+    /// Both sides have said all: the descriptor's close is all that TCP needs to end well, if there
+    /// is no other descriptor of the socket.
     fn part(&mut self, index: Index) {
-        self.retire_with(index, Effect::Detach(index));
+        let one = self.core.connections.get(index);
+        let is_copied = one.is_some_and(|one| one.copy != 0);
+        let last = if is_copied { Effect::Shut(index) } else { Effect::Detach(index) };
+        self.retire_with(index, last);
     }
 
     /// Shuts the socket down and waits for the kernel to let go of it.
@@ -207,6 +211,7 @@ impl<H: Handler> Turn<'_, H> {
         if connection.polls == 0 {
             core.retired.push(index);
         }
+        core.end_copy(index);
         core.wheel.cancel(&mut core.connections, index);
     }
 

@@ -11,7 +11,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::carriage::{Carriage, NewWay};
+use super::ahead::Ahead;
+use super::carriage::Carriage;
 use super::core::{Core, Effect, Turn};
 use super::giving_back::GivingBack;
 use super::listeners::Listeners;
@@ -20,6 +21,7 @@ use super::outbound::Send;
 use super::slab::Index;
 use super::starvation::Starvation;
 use super::unarmed::is_refusal;
+use super::way::NewWay;
 use crate::address::SocketPeer;
 use crate::handler::Handler;
 use crate::limits::{
@@ -88,6 +90,8 @@ pub(crate) struct Loop<H: Handler> {
     pub(super) hand_over_at: Option<Instant>,
     /// Ways to the shards of another process.
     pub(super) channels: Vec<NewWay>,
+    /// Where this shard stands with sending copies to them, while it serves.
+    pub(super) ahead: Option<Box<Ahead>>,
     /// Where this shard stands with sending all that it has to them.
     pub(super) carriage: Option<Box<Carriage>>,
     /// The homes have yet to hear of the connections that were taken over.
@@ -127,6 +131,7 @@ impl<H: Handler> Loop<H> {
             giving_back,
             hand_over_at: None,
             channels: Vec::new(),
+            ahead: None,
             carriage: None,
             is_settling_in: false,
             unwatched: None,
@@ -306,7 +311,7 @@ impl<H: Handler> Loop<H> {
         }
         worked |= self.fan_out();
         self.offer_moves();
-        worked
+        worked | self.copy_ahead()
     }
 
     /// What comes from elsewhere than clients, or was left by them.

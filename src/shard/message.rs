@@ -98,6 +98,11 @@ const _: () = assert!(size_of::<Message>() <= 40);
 /// A step on the way to another process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HandOver {
+    /// From the control thread: serve on, and send copies of the descriptors of connections to the
+    /// shards of another process, of which there are this many.
+    Ahead { shards: u16, attempt: u8 },
+    /// To the control thread: the other process has these; or it cannot have them.
+    Copied { attempt: u8, copies: Option<u64> },
     /// From the control thread: stand still, and send all connections to the shards of another
     /// process, of which there are this many.
     Freeze { shards: u16, attempt: u8 },
@@ -109,8 +114,9 @@ pub(crate) enum HandOver {
     Surveyed { round: u32, sent: u64, received: u64, is_idle: bool },
     /// From the control thread: nothing is on its way any more; send what you have.
     Send,
-    /// To the control thread: all is sent, these connections; or it cannot be, and nothing counts.
-    Moved { connections: Option<u64> },
+    /// To the control thread: all is sent, these connections, so many of them by copies that were
+    /// sent ahead; or it cannot be, and nothing counts.
+    Moved { connections: Option<u64>, copied: u64 },
     /// From the control thread: nothing has become of it; go on.
     Thaw,
     /// From the control thread: everything is the other process's; end, and touch nothing.

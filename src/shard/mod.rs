@@ -16,6 +16,7 @@
 mod absences;
 mod admission;
 mod adoption;
+mod ahead;
 mod arrivals;
 mod arriving;
 mod attendance;
@@ -30,6 +31,7 @@ mod client_counters;
 mod client_words;
 mod connection;
 mod consultations;
+mod copies;
 mod core;
 mod deadline;
 mod deliveries;
@@ -101,12 +103,13 @@ mod tests;
 mod unarmed;
 mod user_commands;
 mod wait;
+mod way;
 pub mod wheel;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub(crate) use self::admission::Passing;
-pub(crate) use self::adoption::Ways;
+pub(crate) use self::adoption::{AdoptionError, Ways};
 pub(crate) use self::back_end::{BackEnd, in_words};
 pub(crate) use self::channels::Channels;
 pub(crate) use self::core::Core;

@@ -54,7 +54,11 @@ impl<H: Handler> Loop<H> {
             Service::Running | Service::Left => (false, false),
             Service::Draining { cursor, .. } => (true, cursor < self.core.entries_max()),
         };
-        if self.is_pressed() || has_closes {
+        let ahead = self.ahead.as_ref().map_or(Duration::MAX, |ahead| {
+            let has_ended = self.core.copies.as_ref().is_some_and(|copies| copies.has_ended());
+            ahead.patience(has_ended, self.core.now)
+        });
+        if self.is_pressed() || has_closes || ahead.is_zero() {
             return Duration::ZERO;
         }
         // What a turn leaves to the next one, and the end of a stop, is announced by nothing.
@@ -67,6 +71,7 @@ impl<H: Handler> Loop<H> {
         let moving = self.core.next_look_at_moves();
         let deadlines = [self.core.next_deadline(), accept, hand_over, rests, giving, moving];
         let nearest = deadlines.into_iter().flatten().min();
+        let longest = longest.min(ahead);
         nearest.map_or(longest, |at| at.saturating_duration_since(now).min(longest))
     }
 }

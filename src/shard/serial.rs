@@ -336,8 +336,11 @@ mod tests {
     fn hand_overs(connection: ConnectionId) -> Vec<Message> {
         vec![
             Message::HandOver(HandOver::Freeze { shards: 513, attempt: 7 }),
-            Message::HandOver(HandOver::Moved { connections: Some(u64::MAX - 4) }),
-            Message::HandOver(HandOver::Moved { connections: None }),
+            Message::HandOver(HandOver::Ahead { shards: 514, attempt: 8 }),
+            Message::HandOver(HandOver::Copied { attempt: 9, copies: Some(u64::MAX - 3) }),
+            Message::HandOver(HandOver::Copied { attempt: 10, copies: None }),
+            Message::HandOver(HandOver::Moved { connections: Some(u64::MAX - 4), copied: 5 }),
+            Message::HandOver(HandOver::Moved { connections: None, copied: 0 }),
             Message::HandOver(HandOver::Thaw),
             Message::HandOver(HandOver::Leave),
             Message::HandOver(HandOver::Survey { round: 9 }),

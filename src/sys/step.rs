@@ -12,6 +12,10 @@ pub enum Step {
     OlderStarted,
     /// The older one has heard that the newer is ready.
     OlderHeardBuilt,
+    /// A shard has its ways, and has copied nothing ahead.
+    OlderCopying,
+    /// All shards have copied what they had.
+    OlderCopied,
     /// The shards will be told to stand still.
     OlderFroze,
     /// A shard stands still, and has sent nothing.
@@ -30,8 +34,10 @@ pub enum Step {
     NewerSaidBuilt,
     /// Its shards will take over.
     NewerHasWays,
-    /// One of them is about to read the first connection.
+    /// One of them is about to read the first message.
     NewerTaking,
+    /// One of them has all copies of another one, and has not said so.
+    NewerCopied,
     /// They have everything, and it was not said.
     NewerTook,
     /// It has said so.

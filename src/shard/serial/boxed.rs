@@ -48,8 +48,8 @@ impl Writer<'_> {
     pub(super) fn hand_over(&mut self, step: HandOver) -> &mut Self {
         match step {
             HandOver::Freeze { shards, attempt } => self.tag(0).u32(shards.into()).tag(attempt),
-            HandOver::Moved { connections } => {
-                self.tag(1).option(connections, |put, count| put.u64(count))
+            HandOver::Moved { connections, copied } => {
+                self.tag(1).option(connections, |put, count| put.u64(count)).u64(copied)
             }
             HandOver::Thaw => self.tag(2),
             HandOver::Leave => self.tag(3),
@@ -59,6 +59,10 @@ impl Writer<'_> {
             }
             HandOver::Send => self.tag(6),
             HandOver::Settled => self.tag(7),
+            HandOver::Ahead { shards, attempt } => self.tag(8).u32(shards.into()).tag(attempt),
+            HandOver::Copied { attempt, copies } => {
+                self.tag(9).tag(attempt).option(copies, |put, count| put.u64(count))
+            }
         }
     }
 
@@ -107,12 +111,8 @@ impl Reader<'_> {
 
     pub(super) fn hand_over(&mut self) -> Result<HandOver, SerialError> {
         Ok(match self.u8()? {
-            0 => {
-                let shards = self.u32()?;
-                let shards = u16::try_from(shards).map_err(|_| SerialError::Number { shards })?;
-                HandOver::Freeze { shards, attempt: self.u8()? }
-            }
-            1 => HandOver::Moved { connections: self.option(Reader::u64)? },
+            0 => HandOver::Freeze { shards: self.shard()?, attempt: self.u8()? },
+            1 => HandOver::Moved { connections: self.option(Reader::u64)?, copied: self.u64()? },
             2 => HandOver::Thaw,
             3 => HandOver::Leave,
             4 => HandOver::Survey { round: self.u32()? },
@@ -124,6 +124,8 @@ impl Reader<'_> {
             },
             6 => HandOver::Send,
             7 => HandOver::Settled,
+            8 => HandOver::Ahead { shards: self.shard()?, attempt: self.u8()? },
+            9 => HandOver::Copied { attempt: self.u8()?, copies: self.option(Reader::u64)? },
             other => return Err(SerialError::Tag(other)),
         })
     }
