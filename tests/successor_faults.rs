@@ -79,7 +79,13 @@ fn an_old_process_without_descriptors_serves_on() {
 
 #[test]
 fn a_new_process_without_descriptors_says_so_before_anything_is_lost() {
-    for (step, whose) in [("NewerSaidBuilt", "the control thread"), ("NewerHasWays", "a shard")] {
+    let cases = [
+        ("NewerSaidBuilt", "the control thread"),
+        ("NewerHasWays", "a shard"),
+        // While everything is served.
+        ("NewerTaking", "a shard"),
+    ];
+    for (step, whose) in cases {
         let (server, clients, asking, pid) = held(step, 40);
         limit_descriptors(pid, 3);
         go_on(pid);
@@ -118,16 +124,24 @@ fn more_descriptors_on_their_way_than_the_kernel_allows_are_waited_for() {
     let mut server = Server::start_with(2, &Setup { wrapper, ..Setup::default() });
     let mut clients: Vec<_> = (0..360).map(|_| server.connect()).collect();
     server.next_has(1);
-    server.hold_at("OlderSettled");
+    server.hold_at("OlderCopying");
     server.hold_at("NewerTaking");
     let asking = server.ask();
-    let older = server.held_at("OlderSettled");
+    let older = server.held_at("OlderCopying");
     // It has all that it needs.
     limit_descriptors(older, 300);
     go_on(older);
     let newer = server.held_at("NewerTaking");
     // Nothing is taken out at the other end.
     wait_for(&server.lines, "waiting until fewer descriptors are on their way");
+    // All are served meanwhile, and some of whose copies wait here end.
+    for socket in &mut clients {
+        echo(socket, "served by the old process");
+    }
+    limit_descriptors(older, getrlimit(Resource::Nofile).maximum.unwrap_or(4096));
+    for number in (0..360).step_by(7) {
+        clients[number] = server.connect();
+    }
     go_on(newer);
     let (said, succeeded) = asking.end();
     assert!(succeeded, "{said}");

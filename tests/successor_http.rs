@@ -147,9 +147,9 @@ fn a_request_that_comes_while_nothing_is_served_waits_for_whoever_serves_then() 
         let mut held = BackEnd::connect(server.address);
         let body = publication("all", offset);
         held.announce(&body);
-        server.steps.hold_at("NewerTaking");
+        server.steps.hold_at("NewerHeardStill");
         let asking = server.begin(3);
-        let newer = server.steps.held_at("NewerTaking");
+        let newer = server.steps.held_at("NewerHeardStill");
         let unready = json!({"ready": false, "reasons": ["handing over"]});
         assert_eq!(kept.get("/health/ready"), Answer { status: 503, body: unready });
         held.send(&body);

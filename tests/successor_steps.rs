@@ -24,9 +24,11 @@ use successor::{
 mod successor;
 
 /// The steps of both, and whether the new process has said before that it serves.
-const STEPS: [(&str, bool); 15] = [
+const STEPS: [(&str, bool); 19] = [
     ("OlderStarted", false),
     ("OlderHeardBuilt", false),
+    ("OlderCopying", false),
+    ("OlderCopied", false),
     ("OlderFroze", false),
     ("OlderSettled", false),
     ("OlderEnding", false),
@@ -37,6 +39,8 @@ const STEPS: [(&str, bool); 15] = [
     ("NewerSaidBuilt", false),
     ("NewerHasWays", false),
     ("NewerTaking", false),
+    ("NewerCopied", false),
+    ("NewerHeardStill", false),
     ("NewerTook", false),
     ("NewerCommitted", true),
     ("NewerServing", true),

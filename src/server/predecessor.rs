@@ -255,7 +255,10 @@ impl Predecessor {
         loop {
             bell.quiet();
             match try_hear(&self.socket).map_err(failed)? {
-                Some(Word::Still) => return Ok(()),
+                Some(Word::Still) => {
+                    Step::NewerHeardStill.reached();
+                    return Ok(());
+                }
                 Some(_) => return Err(failed(SuccessionError::OutOfTurn)),
                 None => {}
             }

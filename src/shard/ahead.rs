@@ -120,7 +120,7 @@ impl<H: Handler> Loop<H> {
             Step::OlderCopying.reached();
             ahead.ways = ways;
             ahead.state = State::Copying;
-            self.core.copies = Some(Box::new(Copies::new(ahead.shard_count)));
+            self.core.copies = Some(Box::new(Copies::new(ahead.shard_count, self.core.number)));
         }
         self.put_ended(&mut ahead.ways);
         if ahead.state == State::Copying {

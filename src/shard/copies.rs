@@ -32,6 +32,8 @@ pub(super) struct Copies {
     /// Ways and numbers of copies that no record will name, to be told.
     ended: VecDeque<(usize, u64)>,
     made_count: u64,
+    /// The way that gets the odd one, as in [`Deal`].
+    first: usize,
 }
 
 /// A connection that is to be copied.
@@ -54,9 +56,10 @@ pub(super) fn number_of(index: Index, serial: u32) -> u64 {
 }
 
 impl Copies {
-    pub(super) fn new(way_count: usize) -> Self {
+    pub(super) fn new(way_count: usize, first: usize) -> Self {
         let live = vec![0; way_count].into();
-        Self { cursor: 0, live, ended: VecDeque::new(), made_count: 0 }
+        let first = first % way_count;
+        Self { cursor: 0, live, ended: VecDeque::new(), made_count: 0, first }
     }
 
     /// Copies of connections that live, by their ways.
@@ -80,8 +83,9 @@ impl Copies {
     }
 
     fn emptiest(&self) -> usize {
-        let ways = self.live.iter().enumerate();
-        ways.min_by_key(|(_, count)| **count).expect("there is a shard").0
+        let ways = self.live.len();
+        let turns = (0..ways).map(|turn| (self.first + turn) % ways);
+        turns.min_by_key(|&way| self.live[way]).expect("there is a shard")
     }
 }
 

@@ -38,6 +38,8 @@ pub enum Step {
     NewerTaking,
     /// One of them has all copies of another one, and has not said so.
     NewerCopied,
+    /// It has heard that the older one's shards stand still.
+    NewerHeardStill,
     /// They have everything, and it was not said.
     NewerTook,
     /// It has said so.
