@@ -169,6 +169,32 @@ fn a_request_that_comes_while_nothing_is_served_waits_for_whoever_serves_then() 
     server.stop();
 }
 
+/// Its descriptor goes on to the control thread, which ends it by a close.
+#[test]
+fn a_request_that_was_half_there_when_others_were_copied_is_answered_and_ends() {
+    let mut server = Succession::start(1, KEPT);
+    let mut half = BackEnd::connect(server.address);
+    half.send("GET /health HTTP/1.1\r\nHost: a\r\n");
+    // Who comes behind it is there, and so is it.
+    let mut session = Client::connect(server.address);
+    server.steps.hold_at("NewerCopied");
+    let asking = server.begin(1);
+    let newer = server.steps.held_at("NewerCopied");
+    half.send("Connection: close\r\n\r\n");
+    half.0.0.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    let mut answer = String::new();
+    let read = half.0.read_to_string(&mut answer);
+    kill_process(newer, Signal::CONT).unwrap();
+    server.finish(asking);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    read.expect("the end, though the new process is held");
+    session.subscribe("all");
+    server.publish("all", "1");
+    assert_eq!(session.line()["push"]["pub"]["data"], json!(1));
+    drop(session);
+    server.stop();
+}
+
 /// What had ended it was the end of the old process, or the client's own patience: the shard had let
 /// go of its end, but its ring had not, for another thread knew it.
 #[test]

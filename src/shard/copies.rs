@@ -209,7 +209,69 @@ impl Deal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::ring::Batch;
+    use crate::shard::core::Turn;
+    use crate::shard::session_rig::{Client, SessionRig, open_settings};
     use proptest::prelude::*;
+
+    fn rig() -> SessionRig {
+        let config = Config::new(([127, 0, 0, 1], 0).into());
+        SessionRig::new(1, 64, config, &open_settings())
+    }
+
+    fn begin(rig: &mut SessionRig, ways: usize) {
+        rig.core(0).copies = Some(Box::new(Copies::new(ways, 0)));
+    }
+
+    fn end(rig: &mut SessionRig, client: Client) {
+        let mut turn = Turn { core: rig.core(0), batch: &mut Batch::new(64) };
+        turn.retire(client.index);
+    }
+
+    fn ended(rig: &mut SessionRig) -> Vec<(usize, u64)> {
+        let copies = rig.core(0).copies.as_mut().expect("begun");
+        std::iter::from_fn(|| copies.next_ended()).collect()
+    }
+
+    #[test]
+    fn each_is_copied_once_and_told_as_ended_once() {
+        let mut rig = rig();
+        let clients = [0; 3].map(|shard| rig.connect(shard, ""));
+        rig.exchange();
+        begin(&mut rig, 2);
+        let mut looks = 2;
+        let first = rig.core(0).next_to_copy(&mut looks).expect("the first");
+        let second = rig.core(0).next_to_copy(&mut looks).expect("the second");
+        assert_eq!((first.way, second.way, looks), (0, 1, 0));
+        assert_eq!(rig.core(0).next_to_copy(&mut looks), None, "no look is left");
+        // The third has not been looked at.
+        clients.into_iter().for_each(|client| end(&mut rig, client));
+        assert_eq!(ended(&mut rig), [(0, first.number()), (1, second.number())]);
+        assert_eq!(rig.core(0).copies.as_ref().map(|one| one.live().to_vec()), Some(vec![0, 0]));
+        assert_eq!((rig.counters().copied_ahead, rig.counters().copies_ended), (2, 2));
+        while rig.core(0).next_to_copy(&mut 1000).is_some() {}
+        assert!(rig.core(0).has_copied() && ended(&mut rig).is_empty());
+    }
+
+    #[test]
+    fn a_mark_of_an_attempt_that_was_given_up_is_none_of_the_next() {
+        let mut rig = rig();
+        let clients = [0; 2].map(|shard| rig.connect(shard, ""));
+        rig.exchange();
+        begin(&mut rig, 3);
+        while rig.core(0).next_to_copy(&mut 1000).is_some() {}
+        rig.core(0).copies = None;
+        end(&mut rig, clients[1]);
+        begin(&mut rig, 1);
+        end(&mut rig, clients[0]);
+        assert_eq!(ended(&mut rig), []);
+        let again = rig.connect(0, "");
+        rig.exchange();
+        assert!(rig.core(0).next_to_copy(&mut 1000).is_some());
+        end(&mut rig, again);
+        assert_eq!(ended(&mut rig).len(), 1);
+    }
 
     /// Deals these, by the ways of their copies; returns who went where.
     fn deal(ways: usize, first: usize, copied: &[Option<usize>]) -> Vec<usize> {

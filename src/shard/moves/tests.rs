@@ -11,6 +11,7 @@ use crate::handler::{Question, Whom};
 use crate::limits::MOVE_WORDS_MAX;
 use crate::protocol::{Selection, UserAction, UserCommand};
 use crate::session::{ChannelOptions, Rules};
+use crate::shard::copies::Copies;
 use crate::shard::slab::Index;
 
 fn rig() -> SessionRig {
@@ -112,6 +113,27 @@ fn who_has_a_second_seat_gives_one_back_whether_it_goes_or_stays() {
         assert_eq!(rig.core(0).settings.seats.all_taken(), expected);
         assert_eq!(rig.core(0).settings.seats.sum(), 1);
         assert!(rig.core(0).moves.is_quiet() && rig.core(1).moves.is_quiet());
+    }
+}
+
+/// Its descriptor would go on in another shard, where nobody knows that there is a copy of it.
+#[test]
+fn who_is_copied_does_not_move_and_who_moves_is_not_copied() {
+    for is_copied_first in [true, false] {
+        let mut rig = rig();
+        ann(&mut rig, 0);
+        rig.core(0).copies = Some(Box::new(Copies::new(1, 0)));
+        let looks = 64;
+        if is_copied_first {
+            assert!(rig.core(0).next_to_copy(&mut looks.clone()).is_some());
+            assert!(!rig.offer(0, 1, true));
+        } else {
+            assert!(rig.offer(0, 1, true));
+            assert_eq!(rig.core(0).next_to_copy(&mut looks.clone()), None);
+        }
+        rig.exchange();
+        let expected = if is_copied_first { [1, 0] } else { [0, 1] };
+        assert_eq!(open_counts(&mut rig), expected);
     }
 }
 
