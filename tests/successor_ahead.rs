@@ -34,12 +34,18 @@ fn held_with_copies(server: &Server, shards: u32) -> (Asking, Held) {
     (asking, Held(newer))
 }
 
-fn finish(server: &mut Server, asking: Asking) -> Vec<String> {
+fn finish(server: &mut Server, asking: &Asking) -> Vec<String> {
     let said: Vec<String> = asking.lines.iter().collect();
     let last = said.last().expect("it says how it went");
     server.pid = serving(last);
     wait_for(&server.lines, "serving");
     said
+}
+
+fn all_echo(clients: &mut [Client], text: &str) {
+    for client in clients {
+        echo(client, text);
+    }
 }
 
 /// The stream below a client.
@@ -130,7 +136,7 @@ fn is_number(name: &str) -> bool {
 fn upgrades_with_ends(from: u32, to: u32, expect: impl Fn(&[String])) {
     let mut server = Server::start(to);
     let mut clients: Vec<Client> = (0..40).map(|_| server.connect()).collect();
-    clients.iter_mut().for_each(|client| echo(client, "taken"));
+    all_echo(&mut clients, "taken");
     let before = socket_count(server.pid);
     for _again in 0..3 {
         server.upgrade_to(from);
@@ -139,11 +145,11 @@ fn upgrades_with_ends(from: u32, to: u32, expect: impl Fn(&[String])) {
         end_in_every_way(ending.try_into().unwrap());
         // Others come, into the same slots.
         clients.extend((0..6).map(|_| server.connect()));
-        clients.iter_mut().for_each(|client| echo(client, "served by the old process"));
+        all_echo(&mut clients, "served by the old process");
         let older = server.pid;
         go_on(&newer);
-        expect(&finish(&mut server, asking));
-        clients.iter_mut().for_each(|client| echo(client, "served by the new process"));
+        expect(&finish(&mut server, &asking));
+        all_echo(&mut clients, "served by the new process");
         poll("the old process is gone", || has_ended(older).then_some(()));
         // As many clients as before, and as many shards: so as many sockets.
         poll("no socket is left over", || (socket_count(server.pid) == before).then_some(()));
@@ -180,7 +186,7 @@ fn requests_under_way_when_they_are_copied_are_answered_once() {
         say(client, &format!("{number} again"));
     }
     go_on(&newer);
-    finish(&mut server, asking);
+    finish(&mut server, &asking);
     for (number, client) in clients.iter_mut().enumerate() {
         assert_eq!(hear(client), format!("{number} again"));
         echo(client, "and on");
@@ -200,7 +206,7 @@ fn copies_of_an_upgrade_that_was_given_up_are_forgotten() {
         kill_process(newer.0, Signal::KILL).unwrap();
         let (said, succeeded) = asking.end();
         assert!(!succeeded && said.contains("ended before it took over"), "{said}");
-        clients.iter_mut().for_each(|client| echo(client, "as ever"));
+        all_echo(&mut clients, "as ever");
         let ending: Vec<Client> = clients.drain(..6).collect();
         end_in_every_way(ending.try_into().unwrap());
         clients.extend((0..6).map(|_| server.connect()));
@@ -208,7 +214,7 @@ fn copies_of_an_upgrade_that_was_given_up_are_forgotten() {
     }
     let said = server.upgrade_to(3);
     assert!(said.contains("sent 30 connections, 0 of them not copied ahead"), "{said}");
-    clients.iter_mut().for_each(|client| echo(client, "and after an upgrade"));
+    all_echo(&mut clients, "and after an upgrade");
     drop(clients);
     server.stop();
 }
@@ -225,14 +231,14 @@ fn a_rehearsal_copies_ahead_and_lets_go_again() {
         assert!(output.status.success(), "{said}");
         assert!(said.ends_with("all went well; 30 connections were copied ahead\n"), "{said}");
         poll("no way is left over", || (socket_count(server.pid) == before).then_some(()));
-        clients.iter_mut().for_each(|client| echo(client, "as before"));
+        all_echo(&mut clients, "as before");
         // What is copied no more ends as ever, whether or not the copy is still there.
         let ending: Vec<Client> = clients.drain(..6).collect();
         end_in_every_way(ending.try_into().unwrap());
         clients.extend((0..6).map(|_| server.connect()));
     }
     server.upgrade_to(1);
-    clients.iter_mut().for_each(|client| echo(client, "and after an upgrade"));
+    all_echo(&mut clients, "and after an upgrade");
     drop(clients);
     server.stop();
 }
@@ -253,10 +259,10 @@ fn however_many_come_and_go_the_new_process_has_no_more_than_there_are() {
     }
     assert!(socket_count(newer.0) <= most);
     go_on(&newer);
-    let said = finish(&mut server, asking);
+    let said = finish(&mut server, &asking);
     assert!(said.contains(&"sent 10 connections, 0 of them not copied ahead".to_owned()));
     poll("no socket is left over", || (socket_count(server.pid) == before).then_some(()));
-    staying.iter_mut().for_each(|client| echo(client, "still there"));
+    all_echo(&mut staying, "still there");
     server.stop();
 }
 
@@ -270,10 +276,10 @@ fn a_message_to_who_has_gone_ends_nobody_else() {
     gone.send(Message::text("x".repeat(100_000))).unwrap();
     longwire::sys::socket::reset_on_close(&gone.get_ref().0).unwrap();
     drop(gone);
-    clients.iter_mut().for_each(|client| echo(client, "served"));
+    all_echo(&mut clients, "served");
     go_on(&newer);
-    finish(&mut server, asking);
-    clients.iter_mut().for_each(|client| echo(client, "served"));
+    finish(&mut server, &asking);
+    all_echo(&mut clients, "served");
     let mut stream = stream(&clients[0]);
     stream.0.set_nonblocking(true).unwrap();
     let nothing = stream.read(&mut [0]).unwrap_err();

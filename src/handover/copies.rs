@@ -140,9 +140,13 @@ mod tests {
                     sink.copy(number, 1000 + number);
                 }
             }
-            of(Fate::EndsAhead).into_iter().for_each(|number| sink.dropped(number));
+            for number in of(Fate::EndsAhead) {
+                sink.dropped(number);
+            }
             sink.mark();
-            of(Fate::EndsAfterTheMark).into_iter().for_each(|number| sink.dropped(number));
+            for number in of(Fate::EndsAfterTheMark) {
+                sink.dropped(number);
+            }
             let mut expected = vec![Item::Mark];
             for number in of(Fate::Carried) {
                 sink.copied(&copied(number));
@@ -155,7 +159,7 @@ mod tests {
             sink.end();
             let mut items = read(&mut sink).unwrap();
             let Some(Item::End(totals)) = items.pop() else { panic!("it has an end") };
-            prop_assert_eq!(totals.connections as usize, expected.len() - 1);
+            prop_assert_eq!(totals.connections, expected.len() as u64 - 1);
             prop_assert_eq!(items, expected);
         }
     }
@@ -217,7 +221,9 @@ mod tests {
         sink.dropped(7 << 32 | 1);
         sink.mark();
         let carried = [0, 2].map(|number| Connection { copy: Some(number), ..Default::default() });
-        carried.iter().for_each(|one| sink.copied(one));
+        for one in &carried {
+            sink.copied(one);
+        }
         sink.connection(&Connection::default(), 13);
         sink.end();
         let (written, descriptors) = bytes_of(&mut sink);

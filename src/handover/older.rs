@@ -177,10 +177,9 @@ impl Older {
             (State::Moving, Event::Built { .. }) => {
                 (State::Revoking(Failure::NotUnderstood), vec![Revoke])
             }
-            // What the shards had said before they heard of another end.
-            (state, Event::Copied) => (state, vec![]),
-            // The end is settled already.
-            (state @ (State::Serving | State::Revoking(_) | State::Left), _) => (state, vec![]),
+            // The end is settled already; or the shards had said so before they heard of another.
+            (state @ (State::Serving | State::Revoking(_) | State::Left), _)
+            | (state, Event::Copied) => (state, vec![]),
         };
         self.state = state;
         actions

@@ -253,9 +253,10 @@ impl Upgrade {
                 if self.unmoved == 0 && self.older.is_moving() {
                     let since = self.connections.saturating_sub(self.copied);
                     let words = format!("sent {} connections", self.connections);
-                    self.tell(&match self.ahead.is_known {
-                        true => format!("{words}, {since} of them not copied ahead"),
-                        false => words,
+                    self.tell(&if self.ahead.is_known {
+                        format!("{words}, {since} of them not copied ahead")
+                    } else {
+                        words
                     });
                 }
             }

@@ -140,14 +140,13 @@ impl<H: Handler> Loop<H> {
             State::Marked if ahead.ways.iter_mut().all(|way| way.is_empty() && way.is_marked()) => {
                 ahead.state = State::Waiting { until: self.core.now + HANDED_PATIENCE };
             }
-            State::Marked => ahead.retry_at = Some(later),
             State::Waiting { until }
                 if until <= self.core.now || !self.core.waits_for_answers() =>
             {
                 let count = self.core.copies.as_ref().map_or(0, |copies| copies.made_count());
                 self.tell_copied(ahead, Some(count));
             }
-            State::Waiting { .. } => ahead.retry_at = Some(later),
+            State::Marked | State::Waiting { .. } => ahead.retry_at = Some(later),
             State::Opening | State::Copying | State::Told | State::Over => {}
         }
         let is_over = matches!(ahead.state, State::Told | State::Over);
@@ -213,9 +212,8 @@ impl<H: Handler> Loop<H> {
     fn tell_copied(&mut self, ahead: &mut Ahead, copies: Option<u64>) {
         ahead.state = if copies.is_some() { State::Told } else { State::Over };
         let control = MemberId::new(self.core.shard_count);
-        let copied = HandOver::Copied { attempt: ahead.attempt, copies };
-        if self.core.channels.mesh.send(control, Message::HandOver(copied), Class::Notice).is_err()
-        {
+        let said = HandOver::Copied { attempt: ahead.attempt, copies };
+        if self.core.channels.mesh.send(control, Message::HandOver(said), Class::Notice).is_err() {
             // The queue to the control thread has a reserve for notices; without room even there
             // the upgrade is late, and given up.
             tracing::error!(shard = self.core.number, "no room to say what was copied");

@@ -246,7 +246,9 @@ mod tests {
         assert_eq!((first.way, second.way, looks), (0, 1, 0));
         assert_eq!(rig.core(0).next_to_copy(&mut looks), None, "no look is left");
         // The third has not been looked at.
-        clients.into_iter().for_each(|client| end(&mut rig, client));
+        for client in clients {
+            end(&mut rig, client);
+        }
         assert_eq!(ended(&mut rig), [(0, first.number()), (1, second.number())]);
         assert_eq!(rig.core(0).copies.as_ref().map(|one| one.live().to_vec()), Some(vec![0, 0]));
         assert_eq!((rig.counters().copied_ahead, rig.counters().copies_ended), (2, 2));
@@ -273,11 +275,11 @@ mod tests {
         assert_eq!(ended(&mut rig).len(), 1);
     }
 
-    /// Deals these, by the ways of their copies; returns who went where.
+    /// Deals these, by the ways of their loads; returns who went where.
     fn deal(ways: usize, first: usize, copied: &[Option<usize>]) -> Vec<usize> {
-        let mut copies = vec![0; ways];
-        copied.iter().flatten().for_each(|&way| copies[way] += 1);
-        let mut deal = Deal::new(u32::try_from(copied.len()).unwrap(), first, &copies);
+        let mut loads = vec![0; ways];
+        copied.iter().flatten().for_each(|&way| loads[way] += 1);
+        let mut deal = Deal::new(u32::try_from(copied.len()).unwrap(), first, &loads);
         let went = copied.iter().map(|&one| {
             let way = deal.choose(one);
             deal.note(one, way);
