@@ -169,7 +169,8 @@ fn a_request_that_comes_while_nothing_is_served_waits_for_whoever_serves_then() 
     server.stop();
 }
 
-/// Its descriptor goes on to the control thread, which ends it by a close.
+/// Its descriptor goes on to the control thread. (It ends there by a shutdown, which a copy would not
+/// hide; that there is none is a test of `shard::copies`.)
 #[test]
 fn a_request_that_was_half_there_when_others_were_copied_is_answered_and_ends() {
     let mut server = Succession::start(1, KEPT);

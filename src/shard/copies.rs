@@ -256,6 +256,15 @@ mod tests {
         assert!(rig.core(0).has_copied() && ended(&mut rig).is_empty());
     }
 
+    /// It may be a request that goes on to the control thread.
+    #[test]
+    fn who_has_not_come_in_is_not_copied() {
+        let (mut core, _peer) = crate::shard::tests::core();
+        core.copies = Some(Box::new(Copies::new(1, 0)));
+        assert_eq!(core.next_to_copy(&mut 1000), None);
+        assert_eq!((core.has_copied(), core.connection_count()), (true, 1));
+    }
+
     #[test]
     fn a_mark_of_an_attempt_that_was_given_up_is_none_of_the_next() {
         let mut rig = rig();
