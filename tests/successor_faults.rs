@@ -129,7 +129,7 @@ fn more_descriptors_on_their_way_than_the_kernel_allows_are_waited_for() {
     let asking = server.ask();
     let older = server.held_at("OlderCopying");
     // It has all that it needs.
-    limit_descriptors(older, 300);
+    limit_descriptors(older, 60);
     go_on(older);
     let newer = server.held_at("NewerTaking");
     // Nothing is taken out at the other end.

@@ -37,7 +37,7 @@ use crate::shard::{
     address_of, with_executor,
 };
 use crate::sys::bell::Bell;
-use crate::sys::{clock, fdtable, socket};
+use crate::sys::{clock, fdtable, memory, socket};
 
 /// Why a server did not start.
 #[derive(Debug)]
@@ -312,6 +312,7 @@ fn succeed<H: Handler>(
     let (orders, reports) = (parts.orders.clone(), parts.reports.clone());
     let bell = Arc::clone(&parts.bells[parts.shard_count]);
     let mut shard = build(parts, application, ring, rings);
+    memory::set_apart();
     let mut ways = Ways::default();
     let taken_over = match take_over(&mut shard, &mut ways, shard_count, places) {
         Ok(connections) => Report::TakenOver(connections),

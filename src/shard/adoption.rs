@@ -150,7 +150,6 @@ impl<H: Handler> Loop<H> {
             }
             assert_eq!(Passing::of(payload[0]), Passing::Channel, "nothing else comes so early");
             for socket in sockets.drain(..) {
-                answer(&socket)?;
                 ways.push(Way {
                     socket,
                     source: Source::default(),
@@ -159,7 +158,9 @@ impl<H: Handler> Loop<H> {
                 });
             }
         }
-        Ok(())
+        // Only now: what is sent in answer is taken out once all ways are there, and until then
+        // would keep the descriptors of other ways from their way here.
+        ways.iter().try_for_each(|way| answer(&way.socket))
     }
 
     /// Takes what waits on one way; returns how many connections that was. `other_copies`: those

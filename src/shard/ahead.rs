@@ -78,6 +78,7 @@ impl Ahead {
 impl<H: Handler> Loop<H> {
     /// Begins to send copies to so many shards of another process.
     pub(super) fn begin_ahead(&mut self, shards: u16, attempt: u8) {
+        self.core.has_sent_copies = true;
         self.ahead = Some(Box::new(Ahead {
             state: State::Opening,
             attempt,
@@ -193,6 +194,12 @@ impl<H: Handler> Loop<H> {
                 if left == 0 {
                     ahead.next_way = number;
                     return waits;
+                }
+                // One message at a time: what others send between processes, or between shards,
+                // has to fit beside it into what the kernel allows a user.
+                if way.is_unread() {
+                    waits = Sent::Some;
+                    break;
                 }
                 left -= 1;
                 match self.send_message(way) {

@@ -261,8 +261,8 @@ impl<H: Handler> Turn<'_, H> {
 
     /// It has come, but not all that is its: it is to come again, as when the server stops.
     pub(super) fn lose_arrived(&mut self, id: ConnectionId) {
-        self.core.counters.moves_lost += 1;
         if self.core.open(id).is_some() {
+            self.core.counters.moves_lost += 1;
             let index = Index::new(id.index());
             let (code, reason) = self.core.farewell_of(index);
             self.close_from_here(index, Cause::Shutdown, code, reason);

@@ -83,6 +83,9 @@ pub(crate) struct Core<H: Handler> {
     pub(super) moves: Moves,
     /// Copies of descriptors that were sent ahead to another process.
     pub(super) copies: Option<Box<Copies>>,
+    /// Copies may be open in a process that takes over, or has not ended yet: here or, of a
+    /// connection that has moved, by the shard where it was.
+    pub(super) has_sent_copies: bool,
     pub(super) jobs: Jobs<H>,
     pub(super) heartbeats: Heartbeats,
     /// Connections that left `Open`, until the handler has heard of it.
@@ -154,6 +157,7 @@ impl<H: Handler> Core<H> {
                 tick,
             ),
             copies: None,
+            has_sent_copies: false,
             settings,
             routes,
             wheel,

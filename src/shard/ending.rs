@@ -185,9 +185,8 @@ impl<H: Handler> Turn<'_, H> {
     /// Both sides have said all: the descriptor's close is all that TCP needs to end well, if there
     /// is no other descriptor of the socket.
     fn part(&mut self, index: Index) {
-        let one = self.core.connections.get(index);
-        let is_copied = one.is_some_and(|one| one.copy != 0);
-        let last = if is_copied { Effect::Shut(index) } else { Effect::Detach(index) };
+        let is_alone = !self.core.has_sent_copies;
+        let last = if is_alone { Effect::Detach(index) } else { Effect::Shut(index) };
         self.retire_with(index, last);
     }
 

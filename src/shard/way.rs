@@ -70,6 +70,11 @@ impl Way {
         self.sink.message().is_none()
     }
 
+    /// Whether the other end has still to take out what has left.
+    pub(super) fn is_unread(&self) -> bool {
+        fdpass::is_unread(&self.socket)
+    }
+
     /// Whether the other end has answered the mark.
     pub(super) fn is_marked(&mut self) -> bool {
         self.is_marked |= has_answered(&self.socket);

@@ -9,7 +9,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -82,6 +82,14 @@ pub fn send(socket: impl AsFd, payload: &[u8], fds: &[BorrowedFd<'_>]) -> Result
         }
         Err(errno) => Err(SendError::from(errno)),
     }
+}
+
+/// Whether something that was sent has not been received yet; no where the kernel does not say.
+pub fn is_unread(socket: impl AsFd) -> bool {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: SIOCOUTQ, which has this number (unix(7)), writes one integer.
+    let failed = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    failed == 0 && bytes > 0
 }
 
 /// Receives one message: its bytes to the front of `payload`, its descriptors, at most
@@ -166,6 +174,20 @@ mod tests {
     fn pipe() -> (File, OwnedFd) {
         let (reader, writer) = std::io::pipe().unwrap();
         (File::from(OwnedFd::from(reader)), OwnedFd::from(writer))
+    }
+
+    #[test]
+    fn a_message_is_unread_until_it_is_received() {
+        let (left, right) = pair().unwrap();
+        assert!(!is_unread(&left));
+        send(&left, b"one", &[]).unwrap();
+        send(&left, b"two", &[]).unwrap();
+        let mut payload = [0; 8];
+        for was in [true, true, false] {
+            assert_eq!(is_unread(&left), was);
+            let _last_is_empty = receive(&right, &mut payload, 0, &mut Vec::new());
+        }
+        assert!(!is_unread(&right), "the other way is another");
     }
 
     #[test]

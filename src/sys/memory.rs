@@ -84,7 +84,8 @@ unsafe impl GlobalAlloc for TwoHeaps {
 }
 
 /// From now on what the calling thread allocates lies apart from what it has. For a thread that
-/// has made all that stays, and begins to serve; without [`TwoHeaps`] it changes nothing.
+/// has made all that stays, and begins to serve. Without [`TwoHeaps`] it costs an empty heap, and
+/// changes nothing else; doing it again changes nothing.
 pub fn set_apart() {
     // SAFETY: it takes nothing, and gives null where there is no memory: then nothing changes.
     let heap = OF_CONNECTIONS.get_or_init(|| OfConnections(unsafe { mi::mi_heap_new() }));
