@@ -14,9 +14,12 @@ use std::time::{Duration, Instant};
 use longwire::session::{ChannelOptions, Retention, Rules};
 use longwire::{Config, Running, SessionSettings, Snapshot};
 use session::{Client, PATIENCE, config, serve, settings};
+use snapshots::wait_for;
 
 #[path = "support/session.rs"]
 mod session;
+#[path = "support/snapshots.rs"]
+mod snapshots;
 
 const SHARDS: u32 = 4;
 const SESSIONS: usize = 2000;
@@ -37,18 +40,6 @@ fn start() -> Running {
         ..config(SHARDS)
     };
     serve(config, &SessionSettings { rules, ..settings })
-}
-
-fn wait_for(server: &Running, what: &str, reached: impl Fn(&Snapshot) -> bool) -> Snapshot {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let snapshot = server.snapshot().expect("it runs");
-        if reached(&snapshot) {
-            return snapshot;
-        }
-        assert!(Instant::now() < deadline, "not reached: {what}\n{snapshot:#?}");
-        thread::sleep(Duration::from_millis(5));
-    }
 }
 
 fn on_first(server: &Running) -> u64 {

@@ -16,9 +16,12 @@ use longwire::session::{ChannelOptions, Retention, Rules};
 use longwire::{Config, Running, SessionSettings, Snapshot};
 use serde_json::Value;
 use session::{Client, PATIENCE, config, serve, settings};
+use snapshots::wait_for;
 
 #[path = "support/session.rs"]
 mod session;
+#[path = "support/snapshots.rs"]
+mod snapshots;
 
 const SESSIONS: usize = 40;
 
@@ -29,18 +32,6 @@ fn start(options: ChannelOptions) -> Running {
     let rules = Rules { without_namespace: options, ..settings.rules };
     let config = Config { balance_difference: Some(8), ..config(2) };
     serve(config, &SessionSettings { rules, ..settings })
-}
-
-fn wait_for(server: &Running, what: &str, reached: impl Fn(&Snapshot) -> bool) -> Snapshot {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let snapshot = server.snapshot().expect("it runs");
-        if reached(&snapshot) {
-            return snapshot;
-        }
-        assert!(Instant::now() < deadline, "not reached: {what}\n{snapshot:#?}");
-        thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// Sessions that have all come to one shard; those of the other leave when the last has come. No

@@ -16,10 +16,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use rustix::process::{Pid, Signal, kill_process};
 use tungstenite::{Message, WebSocket, client};
 
+use over::Over;
 use successor::{
     LONGWIRE, PATIENCE, Patient, Server, Setup, echo, hear, overfill, poll, say, serving, wait_for,
 };
 
+#[path = "support/over.rs"]
+mod over;
 #[path = "support/successor.rs"]
 mod successor;
 
@@ -126,15 +129,6 @@ fn a_client_that_does_not_read_gets_all_of_its_output_from_the_new_process() {
     slow.flush().unwrap();
     reader.join().unwrap();
     server.stop();
-}
-
-/// Says that it is over when it is dropped, by a panic as well.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 #[test]

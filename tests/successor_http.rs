@@ -5,9 +5,12 @@
 //! Claims: who has begun a request is answered by the process that has taken it, whoever carries it
 //! out; every publication is made once; a process that stands still says so to whoever asks whether
 //! it is ready; a client with a stream is told to come back.
+use over::Over;
 
 #[path = "support/http.rs"]
 mod http;
+#[path = "support/over.rs"]
+mod over;
 #[path = "support/session.rs"]
 mod session;
 #[path = "support/streams.rs"]
@@ -220,15 +223,6 @@ fn a_stream_ends_at_once_with_a_word_by_which_its_client_comes_back() {
     slow.send(&body);
     assert_eq!(slow.answer(), Answer { status: 200, body: json!({"result": {}}) });
     server.stop();
-}
-
-/// Says that it is over when it is dropped, by a panic as well.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 #[test]

@@ -12,6 +12,11 @@ use longwire::ws::OpCode;
 use longwire::ws::encode::{encode_masked_close, encode_masked_message};
 use longwire::{Config, Running, Snapshot};
 
+#[path = "snapshots.rs"]
+mod snapshots;
+
+pub(crate) use snapshots::wait_for;
+
 /// Far beyond what anything here takes, also on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -251,23 +256,6 @@ pub(crate) fn config(shards: u32, max_connections: u32) -> Config {
     config.write_timeout = PATIENCE;
     config.close_timeout = PATIENCE;
     config
-}
-
-/// Waits until the server's counts are as asked, and returns them.
-pub(crate) fn wait_for(
-    server: &Running,
-    what: &str,
-    reached: impl Fn(&Snapshot) -> bool,
-) -> Snapshot {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let snapshot = server.snapshot().expect("it runs");
-        if reached(&snapshot) {
-            return snapshot;
-        }
-        assert!(Instant::now() < deadline, "not reached: {what}\n{snapshot:#?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// Waits until no connection is left; all that were taken have been released then.
