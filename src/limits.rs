@@ -682,14 +682,17 @@ pub const DRAIN_DEFAULT: Duration = Duration::from_secs(10);
 pub const OUTPUT_BYTES_DEFAULT: usize = 1024 * 1024;
 
 /// Publications that wait for one slow connection, of channels in which it may miss some: what it
-/// is sent at once when it has caught up, without the output of a turn growing by it.
+/// is sent at once when it has caught up, without the output of a turn growing by it. Where there
+/// are more, those go for which a later one of their channel stands.
 pub const SET_ASIDE_FRAMES_MAX: usize = 64;
 
-/// Bytes of them, as if nobody else were sent the same: one send of a backlog.
+/// Bytes of them, as if nobody else were sent the same: one send of a backlog. The last ones of
+/// channels may be more, up to the bound of the connection's output.
 pub const SET_ASIDE_BYTES_MAX: usize = BACKLOG_SEND_BYTES;
 
 /// One part in so many of the bound of all backlogs may be set aside besides them: shared with
-/// others for the most part, and dropped where more would be.
+/// others for the most part, and dropped where more would be. The last ones of channels, which are
+/// not, may take what backlogs leave of theirs.
 pub const SET_ASIDE_SHARE: usize = 4;
 
 /// Unsent bytes of all connections: what 256 peers at their bound hold.

@@ -135,8 +135,10 @@ pub struct JoinEvent<'a> {
 /// What becomes of a channel's publications for a member that does not read as fast as they come.
 ///
 /// What is dropped is counted (`overflow_dropped_oldest`, `overflow_conflated`), but the member is
-/// not told of it, also where it knows its position: that is what the policy is for. Whatever the
-/// policy, a member that takes nothing at all is cut at the write timeout.
+/// not told of it, also where it knows its position: that is what the policy is for. The last
+/// publication of a channel is never dropped: a member for which too much waits even so, of many
+/// channels, is closed as with [`Close`](Self::Close). Whatever the policy, a member that takes
+/// nothing at all is cut at the write timeout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
     /// They wait, and the connection is closed when its output is at its bound.

@@ -211,7 +211,12 @@ pub(super) mod tests {
                 },
             ],
             name: u64::MAX,
-            aside: vec![Aside { channel: "news".into(), frame: vec![9], gives_way: true }],
+            aside: vec![Aside {
+                channel: "news".into(),
+                frame: vec![9],
+                gives_way: true,
+                ..Aside::default()
+            }],
             copy: None,
         }
     }

@@ -35,11 +35,17 @@ pub struct Aside {
     pub frame: Vec<u8>,
     /// It is dropped when a later one of its channel waits.
     pub gives_way: bool,
+    /// It is none, but tells of others coming and going.
+    pub tells_joins: bool,
 }
 
 impl Aside {
     pub(super) fn write<'w, 'o>(&self, put: &'w mut Writer<'o>) -> &'w mut Writer<'o> {
-        put.bytes(1, self.channel.as_bytes()).bytes(2, &self.frame).number(3, self.gives_way.into())
+        put.bytes(1, self.channel.as_bytes())
+            .bytes(2, &self.frame)
+            .number(3, self.gives_way.into())
+            .optional()
+            .number(4, self.tells_joins.into())
     }
 
     /// `None` if the bytes are none.
@@ -50,6 +56,7 @@ impl Aside {
                 1 => one.channel = field::text(value)?,
                 2 => one.frame = value.to_vec(),
                 3 => one.gives_way = field::number(value)? != 0,
+                4 => one.tells_joins = field::number(value)? != 0,
                 _ => return Some(false),
             }
             Some(true)

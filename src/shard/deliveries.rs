@@ -158,9 +158,8 @@ impl<H: Handler> Turn<'_, H> {
             }
             let Ok(Some(piece)) = next.piece else { continue };
             let open = self.core.connections.get(next.index).is_some_and(|one| one.phase.is_open());
-            let waits = |behind| self.core.set_aside(next.index, behind);
             if open
-                && !next.behind.is_some_and(waits)
+                && !self.set_aside(next.index, next.behind)
                 && self.hand_over(next.index, next.id, piece).is_ok()
             {
                 self.core.counters.deliveries += next.count as u64;

@@ -107,7 +107,7 @@ impl<H: Handler> Turn<'_, H> {
         let connection = core.connections.get_mut(index).expect("seen above");
         connection.held_back().expect("seen above").push(channel, self.batch.bytes(piece));
         core.backlog_bytes += piece.len();
-        if core.backlog_bytes > core.settings.backlog_bytes_max {
+        if core.is_over_budget() {
             self.cut_for_budget(index);
             return Err(SendError::Overflow);
         }

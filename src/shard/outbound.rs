@@ -154,10 +154,11 @@ impl<H: Handler> Turn<'_, H> {
                 backlog.append(self.batch.bytes(piece));
                 core.backlog_bytes += piece.len();
             }
-            if core.backlog_bytes > core.settings.backlog_bytes_max {
+            if core.is_over_budget() {
                 self.cut_for_budget(index);
                 return None;
             }
+            let connection = core.connections.get_mut(index).expect("seen above");
             if connection.flags.has(Flags::WRITE_WATCHED) {
                 return None;
             }
@@ -212,7 +213,7 @@ impl<H: Handler> Turn<'_, H> {
         }
         connection.flags.set(Flags::PAUSED);
         core.watch_writable(index);
-        if core.backlog_bytes > core.settings.backlog_bytes_max {
+        if core.is_over_budget() {
             self.cut_for_budget(index);
             return;
         }
@@ -227,7 +228,7 @@ impl<H: Handler> Turn<'_, H> {
 
     /// The output is at its bound: a peer that has read all so far is told so behind it, one that
     /// has not would never come to read it.
-    fn overflowed(&mut self, index: Index, reads: bool) {
+    pub(super) fn overflowed(&mut self, index: Index, reads: bool) {
         const REASON: &str = "output limit";
         if reads {
             let (code, reason) = self.core.overflow_of(index, REASON);

@@ -4,11 +4,14 @@
 //!   fan-out ─▶ socket takes it ─yes─▶ sent
 //!                  └─ behind ─▶ its channel's policy: close ────────▶ backlog, 3008 at its bound
 //!                                       drop oldest, latest ─▶ set aside ─ caught up ─▶ sent
+//!                                          what a later one of its channel stands for may go
 //! ```
 //!
 //! Invariants: what is set aside are references to frames that others are sent too, in the order
-//! in which they came, within a bound of each connection and one of the shard; nothing overtakes
-//! what is set aside of its channel; who leaves a channel gets nothing more of it.
+//! in which they came; nothing overtakes what is set aside of its channel; who leaves a channel
+//! gets nothing more of it. What may go is within a bound of each connection and one of the shard;
+//! the last publication of a channel never goes, and a connection for which those are too much is
+//! too slow (3008).
 
 #![forbid(unsafe_code)]
 
@@ -33,6 +36,8 @@ use crate::ring::Frame;
 pub(super) struct SetAside {
     waiting: VecDeque<Aside>,
     bytes: usize,
+    /// How many of them may go.
+    spare_count: usize,
     /// It has caught up, and stands among those who are sent what waits.
     is_due: bool,
 }
@@ -42,6 +47,10 @@ struct Aside {
     frame: Frame,
     /// It is dropped when a later one of its channel waits.
     gives_way: bool,
+    /// It tells of others coming and going, and is no publication.
+    tells_joins: bool,
+    /// It may be dropped: a later publication of its channel waits, or it is none.
+    may_go: bool,
 }
 
 /// Frames of a channel for a member that is behind.
@@ -61,30 +70,60 @@ struct Dropped {
 
 impl SetAside {
     /// Adds a frame, instead of those of its channel that give way if it is to be the latest, and
-    /// drops what is over the bounds. A frame that is over them by itself waits alone.
-    fn keep(&mut self, channel: ChannelId, frame: Frame, is_latest: bool) -> Dropped {
+    /// drops what is over the bounds and may go.
+    fn keep(&mut self, aside: Aside) -> Dropped {
+        let channel = aside.channel;
         let gives_way = |one: &Aside| one.channel == channel && one.gives_way;
-        let conflated = if is_latest { self.forget(gives_way) } else { 0 };
-        self.bytes += charge(&frame);
-        self.waiting.push_back(Aside { channel, frame, gives_way: is_latest });
+        let conflated = if aside.gives_way { self.forget(gives_way) } else { 0 };
+        self.put(aside);
         let mut oldest = 0;
-        while self.waiting.len() > 1 && self.is_over() {
-            self.drop_oldest(channel);
+        while self.is_over() && self.drop_oldest(channel) {
             oldest += 1;
         }
         Dropped { oldest, conflated }
+    }
+
+    /// Adds a frame behind all others.
+    fn put(&mut self, aside: Aside) {
+        if !aside.tells_joins {
+            let is_last = |one: &&mut Aside| one.channel == aside.channel && !one.may_go;
+            if let Some(before) = self.waiting.iter_mut().find(is_last) {
+                before.may_go = true;
+                self.spare_count += 1;
+            }
+        }
+        self.bytes += charge(&aside.frame);
+        self.spare_count += usize::from(aside.may_go);
+        self.waiting.push_back(aside);
     }
 
     fn is_over(&self) -> bool {
         self.waiting.len() > SET_ASIDE_FRAMES_MAX || self.bytes > SET_ASIDE_BYTES_MAX
     }
 
-    /// Drops the oldest frame of the channel; the last one stays if there is another channel's.
-    fn drop_oldest(&mut self, channel: ChannelId) {
-        let last = self.waiting.len() - 1;
-        let place = self.waiting.iter().take(last).position(|aside| aside.channel == channel);
-        let dropped = self.waiting.remove(place.unwrap_or(0)).expect("there is at least one");
-        self.bytes -= charge(&dropped.frame);
+    /// Whether what may not go is more than may wait for a connection whose output has this bound.
+    /// One frame always may.
+    fn is_too_much(&self, output_bytes_max: usize) -> bool {
+        let bytes_max = output_bytes_max.max(SET_ASIDE_BYTES_MAX);
+        self.spare_count == 0 && self.waiting.len() > 1 && self.bytes > bytes_max
+    }
+
+    /// Drops the oldest frame that may go, of the channel if one of it may; false if none may.
+    fn drop_oldest(&mut self, channel: ChannelId) -> bool {
+        if self.spare_count == 0 {
+            return false;
+        }
+        let of_channel = |one: &Aside| one.may_go && one.channel == channel;
+        let place = self.waiting.iter().position(of_channel);
+        let place = place.or_else(|| self.waiting.iter().position(|one| one.may_go));
+        let dropped = self.waiting.remove(place.expect("some may go")).expect("just found");
+        self.count_out(&dropped);
+        true
+    }
+
+    fn count_out(&mut self, one: &Aside) {
+        self.bytes -= charge(&one.frame);
+        self.spare_count -= usize::from(one.may_go);
     }
 
     /// Drops all that are meant; returns how many it was.
@@ -92,13 +131,14 @@ impl SetAside {
         let count = self.waiting.len();
         self.waiting.retain(|aside| !is_meant(aside));
         self.bytes = self.waiting.iter().map(|aside| charge(&aside.frame)).sum();
+        self.spare_count = self.waiting.iter().filter(|aside| aside.may_go).count();
         (count - self.waiting.len()) as u64
     }
 
     fn take_first(&mut self) -> Option<Frame> {
-        let Aside { frame, .. } = self.waiting.pop_front()?;
-        self.bytes -= charge(&frame);
-        Some(frame)
+        let first = self.waiting.pop_front()?;
+        self.count_out(&first);
+        Some(first.frame)
     }
 }
 
@@ -128,7 +168,7 @@ impl<S> Connection<S> {
 
 impl<H: Handler> Core<H> {
     /// Sets frames of a channel aside, if the member may miss some; false if it may not.
-    pub(super) fn set_aside(&mut self, index: Index, behind: Behind) -> bool {
+    fn put_aside(&mut self, index: Index, behind: Behind) -> bool {
         let Behind { channel, frames, tells_joins } = behind;
         let overflow = self.channels.overflow_of(index, channel);
         if overflow == Overflow::Close {
@@ -136,19 +176,20 @@ impl<H: Handler> Core<H> {
         }
         // What waits is sent whole, and some of it may never be.
         self.channels.fanout.lose_base(channel, MemberId(index.as_u32()));
-        let budget = self.settings.backlog_bytes_max / SET_ASIDE_SHARE;
+        let share = self.settings.backlog_bytes_max / SET_ASIDE_SHARE;
         let one = self.connections.get_mut(index).expect("a member is a connection");
         let aside = one.busy().set_aside.get_or_insert_default();
         self.set_aside_bytes -= aside.bytes;
+        let gives_way = overflow == Overflow::Latest && !tells_joins;
         let mut dropped = Dropped::default();
         for frame in frames {
-            let is_latest = overflow == Overflow::Latest && !tells_joins;
-            let Dropped { oldest, conflated } = aside.keep(channel, frame, is_latest);
+            let may_go = tells_joins;
+            let Dropped { oldest, conflated } =
+                aside.keep(Aside { channel, frame, gives_way, tells_joins, may_go });
             dropped.oldest += oldest;
             dropped.conflated += conflated;
         }
-        while !aside.waiting.is_empty() && self.set_aside_bytes + aside.bytes > budget {
-            aside.drop_oldest(channel);
+        while self.set_aside_bytes + aside.bytes > share && aside.drop_oldest(channel) {
             dropped.oldest += 1;
         }
         self.set_aside_bytes += aside.bytes;
@@ -156,6 +197,14 @@ impl<H: Handler> Core<H> {
         self.counters.overflow_conflated += dropped.conflated;
         self.settle_set_aside(index);
         true
+    }
+
+    /// Whether what waits for all connections together is over the shard's budget: backlogs have
+    /// theirs, and what is set aside beside them its share, or more while they leave it.
+    pub(super) fn is_over_budget(&self) -> bool {
+        let bytes_max = self.settings.backlog_bytes_max;
+        let all_bytes = self.backlog_bytes + self.set_aside_bytes;
+        self.backlog_bytes > bytes_max || all_bytes > bytes_max + bytes_max / SET_ASIDE_SHARE
     }
 
     /// The connection leaves a channel: it gets nothing more of it.
@@ -207,6 +256,7 @@ impl<H: Handler> Core<H> {
             channel: self.channels.fanout.name(one.channel).to_owned(),
             frame: one.frame.to_vec(),
             gives_way: one.gives_way,
+            tells_joins: one.tells_joins,
         });
         carried.collect()
     }
@@ -217,12 +267,12 @@ impl<H: Handler> Core<H> {
         connection: ConnectionId,
         carried: Vec<handover::Aside>,
     ) -> Result<(), Unfit> {
-        for handover::Aside { channel, frame, gives_way } in carried {
+        for handover::Aside { channel, frame, gives_way, tells_joins } in carried {
             let channel = self.channels.fanout.find(&channel).ok_or(Unfit::Channels)?;
             let one = self.open(connection).ok_or(Unfit::State)?;
             let aside = one.busy().set_aside.get_or_insert_default();
-            aside.bytes += frame.len() + size_of::<Aside>();
-            aside.waiting.push_back(Aside { channel, frame: frame.into(), gives_way });
+            let (frame, may_go) = (frame.into(), tells_joins);
+            aside.put(Aside { channel, frame, gives_way, tells_joins, may_go });
         }
         let index = Index::new(connection.index());
         let Some(one) = self.connections.get(index) else { return Ok(()) };
@@ -236,6 +286,24 @@ impl<H: Handler> Core<H> {
 }
 
 impl<H: Handler> Turn<'_, H> {
+    /// Sets frames for a member that is behind aside, if there are some and it may miss some; false
+    /// if not. One for which too much would wait is cut.
+    pub(super) fn set_aside(&mut self, index: Index, behind: Option<Behind>) -> bool {
+        if !behind.is_some_and(|behind| self.core.put_aside(index, behind)) {
+            return false;
+        }
+        let one = self.core.connections.get(index).expect("a member is a connection");
+        let aside = one.busy.as_ref().and_then(|busy| busy.set_aside.as_ref());
+        let output_bytes_max = self.core.settings.output_bytes_max;
+        if aside.is_some_and(|aside| aside.is_too_much(output_bytes_max)) {
+            self.core.counters.output_overflows += 1;
+            self.overflowed(index, false);
+        } else if self.core.is_over_budget() {
+            self.cut_for_budget(index);
+        }
+        true
+    }
+
     /// Sends at most `budget` connections that caught up what was set aside for them; returns how
     /// many it was.
     pub(super) fn relieve(&mut self, budget: usize) -> usize {
@@ -311,6 +379,11 @@ mod tests {
         frame.into()
     }
 
+    /// A publication where the oldest are dropped.
+    fn one_of(channel: ChannelId, frame: Frame) -> Aside {
+        Aside { channel, frame, gives_way: false, tells_joins: false, may_go: false }
+    }
+
     fn number(frame: &Frame) -> usize {
         usize::from_le_bytes(frame[..size_of::<usize>()].try_into().unwrap())
     }
@@ -322,9 +395,19 @@ mod tests {
             steps in prop::collection::vec((0..3_usize, 0..20_000_usize, 0..12_u8), 0..300),
         ) {
             let (ids, mut aside) = (channels(), SetAside::default());
-            // Channel, number, charge, and whether it gives way. The first channel keeps the
-            // latest, but for every tenth of it, which tells joins; the others drop the oldest.
+            // Channel, number, charge, and whether it tells joins, as every tenth of the first
+            // channel does. Otherwise that one keeps the latest; the others drop the oldest.
             let mut model: Vec<(usize, usize, usize, bool)> = Vec::new();
+            // Where the oldest is that may go: of this channel, if one of it may.
+            let oldest = |model: &[(usize, usize, usize, bool)], channel: usize| {
+                let may_go = |&at: &usize| {
+                    let later = &model[at + 1..];
+                    model[at].3 || later.iter().any(|one| one.0 == model[at].0 && !one.3)
+                };
+                let mut all = (0..model.len()).filter(may_go);
+                let of_channel = all.clone().find(|&at| model[at].0 == channel);
+                of_channel.or_else(|| all.next())
+            };
             for (at, (channel, bytes, step)) in steps.into_iter().enumerate() {
                 match step {
                     0 => prop_assert_eq!(
@@ -339,29 +422,34 @@ mod tests {
                     }
                     _ => {
                         let (frame, mut dropped) = (frame(at, bytes), Dropped::default());
-                        let is_latest = channel == 0 && step > 2;
-                        if is_latest {
+                        let tells_joins = channel == 0 && step == 2;
+                        let gives_way = channel == 0 && !tells_joins;
+                        if gives_way {
                             let count = model.len();
-                            model.retain(|one| one.0 != channel || !one.3);
+                            model.retain(|one| one.0 != channel || one.3);
                             dropped.conflated = (count - model.len()) as u64;
                         }
-                        model.push((channel, at, charge(&frame), is_latest));
-                        let is_over = |model: &Vec<(usize, usize, usize, bool)>| {
+                        model.push((channel, at, charge(&frame), tells_joins));
+                        let is_over = |model: &[(usize, usize, usize, bool)]| {
                             let bytes: usize = model.iter().map(|one| one.2).sum();
                             model.len() > SET_ASIDE_FRAMES_MAX || bytes > SET_ASIDE_BYTES_MAX
                         };
-                        while model.len() > 1 && is_over(&model) {
-                            let of_channel = model.iter().position(|one| one.0 == channel);
-                            let is_new = of_channel == Some(model.len() - 1);
-                            model.remove(if is_new { 0 } else { of_channel.unwrap() });
+                        while is_over(&model)
+                            && let Some(place) = oldest(&model, channel)
+                        {
+                            model.remove(place);
                             dropped.oldest += 1;
                         }
-                        prop_assert_eq!(aside.keep(ids[channel], frame, is_latest), dropped);
+                        let kept = one_of(ids[channel], frame);
+                        let kept = Aside { gives_way, tells_joins, may_go: tells_joins, ..kept };
+                        prop_assert_eq!(aside.keep(kept), dropped);
                     }
                 }
                 let waiting: Vec<_> = aside.waiting.iter().map(|one| number(&one.frame)).collect();
                 prop_assert_eq!(waiting, model.iter().map(|one| one.1).collect::<Vec<_>>());
                 prop_assert_eq!(aside.bytes, model.iter().map(|one| one.2).sum::<usize>());
+                let spare = aside.waiting.iter().filter(|one| one.may_go).count();
+                prop_assert_eq!(aside.spare_count, spare);
             }
         }
     }
@@ -379,7 +467,7 @@ mod tests {
         assert!(!is_behind(&core, &large, 10), "an empty output takes any one message");
         let busy = core.connections.get_mut(index).unwrap().busy();
         let aside = busy.set_aside.get_or_insert_default();
-        aside.keep(channels()[0], frame(1, 10), true);
+        aside.keep(one_of(channels()[0], frame(1, 10)));
         assert!(is_behind(&core, &[], usize::MAX));
         aside_of(&mut core, index).take_first();
         assert!(!is_behind(&core, &large, usize::MAX));
@@ -394,15 +482,20 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_over_the_bound_by_itself_waits_alone() {
+    fn the_last_of_a_channel_stays_whatever_waits_of_others() {
         let (ids, mut aside) = (channels(), SetAside::default());
         for at in 0..3 {
-            aside.keep(ids[1], frame(at, 100), false);
+            aside.keep(one_of(ids[1], frame(at, 100)));
         }
         let large = frame(3, SET_ASIDE_BYTES_MAX);
-        let dropped = aside.keep(ids[2], large, false);
-        assert_eq!((dropped.oldest, aside.waiting.len()), (3, 1));
+        let dropped = aside.keep(one_of(ids[2], large.clone()));
+        assert_eq!((dropped.oldest, aside.waiting.len(), aside.spare_count), (2, 2, 0));
+        assert!(aside.is_too_much(0) && !aside.is_too_much(2 * SET_ASIDE_BYTES_MAX));
+        let dropped = aside.keep(one_of(ids[2], large));
+        assert_eq!((dropped.oldest, aside.waiting.len()), (1, 2), "that before it");
+        assert_eq!(aside.take_first().as_ref().map(number), Some(2));
+        assert!(!aside.is_too_much(0), "one alone may be larger than all may be together");
         assert_eq!(aside.take_first().as_ref().map(number), Some(3));
-        assert_eq!(aside.bytes, 0);
+        assert_eq!((aside.bytes, aside.spare_count), (0, 0));
     }
 }

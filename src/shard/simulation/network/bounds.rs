@@ -1,7 +1,7 @@
 //! What may not grow, and what must be gone with those it belongs to.
 
 use super::{Network, Node};
-use crate::limits::{FANOUT_QUEUE_BYTES_MAX, JOINS_WAITING_MAX, SET_ASIDE_SHARE};
+use crate::limits::{FANOUT_QUEUE_BYTES_MAX, JOINS_WAITING_MAX};
 use crate::shard::Channels;
 
 impl Network {
@@ -13,9 +13,8 @@ impl Network {
         for Node { core, .. } in &self.nodes {
             let counted = core.counted();
             let settings = &core.settings;
-            assert!(counted.backlog_bytes <= settings.backlog_bytes_max as u64, "{counted:?}");
+            assert!(!core.is_over_budget(), "{counted:?}");
             assert!(counted.partial_bytes <= settings.partial_bytes_max as u64, "{counted:?}");
-            assert!(core.set_aside_bytes <= settings.backlog_bytes_max / SET_ASIDE_SHARE);
             let Channels { fanout, home, entering, requests, absences, replaced, .. } =
                 &core.channels;
             assert!(fanout.queue_bytes() <= FANOUT_QUEUE_BYTES_MAX);
