@@ -23,6 +23,7 @@ use crate::handler::{ConnectionId, Handler, Peer};
 use crate::handover::{FormatError, Item, Source, Totals};
 use crate::hub::Untakable;
 use crate::limits::{HANDED_FDS_MAX, HANDED_MESSAGE_BYTES_MAX, WATCH_SHARE};
+use crate::sys::clock;
 use crate::sys::fdpass::{self, ReceiveError, SendError};
 use crate::sys::step::Step;
 
@@ -115,6 +116,7 @@ impl<H: Handler> Loop<H> {
         proxied: &[bool],
     ) -> Result<u64, AdoptionError> {
         self.listeners.hold();
+        self.core.stand_still(true);
         self.take_ways(ways, shard_count)?;
         Step::NewerTaking.reached();
         let mut buffer = vec![0; HANDED_MESSAGE_BYTES_MAX].into_boxed_slice();
@@ -123,6 +125,7 @@ impl<H: Handler> Loop<H> {
             let open = ways.iter().filter(|way| !way.is_over);
             let sockets: Vec<_> = open.map(|way| way.socket.as_fd()).collect();
             fdpass::wait(&sockets).map_err(AdoptionError::Io)?;
+            self.core.set_now(clock::now());
             for number in 0..ways.len() {
                 let others: usize = ways.iter().map(|way| way.source.copy_count()).sum();
                 let way = &mut ways[number];
@@ -268,6 +271,9 @@ impl<H: Handler> Loop<H> {
     pub(super) fn watch_adopted(&mut self) -> bool {
         let Some(cursor) = self.unwatched else { return false };
         self.unwatched = self.core.watch_from(cursor, WATCH_SHARE);
+        if self.unwatched.is_none() {
+            self.core.stand_still(false);
+        }
         true
     }
 }

@@ -125,6 +125,7 @@ impl<H: Handler> Loop<H> {
     /// Stands still, to send everything to the shards of another process.
     fn freeze(&mut self, shards: u16, attempt: u8) {
         self.listeners.pause(&mut self.ring);
+        self.core.stand_still(true);
         let ways = self.ahead.take().map(|ahead| ahead.into_ways()).unwrap_or_default();
         self.carriage = Some(Box::new(Carriage {
             state: State::Settling,
@@ -163,6 +164,7 @@ impl<H: Handler> Loop<H> {
     /// Goes on as if nothing had been.
     fn thaw(&mut self) {
         self.carriage = None;
+        self.core.stand_still(false);
         self.end_ahead();
         self.channels.clear();
         self.listeners.resume();

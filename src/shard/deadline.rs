@@ -101,7 +101,7 @@ impl<H: Handler> Turn<'_, H> {
     pub(crate) fn expire(&mut self, handler: &mut H, looks: &mut u32) {
         loop {
             let core = &mut *self.core;
-            let now = core.now;
+            let now = core.served();
             let Some(index) = core.wheel.expire(&mut core.connections, now, looks) else { return };
             let due = self.core.earliest_of(index);
             if let Some((tick, due)) = due

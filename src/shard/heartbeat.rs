@@ -170,7 +170,14 @@ impl<H: Handler> Turn<'_, H> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::ready::Rank;
+    use super::super::session_rig::{SessionRig, open_settings};
+    use super::super::session_settings::SessionSettings;
     use super::*;
+    use crate::config::Config;
+    use crate::limits::{MESSAGE_PING_INTERVAL_DEFAULT, WHEEL_TICK_MS};
 
     #[test]
     fn equal_heartbeats_share_a_number_and_their_number_is_bounded() {
@@ -190,5 +197,38 @@ mod tests {
             flags.set_heartbeat(number);
             assert!(flags.heartbeat() == number && flags.has(Flags::READY));
         }
+    }
+
+    /// A pong that is awaited is awaited as long as if the shard had never stood still, and the
+    /// pings of that time do not all leave at once.
+    #[test]
+    fn no_time_passes_for_a_heartbeat_while_nothing_is_served() {
+        let interval = MESSAGE_PING_INTERVAL_DEFAULT;
+        let settings = SessionSettings { ping_interval: Some(interval), ..open_settings() };
+        let patience = settings.pong_timeout;
+        let config = Config::new(([127, 0, 0, 1], 0).into());
+        let mut rig = SessionRig::new(1, 16, config, &settings);
+        let client = rig.connect(0, "");
+        // Nothing of it waits to be read.
+        while rig.core(0).next_ready(Rank::New).is_some() {}
+        let tick = Duration::from_millis(WHEEL_TICK_MS);
+        let pings = |rig: &SessionRig| rig.counters().message_pings_sent;
+        let stand_still = |rig: &mut SessionRig| {
+            rig.core(0).stand_still(true);
+            rig.pass(0, 5 * interval);
+            rig.core(0).stand_still(false);
+            rig.pass(0, Duration::ZERO);
+        };
+        stand_still(&mut rig);
+        assert_eq!(pings(&rig), 0, "it was not due yet, and is not now");
+        rig.pass(0, interval + tick);
+        assert_eq!(pings(&rig), 1);
+        let due = rig.core(0).next_deadline().expect("the pong is awaited");
+        stand_still(&mut rig);
+        assert_eq!(rig.core(0).next_deadline(), Some(due + 5 * interval));
+        rig.pass(0, patience.saturating_sub(2 * tick));
+        assert!(rig.is_open(client));
+        rig.pass(0, 4 * tick);
+        assert_eq!((rig.is_open(client), pings(&rig)), (false, 1));
     }
 }

@@ -197,11 +197,25 @@ impl SessionRig {
         (counts, answers)
     }
 
+    /// So much time passes on a shard, and what is due by then is done.
+    pub(super) fn pass(&mut self, shard: usize, period: Duration) {
+        self.sent(shard);
+        let (core, sessions) = &mut self.shards[shard];
+        core.set_now(core.now + period);
+        let mut batch = Batch::new(64);
+        Turn { core, batch: &mut batch }.expire(sessions, &mut 1000);
+    }
+
     /// What a shard had to send is sent, and for a second nobody speaks.
     pub(super) fn rest(&mut self, shard: usize) {
         let core = self.core(shard);
         let later = core.now + Duration::from_secs(1);
         core.set_now(later);
+        self.sent(shard);
+    }
+
+    fn sent(&mut self, shard: usize) {
+        let core = self.core(shard);
         core.output.clear();
         for index in (0..core.entries_max()).map(Index::new) {
             if let Some(one) = core.connections.get_mut(index) {

@@ -57,12 +57,18 @@ type Places = BTreeMap<u64, (usize, ConnectionId)>;
 impl Network {
     /// All stand still from now on, and what is under way comes to its end in their turns.
     pub(in crate::shard::simulation) fn freeze(&mut self) {
-        self.nodes.iter_mut().for_each(|node| node.is_still = true);
+        for node in &mut self.nodes {
+            node.is_still = true;
+            node.core.stand_still(true);
+        }
     }
 
     /// Nothing has become of it: these go on.
     pub(in crate::shard::simulation) fn thaw(&mut self) {
-        self.nodes.iter_mut().for_each(|node| node.is_still = false);
+        for node in &mut self.nodes {
+            node.is_still = false;
+            node.core.stand_still(false);
+        }
     }
 
     /// Whether nothing is under way any more.
@@ -176,6 +182,7 @@ impl Network {
         for node in &mut self.nodes {
             node.core.channels.home.settle_inheritance();
             node.unwatched = Some(0);
+            node.core.stand_still(true);
             assert_eq!(node.core.counted().counters.heirlooms_unmatched, 0);
         }
     }
@@ -269,6 +276,7 @@ impl Node {
     pub(super) fn watch_some(&mut self) {
         if let Some(cursor) = self.unwatched {
             self.unwatched = self.core.watch_from(cursor, 4);
+            self.core.stand_still(self.unwatched.is_some());
         }
     }
 }
