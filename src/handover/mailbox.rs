@@ -41,6 +41,8 @@ pub struct Mailbox {
     pub told: u64,
     /// How long it takes what is published while no connection is there.
     pub away_left_ms: u64,
+    /// The last number that its home has given: others may have been acknowledged since.
+    pub given_id: u64,
 }
 
 /// A publication in a mailbox.
@@ -106,6 +108,8 @@ impl Mailbox {
                 .number(8, self.lost)
                 .number(9, self.told)
                 .number(10, self.away_left_ms)
+                .optional()
+                .number(11, self.given_id)
         });
     }
 
@@ -123,6 +127,7 @@ impl Mailbox {
                 8 => one.lost = field::number(value)?,
                 9 => one.told = field::number(value)?,
                 10 => one.away_left_ms = field::number(value)?,
+                11 => one.given_id = field::number(value)?,
                 _ => return Some(false),
             }
             Some(true)
@@ -203,6 +208,7 @@ pub(super) mod tests {
             lost: 4,
             told: 2,
             away_left_ms: 60_000,
+            given_id: 1 << 41,
         };
         let lost = Lost { channel: "größe".into(), user: "bob".into(), count: u64::MAX };
         (owed, mailbox, lost)

@@ -149,6 +149,7 @@ impl Home {
             lost: one.lost,
             told: one.told,
             away_left_ms: one.away_left_ms,
+            given_id: one.given_id,
         };
         let (channel, user): (Arc<str>, Arc<str>) = (one.channel.into(), one.user.into());
         let orders = self.outstanding.take_over(&channel, &user, &carried, self.now_ms)?;

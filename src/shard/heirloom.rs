@@ -99,6 +99,7 @@ fn carried_mailbox(channel: &str, user: &str, one: &CarriedMailbox<Link>) -> han
         lost: one.lost,
         told: one.told,
         away_left_ms: one.away_left_ms,
+        given_id: one.given_id,
     }
 }
 

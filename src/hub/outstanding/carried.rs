@@ -31,6 +31,9 @@ pub struct CarriedMailbox<L> {
     pub told: u64,
     /// How long it takes what is published while no connection is there.
     pub away_left_ms: u64,
+    /// The last id that its home has given. What had it may be acknowledged by now, and who says
+    /// so once more is not to mean another.
+    pub given_id: u64,
 }
 
 /// A publication in a mailbox, by its id.
@@ -43,6 +46,9 @@ pub struct CarriedPlace {
     /// Until it is sent again.
     pub due_in_ms: u64,
 }
+
+/// So high that none is left behind it, no id was ever given.
+const ID_MAX: u64 = u64::MAX / 2;
 
 /// Why something was not taken over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +99,7 @@ impl<F: Clone, L: Copy + Ord> Outstanding<F, L> {
                 lost: mailbox.lost,
                 told: mailbox.told,
                 away_left_ms: mailbox.away_until_ms.saturating_sub(now_ms),
+                given_id: self.next_id,
             };
             (user, carried)
         })
@@ -119,8 +126,7 @@ impl<F: Clone, L: Copy + Ord> Outstanding<F, L> {
         }
         let bytes = u32::try_from(frame_bytes).map_err(|_| Untakable::Full)?;
         let all = self.channels.entry(channel.into()).or_insert_with(Channel::new);
-        // So high that none is left behind it, none was ever given.
-        if id <= all.log.last_id() || id > u64::MAX / 2 {
+        if id <= all.log.last_id() || id > ID_MAX {
             return Err(Untakable::Broken);
         }
         let before = all.log.first();
@@ -140,7 +146,7 @@ impl<F: Clone, L: Copy + Ord> Outstanding<F, L> {
         carried: &CarriedMailbox<Former>,
         now_ms: u64,
     ) -> Result<Range<u64>, Untakable> {
-        if self.mailbox(channel, user).is_some() {
+        if self.mailbox(channel, user).is_some() || carried.given_id > ID_MAX {
             return Err(Untakable::Broken);
         }
         let charge = mailbox::PLACE_BYTES * carried.places.len();
@@ -160,6 +166,7 @@ impl<F: Clone, L: Copy + Ord> Outstanding<F, L> {
         mailbox.told = carried.told.min(carried.lost);
         mailbox.taken_id = all.log.last_id();
         mailbox.away_until_ms = now_ms.saturating_add(carried.away_left_ms);
+        self.next_id = self.next_id.max(carried.given_id);
         let first = all.next_link;
         all.next_link += carried.links.len() as u64;
         let places = first..all.next_link;
@@ -291,6 +298,17 @@ mod tests {
         assert_eq!(after.enter("a", &bob, 5, POLICY, 5_003_200), Ok(0));
         let of_bob = due(&mut after, 5_004_200).into_iter().filter(|(link, ..)| *link == 5);
         assert_eq!(of_bob.map(|(_, id, _)| id).collect::<Vec<_>>(), [&ids[..], &[next]].concat());
+    }
+
+    /// Who says once more that it has the last would mean another otherwise.
+    #[test]
+    fn no_number_is_given_again_in_another_process() {
+        let mut before = Outstanding::new(AckBounds::default(), 1 << 40);
+        before.enter("a", &user("ann"), 1, POLICY, 0).unwrap();
+        let ids: Vec<u64> = (0..3).map(|_| publish(&mut before, 10, 0).unwrap()).collect();
+        before.acknowledge("a", "ann", &ids[1..]);
+        let mut after = moved(&before, [0, 0], AckBounds::default(), |_| true).unwrap();
+        assert!(publish(&mut after, 10, 0).unwrap() > ids[2]);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::ledger::Position;
 use crate::address::SocketPeer;
 use crate::config::Config;
 use crate::handler::{Handler, Keep, MessageKind};
-use crate::hub::{StreamBounds, Streams};
+use crate::hub::{AckBounds, Outstanding, StreamBounds, Streams};
 use crate::mesh::{Class, Member};
 use crate::metrics::{Counters, Totals};
 use crate::ring::Received;
@@ -121,6 +121,10 @@ impl Process {
             channels.requests.limit(requests_max);
             let seed = seed.wrapping_add(number as u64);
             channels.home.streams = Streams::new(streams, seed, hasher.clone());
+            channels.home.outstanding = {
+                let seed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                Outstanding::new(AckBounds::default(), seed)
+            };
             let bell = Arc::new(Bell::new().expect("a bell"));
             let jobs = Jobs::new(crossbeam_channel::bounded(1).0, 1, bell);
             let core = Core::new(settings, routes, channels, jobs, now, |_| SocketPeer::Local);

@@ -79,6 +79,7 @@ impl Network {
                         all.push(format!("{one:?}"));
                     }
                     Item::Mailbox(mut one) => {
+                        one.given_id = 0; // each process begins where it likes
                         one.connections.iter_mut().for_each(|name| *name = number_of(*name));
                         all.push(format!("{one:?}"));
                     }
