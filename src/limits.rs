@@ -1285,6 +1285,10 @@ const _: () = assert!(READY_TIMEOUT.as_secs() + FREEZE_TIMEOUT.as_secs() < 90);
 const _: () = assert!(HANDED_REQUESTS_PATIENCE.as_millis() < FREEZE_TIMEOUT.as_millis());
 const _: () = assert!(FREEZE_TIMEOUT.as_millis() < HTTP_HELD_TIMEOUT.as_millis());
 
+/// By how much deadlines are put off when nothing was served. Clients of the official SDKs leave
+/// when a ping comes 10 s late; what is over this has passed for pings, and leaves at once.
+pub const STILL_MAX: Duration = Duration::from_secs(5);
+
 /// Those who wait to hear how an upgrade goes.
 pub const UPGRADE_LISTENERS_MAX: usize = 4;
 

@@ -9,12 +9,14 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tungstenite::{Message, WebSocket};
 
-use successor::{Asking, Patient, Server, echo, has_ended, hear, poll, say, serving, wait_for};
+use successor::{
+    Asking, Patient, Server, Setup, echo, has_ended, hear, poll, say, serving, wait_for,
+};
 
 #[path = "support/successor.rs"]
 mod successor;
@@ -282,5 +284,44 @@ fn a_message_to_who_has_gone_ends_nobody_else() {
     stream.0.set_nonblocking(true).unwrap();
     let nothing = stream.read(&mut [0]).unwrap_err();
     assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
+    server.stop();
+}
+
+/// The new process's clock begins when it is made, long before it is handed anything.
+#[test]
+fn nobody_is_late_for_having_been_copied_long_before() {
+    const IDLE: Duration = Duration::from_secs(8);
+    let flags = &["--idle-timeout", "8s", "--ping-interval", "off"];
+    let mut server = Server::start_with(1, &Setup { flags, ..Setup::default() });
+    let mut clients: Vec<Client> = (0..4).map(|_| server.connect()).collect();
+    let (asking, newer) = held_with_copies(&server, 1);
+    let held = Instant::now();
+    while held.elapsed() < IDLE + Duration::from_secs(1) {
+        all_echo(&mut clients, "not idle");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    go_on(&newer);
+    finish(&mut server, &asking);
+    // Whoever was taken for idle has been closed by the time that the next one is answered.
+    echo(&mut server.connect(), "new");
+    all_echo(&mut clients, "not idle still");
+    server.stop();
+}
+
+/// Time stands still with the process, and goes on with it.
+#[test]
+fn after_an_upgrade_that_was_given_up_deadlines_come_as_ever() {
+    let flags = &["--idle-timeout", "2s", "--ping-interval", "off"];
+    let server = Server::start_with(2, &Setup { flags, ..Setup::default() });
+    let before = server.connect();
+    server.next_has(1);
+    server.hold_at("NewerHeardStill");
+    let asking = server.ask();
+    let newer = Held(server.held_at("NewerHeardStill"));
+    kill_process(newer.0, Signal::KILL).unwrap();
+    let (said, succeeded) = asking.end();
+    assert!(!succeeded, "{said}");
+    read_to_end(stream(&before));
+    read_to_end(stream(&server.connect()));
     server.stop();
 }

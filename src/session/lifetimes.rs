@@ -99,11 +99,15 @@ impl Session {
 
     /// Sets the alarm for what ends first, or takes it back.
     pub(super) fn await_expiry(&self, terms: &Terms, effects: &mut Effects) {
+        effects.push(Effect::Alarm { after: self.until_expiry(terms) });
+    }
+
+    /// How long it is until something ends, if anything does.
+    pub(crate) fn until_expiry(&self, terms: &Terms) -> Option<Duration> {
         let own = self.expires().map(|end| end + own_delay(terms));
         let others = self.expiring().iter().map(|one| one.end() + one.delay(terms));
         let first = others.chain(own).min();
-        let after = first.map(|end| end.saturating_sub(terms.now));
-        effects.push(Effect::Alarm { after });
+        first.map(|end| end.saturating_sub(terms.now))
     }
 
     /// Ends what has expired, and sets the alarm for what is next.

@@ -116,7 +116,6 @@ impl<H: Handler> Loop<H> {
         proxied: &[bool],
     ) -> Result<u64, AdoptionError> {
         self.listeners.hold();
-        self.core.stand_still(true);
         self.take_ways(ways, shard_count)?;
         Step::NewerTaking.reached();
         let mut buffer = vec![0; HANDED_MESSAGE_BYTES_MAX].into_boxed_slice();
@@ -125,7 +124,7 @@ impl<H: Handler> Loop<H> {
             let open = ways.iter().filter(|way| !way.is_over);
             let sockets: Vec<_> = open.map(|way| way.socket.as_fd()).collect();
             fdpass::wait(&sockets).map_err(AdoptionError::Io)?;
-            self.core.set_now(clock::now());
+            self.core.set_now_of_taking_over(clock::now());
             for number in 0..ways.len() {
                 let others: usize = ways.iter().map(|way| way.source.copy_count()).sum();
                 let way = &mut ways[number];
@@ -192,6 +191,8 @@ impl<H: Handler> Loop<H> {
                         self.listeners.keep(socket, is_proxied, place, self.core.now);
                     }
                     Item::Connection(connection, socket) => {
+                        // Before, there was nobody for whom it would have.
+                        self.core.stand_still(true);
                         let taken = self.core.take_over(&mut self.handler, *connection, socket);
                         self.tell_taken_over(taken.map_err(AdoptionError::Unfit)?)?;
                         connections += 1;

@@ -164,7 +164,7 @@ impl<H: Handler> Loop<H> {
     /// Goes on as if nothing had been.
     fn thaw(&mut self) {
         self.carriage = None;
-        self.core.stand_still(false);
+        self.core.stand_still(self.unwatched.is_some());
         self.end_ahead();
         self.channels.clear();
         self.listeners.resume();

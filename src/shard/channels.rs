@@ -101,7 +101,7 @@ impl Channels {
             here: ShardId::new(here),
             homes,
             fanout,
-            home: Home::new(shard_count, home_channels_max, now, hasher),
+            home: Home::new(here, shard_count, home_channels_max, now, hasher),
             entering: Entering::default(),
             absences: Absences::new(shard_count),
             requests: Requests::new(shard_count),

@@ -39,6 +39,7 @@ use super::reports::Reports;
 use super::settings::Settings;
 use super::sign_ins::SignIns;
 use super::slab::{Index, Slab};
+use super::stillness::Stillness;
 use super::tellings::Tellings;
 use super::unarmed::{Unarmed, is_refusal};
 use super::wheel::{Tick, Wheel};
@@ -114,10 +115,7 @@ pub(crate) struct Core<H: Handler> {
     pub(super) details: Details,
     pub(super) now: Instant,
     pub(super) tick: Tick,
-    /// Nothing is served: for deadlines of connections no time passes.
-    stands_still: bool,
-    /// How long that was so far.
-    stood_still: Duration,
+    pub(super) stillness: Stillness,
     /// The application was called since the loop last looked at the time.
     pub(super) called: bool,
     /// Commands of clients whose time is in the histogram.
@@ -190,34 +188,11 @@ impl<H: Handler> Core<H> {
             details: Details::default(),
             now,
             tick,
-            stands_still: false,
-            stood_still: Duration::ZERO,
+            stillness: Stillness::default(),
             called: false,
             timed_commands: 0,
             address_of,
         }
-    }
-
-    /// Moves time forward; everything in the turn happens at this time.
-    pub(crate) fn set_now(&mut self, now: Instant) {
-        if self.stands_still {
-            self.stood_still += now.saturating_duration_since(self.now);
-        }
-        self.now = now;
-        self.tick = self.wheel.tick_of(self.served());
-        self.channels.home.pass_time(now);
-    }
-
-    /// Whether nothing is served from now on. What is due for connections, and what they are
-    /// awaited for, is as far away afterwards as it was before: neither do all pings of that time
-    /// leave at once, nor has anybody less time to answer one.
-    pub(super) fn stand_still(&mut self, stands_still: bool) {
-        self.stands_still = stands_still;
-    }
-
-    /// The time by which connections are due.
-    pub(super) fn served(&self) -> Instant {
-        self.now.checked_sub(self.stood_still).expect("it has stood still since it was made")
     }
 
     pub(crate) fn counters(&mut self) -> &mut Counters {
@@ -350,7 +325,7 @@ impl<H: Handler> Core<H> {
 
     /// The earliest time at which something is due, by the wheel or at a home.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let by_wheel = self.wheel.next_deadline().map(|due| due + self.stood_still);
+        let by_wheel = self.wheel.next_deadline().map(|due| due + self.stillness.all());
         by_wheel.into_iter().chain(self.channels.home.next_deadline()).min()
     }
 

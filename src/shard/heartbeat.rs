@@ -139,6 +139,12 @@ impl<H: Handler> Turn<'_, H> {
             connection.due = core.tick.plus(1);
             return;
         }
+        // Time went on without anything being served: whoever was asked has all of it once more.
+        let until = core.stillness.patient_until(patience).filter(|_| beat != Beat::Ask);
+        if let Some(until) = until.filter(|until| core.tick.is_before(*until)) {
+            connection.due = until;
+            return;
+        }
         match beat {
             Beat::Ask if number == 0 => {
                 connection.misses += 1;
@@ -173,11 +179,11 @@ mod tests {
     use std::time::Duration;
 
     use super::super::ready::Rank;
-    use super::super::session_rig::{SessionRig, open_settings};
+    use super::super::session_rig::{Client, SessionRig, open_settings};
     use super::super::session_settings::SessionSettings;
     use super::*;
     use crate::config::Config;
-    use crate::limits::{MESSAGE_PING_INTERVAL_DEFAULT, WHEEL_TICK_MS};
+    use crate::limits::{MESSAGE_PING_INTERVAL_DEFAULT, STILL_MAX, WHEEL_TICK_MS};
 
     #[test]
     fn equal_heartbeats_share_a_number_and_their_number_is_bounded() {
@@ -199,36 +205,60 @@ mod tests {
         }
     }
 
-    /// A pong that is awaited is awaited as long as if the shard had never stood still, and the
-    /// pings of that time do not all leave at once.
-    #[test]
-    fn no_time_passes_for_a_heartbeat_while_nothing_is_served() {
-        let interval = MESSAGE_PING_INTERVAL_DEFAULT;
-        let settings = SessionSettings { ping_interval: Some(interval), ..open_settings() };
-        let patience = settings.pong_timeout;
+    const TICK: Duration = Duration::from_millis(WHEEL_TICK_MS);
+    const INTERVAL: Duration = MESSAGE_PING_INTERVAL_DEFAULT;
+
+    fn rig() -> (SessionRig, Client, Duration) {
+        let settings = SessionSettings { ping_interval: Some(INTERVAL), ..open_settings() };
         let config = Config::new(([127, 0, 0, 1], 0).into());
         let mut rig = SessionRig::new(1, 16, config, &settings);
         let client = rig.connect(0, "");
         // Nothing of it waits to be read.
         while rig.core(0).next_ready(Rank::New).is_some() {}
-        let tick = Duration::from_millis(WHEEL_TICK_MS);
+        (rig, client, settings.pong_timeout)
+    }
+
+    fn stand_still(rig: &mut SessionRig, period: Duration) {
+        rig.core(0).stand_still(true);
+        rig.pass(0, period);
+        rig.core(0).stand_still(false);
+        rig.pass(0, Duration::ZERO);
+    }
+
+    fn is_closed_after(rig: &mut SessionRig, client: Client, patience: Duration) -> bool {
+        rig.pass(0, patience.saturating_sub(2 * TICK));
+        let was_open = rig.is_open(client);
+        rig.pass(0, 4 * TICK);
+        was_open && !rig.is_open(client)
+    }
+
+    /// A pong that is awaited is awaited as long as if the shard had never stood still, and the
+    /// pings of that time do not all leave at once.
+    #[test]
+    fn no_time_passes_for_a_heartbeat_while_nothing_is_served() {
+        let (mut rig, client, patience) = rig();
         let pings = |rig: &SessionRig| rig.counters().message_pings_sent;
-        let stand_still = |rig: &mut SessionRig| {
-            rig.core(0).stand_still(true);
-            rig.pass(0, 5 * interval);
-            rig.core(0).stand_still(false);
-            rig.pass(0, Duration::ZERO);
-        };
-        stand_still(&mut rig);
+        for _again in 0..5 {
+            stand_still(&mut rig, STILL_MAX);
+        }
         assert_eq!(pings(&rig), 0, "it was not due yet, and is not now");
-        rig.pass(0, interval + tick);
+        rig.pass(0, INTERVAL + TICK);
         assert_eq!(pings(&rig), 1);
         let due = rig.core(0).next_deadline().expect("the pong is awaited");
-        stand_still(&mut rig);
-        assert_eq!(rig.core(0).next_deadline(), Some(due + 5 * interval));
-        rig.pass(0, patience.saturating_sub(2 * tick));
-        assert!(rig.is_open(client));
-        rig.pass(0, 4 * tick);
-        assert_eq!((rig.is_open(client), pings(&rig)), (false, 1));
+        stand_still(&mut rig, STILL_MAX);
+        assert_eq!(rig.core(0).next_deadline(), Some(due + STILL_MAX));
+        assert!(is_closed_after(&mut rig, client, patience));
+        assert_eq!(pings(&rig), 1);
+    }
+
+    #[test]
+    fn after_too_long_a_time_pings_leave_at_once_and_answers_have_all_of_theirs() {
+        let (mut rig, asked, patience) = rig();
+        rig.pass(0, INTERVAL + TICK);
+        let other = rig.connect(0, "");
+        assert_eq!(rig.counters().message_pings_sent, 1);
+        stand_still(&mut rig, 2 * INTERVAL);
+        assert_eq!(rig.counters().message_pings_sent, 2, "the other one");
+        assert!(rig.is_open(other) && is_closed_after(&mut rig, asked, patience));
     }
 }

@@ -83,12 +83,14 @@ pub(super) struct Mending {
 
 impl Home {
     pub(super) fn new(
+        here: usize,
         shard_count: usize,
         channels_max: u32,
         now: Instant,
         hasher: &RandomState,
     ) -> Self {
-        let seed = hasher.hash_one(shard_count);
+        // Its own: channels of two homes may have one home in another process.
+        let seed = hasher.hash_one((here, shard_count));
         Self {
             order: Order::new(shard_count, channels_max, hasher.clone()),
             streams: Streams::new(StreamBounds::default(), seed, hasher.clone()),
@@ -110,12 +112,17 @@ impl Home {
 
     /// Moves time forward, and drops some of what has outlived its own.
     pub(super) fn pass_time(&mut self, now: Instant) {
+        self.set_now(now);
+        self.streams.expire(self.now_s, EXPIRY_SHARE);
+    }
+
+    /// Moves time forward, and drops nothing: half of a stream may have been taken over.
+    pub(super) fn set_now(&mut self, now: Instant) {
         let since = now.saturating_duration_since(self.began);
         self.now = now;
         self.now_s = u32::try_from(since.as_secs()).unwrap_or(u32::MAX);
         let since_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         self.now_ms = since_ms.saturating_add(ACK_START_MS);
-        self.streams.expire(self.now_s, EXPIRY_SHARE);
     }
 
     /// When there is something to do that nobody asks for.

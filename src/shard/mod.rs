@@ -97,6 +97,7 @@ mod simulation;
 pub mod slab;
 mod stalls;
 mod starvation;
+mod stillness;
 mod tellings;
 #[cfg(test)]
 mod tests;

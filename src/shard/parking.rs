@@ -44,6 +44,10 @@ impl<H: Handler> Loop<H> {
         if self.core.channels.mesh.holds_core() {
             return Duration::ZERO; // others wait for it to be passed on
         }
+        if self.is_settling_in {
+            // Other shards have the cores meanwhile; what they say announces itself.
+            return if self.stirred { Duration::ZERO } else { SETTLE_PERIOD };
+        }
         if let Some(carriage) = &self.carriage {
             if carriage.is_settling() && self.core.channels.fanout.has_short_work() {
                 return Duration::ZERO; // the freeze lasts as long as this does

@@ -53,7 +53,7 @@ impl<H: Handler> Loop<H> {
             self.core.ready_again(entry, serviced.cost);
         }
         let after = clock::now();
-        self.core.now = after;
+        self.core.step_to(after);
         self.core.called = false;
         let period = after - std::mem::replace(before, after);
         self.core.time_commands(period);

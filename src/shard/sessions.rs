@@ -423,6 +423,11 @@ impl Handler for Sessions {
         let (is_connected, is_signed_in) = (session.has_connected(), session.is_signed_in());
         if is_connected {
             peer.belong_to(&user);
+            // That is a date, and it came closer on the way.
+            self.terms.now = clock::since_epoch();
+            let session = peer.state().expect("seen above");
+            let after = session.until_expiry(&self.terms);
+            peer.set_alarm(after);
         }
         for mark in marks {
             peer.mark(&mark);

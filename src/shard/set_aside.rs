@@ -296,8 +296,9 @@ impl<H: Handler> Turn<'_, H> {
         let aside = one.busy.as_ref().and_then(|busy| busy.set_aside.as_ref());
         let output_bytes_max = self.core.settings.output_bytes_max;
         if aside.is_some_and(|aside| aside.is_too_much(output_bytes_max)) {
+            let reads = one.backlog_bytes() == 0;
             self.core.counters.output_overflows += 1;
-            self.overflowed(index, false);
+            self.overflowed(index, reads);
         } else if self.core.is_over_budget() {
             self.cut_for_budget(index);
         }

@@ -15,8 +15,7 @@ impl<H: Handler> Loop<H> {
         if !std::mem::take(&mut self.core.called) {
             return;
         }
-        let after = clock::now();
-        let period = after - std::mem::replace(&mut self.core.now, after);
+        let period = self.core.step_to(clock::now());
         self.core.time_commands(period);
         self.judge(step, None, period);
     }
