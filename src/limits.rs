@@ -1285,9 +1285,14 @@ const _: () = assert!(READY_TIMEOUT.as_secs() + FREEZE_TIMEOUT.as_secs() < 90);
 const _: () = assert!(HANDED_REQUESTS_PATIENCE.as_millis() < FREEZE_TIMEOUT.as_millis());
 const _: () = assert!(FREEZE_TIMEOUT.as_millis() < HTTP_HELD_TIMEOUT.as_millis());
 
-/// By how much deadlines are put off when nothing was served. Clients of the official SDKs leave
-/// when a ping comes 10 s late; what is over this has passed for pings, and leaves at once.
+/// By how much deadlines are put off when nothing was served; by an upgrade, besides for as long
+/// as the older process needs until it has sent them. Clients of the official SDKs leave when a
+/// ping comes 10 s late; what is over this has passed for pings, and they leave at once.
 pub const STILL_MAX: Duration = Duration::from_secs(5);
+
+/// For how long it counts that more than that has passed: longer than anybody waits for an answer
+/// or a word, and far below what ticks tell apart (8 years).
+pub const WENT_ON_TERM: Duration = Duration::from_hours(24);
 
 /// Those who wait to hear how an upgrade goes.
 pub const UPGRADE_LISTENERS_MAX: usize = 4;

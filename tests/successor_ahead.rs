@@ -11,6 +11,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
+use longwire::limits::STILL_MAX;
 use rustix::process::{Pid, Signal, kill_process};
 use tungstenite::{Message, WebSocket};
 
@@ -290,13 +291,13 @@ fn a_message_to_who_has_gone_ends_nobody_else() {
 /// The new process's clock begins when it is made, long before it is handed anything.
 #[test]
 fn nobody_is_late_for_having_been_copied_long_before() {
-    const IDLE: Duration = Duration::from_secs(8);
-    let flags = &["--idle-timeout", "8s", "--ping-interval", "off"];
+    const IDLE: Duration = Duration::from_secs(4);
+    let flags = &["--idle-timeout", "4s", "--ping-interval", "off"];
     let mut server = Server::start_with(1, &Setup { flags, ..Setup::default() });
     let mut clients: Vec<Client> = (0..4).map(|_| server.connect()).collect();
     let (asking, newer) = held_with_copies(&server, 1);
     let held = Instant::now();
-    while held.elapsed() < IDLE + Duration::from_secs(1) {
+    while held.elapsed() < IDLE + STILL_MAX + Duration::from_secs(1) {
         all_echo(&mut clients, "not idle");
         std::thread::sleep(Duration::from_millis(200));
     }

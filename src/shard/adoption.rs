@@ -273,7 +273,7 @@ impl<H: Handler> Loop<H> {
         let Some(cursor) = self.unwatched else { return false };
         self.unwatched = self.core.watch_from(cursor, WATCH_SHARE);
         if self.unwatched.is_none() {
-            self.core.stand_still(false);
+            self.core.stand_still(self.is_still());
         }
         true
     }

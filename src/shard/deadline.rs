@@ -133,7 +133,10 @@ impl<H: Handler> Turn<'_, H> {
     fn fire(&mut self, index: Index, due: Due) {
         let core = &mut *self.core;
         let connection = core.connections.get_mut(index).expect("it was in the wheel");
+        // Nobody was heard meanwhile: each has all of its time once more.
+        let heard_anew = core.stillness.went_on_since(connection.heard);
         match due {
+            Due::Handshake | Due::Idle if heard_anew => connection.heard = core.tick,
             Due::Handshake => {
                 core.counters.handshake_timeouts += 1;
                 self.refuse_late(index);
@@ -146,6 +149,9 @@ impl<H: Handler> Turn<'_, H> {
                 self.close_from_here(index, Cause::Idle, code::GOING_AWAY, "idle");
             }
             Due::Beat(beat) => self.beat(index, beat),
+            Due::Stalled if core.stillness.went_on_since(connection.busy().moved) => {
+                connection.busy().moved = core.tick;
+            }
             Due::Stalled => {
                 core.counters.write_timeouts += 1;
                 self.cut_slow(index, "write timeout");

@@ -178,12 +178,15 @@ impl<H: Handler> Turn<'_, H> {
 mod tests {
     use std::time::Duration;
 
+    use super::super::phase::Phase;
     use super::super::ready::Rank;
     use super::super::session_rig::{Client, SessionRig, open_settings};
     use super::super::session_settings::SessionSettings;
     use super::*;
     use crate::config::Config;
-    use crate::limits::{MESSAGE_PING_INTERVAL_DEFAULT, STILL_MAX, WHEEL_TICK_MS};
+    use crate::limits::{
+        HANDSHAKE_TIMEOUT_DEFAULT, MESSAGE_PING_INTERVAL_DEFAULT, STILL_MAX, WHEEL_TICK_MS,
+    };
 
     #[test]
     fn equal_heartbeats_share_a_number_and_their_number_is_bounded() {
@@ -260,5 +263,19 @@ mod tests {
         stand_still(&mut rig, 2 * INTERVAL);
         assert_eq!(rig.counters().message_pings_sent, 2, "the other one");
         assert!(rig.is_open(other) && is_closed_after(&mut rig, asked, patience));
+    }
+
+    #[test]
+    fn whoever_was_to_speak_has_all_of_its_time_too() {
+        let (mut rig, _, _) = rig();
+        let late = HANDSHAKE_TIMEOUT_DEFAULT;
+        let client = rig.dial_silently(0);
+        stand_still(&mut rig, 2 * late);
+        let is_there = |rig: &mut SessionRig| rig.core(0).phase(client.index);
+        assert_eq!(is_there(&mut rig), Some(Phase::Handshake));
+        rig.pass(0, late.saturating_sub(2 * TICK));
+        assert_eq!(is_there(&mut rig), Some(Phase::Handshake));
+        rig.pass(0, 4 * TICK);
+        assert_ne!(is_there(&mut rig), Some(Phase::Handshake));
     }
 }

@@ -185,7 +185,9 @@ impl<H: Handler> Loop<H> {
             self.flush();
             self.give_back();
         }
-        self.stirred = (happened || worked) && self.has_said() || self.core.has_work();
+        // Output of clients is work for when they are served.
+        let has_work = !self.is_settling_in && self.core.has_work();
+        self.stirred = (happened || worked) && self.has_said() || has_work;
         if self.is_stopped() {
             // The last wakes leave too: whoever is told to look must not sleep on.
             if let Err(error) = self.ring.enter(None) {

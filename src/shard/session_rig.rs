@@ -88,8 +88,8 @@ impl SessionRig {
         sum
     }
 
-    /// A WebSocket that has sent no command yet, with these header lines in its request.
-    pub(super) fn dial(&mut self, shard: usize, headers: &str) -> Client {
+    /// A connection that has sent nothing yet.
+    pub(super) fn dial_silently(&mut self, shard: usize) -> Client {
         let (ours, theirs) = UnixStream::pair().expect("a pair");
         self.clients.push(theirs);
         let mut effects = Vec::new();
@@ -98,7 +98,12 @@ impl SessionRig {
         let Some((_, Effect::Watch(index))) = effects.pop() else {
             panic!("not taken: {effects:?}")
         };
-        let client = Client { shard, index };
+        Client { shard, index }
+    }
+
+    /// A WebSocket that has sent no command yet, with these header lines in its request.
+    pub(super) fn dial(&mut self, shard: usize, headers: &str) -> Client {
+        let client = self.dial_silently(shard);
         let head = format!(
             "GET /connection/websocket HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
              Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\

@@ -423,7 +423,7 @@ impl Handler for Sessions {
         let (is_connected, is_signed_in) = (session.has_connected(), session.is_signed_in());
         if is_connected {
             peer.belong_to(&user);
-            // That is a date, and it came closer on the way.
+            // That is a date, and it came closer on the way; it is late by what is left of that.
             self.terms.now = clock::since_epoch();
             let session = peer.state().expect("seen above");
             let after = session.until_expiry(&self.terms);

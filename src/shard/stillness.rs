@@ -13,9 +13,9 @@
 use std::time::{Duration, Instant};
 
 use super::core::Core;
-use super::wheel::Tick;
+use super::wheel::{Tick, ticks_in};
 use crate::handler::Handler;
-use crate::limits::STILL_MAX;
+use crate::limits::{STILL_MAX, WENT_ON_TERM};
 
 /// How long a shard has stood still.
 #[derive(Default)]
@@ -38,6 +38,17 @@ impl Stillness {
     /// anybody being heard.
     pub(super) fn patient_until(&self, patience_ticks: u32) -> Option<Tick> {
         self.went_on.map(|at| at.plus(patience_ticks))
+    }
+
+    /// Whether time went on without anybody being heard after this tick: who was to be heard of has
+    /// all of its time once more.
+    pub(super) fn went_on_since(&self, tick: Tick) -> bool {
+        self.went_on.is_some_and(|at| tick.is_before(at))
+    }
+
+    /// Who was to be heard of then has been by now, or was given up.
+    fn forget(&mut self, now: Tick) {
+        self.went_on = self.went_on.filter(|at| now.since(*at) < ticks_in(WENT_ON_TERM));
     }
 
     fn pass(&mut self, period: Duration) {
@@ -64,6 +75,7 @@ impl<H: Handler> Core<H> {
     pub(crate) fn set_now(&mut self, now: Instant) {
         self.step_to(now);
         self.tick = self.wheel.tick_of(self.served());
+        self.stillness.forget(self.tick);
         self.channels.home.pass_time(now);
     }
 
@@ -85,7 +97,7 @@ impl<H: Handler> Core<H> {
     /// Whether nothing is served from now on. What is due for connections, and what they are
     /// awaited for, is as far away afterwards as it was before: neither do all pings of that time
     /// leave at once, nor has anybody less time to answer one. Where it was longer than
-    /// [`STILL_MAX`], the rest of it has passed, but not for answers.
+    /// [`STILL_MAX`], the rest of it has passed, but not for those who are to be heard of.
     pub(super) fn stand_still(&mut self, is_now: bool) {
         if self.stillness.set(is_now) {
             self.tick = self.wheel.tick_of(self.served());
