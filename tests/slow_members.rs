@@ -193,3 +193,54 @@ fn who_leaves_gets_nothing_more_of_what_waited() {
     assert_eq!(slow.next(), Heard::Text("nothing".into()));
     scene.wait_until(|now| now.backlog_bytes == 0);
 }
+
+/// Names of so many channels.
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("c{number}")).collect()
+}
+
+/// Publishes until the first channel's members are behind, and once in each of the others. Returns
+/// the most bytes that waited.
+fn publish_in_all(scene: &Scene, reader: &mut Client, channels: &[&str]) -> u64 {
+    let rest = channels[1..].iter().copied();
+    let all = std::iter::repeat_n(channels[0], PUBLICATIONS).chain(rest);
+    let mut bytes_max = 0;
+    for (number, channel) in all.enumerate() {
+        publish(reader, channel, number % PUBLICATIONS);
+        bytes_max = bytes_max.max(scene.snapshot().backlog_bytes);
+    }
+    bytes_max
+}
+
+/// The last publications of so many channels are never dropped: it is too slow.
+#[test]
+fn who_has_too_much_waiting_that_nothing_stands_for_is_cut() {
+    let names = names(2 * OUTPUT_BYTES / BYTES);
+    let channels: Vec<&str> = names.iter().map(String::as_str).collect();
+    let scene = Scene::new(small_sockets());
+    let mut reader = reader(&scene, &channels);
+    let _slow = slow(&scene, "latest", &channels);
+    let bytes_max = publish_in_all(&scene, &mut reader, &channels);
+    let last = scene.wait_until(|now| now.open == 1);
+    assert_eq!((last.counters.output_overflows, last.counters.closed_overflow), (1, 1));
+    assert!(bytes_max <= (2 * OUTPUT_BYTES + BYTES) as u64, "{bytes_max}");
+}
+
+/// Each of them has less than it may, and all together have more.
+#[test]
+fn what_nothing_stands_for_is_within_the_budget_of_all() {
+    const SLOW: usize = 4;
+    const BUDGET: usize = 2 * OUTPUT_BYTES;
+    let names = names(OUTPUT_BYTES / BYTES - 2);
+    let channels: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut config = small_sockets();
+    config.backlog_bytes_max = BUDGET;
+    let scene = Scene::new(config);
+    let mut reader = reader(&scene, &channels);
+    let _members: Vec<_> = (0..SLOW).map(|_| slow(&scene, "latest", &channels)).collect();
+    let bytes_max = publish_in_all(&scene, &mut reader, &channels);
+    let last = scene.wait_until(|now| now.counters.backlog_budget_cuts > 0);
+    assert_eq!(last.counters.output_overflows, 0);
+    assert!(last.open > 1, "they were not all cut");
+    assert!(bytes_max <= (BUDGET + BUDGET / SET_ASIDE_SHARE) as u64, "{bytes_max}");
+}
