@@ -49,7 +49,7 @@ struct Aside {
     gives_way: bool,
     /// It tells of others coming and going, and is no publication.
     tells_joins: bool,
-    /// It may be dropped: a later publication of its channel waits, or it is none.
+    /// It may be dropped: a later publication of its channel waits, or it is none. The list says.
     may_go: bool,
 }
 
@@ -84,7 +84,8 @@ impl SetAside {
     }
 
     /// Adds a frame behind all others.
-    fn put(&mut self, aside: Aside) {
+    fn put(&mut self, mut aside: Aside) {
+        aside.may_go = aside.tells_joins;
         if !aside.tells_joins {
             let is_last = |one: &&mut Aside| one.channel == aside.channel && !one.may_go;
             if let Some(before) = self.waiting.iter_mut().find(is_last) {
@@ -183,9 +184,8 @@ impl<H: Handler> Core<H> {
         let gives_way = overflow == Overflow::Latest && !tells_joins;
         let mut dropped = Dropped::default();
         for frame in frames {
-            let may_go = tells_joins;
             let Dropped { oldest, conflated } =
-                aside.keep(Aside { channel, frame, gives_way, tells_joins, may_go });
+                aside.keep(Aside { channel, frame, gives_way, tells_joins, may_go: false });
             dropped.oldest += oldest;
             dropped.conflated += conflated;
         }
@@ -271,8 +271,8 @@ impl<H: Handler> Core<H> {
             let channel = self.channels.fanout.find(&channel).ok_or(Unfit::Channels)?;
             let one = self.open(connection).ok_or(Unfit::State)?;
             let aside = one.busy().set_aside.get_or_insert_default();
-            let (frame, may_go) = (frame.into(), tells_joins);
-            aside.put(Aside { channel, frame, gives_way, tells_joins, may_go });
+            let frame = frame.into();
+            aside.put(Aside { channel, frame, gives_way, tells_joins, may_go: false });
         }
         let index = Index::new(connection.index());
         let Some(one) = self.connections.get(index) else { return Ok(()) };
@@ -442,7 +442,7 @@ mod tests {
                             dropped.oldest += 1;
                         }
                         let kept = one_of(ids[channel], frame);
-                        let kept = Aside { gives_way, tells_joins, may_go: tells_joins, ..kept };
+                        let kept = Aside { gives_way, tells_joins, ..kept };
                         prop_assert_eq!(aside.keep(kept), dropped);
                     }
                 }

@@ -7,8 +7,8 @@
 //!   served  ──┴──────────┴──▶         the wheel: pings, answers, idle times, alarms
 //! ```
 //!
-//! Invariant: the time by which connections are due never goes back, and lags behind by no more
-//! than [`STILL_MAX`] for each time that the shard stood still.
+//! Invariant: the time by which connections are due never goes back, and once it goes on it has
+//! fallen behind by no more than [`STILL_MAX`] for each time that the shard stood still.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ use crate::limits::{STILL_MAX, WENT_ON_TERM};
 pub(super) struct Stillness {
     is_now: bool,
     all: Duration,
-    /// This time, or the last.
+    /// What of it is of this time, which is not over.
     present: Duration,
     /// When deadlines had to go on, for it was too long.
     went_on: Option<Tick>,
